@@ -16,7 +16,7 @@ use crate::journal::messages::Names;
 use crate::journal::*;
 use crate::load::testing::load;
 use crate::report::testing::Noted;
-use crate::types::{End, ProcessId, Signal, Time, human};
+use crate::types::{Disposition, End, ProcessId, Signal, Time, human};
 
 /// Reports a drain with these polls, and returns the counts in the report. The times of the polls
 /// are in milliseconds. The drain is over at 5 s, and the process gets its stop signal at
@@ -351,6 +351,64 @@ fn a_stop_lasts_until_the_process_group_is_gone() {
         });
         assert!(text.contains(&format!("\n  stop web: {line}")), "{text}");
         assert_eq!(report.processes[0].stop.as_ref().unwrap().ends, ends, "{text}");
+    }
+}
+
+// holds: S743, S744
+#[test]
+fn the_effect_of_the_stop_signal_is_named() {
+    let (worker, limit) = (ProcessId(0), Duration::from_secs(2));
+    let (signal, at) = (Signal::TERM, Time(limit));
+    let asked = |effect: Option<Disposition>, is_alive: bool| {
+        let mut report = Noted::of(&["worker"]);
+        let cause = Cause::Signal(signal);
+        report.note(Time::default(), &Note::ShutdownBegan { cause, window: limit });
+        report.spawned(worker, 17, None);
+        report.of_mut(worker).disposition = effect.map(|effect| (signal, effect));
+        report.note(Time::default(), &Note::Stopping { process: worker, signal, limit });
+        if !is_alive {
+            report.reaped(worker);
+        }
+        report
+    };
+    let killed = |mut report: Noted| {
+        report.note(at, &Note::Killed { process: worker, after: Some(limit) }).line()
+    };
+    let stopped = |mut report: Noted, end: End| {
+        let (took, killed, handed_over) = (Some(limit), false, false);
+        report.note(at, &Note::Stopped { process: worker, end, took, killed, handed_over });
+        report.text(at, 0).lines().nth(1).unwrap().trim_start().to_owned()
+    };
+    let by_term = End::Signal(signal);
+    for (effect, is_alive, after) in [
+        (None, true, ""),
+        (Some(Disposition::Ignored), true, ", which it ignores"),
+        (Some(Disposition::Caught), true, ", which it catches, so it may still be busy"),
+        (Some(Disposition::Exiting), true, ", and already exiting"),
+        (
+            Some(Disposition::Fatal),
+            true,
+            ", which it does not catch, so the kernel has not ended it yet",
+        ),
+        // Only the rest of the process group is alive.
+        (Some(Disposition::Fatal), false, ""),
+    ] {
+        let line = "worker: still alive 2s after SIGTERM";
+        let killed = killed(asked(effect, is_alive));
+        assert_eq!(killed, format!("{line}{after}; sending SIGKILL to its process group"));
+        let is_fatal = effect == Some(Disposition::Fatal);
+        let end = if is_fatal { ", which it does not catch" } else { "" };
+        let stop = stopped(asked(effect, is_alive), by_term);
+        assert_eq!(stop, format!("stop worker: 2s, was ended by SIGTERM{end}"), "{effect:?}");
+    }
+    // A program that catches a signal may end itself by this signal, or by another one.
+    for (effect, end) in [
+        (Disposition::Caught, by_term),
+        (Disposition::Fatal, End::Signal(Signal::QUIT)),
+        (Disposition::Fatal, End::Code(0)),
+    ] {
+        let stop = stopped(asked(Some(effect), true), end);
+        assert_eq!(stop, format!("stop worker: 2s, {end}"));
     }
 }
 

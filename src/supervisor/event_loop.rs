@@ -553,7 +553,10 @@ impl Step<'_> {
             Action::ProbeOnce(process) => self.executor.ask_epoch(process),
             Action::Serves(process) => self.executor.serves(process),
             Action::EndLiveness(process) => self.executor.end_liveness(process),
-            Action::TellReady => service_manager::ready(),
+            Action::TellReady => {
+                service_manager::ready();
+                self.executor.look_for_own_work();
+            }
             Action::ShutdownBegins { patience } => self.executor.shutdown_begins(patience),
             Action::Answer { process, request, outcome } => {
                 self.executor.answer(process, request, outcome);

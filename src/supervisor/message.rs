@@ -64,6 +64,8 @@ pub(crate) enum News {
         pid: Pid,
         handle: Handle,
     },
+    /// The process has most likely loaded its program.
+    Loaded,
     /// The warnings about risks of the drain.
     DrainRisks(Vec<String>),
     /// The signal that asks the process to drain. `reply` gets the outcome.

@@ -8,3 +8,4 @@ mod listeners;
 mod random;
 pub(crate) mod run_signals;
 mod shutdown;
+mod stop_signal;

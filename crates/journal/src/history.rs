@@ -13,7 +13,7 @@ use drainit_core::event::Load;
 use drainit_core::note::DrainEnd;
 use drainit_core::state::Lifecycle;
 use drainit_core::traffic::{Moment, Traffic};
-use drainit_core::types::{End, EndKind, ProcessId, Signal, Time};
+use drainit_core::types::{Disposition, End, EndKind, ProcessId, Signal, Time};
 
 /// If a count is at most this old at the end of a drain, the report shows it as the count at the
 /// end. Normally, the stop signal follows a poll within this time. On a slow machine, the stop
@@ -75,6 +75,10 @@ pub struct History {
     /// The time of the stop signal, the signal, and the time from the signal to SIGKILL; `None` if
     /// nobody asked the process to end.
     pub(super) asked: Option<(Time, Signal, Duration)>,
+    /// The signal that asks the instance to end or to drain, and its effect when drainit last
+    /// looked: once the instance had loaded, before this signal, or before SIGKILL. `None` if the
+    /// effect is unknown.
+    pub disposition: Option<(Signal, Disposition)>,
     /// The stop of the process; `None` until it is stopped in a shutdown.
     pub(super) stop: Option<Stop>,
     /// The traffic of the process in the shutdown, if its drain does not count traffic.
@@ -188,6 +192,27 @@ pub(super) struct Served {
 }
 
 impl History {
+    /// Says why the instance is still alive after this signal, as a part of a sentence. Empty if
+    /// the reason is unknown, or if only the rest of the process group is alive.
+    pub(crate) fn effect_of(&self, signal: Signal) -> &'static str {
+        match self.disposition.filter(|(of, _)| *of == signal && self.pid.is_some()) {
+            None => "",
+            Some((_, Disposition::Fatal)) => {
+                ", which it does not catch, so the kernel has not ended it yet"
+            }
+            Some((_, Disposition::Ignored)) => ", which it ignores",
+            Some((_, Disposition::Caught)) => ", which it catches, so it may still be busy",
+            Some((_, Disposition::Exiting)) => ", and already exiting",
+        }
+    }
+
+    /// Whether the signal that asked the instance to end has ended it, because the instance does
+    /// not catch this signal.
+    pub(crate) fn is_uncaught(&self, end: End) -> bool {
+        let is_it = |(signal, effect)| effect == Disposition::Fatal && end == End::Signal(signal);
+        self.disposition.is_some_and(is_it)
+    }
+
     /// The words that follow an end for which drainit did not ask. If an operator had requested a
     /// signal that probably led to the end, the words name this signal.
     pub(crate) fn unasked(&self, end: End) -> String {

@@ -145,6 +145,9 @@ impl Stop {
     fn text(&self, of: &History) -> String {
         let mut text = match of.end {
             Some((_, end)) if of.ended_first => messages::ended_first(end),
+            Some((_, end)) if self.was_asked && of.is_uncaught(end) => {
+                format!("{end}, which it does not catch")
+            }
             Some((_, end)) if self.was_asked || self.killed => end.to_string(),
             Some((_, end)) if self.handed_over => messages::after_handover(end),
             Some((_, end)) => format!("{end}{}", of.unasked(end)),

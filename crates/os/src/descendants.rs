@@ -86,6 +86,16 @@ pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterat
     wanted.filter_map(Stat::read).filter(|stat| stat.is_alive)
 }
 
+/// The living children of the main thread of this process, at most [`MOST_READ`] of them. Empty
+/// without a `/proc` of drainit's PID namespace, or if the kernel lists no children.
+pub fn children_of(pid: Pid) -> Vec<Descendant> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.ok().filter(|_| is_proc_ours()).unwrap_or_default();
+    let pids = children.split_ascii_whitespace().flat_map(str::parse).take(MOST_READ);
+    let living = pids.filter_map(Stat::read).filter(|stat| stat.is_alive);
+    living.map(|stat| stat.process).collect()
+}
+
 /// The living children of drainit's main thread that a `/proc` mounted with `hidepid` hides. The
 /// thread's list of children has their pids nevertheless.
 pub fn hidden_children() -> Vec<Pid> {
@@ -391,6 +401,8 @@ pub struct Stat {
     /// The processor time that the process has used, in ticks.
     pub used: u64,
     pub is_alive: bool,
+    /// Whether the main thread runs, waits for a processor, or waits for a disk.
+    pub is_busy: bool,
 }
 
 impl Stat {
@@ -424,6 +436,7 @@ impl Stat {
             // A process also looks like a zombie if its main thread has ended before its other
             // threads.
             is_alive: !is_dead || threads > 1,
+            is_busy: matches!(field(3)?, "R" | "D"),
         })
     }
 }
@@ -447,11 +460,12 @@ mod tests {
         let stat = Stat::parse(line).unwrap();
         let process = Descendant { pid: 42, group: 1, name: "a) b (c".to_owned(), started: 9000 };
         assert_eq!((stat.process, stat.parent, stat.is_alive), (process, 7, true));
-        assert_eq!(stat.used, 200);
+        assert_eq!((stat.used, stat.is_busy), (200, true));
         let zombie = b"42 (x) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9000 0\n";
         assert!(!Stat::parse(zombie).unwrap().is_alive);
         let leader = b"42 (x) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 9000 0\n";
-        assert!(Stat::parse(leader).unwrap().is_alive);
+        let leader = Stat::parse(leader).unwrap();
+        assert!(leader.is_alive && !leader.is_busy);
         for broken in [&b""[..], b"42", b"42 (x) R 7", b"x (x) R"] {
             assert!(Stat::parse(broken).is_none());
         }

@@ -11,6 +11,8 @@ pub mod clock;
 pub mod connections;
 #[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub mod descendants;
+#[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
+pub mod disposition;
 pub mod fingerprint;
 pub mod handle;
 #[allow(
@@ -21,6 +23,8 @@ pub mod held_sockets;
 pub mod kill;
 #[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub mod limits;
+#[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
+pub mod listening;
 pub mod notify_socket;
 pub mod on_thread;
 #[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]

@@ -48,6 +48,8 @@ pub(crate) struct Instance {
     pub(super) liveness: Option<LocalTask>,
     pub(super) drain: Option<RunningDrain>,
     pub(super) preflight: Option<LocalTask>,
+    /// The wait until the instance has loaded its program.
+    pub(super) loading: Option<LocalTask>,
     /// The epoch of the instance, if it is an Envoy with hot restart.
     pub(super) epoch: Option<EnvoyEpoch>,
     /// Whether the readiness of the instance was reported.
@@ -60,9 +62,11 @@ impl Instance {
         self.launching.as_ref().map(|launching| launching.pid)
     }
 
-    /// Ends the readiness probe, the liveness probe, and the check of whether the drain will work.
+    /// Ends the readiness probe, the liveness probe, the check of whether the drain will work, and
+    /// the look at the stop signal.
     pub(super) fn end_probes(&mut self) {
-        (self.readiness, self.liveness, self.preflight) = (None, None, None);
+        (self.readiness, self.liveness) = (None, None);
+        (self.preflight, self.loading) = (None, None);
     }
 
     /// The state of a slot before its next instance. Messages of earlier instances in the slot may

@@ -11,8 +11,10 @@ mod leftovers;
 mod main_process;
 mod news;
 mod notes;
+mod own_work;
 pub(crate) mod reload;
 mod start;
+mod stop_signal;
 mod validation;
 
 use std::cell::{Cell, OnceCell};
@@ -27,7 +29,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
+use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process, ProcessKind};
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Event, Request};
 use crate::core::note::RequestError;
@@ -110,7 +112,11 @@ pub(crate) struct Executor {
     to_start: VecDeque<ProcessId>,
     /// The number of processes that the current turn of the event loop has started.
     started_in_turn: usize,
+    /// The number of looks at the stop signals of processes in the current turn of the event loop.
+    looked_in_turn: usize,
     hooks: BTreeMap<HookId, RunningHook>,
+    /// The task that looks for processes that fetch their own work.
+    own_work: Option<LocalTask>,
     /// The task that sends the message of the latest call of [`Executor::after_look`].
     last_look: Option<JoinHandle<()>>,
     /// The captures whose pipes may still contain output.
@@ -158,8 +164,10 @@ impl Executor {
             starting: BTreeSet::new(),
             to_start: VecDeque::new(),
             started_in_turn: 0,
+            looked_in_turn: 0,
             preparing: BTreeMap::new(),
             hooks: BTreeMap::new(),
+            own_work: None,
             last_look: None,
             open_logs: Vec::new(),
             max_open_logs: 0,
@@ -428,6 +436,9 @@ impl Executor {
     }
 
     pub(crate) fn kill(&mut self, process: ProcessId) {
+        if let Some(signal) = self.instance(process).asked {
+            self.look_at_signal(process, signal);
+        }
         let mains: Vec<_> = self.mains(process).collect();
         let current = &mut self.processes.slots[process].instance;
         current.asked = Some(Signal::KILL);
@@ -483,6 +494,7 @@ impl Executor {
         if self.pid(process).is_some_and(has_ended) {
             self.processes.history(process).ended_first = true;
         }
+        self.look_at_signal(process, signal);
         // Living former main processes get the signal, too, because each of them is an ancestor of
         // the main process, or serves beside it.
         for pid in self.mains(process) {
@@ -555,6 +567,7 @@ impl Executor {
         let (instance, definition) = (self.instance_sender(process), self.process(process));
         let share = Share::Probes(process);
         let says = move |risks| instance.send(News::DrainRisks(risks));
+        let is_oneshot = definition.kind == ProcessKind::Oneshot;
         let counting = definition.drain.as_ref().and_then(|drain| drain.method.counting());
         let check = match (counting.cloned(), self.pid(process)) {
             (Some(counting), Some(_)) => {
@@ -565,7 +578,15 @@ impl Executor {
             _ => preflight::check(&definition, window)
                 .map(|check| LocalTask::of(share, async move { says(check.await) })),
         };
-        self.processes.slots[process].instance.preflight = check;
+        let (instance, pid) = (self.instance_sender(process), self.pid(process));
+        let load = pid.filter(|_| !is_oneshot).map(|pid| {
+            LocalTask::begin(async move {
+                stop_signal::loaded(&[pid]).await;
+                instance.send(News::Loaded);
+            })
+        });
+        let current = &mut self.processes.slots[process].instance;
+        (current.preflight, current.loading) = (check, load);
     }
 
     pub(crate) fn end_liveness(&mut self, process: ProcessId) {
@@ -576,6 +597,7 @@ impl Executor {
     /// connections each stop has cut. From now on, a process whose output nobody reads is blocked
     /// for at most `patience`.
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
+        self.own_work = None;
         self.stop_counts.shutdown_began(self.sender.clone(), |process| {
             let drain = self.instance(process).drain.as_ref();
             (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))

@@ -69,12 +69,14 @@ impl Executor {
             News::ProbeFailed(why) => journal.not_ready(process, why),
             News::NotReady(why) => history.failure = Some(why),
             News::DrainSignal { signal, reply } => {
+                self.look_at_signal(process, signal);
                 let sent = self.pid(process).map(|pid| self.children.signal(pid, signal));
                 let sent = sent.transpose().map(drop).map_err(|error| error.to_string());
                 // The send fails only if the drain is over.
                 let _ = reply.send(sent);
             }
             News::DrainRisks(risks) => history.drain_warnings = Some(risks.into()),
+            News::Loaded => self.loaded(process),
             News::Late(after) => self.late(process, after),
             News::TakesOver { pid, handle } => self.take_main(process, pid, handle),
         }

@@ -217,7 +217,7 @@ impl Executor {
 
     /// Handles the beginning of a turn of the event loop.
     pub(crate) fn begin_turn(&mut self) {
-        self.started_in_turn = 0;
+        (self.started_in_turn, self.looked_in_turn) = (0, 0);
     }
 
     /// Whether this turn may start more processes.

@@ -1,6 +1,7 @@
 //! The values that all other modules share. The modules of `types` decide nothing, and make no
 //! system calls.
 
+mod disposition;
 mod exit;
 mod policy;
 mod printable;
@@ -9,6 +10,7 @@ mod stream;
 pub mod suggest;
 mod time;
 
+pub use disposition::Disposition;
 pub use exit::{End, EndKind, exit_code};
 pub use policy::{ExitPolicy, OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction};
 pub use printable::{counted, escape_json, harmless, harmless_lines, visible};

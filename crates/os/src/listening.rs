@@ -1,0 +1,84 @@
+//! Finds the processes that serve nobody: they have no socket to which a client could connect or
+//! send.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+
+use crate::Pid;
+use crate::descendants::holders;
+use crate::sock_diag::{LISTEN, Wanted, sockets};
+use crate::unix_diag;
+
+/// The state of a UDP socket without a peer (`TCP_CLOSE`), as `/proc/net/udp` has it.
+const NO_PEER: &str = "07";
+
+/// The instances in `leaders` that have no listening TCP or Unix socket open, and no UDP socket
+/// without a peer. Leaves out an instance of which drainit may not see all descriptors.
+/// `leaders` and `known` have the same meaning as for [`holders`]. Call this on a thread of its
+/// own: it reads all of `/proc`.
+///
+/// # Errors
+/// Fails if the kernel does not list its sockets, or without a `/proc` of drainit's PID namespace.
+pub fn listen_on_nothing<K: Copy + Ord>(
+    leaders: &BTreeMap<Pid, K>,
+    known: &BTreeSet<Pid>,
+) -> io::Result<BTreeSet<K>> {
+    let found = holders(leaders, known, false)?;
+    let mut serving: BTreeSet<u32> = unix_diag::listening()?.into_keys().collect();
+    serving.extend(sockets(&[LISTEN], 0, &Wanted::default())?.iter().map(|socket| socket.inode));
+    serving.extend(udp()?);
+    let is_silent = |inodes: &BTreeSet<u32>| inodes.is_disjoint(&serving);
+    let silent = found.of_each.into_iter().filter(|(_, own)| own.hidden.is_none());
+    Ok(silent.filter(|(_, own)| is_silent(&own.inodes)).map(|(key, _)| key).collect())
+}
+
+/// The inodes of the UDP sockets without a peer.
+fn udp() -> io::Result<Vec<u32>> {
+    let inode = |line: &str| {
+        let mut fields = line.split_ascii_whitespace();
+        fields.nth(3).filter(|state| *state == NO_PEER)?;
+        fields.nth(5)?.parse().ok()
+    };
+    let mut all = fs::read_to_string("/proc/self/net/udp")?;
+    // A kernel without IPv6 does not have this file.
+    all += &fs::read_to_string("/proc/self/net/udp6").unwrap_or_default();
+    Ok(all.lines().filter_map(inode).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::testing::isolated::in_own_process;
+    use crate::testing::temp_dir::TempDir;
+
+    #[test]
+    fn sockets_for_clients_are_told_from_other_sockets() {
+        in_own_process(|| {
+            let own = std::process::id().cast_signed();
+            let leaders = BTreeMap::from([(own, 'a')]);
+            let is_silent =
+                || listen_on_nothing(&leaders, &BTreeSet::from([own])).unwrap().contains(&'a');
+            assert!(is_silent());
+            let dir = TempDir::new();
+            let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+            assert!(!is_silent());
+            // A client has sockets, too.
+            let client = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+            drop(tcp);
+            assert!(is_silent());
+            let unix = UnixListener::bind(dir.path("socket")).unwrap();
+            assert!(!is_silent());
+            drop((unix, client));
+            for address in ["127.0.0.1:0", "[::1]:0"] {
+                let udp = UdpSocket::bind(address).unwrap();
+                assert!(!is_silent(), "{address}");
+                udp.connect(udp.local_addr().unwrap()).unwrap();
+                assert!(is_silent(), "{address}");
+            }
+        });
+    }
+}

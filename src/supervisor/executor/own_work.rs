@@ -1,0 +1,45 @@
+//! Names the processes that seem to fetch their own work, as from a queue, while others are
+//! drained.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::check::own_work;
+use crate::local_task::LocalTask;
+use crate::os::listening::listen_on_nothing;
+use crate::os::on_thread::{Share, on_thread};
+use crate::supervisor::executor::{Executor, stop_signal};
+
+impl Executor {
+    /// Looks once which processes serve nobody, and names those that may take work until the
+    /// drains of others are over. Call this when every process is ready.
+    pub(crate) fn look_for_own_work(&mut self) {
+        let state = self.processes.machine().state();
+        let Some((drained, beside)) = state.spec.beside_drains() else { return };
+        let beside: Vec<_> = beside.into_iter().filter(|id| self.pid(*id).is_some()).collect();
+        let Some(drain) = state.process(drained).drain.filter(|_| !beside.is_empty()) else {
+            return;
+        };
+        let of = |id| (id, (self.process(id).stop_signal, self.process(id).name.clone()));
+        let drained = self.process(drained).name.clone();
+        let names: BTreeMap<_, _> = beside.iter().copied().map(of).collect();
+        let mains: Vec<_> = beside.iter().filter_map(|id| self.pid(*id)).collect();
+        let pids = Rc::clone(self.stop_counts.pids());
+        self.own_work = Some(LocalTask::of(Share::Container, async move {
+            stop_signal::loaded(&mains).await;
+            let pids = pids.now();
+            let of_each = pids.of_each.iter().filter(|(id, _)| names.contains_key(id));
+            let leaders = of_each.flat_map(|(id, kin)| kin.iter().map(|pid| (*pid, *id))).collect();
+            let known = Arc::clone(&pids.all);
+            let look = move || listen_on_nothing(&leaders, &known);
+            // After a failed look, nothing is known about the processes.
+            let Ok(Ok(silent)) = on_thread(Duration::MAX, look).await else { return };
+            let silent = silent.iter().filter_map(|id| names.get(id));
+            let silent = silent.map(|(signal, name)| (*signal, &**name));
+            let lines = own_work::lines("no socket for clients", silent, &drained, drain.time);
+            lines.iter().for_each(|line| tracing::info!("{line}"));
+        }));
+    }
+}

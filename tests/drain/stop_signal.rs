@@ -1,0 +1,68 @@
+//! Tests that the log and the report say what the stop signal does to a process, and which
+//! processes may take work during a drain.
+
+use crate::support::Rig;
+
+// holds: S740, S741, S742, S743, S744
+#[test]
+fn processes_that_lose_work_at_their_stop_signal_are_named() {
+    let config = "
+        processes:
+          web:
+            command: [CHILD, web, unix=DIR/web]
+            readiness: {unix: DIR/web}
+            depends_on: []
+            drain: {exec: {command: [CHILD, drain, exit=0], time: 5s, min: 0s}}
+          told: {command: [sleep, '1000'], depends_on: [], drain: {signal: {signal: TERM, time: 4s}}}
+          server: {command: [CHILD, server, 'tcp=127.0.0.1:0']}
+          worker: {command: [CHILD, worker]}
+          nap: {command: [sleep, '1000']}
+          many: {command: [sleep, '1000'], scale: 2}
+          shell: {command: [sh, -c, 'sleep 1000; true']}
+          deaf: {command: [sh, -c, \"trap '' TERM; sleep 1000; true\"], stop_grace_period: 300ms}
+          busy: {command: [CHILD, busy, 'on=TERM:ignore'], stop_grace_period: 300ms}
+          late: {command: [sh, DIR/late.sh], stop_grace_period: 2s}
+          flip: {command: [sh, DIR/flip.sh]}
+          task: {command: [sleep, '0.1'], type: oneshot}
+        ";
+    let Some(rig) = Rig::new() else { return };
+    // The effect of the signal changes: here when the signal comes, and there before the stop.
+    rig.write("late.sh", "trap 'trap \"\" TERM' TERM\nwhile :; do sleep 0.1; done\n");
+    let flip = "trap '' TERM\nuntil test -e DIR/flip; do sleep 0.1; done\ntrap - TERM\n\
+                touch DIR/flipped\nsleep 1000\ntrue\n";
+    rig.write("flip.sh", rig.fill(flip));
+    let drainit = rig.start_ready(config);
+    for line in [
+        "nap: does not catch SIGTERM, its stop signal, .*; handle SIGTERM .* a `stop_signal` that",
+        "told: does not catch SIGTERM",
+        "many-1: does not catch SIGTERM",
+        r"shell: its main process, \d+ \(sh\), does not .* started, \d+ \(sleep\), .*`exec`",
+        "warning: flip: ignores SIGTERM",
+        "warning: deaf: ignores SIGTERM, its stop signal, .* needs SIGKILL",
+        "Z worker, nap, many-1, many-2, shell, deaf, busy, late, 1 more: no dependents, and no socket for clients; .* until the \
+         drain of web is over, up to 5s .*signal: {signal: TERM, time: 5s}}`",
+    ] {
+        drainit.wait_for_line(&line.replace("{", r"\{"));
+    }
+    drainit.touch("flip");
+    drainit.wait_until("flip has another handler", || drainit.path("flipped").exists());
+    let ended = drainit.stop();
+    ended
+        .assert_code(137)
+        .assert_no_line("(web|server|worker|many-2|busy|late|task): (does not|ignores|its main)")
+        .assert_line("late: still alive .* after SIGTERM, which it ignores; sending SIGKILL to")
+        .assert_line("deaf: still alive .* after SIGTERM, which it ignores; sending SIGKILL to")
+        .assert_line(
+            "busy: still alive .* after SIGTERM, which it catches, so it may still be busy;",
+        );
+    for stop in [
+        "nap: .*, was ended by SIGTERM, which it does not catch",
+        "told: .*, was ended by SIGTERM, which it does not catch",
+        "flip: .*, was ended by SIGTERM, which it does not catch",
+        "shell: .*, was ended by SIGTERM, which it does not catch",
+        "worker: .*, exited with code 0",
+        "deaf: .*, was ended by SIGKILL; SIGTERM had not ended it",
+    ] {
+        ended.assert_line(&format!("  stop {stop}$"));
+    }
+}
