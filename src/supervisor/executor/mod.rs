@@ -597,7 +597,7 @@ impl Executor {
     /// connections each stop has cut. From now on, a process whose output nobody reads is blocked
     /// for at most `patience`.
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
-        self.own_work = None;
+        self.own_work = self.look_who_serves();
         self.stop_counts.shutdown_began(self.sender.clone(), |process| {
             let drain = self.instance(process).drain.as_ref();
             (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))

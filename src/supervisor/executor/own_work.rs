@@ -7,12 +7,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::own_work;
+use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::listening::listen_on_nothing;
 use crate::os::on_thread::{Share, on_thread};
 use crate::supervisor::executor::{Executor, stop_signal};
+use crate::supervisor::message::Message;
 
 impl Executor {
+    /// Looks at the beginning of a shutdown which processes listen on nothing, so that their stops
+    /// need not wait for the delay in which load balancers learn of the shutdown. `None` if no stop
+    /// could begin in this delay.
+    pub(crate) fn look_who_serves(&self) -> Option<LocalTask> {
+        let spec = &self.processes.machine().state().spec;
+        let delay = spec.readiness_delay.max(spec.unready_delay);
+        let pids = self.stop_counts.pids().now();
+        let of_each = pids.of_each.iter();
+        let of_each = of_each.filter(|(id, _)| spec.of(**id).stop.is_some() && !delay.is_zero());
+        let leaders: BTreeMap<_, _> =
+            of_each.flat_map(|(id, kin)| kin.iter().map(|pid| (*pid, *id))).collect();
+        if leaders.is_empty() {
+            return None;
+        }
+        let (sender, known) = (self.sender.clone(), Arc::clone(&pids.all));
+        Some(LocalTask::of(Share::Stop(None), async move {
+            let look = move || listen_on_nothing(&leaders, &known);
+            let Ok(Ok(silent)) = on_thread(Duration::MAX, look).await else { return };
+            for process in silent {
+                // The send fails only if the event loop has ended.
+                let _ = sender.send(Message::Event(Event::ListensOnNothing(process)));
+            }
+        }))
+    }
+
     /// Looks once which processes serve nobody, and names those that may take work until the
     /// drains of others are over. Call this when every process is ready.
     pub(crate) fn look_for_own_work(&mut self) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::check::undrained;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
-use crate::keys::{Config, Liveness, Probe, Process};
+use crate::keys::{Config, Process};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::Places;
 use crate::types::suggest::shortened;
@@ -24,20 +24,7 @@ fn find(config: &Config, spec: &Spec) -> Option<(ProcessId, Vec<ProcessId>)> {
 }
 
 fn shows_socket(process: &Process) -> bool {
-    let has_address = |probe: &Probe| {
-        matches!(
-            probe,
-            Probe::Unix(_) | Probe::Tcp(_) | Probe::Http(_) | Probe::Grpc(_) | Probe::Envoy(_)
-        )
-    };
-    let readiness = process.readiness.as_ref().map(|readiness| &readiness.probe);
-    let liveness = match &process.liveness {
-        Some(Liveness::Probe { probe, .. }) => Some(probe),
-        _ => None,
-    };
-    undrained::listens(process).is_some()
-        || !process.sockets.is_empty()
-        || readiness.into_iter().chain(liveness).any(has_address)
+    undrained::listens(process).is_some() || process.shows_listener()
 }
 
 /// Says that the work of some processes continues until a drain is over, and how to end it sooner, in
