@@ -6,6 +6,7 @@ mod direction;
 mod drain_end;
 mod epochs;
 mod facts;
+mod lost_admin;
 mod new_connections;
 mod preflight;
 mod report_counts;

@@ -53,11 +53,12 @@ pub enum Event {
     /// Another stop signal that arrived in that time counts as a repetition of the first.
     SignalHandled,
     /// Says whether a process has accepted its drain. For an Envoy, the event comes when the calls
-    /// that drain it are answered or given up. A process whose connections the kernel counts has
-    /// accepted the drain as soon as a count has succeeded.
+    /// that drain it are answered, or when the kernel counts in place of an Envoy that accepts none
+    /// of them. A process whose connections the kernel counts has accepted the drain as soon as a
+    /// count has succeeded.
     DrainAnswered {
         process: ProcessId,
-        /// For an Envoy, whether at least one of the calls succeeded.
+        /// Always true for an Envoy.
         accepted: bool,
     },
     /// The drain of a process is complete. Either the process has said so in a message, or the HTTP

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! machine → phase → restart, slots, start, stop → drain → family → state
-//! connections → envoy → drain, traffic     slots, spec → graph     graph, traffic → types
+//! connections + envoy → drain, traffic     slots, spec → graph     graph, traffic → types
 //! state → drain::progress, family::states, action, budget → note → cause, event → spec → types
 //! ```
 //!

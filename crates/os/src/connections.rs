@@ -51,6 +51,12 @@ pub struct Listeners {
     all: Arc<BTreeSet<SocketAddr>>,
     /// The inodes of the listening sockets of all processes.
     inodes: Arc<BTreeSet<u32>>,
+    /// The inodes of all sockets that the instance had open at the last search that has read
+    /// `/proc`.
+    held: Arc<BTreeSet<u32>>,
+    /// Whether a socket is transparent, or may be. Its connections keep the addresses that the
+    /// clients have asked for.
+    is_transparent: bool,
     families: BTreeSet<i32>,
     sharing: Sharing,
     /// The error if drainit lacks the permission to see all descriptors of the instance. drainit
@@ -128,6 +134,9 @@ impl Listening {
             own,
             all: Arc::clone(&self.all),
             inodes: Arc::clone(&self.inodes),
+            held: Arc::clone(&before.held),
+            is_transparent: before.is_transparent
+                || wanted.iter().any(|socket| socket.is_transparent != Some(false)),
             families: families.collect(),
             hidden: None,
             unix: UnixListeners::default(),
@@ -201,7 +210,7 @@ impl Listeners {
         let hidden = hidden.map(|error| error.to_string());
         let (held, both) = (own_sockets(), [of, known]);
         let own = listening.of(both, inodes.iter().copied(), &held, ports, self);
-        let mut own = Self { unix_inodes, ..own };
+        let mut own = Self { unix_inodes, held: Arc::new(inodes.clone()), ..own };
         if own.is_empty() {
             inodes.extend(self.given.iter());
             own.unix = self.unix.again(&unix, &inodes, &held);
@@ -257,6 +266,31 @@ impl Listeners {
     /// Whether no search has found a listening socket of the instance.
     pub fn is_empty(&self) -> bool {
         self.own.is_empty() && self.unix.is_empty()
+    }
+
+    /// The open connections to these sockets, without those to the TCP port of an admin. If the
+    /// instance listens nowhere else and has no other connection open, no client can be connected.
+    ///
+    /// # Errors
+    /// Says why the connections cannot be found, or that a socket is transparent.
+    pub fn connections_except(&self, admin: Option<u16>) -> Result<Vec<Connection>, String> {
+        if self.is_transparent {
+            return Err(
+                "the kernel does not show who connects to a transparent listener".to_owned()
+            );
+        }
+        let is_other = |at: &SocketAddr| Some(at.port()) != admin;
+        let own = self.own.iter().copied().filter(is_other).collect();
+        let others = Self { own, ..self.clone() };
+        if others.is_empty() && self.hidden.is_none() {
+            let open = sockets(&OPEN, 0, &Wanted::default()).map_err(|error| unlisted(&error))?;
+            let open = open.iter().filter(|one| is_other(&one.local)).map(|one| one.inode);
+            let unix = unix_diag::listening().unwrap_or_default().into_keys();
+            if !open.chain(unix).any(|inode| self.held.contains(&inode)) {
+                return Ok(Vec::new());
+            }
+        }
+        others.connections()
     }
 
     /// The open connections to these sockets.
@@ -456,6 +490,7 @@ fn is_exactly(local: SocketAddr, listener: SocketAddr) -> bool {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -541,6 +576,37 @@ mod tests {
         assert_eq!(ended.received, 8, "the end is no byte of a request");
         server.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(own.connections().unwrap().iter().all(|one| !one.can_send));
+    }
+
+    // holds: S703
+    #[test]
+    fn connections_to_the_admin_do_not_count_and_nobody_is_connected_to_a_process_without_sockets()
+    {
+        let admin = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = admin.local_addr().unwrap().port();
+        let of: InstancePids = Arc::new([std::process::id().cast_signed()].into());
+        // Other tests listen, too, so this instance has only the sockets that are set here.
+        let only = |own: &[&TcpListener], held: &[u32]| Listeners {
+            own: own.iter().map(|one| one.local_addr().unwrap()).collect(),
+            held: Arc::new(held.iter().copied().collect()),
+            of: Arc::clone(&of),
+            ..Listeners::default()
+        };
+        let count = |listeners: Listeners| {
+            listeners.connections_except(Some(port)).map(|found| found.len())
+        };
+        let (_client, other) = (TcpStream::connect(admin.local_addr().unwrap()).unwrap(), 4);
+        assert_eq!(count(only(&[&admin], &[])), Ok(0));
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(count(only(&[&admin, &server], &[other])), Ok(0));
+        let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        assert_eq!(count(only(&[&admin, &server], &[other])), Ok(1));
+        let hides = Listeners { is_transparent: true, ..only(&[&server], &[]) };
+        assert!(count(hides).is_err());
+        // A process that has closed its listener may still have clients.
+        let inode = fs::read_link(format!("/proc/self/fd/{}", client.as_raw_fd())).unwrap();
+        let inode = inode.to_string_lossy().replace(|one: char| !one.is_ascii_digit(), "");
+        assert!(count(only(&[], &[inode.parse().unwrap()])).is_err());
     }
 
     // holds: S581

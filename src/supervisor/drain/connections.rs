@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep;
 
 use crate::config::{CountUntil, Counting, DrainMethod, Process};
-use crate::core::connections::answers::Answers;
+use crate::core::connections::answers::{Answers, Counts};
 use crate::core::connections::watch::{ConnectionWatch, Terms};
 use crate::core::event::Unit;
 use crate::os::clock;
@@ -64,6 +64,35 @@ impl Serving {
     }
 }
 
+/// Counts the connections of an instance that owe an answer, again and again.
+pub(super) struct Counter {
+    ports: Vec<u16>,
+    /// For an Envoy: the port of its admin, if the admin has a port.
+    admin: Option<Option<u16>>,
+    answers: Arc<Mutex<Answers>>,
+}
+
+impl Counter {
+    pub(super) fn new(counting: &Counting, admin: Option<Option<u16>>) -> Self {
+        let answers = Arc::new(Mutex::new(Answers::new(counting.idle)));
+        Self { ports: counting.ports.clone(), admin, answers }
+    }
+
+    /// Counts once. Also returns the time at which the count began.
+    pub(super) async fn look(&self, serving: &Serving) -> (Time, Result<Counts, String>) {
+        let (began, answers, admin) = (clock::now(), Arc::clone(&self.answers), self.admin);
+        let looked = serving.look(&self.ports, move |listeners| {
+            let seen = match admin {
+                Some(port) => listeners.connections_except(port),
+                None => listeners.connections(),
+            };
+            let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.map(|seen| answers.looked(&seen))
+        });
+        (began, looked.await.and_then(|seen| seen))
+    }
+}
+
 /// Drains a process whose connections the kernel counts. A process that is asked to drain may close
 /// its listeners, so `ask` follows the first look.
 pub(super) async fn drain(
@@ -79,22 +108,13 @@ pub(super) async fn drain(
     let (min_until, exit_at) = (clock::now() + target.min, counting.exit_at.into());
     let is_asked = ask.is_some();
     let mut watch = ConnectionWatch::new(Terms { min_until, unit, exit_at, is_asked });
-    let answers = Arc::new(Mutex::new(Answers::new(counting.idle)));
-    let look = async || {
-        let (began, answers) = (clock::now(), Arc::clone(&answers));
-        let looked = target.serving.look(&counting.ports, move |listeners| {
-            let seen = listeners.connections();
-            let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.map(|seen| answers.looked(&seen))
-        });
-        (began, looked.await.and_then(|seen| seen))
-    };
+    let counter = Counter::new(&counting, None);
     let (mut under_way, mut has_looked) = (None, false);
     loop {
         let mut pause = Duration::MAX;
         if under_way.is_none() {
             pause = watch.looks_at().unwrap_or(Time::NEVER).since(clock::now());
-            under_way = pause.is_zero().then(|| Box::pin(look()));
+            under_way = pause.is_zero().then(|| Box::pin(counter.look(&target.serving)));
         }
         let outputs = tokio::select! {
             // A command that came before the end of a look is carried out first.

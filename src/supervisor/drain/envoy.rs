@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep;
 
-use crate::config::{Direction, DrainUntil, EnvoyDrain};
+use crate::config::{Address, Counting, Direction, DrainUntil, EnvoyDrain};
 use crate::core::envoy::attempts::AskFailure;
 use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, DrainOutput, EnvoyTerms, Look};
 use crate::core::event::Unit;
@@ -16,6 +16,7 @@ use crate::envoy::listeners::Uncounted;
 use crate::http::{Client, HttpError};
 use crate::os::on_thread::on_thread;
 use crate::os::{clock, connections};
+use crate::supervisor::drain::connections::Counter;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::drain::{DrainCommand, done};
 use crate::types::Time;
@@ -48,7 +49,12 @@ pub(super) async fn drain(
     let mut client = None;
     // Which listeners count for the drain, and which do not. Empty until the admin has listed them.
     let mut uncounted = Rc::<Uncounted>::default();
-    let (mut asks, mut looks) = (None, None);
+    let admin_port = match &keys.admin {
+        Address::Tcp(address) => Some(address.port()),
+        Address::Unix(_) => None,
+    };
+    let counter = Counter::new(&Counting::default(), Some(admin_port));
+    let (mut asks, mut looks, mut witness) = (None, None, None);
     loop {
         for output in outputs {
             match output {
@@ -57,6 +63,7 @@ pub(super) async fn drain(
                     asks = Some(Box::pin(ask(&keys, client, Rc::clone(&uncounted), question)));
                 }
                 DrainOutput::Look => looks = Some(Box::pin(look(uncounted.counted.clone()))),
+                DrainOutput::Witness => witness = Some(Box::pin(counter.look(&target.serving))),
                 report => target.report(report),
             }
         }
@@ -80,6 +87,7 @@ pub(super) async fn drain(
                 dialogue.answered(clock::now(), answer)
             }
             look = done(&mut looks) => dialogue.looked(clock::now(), look),
+            (began, seen) = done(&mut witness) => dialogue.witnessed(began, clock::now(), seen),
             () = sleep(pause) => dialogue.tick(clock::now()),
         };
     }

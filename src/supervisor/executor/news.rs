@@ -62,6 +62,7 @@ impl Executor {
                     DrainOutput::ListenersClosed => Event::ListenersClosed(process),
                     DrainOutput::Ask(_)
                     | DrainOutput::Look
+                    | DrainOutput::Witness
                     | DrainOutput::Warn(_)
                     | DrainOutput::Log(_) => return None,
                 });

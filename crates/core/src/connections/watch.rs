@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use crate::connections::answers::Counts;
 use crate::drain::progress::QUIET;
-use crate::envoy::dialogue::DrainOutput;
+use crate::envoy::output::DrainOutput;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
 use crate::traffic::{FACTOR, LONGEST, Moment, pause_after};
@@ -92,6 +92,16 @@ impl ConnectionWatch {
             was_closed: false,
             is_over: false,
         }
+    }
+
+    /// Whether a look has shown numbers.
+    pub fn has_counts(&self) -> bool {
+        self.has_counts
+    }
+
+    /// Whether a last look was ever asked for.
+    pub fn was_closed(&self) -> bool {
+        self.was_closed
     }
 
     /// The time at which the next look is due; `None` if none is.

@@ -15,13 +15,21 @@
 //! Beside the questions, the kernel counts the connections, which costs the Envoy nothing. The
 //! count says when a poll (a question for a sample) is worth its cost, and replaces the polls of an
 //! Envoy that answers slowly.
+//!
+//! An admin that accepts no call asks no client to leave, so idle connections would stay. The
+//! kernel then counts the connections that owe an answer ([`ConnectionWatch`]), at the ports on
+//! which the Envoy listens. If the kernel cannot count them, the Envoy's own counts decide, as far
+//! as the admin shows them. A call that succeeds late gives the drain back to the Envoy.
 
 use core::time::Duration;
 
+use crate::connections::answers::Counts;
+use crate::connections::watch::{ConnectionWatch, Terms};
 use crate::drain::progress::QUIET;
 use crate::envoy::Call;
-use crate::envoy::attempts::{AskFailure, Attempts, CallOutcome, Next};
+use crate::envoy::attempts::{AskFailure, Attempts, CallOutcome, LIMIT, Next};
 use crate::envoy::close_watch::ClosingWatch;
+pub use crate::envoy::output::{Ask, DrainOutput};
 use crate::envoy::pace::{OFTEN, Pace, SELDOM};
 use crate::envoy::sample::Sample;
 use crate::event::{Load, Unit};
@@ -64,22 +72,6 @@ pub struct EnvoyTerms {
     pub exit_at: u64,
 }
 
-/// A question to Envoy's admin interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// Asks for the listeners. The supervisor keeps the answer: the listeners that the samples have
-    /// to ignore, and the addresses at which the kernel counts connections.
-    Listeners,
-    /// Asks for the gauges. If `is_whole`, also asks for the counters, of which there are many
-    /// more.
-    Sample {
-        is_whole: bool,
-    },
-    /// Asks whether this Envoy has never been live.
-    State,
-    Call(Call),
-}
-
 /// The answer to an [`Ask`] of the same name.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -101,34 +93,6 @@ pub struct Look {
     /// the kernel does not report the number. The number includes connections to programs other
     /// than the Envoy.
     pub accepted: Option<u64>,
-}
-
-/// A question or a report of the dialogue.
-#[derive(Clone, Debug)]
-pub enum DrainOutput {
-    /// A question to Envoy's admin interface. The dialogue drops an unanswered question only at the
-    /// end of the drain.
-    Ask(Ask),
-    /// A question to the kernel: how many connections to the Envoy's listeners are open?
-    Look,
-    /// The traffic that was counted. The numbers can be as old as `began`, the start of the count.
-    Sampled { began: Time, load: Load, traffic: Traffic, moment: Moment },
-    /// The traffic is unknown: a poll or a look has failed, an answer is overdue, or the kernel has
-    /// shown traffic that the last sample lacks.
-    Unknown,
-    /// Whether the drain was accepted. The dialogue reports this at most once, and not after the
-    /// end of the drain.
-    Answered { accepted: bool },
-    /// This Envoy has never accepted a connection.
-    NothingToDrain,
-    /// The process has reported that it is drained.
-    Drained,
-    /// The closing of the listeners was answered or given up.
-    ListenersClosed,
-    /// A warning for the log and the report.
-    Warn(String),
-    /// A line for the log.
-    Log(String),
 }
 
 /// The outcome of the calls that begin the drain.
@@ -241,8 +205,17 @@ pub struct Dialogue {
     /// The last total that is known ([`Load::total`]).
     total: Option<u64>,
     accepted: Accepted,
-    /// Whether the core has got [`DrainOutput::Answered`].
+    /// Whether the outcome of the calls that begin the drain is known.
     is_answered: bool,
+    /// Whether the core has got [`DrainOutput::Answered`].
+    is_told: bool,
+    /// The time at which the kernel begins to count, if Envoy has accepted no call by then.
+    witness_at: Time,
+    /// The kernel's count of the connections that owe an answer. `None` while Envoy may still
+    /// accept the drain in time, and after Envoy has accepted the drain.
+    witness: Option<ConnectionWatch>,
+    /// Whether [`DrainOutput::Witness`] is not answered yet.
+    is_witnessing: bool,
     /// The work that [`Dialogue::close`] has begun. The work ends with
     /// [`DrainOutput::ListenersClosed`].
     closing: ListenerClosing,
@@ -293,6 +266,10 @@ impl Dialogue {
             total: None,
             accepted: Accepted::NotYet,
             is_answered: false,
+            is_told: false,
+            witness_at: now + LIMIT,
+            witness: None,
+            is_witnessing: false,
             closing: ListenerClosing::No,
             is_closed: false,
             is_open_again: false,
@@ -311,6 +288,7 @@ impl Dialogue {
             _ => None,
         };
         let poll = poll.filter(|_| calls.is_none() || self.is_answered);
+        let poll = poll.filter(|_| !self.is_witnessed());
         let is_free = self.asked.is_none() && self.closing == ListenerClosing::No && !self.is_over;
         let question = calls.into_iter().chain(poll).min().filter(|_| is_free);
         let look = match self.looks {
@@ -318,7 +296,12 @@ impl Dialogue {
             _ => None,
         };
         let recount = self.rested_at().filter(|_| self.asked.is_none());
-        question.into_iter().chain(look).chain(recount).chain(self.overdue_at()).min()
+        let witness = match &self.witness {
+            Some(watch) => watch.looks_at().filter(|_| !self.is_witnessing),
+            None => Some(self.witness_at).filter(|_| self.lacks_acceptance()),
+        };
+        let looks = look.into_iter().chain(witness);
+        question.into_iter().chain(looks).chain(recount).chain(self.overdue_at()).min()
     }
 
     /// Asks the question that is due, and reports an answer that is overdue.
@@ -333,12 +316,21 @@ impl Dialogue {
     pub fn answered(&mut self, now: Time, answer: Answer) -> Vec<DrainOutput> {
         let Some(asked) = self.asked.take() else { return Vec::new() };
         match (asked.ask, answer) {
+            // The kernel counts in place of this Envoy.
+            (Ask::Listeners | Ask::Sample { .. } | Ask::State, _)
+                if self.is_witnessed() && self.closing == ListenerClosing::No => {}
             (Ask::Call(call), Answer::Call(result)) if call == self.closing_call() => {
                 self.closed(now, result);
             }
             (Ask::Call(_), Answer::Call(result)) => {
                 if let Some(calls) = &mut self.calls {
                     calls.answered(now, result);
+                }
+                // A last look is under way for the core, so it is too late for the Envoy's counts.
+                let is_late = self.witness.as_ref().is_some_and(ConnectionWatch::was_closed);
+                if self.has_accepted() && !is_late && self.witness.take().is_some() {
+                    self.outputs.push(DrainOutput::Log("its admin answers after all".to_owned()));
+                    self.outputs.push(DrainOutput::Unknown);
                 }
             }
             (Ask::Sample { is_whole }, Answer::Sample(sample)) => match self.closing {
@@ -357,6 +349,31 @@ impl Dialogue {
                 }
             }
             _ => {}
+        }
+        self.proceed(now)
+    }
+
+    /// Handles the kernel's count of the connections that owe an answer, or the reason why the kernel
+    /// cannot count them. The count began at `began`.
+    pub fn witnessed(
+        &mut self,
+        began: Time,
+        now: Time,
+        seen: Result<Counts, String>,
+    ) -> Vec<DrainOutput> {
+        self.is_witnessing = false;
+        let was_witnessed = self.is_witnessed();
+        let outputs = self.witness.as_mut().map(|watch| watch.looked(began, now, seen));
+        for output in outputs.unwrap_or_default() {
+            match output {
+                DrainOutput::Answered { .. } => self.tell(),
+                // The Envoy may know its traffic even if the kernel does not.
+                DrainOutput::Unknown if !self.is_witnessed() => {}
+                output => self.outputs.push(output),
+            }
+        }
+        if !was_witnessed && self.is_witnessed() {
+            self.looks = NextLook::Off;
         }
         self.proceed(now)
     }
@@ -447,6 +464,15 @@ impl Dialogue {
     /// Closes the listeners if they are open, and takes a last sample. Reports
     /// [`DrainOutput::ListenersClosed`] in any case.
     pub fn close(&mut self, now: Time) -> Vec<DrainOutput> {
+        if let Some(watch) = self.witness.as_mut().filter(|watch| watch.has_counts()) {
+            watch.close(now);
+            return self.proceed(now);
+        }
+        // An admin that has answered no call will not answer this one, either.
+        if self.asked.is_some() && !self.has_accepted() {
+            self.outputs.push(DrainOutput::ListenersClosed);
+            return self.proceed(now);
+        }
         // After `drainit drain`, the drain can be over long before this closing. The last sample is
         // still reported for this drain.
         self.is_over = false;
@@ -473,12 +499,18 @@ impl Dialogue {
         self.polls = Polls::Over;
         self.is_open_again = false;
         let calls = self.calls.take();
+        if let Some(watch) = &mut self.witness {
+            watch.end();
+        }
         if !core::mem::replace(&mut self.is_over, true) {
             let outcomes: Vec<_> = calls.iter().flat_map(Attempts::outcomes).cloned().collect();
             if self.accepted == Accepted::NotYet && outcomes.is_empty() {
                 self.warn("its admin had not answered when the drain was over");
             }
             self.record_outcomes(outcomes);
+            if self.is_witnessed() {
+                self.warn("its admin did not drain it, so the kernel counted its requests");
+            }
         }
         let is_of_closing = |ask| match ask {
             Ask::Call(call) => call == self.closing_call(),
@@ -496,6 +528,16 @@ impl Dialogue {
 
     /// Asks the next question if every earlier question is answered. Returns all outputs so far.
     fn proceed(&mut self, now: Time) -> Vec<DrainOutput> {
+        if self.witness.is_none() && self.lacks_acceptance() && self.witness_at <= now {
+            let line = format!(
+                "its admin has not begun to drain it within {}, so the kernel counts its requests",
+                human(LIMIT)
+            );
+            self.outputs.push(DrainOutput::Log(line));
+            let EnvoyTerms { min_until, exit_at, .. } = self.terms;
+            let terms = Terms { min_until, unit: Unit::Requests, exit_at, is_asked: false };
+            self.witness = Some(ConnectionWatch::new(terms));
+        }
         if self.asked.is_none()
             && let Some(ask) = self.due(now)
         {
@@ -510,6 +552,11 @@ impl Dialogue {
         {
             self.looks = NextLook::Asked { began: now };
             self.outputs.push(DrainOutput::Look);
+        }
+        let witness_at = self.witness.as_ref().and_then(ConnectionWatch::looks_at);
+        if witness_at.is_some_and(|at| at <= now) && !self.is_witnessing {
+            self.is_witnessing = true;
+            self.outputs.push(DrainOutput::Witness);
         }
         core::mem::take(&mut self.outputs)
     }
@@ -539,6 +586,9 @@ impl Dialogue {
                 self.is_poll_due = true;
             }
             Some(Next::Wait) | None => {}
+        }
+        if self.is_witnessed() {
+            return None;
         }
         match self.polls {
             Polls::Listeners => Some(Ask::Listeners),
@@ -583,7 +633,8 @@ impl Dialogue {
     /// closed, or if the drain is over.
     fn overdue_at(&self) -> Option<Time> {
         let asked = self.asked.filter(|asked| matches!(asked.ask, Ask::Sample { .. }))?;
-        let is_noted = self.is_failing || self.is_over || self.closing != ListenerClosing::No;
+        let is_noted = self.is_failing || self.is_over || self.is_witnessed();
+        let is_noted = is_noted || self.closing != ListenerClosing::No;
         (!is_noted).then(|| asked.began + OVERDUE.max(self.took * 10))
     }
 
@@ -733,13 +784,37 @@ impl Dialogue {
         self.accepted > Accepted::Nothing
     }
 
-    /// Reports once whether the drain was accepted. Success is certain once one call has succeeded.
-    /// Failure is certain only once all calls have failed, and `healthcheck/fail` may be called
-    /// later than the others.
+    /// Whether a call that begins the drain has succeeded. Another call may still be under way.
+    fn has_accepted(&self) -> bool {
+        let mut outcomes = self.calls.iter().flat_map(Attempts::outcomes);
+        self.is_accepted() || outcomes.any(|outcome| outcome.result.is_ok())
+    }
+
+    /// Whether Envoy has not accepted a drain that is under way.
+    fn lacks_acceptance(&self) -> bool {
+        !self.has_accepted() && !self.is_over
+    }
+
+    /// Whether the kernel's count of requests decides about the drain.
+    fn is_witnessed(&self) -> bool {
+        self.witness.as_ref().is_some_and(ConnectionWatch::has_counts)
+    }
+
+    /// Handles the outcome of the calls. Success is certain once one call has succeeded. Failure is
+    /// certain only once all calls have failed, and `healthcheck/fail` may be called later than the
+    /// others.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
-        if (accepted || !self.stays_ready) && !core::mem::replace(&mut self.is_answered, true) {
-            self.outputs.push(DrainOutput::Answered { accepted });
+        self.is_answered |= accepted || !self.stays_ready;
+        if accepted {
+            self.tell();
+        }
+    }
+
+    /// Tells the core, once, that counts can end the drain.
+    fn tell(&mut self) {
+        if !core::mem::replace(&mut self.is_told, true) {
+            self.outputs.push(DrainOutput::Answered { accepted: true });
         }
     }
 

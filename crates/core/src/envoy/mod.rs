@@ -8,6 +8,7 @@
 pub mod attempts;
 pub mod close_watch;
 pub mod dialogue;
+pub mod output;
 pub mod pace;
 pub mod sample;
 

@@ -7,8 +7,9 @@
 //! whose connections close when they end. After a hot restart, Envoy counts what is under way in the
 //! old Envoy, but not that it began. The admin interface answers one question at a time. An answer
 //! can come at once, after seconds or never; an answer can be incomplete, or have another status.
-//! These faults begin at some time, or happen by chance. In some plays, the kernel can count the
-//! connections, the Envoy is never live, or the next epoch, with new statistics, replaces the Envoy.
+//! These faults begin at some time, or happen by chance. An admin interface may also refuse only the
+//! calls that begin the drain. In some plays, the kernel can count the connections and the requests
+//! in flight, the Envoy is never live, or the next epoch, with new statistics, replaces the Envoy.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -17,6 +18,7 @@ use crate::cases::{ENGINE, MS, ROUTER, gateway};
 use crate::scenario::Rng;
 use crate::tests::number;
 use crate::*;
+use drainit_core::connections::answers::Counts;
 use drainit_core::drain::progress::QUIET;
 use drainit_core::envoy::Call;
 use drainit_core::envoy::attempts::AskFailure;
@@ -32,6 +34,9 @@ use drainit_core::traffic::Traffic;
 const CALL: Duration = Duration::from_millis(600);
 /// If the admin interface works, drainit notices within this time that nothing is open any more.
 const SEEN: Duration = Duration::from_millis(1500);
+/// The kernel does not know whether a connection owes an answer until nothing has moved on it for
+/// this time.
+const IDLE: Duration = Duration::from_secs(5);
 /// The most attempts at a call that fit into its limit: drainit pauses between two attempts.
 const MOST_ATTEMPTS: u32 = 14;
 
@@ -42,6 +47,8 @@ enum Thing {
     Answers(u64),
     /// The kernel counts the connections.
     Looks,
+    /// The kernel counts the connections that owe an answer. The count began at this time.
+    Witnesses(Time),
     /// A client tries to connect. Envoy may refuse the connection.
     Connects,
     /// A request begins on a connection.
@@ -60,6 +67,8 @@ struct Connection {
     /// The time at which the request in flight on this connection began; `None` if no request is in
     /// flight.
     request: Option<Time>,
+    /// The time at which the last request ended.
+    answered: Option<Time>,
     is_upgraded: bool,
 }
 
@@ -120,6 +129,13 @@ struct Drain {
     closed_at: Option<Time>,
     /// Whether the next epoch has replaced Envoy since the beginning of the drain.
     is_replaced: bool,
+    /// Whether the kernel has counted the connections that owe an answer.
+    is_witnessed: bool,
+    /// Whether Envoy has accepted a call before the first closing of the listeners.
+    is_accepted: bool,
+    was_closing: bool,
+    /// Whether the kernel or the admin interface has shown the traffic.
+    is_counted: bool,
 }
 
 struct World {
@@ -147,6 +163,8 @@ struct World {
     late: u64,
     /// The admin interface needs this many milliseconds for each answer.
     slow: u64,
+    /// Whether the admin interface refuses the calls that begin the drain.
+    refuses: bool,
     /// Whether the kernel can count the connections.
     sees: bool,
     /// Whether the kernel's count misses some connections.
@@ -158,6 +176,8 @@ struct World {
     others: u64,
     /// The times at which Envoy has accepted a connection.
     accepted_at: Vec<Time>,
+    /// The times at which a request has begun.
+    begun_at: Vec<Time>,
     /// The last traffic that the report got.
     last: Traffic,
     /// From this time on, every question to the admin interface fails.
@@ -179,6 +199,8 @@ struct World {
     is_ended: bool,
     /// The last moment at which the drain had to wait for a connection or a request.
     busy_at: Time,
+    /// The last moment at which the kernel could not rule out that a connection owes an answer.
+    owed_at: Time,
     broken: Option<String>,
     exit: bool,
 }
@@ -224,11 +246,13 @@ impl World {
             wrong: rng.one_of([0, 0, 2, 10]),
             late: rng.one_of([0, 0, 3, 20]),
             slow: rng.one_of([0, 0, 40, 300, 1100, 9000]),
+            refuses: rng.once_in(8),
             sees: rng.once_in(2),
             hides: false,
             opened: 0,
             others: rng.one_of([0, 0, 1, 5, 20]),
             accepted_at: Vec::new(),
+            begun_at: Vec::new(),
             last: Traffic::default(),
             lost_at: if rng.once_in(4) { start + rng.millis(25_000) } else { Time::NEVER },
             live_at: if rng.once_in(8) { start + rng.millis(20_000) } else { start },
@@ -243,6 +267,7 @@ impl World {
             closing_asked: None,
             is_hurried: false,
             busy_at: start,
+            owed_at: start,
             is_ended: true,
             broken: None,
             exit: false,
@@ -251,6 +276,7 @@ impl World {
         // The kernel hides connections only if the admin interface answers reliably, and can thus
         // show the hidden connections.
         let answers = world.wrong + world.late == 0 && world.lost_at == Time::NEVER;
+        let answers = answers && !world.refuses;
         world.hides = answers && world.slow < 1000 && world.rng.once_in(3);
         let asks_drain = world.rng.once_in(3);
         if asks_drain {
@@ -339,6 +365,17 @@ impl World {
         if is_new || self.left() > self.terms.exit_at {
             self.busy_at = self.now;
         }
+        let counts = self.owing();
+        if is_new || counts.owing + counts.unknown > self.terms.exit_at {
+            self.owed_at = self.now.max(self.owed_at);
+            // Nothing happens at the moment at which a connection has been silent for `IDLE`.
+            let settles = self.now + counts.settles;
+            self.owed_at = self.owed_at.max(if counts.owing > self.terms.exit_at {
+                self.now
+            } else {
+                settles
+            });
+        }
         match thing {
             Thing::Delivers(key) => {
                 let event = self.scheduled[key];
@@ -380,9 +417,35 @@ impl World {
                 }
                 let look = self.sees.then_some(Look { open, accepted: Some(self.opened) });
                 self.drain.looked_at = self.sees.then_some(self.now);
+                self.drain.is_counted |= self.sees;
                 self.with(|dialogue, now| dialogue.looked(now, look));
             }
+            Thing::Witnesses(began) => {
+                let counts = self.owing();
+                self.drain.taken.push((self.now, counts.traffic(false), self.envoy.ended));
+                self.drain.is_witnessed |= self.sees;
+                self.drain.is_counted |= self.sees;
+                let seen = if self.sees { Ok(counts) } else { Err("not listed".to_owned()) };
+                self.with(|dialogue, now| dialogue.witnessed(began, now, seen));
+            }
             Thing::Exits(_) => {}
+        }
+    }
+
+    /// The connections as the kernel shows them.
+    fn owing(&self) -> Counts {
+        let all = self.envoy.connections.values();
+        let left = |one: &Connection| (one.answered? + IDLE).0.checked_sub(self.now.0);
+        let idle = all.clone().filter(|one| one.request.is_none());
+        let unknown: Vec<_> = idle.filter_map(left).filter(|left| !left.is_zero()).collect();
+        Counts {
+            open: all.len() as u64,
+            owing: all.filter(|one| one.request.is_some()).count() as u64,
+            unknown: unknown.len() as u64,
+            silent: 0,
+            connected: self.envoy.accepted,
+            asked: self.envoy.accepted + self.begun_at.len() as u64,
+            settles: unknown.into_iter().max().unwrap_or_default(),
         }
     }
 
@@ -397,7 +460,8 @@ impl World {
             (self.envoy.accepted, self.opened) = (self.envoy.accepted + 1, self.opened + 1);
             self.accepted_at.push(self.now);
             let is_upgraded = self.rng.once_in(4);
-            let connection = Connection { since: self.now, request: None, is_upgraded };
+            let since = self.now;
+            let connection = Connection { since, request: None, answered: None, is_upgraded };
             self.envoy.connections.insert(key, connection);
             self.push(Duration::ZERO, Thing::Begins(key));
         } else {
@@ -410,6 +474,7 @@ impl World {
         let now = self.now;
         let Some(connection) = self.envoy.connections.get_mut(&key) else { return };
         connection.request = Some(now);
+        self.begun_at.push(now);
         self.envoy.requests += 1;
         self.envoy.upgrades += u64::from(connection.is_upgraded);
         let lasts = self.rng.millis(self.longest_request) + MS(1);
@@ -421,6 +486,7 @@ impl World {
         if connection.request.take().is_none() {
             return;
         }
+        connection.answered = Some(self.now);
         let is_upgraded = connection.is_upgraded;
         self.envoy.ended[usize::from(is_upgraded)] += 1;
         let since = self.envoy.drains_since.map_or(Duration::ZERO, |since| self.now.since(since));
@@ -481,7 +547,9 @@ impl World {
         else {
             return;
         };
-        let fails = wrong || !is_there;
+        let (_, close) = Call::of(self.terms.only_inbound);
+        let is_refused = self.refuses && matches!(ask, Ask::Call(call) if *call != close);
+        let fails = wrong || !is_there || is_refused;
         let result = if fails { Err(failure.clone()) } else { Ok(()) };
         let answer = match *ask {
             Ask::Listeners => Answer::Listeners(result),
@@ -527,6 +595,7 @@ impl World {
             }
             (Answer::Sample(Ok(sample)), _) => {
                 self.drain.taken.push((taken, sample.traffic(), ended));
+                self.drain.is_counted = true;
                 self.check_cost(self.now.since(since));
             }
             (Answer::State { is_unused: Some(_) }, _) => self.was_unused_at = taken,
@@ -534,6 +603,7 @@ impl World {
         }
         if let (Answer::Call(result), Ask::Call(call), false) = (&answer, ask, is_closing) {
             self.drain.answers.insert(call, result.clone());
+            self.drain.is_accepted |= result.is_ok() && !self.drain.was_closing;
             if let (Err(_), Some((_, failed, _))) = (result, self.drain.calls.get_mut(&call)) {
                 failed.get_or_insert(self.now);
             }
@@ -584,6 +654,10 @@ impl World {
                     let after = self.rng.millis(4);
                     self.push(after, Thing::Looks);
                 }
+                DrainOutput::Witness => {
+                    let after = self.rng.millis(4);
+                    self.push(after, Thing::Witnesses(self.now));
+                }
                 DrainOutput::Sampled { load, traffic, .. } => {
                     // A total may be missing, or may come from the previous epoch.
                     let is_of = |taken: &Traffic| {
@@ -618,11 +692,13 @@ impl World {
                     };
                     let was_accepted = self.drain.calls.iter().any(begins);
                     self.check(!self.is_answered, "the drain is answered twice");
-                    self.check(was_accepted || !accepted, "a refused drain counts as accepted");
-                    self.check(accepted || !was_accepted, "an accepted drain counts as refused");
-                    let may_follow = self.stays_ready;
-                    let is_early = !accepted && self.terms.fail_healthcheck && may_follow;
-                    self.check(!is_early, "the drain counts as refused before the last call");
+                    // holds: S700
+                    self.check(
+                        accepted,
+                        "a drain that Envoy has not accepted only lasts for `min`",
+                    );
+                    let is_early = self.now.since(self.drain.polled.0) < LIMIT;
+                    self.check(was_accepted || !is_early, "a refused drain counts as accepted");
                     self.is_answered = true;
                     let process = ROUTER;
                     self.at_once.push_back(Event::DrainAnswered { process, accepted });
@@ -730,6 +806,7 @@ impl World {
                 self.carry_out(outputs);
             }
             Action::CloseListeners(_) => {
+                self.drain.was_closing = true;
                 self.closing_asked = Some(self.now);
                 let until = self.machine.state().drained_by(ROUTER);
                 let is_quiet = !self.is_ended && until.is_some_and(|until| self.now < until);
@@ -792,7 +869,12 @@ impl World {
         let seen =
             self.drain.looked_at.filter(|_| self.slow >= 300).map_or(taken, |at| at.max(taken));
         let since = Time((taken + MS(15)).since(Time(QUIET)));
-        let mut times = self.accepted_at.iter().rev();
+        // With `exit_at`, the connections that may stay open may get further requests.
+        let is_by_requests = self.drain.is_witnessed
+            && self.terms.exit_at == 0
+            && self.drain.calls.values().all(|(.., is_done)| !is_done);
+        let times = if is_by_requests { &self.begun_at } else { &self.accepted_at };
+        let mut times = times.iter().rev();
         let has_come = times.any(|at| *at > since && *at < seen);
         // holds: S276
         self.check(!has_come, "the drain is over while clients come");
@@ -808,7 +890,7 @@ impl World {
                 // A connection that the kernel does not show may have come after the Envoy's last
                 // answer.
                 let unseen = if self.hides { MS(1500 + self.slow * 4) } else { Duration::ZERO };
-                let is_old = |one: &&Connection| match self.terms.unit {
+                let is_old = |one: &&Connection| match counted.unit {
                     Unit::Connections => one.since + unseen < taken,
                     Unit::Requests => one.request.is_some_and(|began| began + unseen < taken),
                 };
@@ -822,6 +904,7 @@ impl World {
                 let came = self.accepted_at.last().map_or(Duration::MAX, |at| self.now.since(*at));
                 let is_plain = self.wrong + self.late + self.others + self.terms.exit_at == 0
                     && self.lost_at == Time::NEVER
+                    && !self.refuses
                     && came > MS(2000);
                 if is_plain && self.slow == 300 && !self.hides && !self.drain.is_replaced {
                     // holds: S277
@@ -832,6 +915,14 @@ impl World {
                 }
                 let is_known = counted.active.is_some() && counted.total.is_some();
                 self.check(is_known, "an unknown sample ends the drain");
+                let is_of_envoy = counted.unit == self.terms.unit;
+                // holds: S238
+                self.check(
+                    !self.drain.is_accepted || is_of_envoy,
+                    "the kernel counts for an Envoy that drains",
+                );
+                // holds: S701
+                self.check(self.drain.is_counted, "the drain is over although nobody has counted");
                 self.check(self.now >= self.terms.min_until, "the drain is over within `min`");
             }
             DrainEnd::TimeOver => {
@@ -850,6 +941,7 @@ impl World {
                     self.check(is_fresh, "the connections at the end are unknown");
                 }
                 let is_healthy = self.wrong + self.late == 0
+                    && !self.refuses
                     && self.lost_at == Time::NEVER
                     && (self.slow < 100 || self.sees);
                 // The calls, the list of the listeners and a first sample come before the end of
@@ -864,6 +956,16 @@ impl World {
                     !is_healthy || is_busy,
                     "nothing was open, but the drain lasted for all of `time`",
                 );
+                let is_refused = self.refuses || self.lost_at <= self.drain.polled.0;
+                let is_owed = self.now.since(self.owed_at) < SEEN
+                    || self.until.since(self.terms.min_until) < SEEN
+                    || self.until.since(self.drain.polled.0) < LIMIT + SEEN
+                    || self.drain.is_replaced;
+                // holds: S700
+                self.check(
+                    !is_refused || !self.sees || is_owed,
+                    "no answer was owed, but a drain without an admin lasted for all of `time`",
+                );
             }
             DrainEnd::NotLive => {
                 let was_unused = self.was_unused_at < self.live_at;
@@ -873,12 +975,8 @@ impl World {
                     "the drain ends long after its reason is known",
                 );
             }
-            DrainEnd::NotAccepted => {
-                // holds: S238
-                let is_refused = self.drain.answers.values().any(Result::is_err);
-                self.check(is_refused, "a slow admin counts as one that refuses the drain");
-                self.check(self.now >= self.terms.min_until, "the drain is over within `min`");
-            }
+            // holds: S700
+            DrainEnd::NotAccepted => self.check(false, "the drain only lasts for `min`"),
             _ => {}
         }
     }

@@ -2390,7 +2390,7 @@ impl<'a> Checker<'a> {
                     DrainEnd::Reported => {
                         self.hold(held, "a drain is over as reported before `min`")
                     }
-                    // holds: S39, S50, C367, C638
+                    // holds: S39, C367, C638
                     DrainEnd::NotAccepted => {
                         self.hold(held, "a drain is over as not accepted before `min`")
                     }
