@@ -208,7 +208,7 @@ fn respond(
     }
     let now = now();
     match path {
-        "/readyz" if now.status.ready => response(StatusCode::OK, TEXT, "ready\n".to_owned()),
+        "/readyz" if now.status.ready => response(StatusCode::OK, TEXT, now.status.ready_line()),
         "/readyz" => {
             let reason = format!("{}\n", now.status.not_ready_reason());
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reason)

@@ -109,6 +109,10 @@ pub struct ProcessStatus {
     /// The warnings about the drain of the process; `None` while drainit does not know them.
     #[serde(skip)]
     pub drain_warnings: Option<Rc<[String]>>,
+    /// Whether the process is an Envoy whose admin is closed for good. `drain_warnings` then says
+    /// what this means.
+    #[serde(skip)]
+    pub has_closed_admin: bool,
     /// How the process ended the last time, even if it runs again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
@@ -284,6 +288,17 @@ impl Status {
         (!texts.is_empty()).then(|| shortened(&texts))
     }
 
+    /// The answer to `/readyz` while the container is ready: one line. The line names each Envoy
+    /// that its admin cannot drain any more.
+    pub fn ready_line(&self) -> String {
+        let closed = self.processes.iter().filter(|process| process.has_closed_admin);
+        let notes = closed.flat_map(|process| {
+            let warnings = process.drain_warnings.iter().flat_map(|all| all.iter());
+            warnings.map(|why| format!("; note: {}: {why}", process.name))
+        });
+        format!("ready{}\n", notes.collect::<String>())
+    }
+
     /// The reason why the container is not ready, in one line: `not ready: router (waiting),
     /// policy-engine (starting: connection refused)`.
     pub fn not_ready_reason(&self) -> String {
@@ -326,6 +341,7 @@ pub(crate) fn example() -> Status {
         part: Part::Current,
         warnings: Vec::new(),
         drain_warnings: None,
+        has_closed_admin: false,
         last_lines: Vec::new(),
         state,
         pid,

@@ -6,6 +6,7 @@
 //! connection is open, even if the server never answers. Both were seen with Envoy 1.37.0 and
 //! 1.40.0.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -46,6 +47,14 @@ pub(crate) async fn check_ready(admin: &Address, limit: Duration) -> Result<(), 
 /// Says why there is no answer.
 pub(crate) async fn check_alive(admin: &Address, limit: Duration) -> Result<(), HttpError> {
     crate::http::status(admin, Method::GET, READY, limit).await.map(drop)
+}
+
+/// Whether nobody answers at the address of the admin. An admin that has not answered within
+/// `limit` is not closed.
+pub(crate) async fn is_closed(admin: &Address, limit: Duration) -> bool {
+    let answer = crate::http::status(admin, Method::GET, READY, limit).await;
+    matches!(answer, Err(HttpError::Io(error))
+        if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound))
 }
 
 /// Checks once, within `limit`, that this epoch of an Envoy has taken over. Until the takeover, the

@@ -66,6 +66,10 @@ pub(crate) enum News {
     },
     /// The process has most likely loaded its program.
     Loaded,
+    /// Whether the admin of an Envoy whose hot restart has failed is closed for good.
+    Admin {
+        is_closed: bool,
+    },
     /// The warnings about risks of the drain.
     DrainRisks(Vec<String>),
     /// The signal that asks the process to drain. `reply` gets the outcome.

@@ -228,6 +228,7 @@ impl Processes {
                     .chain(slots[slot].dropped())
                     .collect(),
                 drain_warnings: history.drain_warnings.clone(),
+                has_closed_admin: slots[slot].instance.has_closed_admin(),
                 drain: drain.clone().filter(|_| is_told).map(|drain| match history.pid {
                     Some(_) => drain,
                     None => DrainStatus { traffic: drain.traffic.after_end(), ..drain },

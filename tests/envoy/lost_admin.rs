@@ -1,13 +1,14 @@
 //! Tests the stop of a real Envoy whose admin drains nothing: it refuses the calls, is closed, or
 //! never answers. The kernel then counts the requests.
 
+use std::fs;
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
 
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, RequestResult};
-use crate::support::real_envoy::RealEnvoy;
+use crate::support::real_envoy::{RealEnvoy, add_control_plane};
 use crate::support::{Duration, LONG, Running, Signal, in_parallel, ms};
 
 /// The longest time that a drain may take after its last request, even on a busy machine. This time
@@ -66,4 +67,38 @@ fn the_last_request_ends_the_drain_of_an_envoy_whose_admin_drains_nothing() {
         ended.assert_code(0).assert_stopped_within(ms(3000)..SOON);
         ended.assert_line(why).assert_line(COUNTED);
     });
+}
+
+// holds: S704, S705
+#[test]
+fn an_admin_that_a_failed_hot_restart_has_closed_is_reported_and_not_probed() {
+    let envoy = RealEnvoy {
+        is_hot: true,
+        flags: "--concurrency 2 --parent-shutdown-time-s 2",
+        readiness: "http: 'unix:DIR/admin.sock:/ready', timeout: 3s",
+        keys: "    update: hot-restart\n    \
+               liveness: {http: 'unix:DIR/admin.sock:/ready', interval: 20ms, retries: 1}",
+        ..patient()
+    };
+    let Some((drainit, address)) = envoy.start() else { return };
+    // The new epoch closes the admin of the old one, and then waits for a control plane that does
+    // not run. Meanwhile its own `/ready` answers 503.
+    let mut config: Value =
+        serde_json::from_slice(&fs::read(drainit.path("envoy.json")).unwrap()).unwrap();
+    add_control_plane(&mut config, "lds", ([127, 0, 0, 1], 1).into(), "0s");
+    fs::write(drainit.path("envoy.json"), config.to_string()).unwrap();
+    drainit.exec(&["restart", "router"]).assert(1, "did not become ready within 3s");
+    let why = "the failed hot restart has closed its admin for good";
+    drainit.wait_for_line(&format!(
+        "error: router: {why}.*`drainit start router`; its liveness is not probed any more"
+    ));
+    drainit.exec(&["status"]).assert(0, "closed its admin for good");
+    drainit.exec(&["health"]).assert(0, &format!("ready; note: router: {why}"));
+    let warnings = drainit.processes(&["router"])[0]["warnings"].to_string();
+    assert!(warnings.contains(why), "{warnings}");
+    // The request takes as long as 50 probes of the liveness.
+    let answered = Client::new(address).request(1000);
+    assert_eq!(answered.went, RequestResult::Answered { closes: false });
+    stop_with_a_request(drainit, Client::new(address));
+    let _ = fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}0", address.port()));
 }

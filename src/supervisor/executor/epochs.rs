@@ -1,21 +1,30 @@
 //! The epochs of an Envoy with hot restart: their numbers, the reasons against a further hot
-//! restart, and the check of the config before a hot restart. The module `family` of the core
+//! restart, the check of the config before a hot restart, and the admin of an epoch whose hot
+//! restart has failed. The module `family` of the core
 //! decides in which order the epochs end.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::check::bootstrap;
-use crate::config::{Address, DrainMethod, EnvoyFlags, Process};
+use crate::config::{Address, DrainMethod, EnvoyFlags, Liveness, Process};
 use crate::core::event::Event;
 use crate::core::spec::HookId;
-use crate::os::on_thread::on_thread;
+use crate::envoy::ready::is_closed;
+use crate::local_task::LocalTask;
+use crate::os::on_thread::{Share, on_thread};
 use crate::supervisor::executor::validation::validate;
 use crate::supervisor::executor::{Executor, LONGEST_START};
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
+use crate::supervisor::message::News;
 use crate::supervisor::slots::Definition;
 use crate::types::{ProcessId, exit_code, harmless};
+
+/// An admin on this machine refuses a connection at once. The limit only ends a look at an admin
+/// that hangs, and is therefore not closed.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// An epoch: one instance of an Envoy with hot restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +35,18 @@ pub(super) struct EnvoyEpoch {
     /// Whether a newer epoch has ended before it had taken over from this epoch. If so, Envoy
     /// permits no further hot restart while this epoch lives.
     has_failed_successor: bool,
+    pub(super) admin: Admin,
+}
+
+/// The admin of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admin {
+    /// As far as drainit knows, the admin is open.
+    Open,
+    /// A successor has failed, and drainit asks whether the admin is still open.
+    Asked,
+    /// A failed successor has closed the admin. Envoy never opens it again.
+    Closed,
 }
 
 /// The number of a new epoch. `living` has the numbers of the living epochs.
@@ -70,7 +91,8 @@ impl Executor {
             ));
         }
         let number = next(self.others(process).map(|(_, other)| other.number));
-        Ok(Some(EnvoyEpoch { number, is_new: number > 0, has_failed_successor: false }))
+        let (has_failed_successor, admin) = (false, Admin::Open);
+        Ok(Some(EnvoyEpoch { number, is_new: number > 0, has_failed_successor, admin }))
     }
 
     /// The admin that a new epoch has to take over, and the number of the epoch.
@@ -79,10 +101,7 @@ impl Executor {
         epoch: Option<EnvoyEpoch>,
     ) -> Option<(Address, u32)> {
         let epoch = epoch.filter(|epoch| epoch.is_new)?;
-        match &process.drain.as_ref()?.method {
-            DrainMethod::Envoy(envoy) => Some((envoy.admin.clone(), epoch.number)),
-            _ => None,
-        }
+        Some((admin_of(process)?.clone(), epoch.number))
     }
 
     /// Records that a new epoch has taken over.
@@ -100,7 +119,52 @@ impl Executor {
             if let Some(epoch) = &mut self.processes.slots[id].instance.epoch {
                 epoch.has_failed_successor = true;
             }
+            self.look_at_admin(id);
         }
+    }
+
+    /// Asks the admin of an epoch whose successor has failed. The successor closes this admin when
+    /// it has read its bootstrap, and nobody opens the admin again.
+    fn look_at_admin(&mut self, process: ProcessId) {
+        let (sender, wanted) = (self.instance_sender(process), self.process(process));
+        let instance = &mut self.processes.slots[process].instance;
+        let Some(admin) = admin_of(&wanted).cloned().filter(|_| instance.drain.is_none()) else {
+            return;
+        };
+        if let Some(epoch) = &mut instance.epoch {
+            epoch.admin = Admin::Asked;
+        }
+        let look = async move {
+            let is_closed = is_closed(&admin, LOOK).await;
+            sender.send(News::Admin { is_closed });
+        };
+        instance.preflight = Some(LocalTask::of(Share::Probes(process), look));
+    }
+
+    /// Handles the answer to the question of [`Self::look_at_admin`]. A liveness probe that asks a
+    /// closed admin says nothing about the Envoy any more, so the probe ends.
+    pub(super) fn admin_seen(&mut self, process: ProcessId, is_closed: bool) {
+        let wanted = self.process(process);
+        let instance = &mut self.processes.slots[process].instance;
+        if let Some(epoch) = &mut instance.epoch {
+            epoch.admin = if is_closed { Admin::Closed } else { Admin::Open };
+        }
+        if !is_closed {
+            return;
+        }
+        let why = without_admin(&wanted.name);
+        let ended = instance.liveness.take_if(|_| probes_admin(&wanted));
+        let ended = ended.map(|_| "; its liveness is not probed any more").unwrap_or_default();
+        tracing::error!("{}: {why}{ended}", wanted.name);
+        self.processes.journal.of_mut(process).drain_warnings = Some([why].into());
+    }
+
+    /// Whether a failed liveness probe says nothing about this epoch: the probe asks the admin, and
+    /// a successor that has not taken over may have closed the admin, or answers in its place.
+    pub(super) fn ignores_probe(&self, process: ProcessId) -> bool {
+        let is_unsure = self.instance(process).epoch.is_some_and(|own| own.admin != Admin::Open);
+        (is_unsure || self.others(process).any(|(_, other)| other.is_new))
+            && probes_admin(&self.definition(process).process)
     }
 
     /// Lets Envoy check its config in place of a `pre_start` hook, if another epoch runs. If no
@@ -145,14 +209,36 @@ impl Executor {
     }
 }
 
+/// The admin of the Envoy that this process is.
+fn admin_of(process: &Process) -> Option<&Address> {
+    match &process.drain.as_ref()?.method {
+        DrainMethod::Envoy(envoy) => Some(&envoy.admin),
+        _ => None,
+    }
+}
+
+/// Whether the liveness check of this Envoy asks its admin.
+fn probes_admin(process: &Process) -> bool {
+    match &process.liveness {
+        Some(Liveness::Probe { probe, .. }) => probe.address().as_ref() == admin_of(process),
+        _ => false,
+    }
+}
+
+/// Tells an operator about an Envoy whose admin is closed for good.
+fn without_admin(name: &str) -> String {
+    format!(
+        "the failed hot restart has closed its admin for good: a stop cannot ask its clients to leave, and only waits \
+         until the kernel shows no request; replace the container, or, with a gap, use `drainit stop {name}` and \
+         `drainit start {name}`"
+    )
+}
+
 /// Refuses an Envoy config whose admin is not at the address that drainit asks. With such a config,
 /// drainit could not see that the new epoch has taken over. drainit would kill the new epoch,
 /// although the old epoch has already stopped listening.
 fn check_admin(wanted: &Process, args: &[String]) -> Result<(), String> {
-    let admin = match wanted.drain.as_ref().map(|drain| &drain.method) {
-        Some(DrainMethod::Envoy(envoy)) => &envoy.admin,
-        _ => return Ok(()),
-    };
+    let Some(admin) = admin_of(wanted) else { return Ok(()) };
     let Some(path) = bootstrap::config_file(wanted, args) else { return Ok(()) };
     let Some(other) = bootstrap::other_admin(&path, admin) else { return Ok(()) };
     Err(format!(

@@ -10,7 +10,7 @@ use crate::logging::capture::OutputCapture;
 use crate::os::Pid;
 use crate::os::connections::Listeners;
 use crate::supervisor::drain::RunningDrain;
-use crate::supervisor::executor::epochs::EnvoyEpoch;
+use crate::supervisor::executor::epochs::{Admin, EnvoyEpoch};
 use crate::supervisor::executor::start::Launching;
 use crate::supervisor::readiness::notify::NotifyListener;
 use crate::types::{Signal, Time};
@@ -60,6 +60,11 @@ impl Instance {
     /// The pid of a process whose exec is under way.
     pub(super) fn launching_pid(&self) -> Option<Pid> {
         self.launching.as_ref().map(|launching| launching.pid)
+    }
+
+    /// Whether the instance is an Envoy whose admin is closed for good.
+    pub(crate) fn has_closed_admin(&self) -> bool {
+        self.epoch.is_some_and(|epoch| epoch.admin == Admin::Closed)
     }
 
     /// Ends the readiness probe, the liveness probe, the check of whether the drain will work, and

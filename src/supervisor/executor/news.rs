@@ -15,6 +15,11 @@ impl Executor {
     /// Keeps the part of the news that the status and the log need, and returns the event for the
     /// core.
     pub(super) fn news(&mut self, process: ProcessId, news: News) -> Option<Event> {
+        if let News::Probed(Err(_)) = &news
+            && self.ignores_probe(process)
+        {
+            return None;
+        }
         let journal = &mut self.processes.journal;
         let history = journal.of_mut(process);
         match news {
@@ -76,6 +81,7 @@ impl Executor {
                 // The send fails only if the drain is over.
                 let _ = reply.send(sent);
             }
+            News::Admin { is_closed } => self.admin_seen(process, is_closed),
             News::DrainRisks(risks) => history.drain_warnings = Some(risks.into()),
             News::Loaded => self.loaded(process),
             News::Late(after) => self.late(process, after),
