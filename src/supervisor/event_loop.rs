@@ -502,6 +502,9 @@ impl Step<'_> {
         for process in gone {
             self.handle(Event::GroupGone(process))?;
         }
+        for gone in self.executor.orphans_gone() {
+            self.handle(gone)?;
+        }
         if rest == Remaining::None && self.executor.has_swept() {
             self.handle(Event::NothingLeft)?;
         }
@@ -565,6 +568,9 @@ impl Step<'_> {
             Action::WatchLiveness(process) => self.executor.watch_liveness(process),
             Action::Signal { process, signal } => self.executor.signal(process, signal),
             Action::Stop { process, signal } => self.executor.stop(process, signal),
+            Action::StopOrphans { process, signal } => {
+                self.events.queue.extend(self.executor.stop_orphans(process, signal));
+            }
             Action::StopGroup { process, signal } => self.executor.stop_group(process, signal),
             Action::Kill(process) => self.executor.kill(process),
             Action::RunHook(hook) => self.events.queue.extend(self.executor.run_hook(hook)),

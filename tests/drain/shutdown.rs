@@ -115,6 +115,33 @@ fn processes_that_proc_hides_are_signalled_and_named() {
         .assert_line(r"left over: \d+ \(hidden by the hidepid of /proc\); sending SIGTERM");
 }
 
+// holds: S59, S720, S721
+#[test]
+fn a_job_behind_two_shells_gets_no_signal_while_the_pool_runs() {
+    // Only the shells die of SIGTERM at once. `rest` is in the group, but its parent is not.
+    let pool = "CHILD pool 'spawn=job,await=DIR/go,touch=DIR/done,exit=0' on=TERM:ignore await=DIR/done exit=0";
+    let config = format!(
+        r#"
+        processes:
+          pool:
+            command:
+            - sh
+            - -c
+            - |
+              CHILD keeper spawn=rest group & sh -c "{pool}; true"; true
+        "#
+    );
+    let Some(drainit) = start(&config, &["keeper", "rest", "pool", "job"]) else { return };
+    drainit.wait_for_event("keeper", "group");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_event("pool", "got SIGTERM");
+    std::fs::write(drainit.path("go"), "").unwrap();
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_event("job", "got SIGTERM");
+    ended.event("job", "exit 0");
+    ended.assert_order(&["pool exit 0", "rest got SIGTERM", "rest exit 0"]);
+}
+
 // holds: S58, S171
 #[test]
 fn a_group_of_zombies_that_nobody_reaps_is_gone() {

@@ -53,6 +53,10 @@ pub enum Action {
     /// Ask the process to end. Send the signal together with SIGCONT, because a process that is
     /// stopped by SIGSTOP reacts only when it continues.
     Stop { process: ProcessId, signal: Signal },
+    /// The process has ended, and its group has other members: send the signal to those that are
+    /// children of drainit, as to main processes. When none of them is left, and no other member has
+    /// become a child of drainit meanwhile, answer with `Event::OrphansGone`.
+    StopOrphans { process: ProcessId, signal: Signal },
     /// Send a signal to the process group.
     StopGroup { process: ProcessId, signal: Signal },
     /// Send SIGKILL to the process group.

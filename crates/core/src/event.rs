@@ -39,6 +39,8 @@ pub enum Event {
         /// follows.
         remains: bool,
     },
+    /// The answer to `Action::StopOrphans`: no member of the process group is a child of drainit.
+    OrphansGone(ProcessId),
     /// The process group of an ended process has no members any more.
     GroupGone(ProcessId),
     /// The command of a hook has ended, or could not be started.

@@ -149,8 +149,8 @@ impl Machine {
         state.family.expire(state.timers_at);
     }
 
-    /// Handles liveness probes, and processes that ask for more time. These events have the same
-    /// effect in several phases. Returns the event for the phase: [`Event::Unhealthy`] if a probe
+    /// Handles liveness probes, processes that ask for more time, and orphans that are gone. These
+    /// events have the same effect in several phases. Returns the event for the phase: [`Event::Unhealthy`] if a probe
     /// has failed too often, otherwise `event`.
     fn judge(&mut self, event: Event) -> Event {
         let state = &mut self.state;
@@ -171,6 +171,7 @@ impl Machine {
             Event::Unhealthy(process) if is_watched(state, process) => {
                 state[process].probe_failures += 1;
             }
+            Event::OrphansGone(process) => state.orphans_gone(process),
             Event::TimeoutExtended { process, by } => {
                 // A drain that was requested without a stop has no deadline yet.
                 let is_stop = |shutdown: &&ShutdownFacts| shutdown.cause != Cause::DrainRequested;

@@ -163,13 +163,26 @@ impl State {
         }
     }
 
-    /// Asks the rest of the process group of an ended process to end.
+    /// Asks the rest of the process group of an ended process to end. The orphans come first: for
+    /// example, a pool behind a shell, whose children would lose their jobs with a signal of their
+    /// own.
     pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time) {
         let (signal, now) = (self.stop_signal(process), self.now);
         self[process].asked.get_or_insert(now);
-        self.act(Action::StopGroup { process, signal });
+        self.act(match signal {
+            Signal::KILL => Action::StopGroup { process, signal },
+            _ => Action::StopOrphans { process, signal },
+        });
         self.note(Note::GroupRemains(process));
         self.set(process, Lifecycle::Remains { kill_at });
+    }
+
+    /// Asks the other members of a process group to end, because its orphans are gone.
+    pub(crate) fn orphans_gone(&mut self, process: ProcessId) {
+        if let Lifecycle::Remains { .. } = self.life(process) {
+            let signal = self.stop_signal(process);
+            self.act(Action::StopGroup { process, signal });
+        }
     }
 
     /// Records the end of the rest of a process group.

@@ -79,11 +79,16 @@ pub(super) fn find(is_over: &dyn Fn() -> bool) -> io::Result<Vec<Descendant>> {
 /// before each read. The children include all orphans (`find_new_reaper` in exit.c). Returns
 /// nothing if the kernel lists no children (if it has no `CONFIG_PROC_CHILDREN`).
 pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterator<Item = Stat> {
+    let wanted = children().into_iter().rev().filter(move |pid| wanted(*pid)).take(most);
+    wanted.filter_map(Stat::read).filter(|stat| stat.is_alive)
+}
+
+/// The pids of the children of drainit's main thread, with those that a `/proc` mounted with
+/// `hidepid` hides. Empty as for [`living_children`].
+pub(super) fn children() -> Vec<Pid> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
-    let pids: Vec<Pid> = list.rsplit(' ').flat_map(str::parse).collect();
-    let wanted = pids.into_iter().filter(move |pid| wanted(*pid)).take(most);
-    wanted.filter_map(Stat::read).filter(|stat| stat.is_alive)
+    list.split_ascii_whitespace().flat_map(str::parse).collect()
 }
 
 /// The living children of the main thread of this process, at most [`MOST_READ`] of them. Empty
@@ -99,10 +104,8 @@ pub fn children_of(pid: Pid) -> Vec<Descendant> {
 /// The living children of drainit's main thread that a `/proc` mounted with `hidepid` hides. The
 /// thread's list of children has their pids nevertheless.
 pub fn hidden_children() -> Vec<Pid> {
-    let own = std::process::id();
-    let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
-    let pids = list.split_ascii_whitespace().flat_map(str::parse);
-    pids.filter(|pid| Stat::read(*pid).is_none() && is_living_child(*pid)).collect()
+    let is_hidden = |pid: &Pid| Stat::read(*pid).is_none() && is_living_child(*pid);
+    children().into_iter().filter(is_hidden).collect()
 }
 
 /// The living members of a process group that descend from drainit. Empty without a `/proc` of

@@ -5,15 +5,17 @@ use std::io;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::clock;
 use crate::os::descendants::{Descendant, list, members_of};
-use crate::os::kill::{Group, left_group};
+use crate::os::kill::{Group, group_of, kill_child, left_group};
 use crate::os::on_thread::{self, Share};
-use crate::os::sweep::signal_left_group;
+use crate::os::reap::is_child;
+use crate::os::sweep::{children_in, signal_left_group};
 use crate::supervisor::children::Ended;
-use crate::supervisor::executor::Executor;
+use crate::supervisor::executor::{Executor, with_cont};
 use crate::supervisor::message::{ChildRole, Message};
 use crate::types::{ProcessId, Signal, Time};
 
@@ -123,6 +125,40 @@ impl Executor {
     /// The groups of processes that have ended.
     fn awaited_groups(&self) -> impl Iterator<Item = &LeftGroup> {
         self.groups.iter().filter(|left| self.instance(left.process).pid.is_none())
+    }
+
+    /// Sends the stop signal to the children of drainit in the groups of a process. If drainit has no
+    /// such child, or cannot find or signal any, returns the event that says so.
+    pub(crate) fn stop_orphans(&mut self, process: ProcessId, signal: Signal) -> Option<Event> {
+        let leaders: Vec<_> = self.groups_of(process).collect();
+        // Nothing is reaped here, so each pid still belongs to its child.
+        let mut asked = children_in(&leaders);
+        asked.retain(|pid| with_cont(signal).iter().all(|one| kill_child(*pid, *one).is_ok()));
+        if asked.is_empty() {
+            self.orphans_asked.remove(&process);
+            return Some(Event::OrphansGone(process));
+        }
+        self.orphans_asked.insert(process, (signal, asked));
+        None
+    }
+
+    /// Looks for groups whose orphans have ended or left the group. The ends may have given drainit
+    /// further children in the group: if so, these get the stop signal. Otherwise, returns an event.
+    pub(crate) fn orphans_gone(&mut self) -> Vec<Event> {
+        let groups = &self.groups;
+        let is_left = |of: ProcessId, pid: Pid| {
+            let is_its_own =
+                |left: &LeftGroup| left.process == of && group_of(pid) == Some(left.leader);
+            is_child(pid) && groups.iter().any(is_its_own)
+        };
+        let mut over = Vec::new();
+        for (process, (signal, asked)) in &mut self.orphans_asked {
+            while asked.pop_if(|pid| !is_left(*process, *pid)).is_some() {}
+            over.extend(asked.is_empty().then_some((*process, *signal)));
+        }
+        over.into_iter()
+            .filter_map(|(process, signal)| self.stop_orphans(process, signal))
+            .collect()
     }
 
     pub(crate) fn stop_group(&self, process: ProcessId, signal: Signal) {

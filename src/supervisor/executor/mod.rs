@@ -126,6 +126,8 @@ pub(crate) struct Executor {
     /// The final sweep, which signals leftover processes; `None` while no sweep is under way.
     sweep: Option<FinalSweep>,
     groups: Vec<LeftGroup>,
+    /// The orphans that have got a stop signal, by the process whose group they are in.
+    orphans_asked: BTreeMap<ProcessId, (Signal, Vec<Pid>)>,
     search: Search,
     /// The task that regularly wakes the event loop, which then scans the groups.
     group_scan: Option<LocalTask>,
@@ -173,6 +175,7 @@ impl Executor {
             max_open_logs: 0,
             sweep: None,
             groups: Vec::new(),
+            orphans_asked: BTreeMap::new(),
             search: Search::default(),
             orphans: OnceCell::new(),
             group_scan: None,

@@ -762,18 +762,24 @@ fn a_kill_of_the_rest_of_a_group_has_the_time_since_the_stop_signal() {
     }
 }
 
+// holds: S720
 #[test]
-fn a_restart_waits_for_the_rest_of_the_group() {
+fn a_restart_waits_for_the_rest_of_the_group_whose_orphans_are_asked_first() {
     let mut spec = gateway();
     let restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: None };
     spec.processes[ROUTER.index()].restart = restart;
     let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
+    let orphans = Action::StopOrphans { process: ROUTER, signal: Signal::TERM };
     let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
     for is_killed in [false, true] {
         let mut play = Play::up(spec.clone());
-        assert_eq!(play.at(0, crash), std::slice::from_ref(&group));
+        assert_eq!(play.at(0, crash), std::slice::from_ref(&orphans));
         if is_killed {
             assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+            assert_eq!(play.at(5000, Event::OrphansGone(ROUTER)), []);
+        } else {
+            let rest = play.at(100, Event::OrphansGone(ROUTER));
+            assert_eq!(rest, std::slice::from_ref(&group));
         }
         assert_eq!(play.at(5001, Event::GroupGone(ROUTER)), []);
         assert_eq!(play.at(5101, Event::Tick), [Action::Spawn(ROUTER)]);

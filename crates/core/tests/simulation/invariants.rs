@@ -83,6 +83,8 @@ pub(crate) struct Checker<'a> {
     has_unasked_end: bool,
     /// Processes that have run and whose `post_stop` hook must still run.
     owes_post_stop: BTreeSet<usize>,
+    /// Whether this step has to ask the rest of a group to end, because its orphans are gone.
+    owes_rest: bool,
     /// The last end or failed start before the shutdown, and whether it was a success.
     last_end: Option<(End, bool)>,
     /// Slots whose last evaluation of `only_if` was true, so that the next start does not evaluate
@@ -226,6 +228,8 @@ struct Seen {
     /// Whether drainit has sent a signal to the other members of the instance's process group,
     /// which outlive the instance.
     rest_signalled: bool,
+    /// Whether the orphans of this group are gone; `None` if drainit has not asked them to end.
+    orphans_gone: Option<bool>,
     /// Whether `Note::Started` was given for the instance.
     started: bool,
     /// Whether the kernel has shown that the instance listens on nothing.
@@ -287,6 +291,7 @@ impl<'a> Checker<'a> {
             t0: None,
             has_unasked_end: false,
             owes_post_stop: BTreeSet::new(),
+            owes_rest: false,
             last_end: None,
             admitted: BTreeSet::new(),
             checks: BTreeMap::new(),
@@ -469,6 +474,11 @@ impl<'a> Checker<'a> {
                     self.prepared.insert(process);
                     self.has_run.insert(process);
                 }
+            }
+            Event::OrphansGone(process) => {
+                let seen = &mut self.at[process.index()];
+                let was_gone = seen.orphans_gone.replace(true) == Some(true);
+                self.owes_rest = !was_gone && seen.survives_at.is_none();
             }
             Event::Swept { any: true } => {
                 self.killed |= self.sweeping == Some(Signal::KILL);
@@ -1003,6 +1013,8 @@ impl<'a> Checker<'a> {
 
     /// Checks the state after the core's actions for one event are done.
     pub(crate) fn step_over(&mut self, machine: &Machine, procs: &[Proc]) {
+        // holds: S720
+        self.hold(!self.owes_rest, "the rest of a group gets no signal when its orphans are gone");
         self.holds_liveness(machine);
         self.holds_no_forgotten_change(procs);
         self.holds_followers(procs);
@@ -1198,14 +1210,20 @@ impl<'a> Checker<'a> {
                 }
                 self.pass_stop_on(now, process, signal, procs);
             }
+            Action::StopOrphans { process, signal } => {
+                self.holds_rest(now, process, signal, procs);
+                // holds: S720
+                let is_first = self.at[process.index()].orphans_gone.is_none();
+                self.hold(is_first, "two stop signals to the orphans of a group");
+                self.at[process.index()].orphans_gone = Some(false);
+            }
             Action::StopGroup { process, signal } => {
-                let is_newer_alive = self.other_epoch(now, process, procs).is_some();
-                let is_left = self.at[process.index()].handed_over && is_newer_alive;
-                self.hold(!is_left, "the rest of an epoch is stopped before a newer epoch");
+                self.holds_rest(now, process, signal, procs);
                 let is_killed = signal == Signal::KILL;
-                let is_pending = self.at[process.index()].pending;
-                self.hold(is_killed == is_pending, "the wrong signal to the rest of an epoch");
-                self.at[process.index()].rest_signalled = true;
+                let is_next = self.at[process.index()].orphans_gone == Some(true);
+                // holds: S720
+                self.hold(is_next != is_killed, "a signal to a group before its orphans are gone");
+                self.owes_rest = false;
             }
             Action::Kill(process) if procs[process.index()].group => {
                 self.holds_asked(now, process, self.at[process.index()].rest_signalled, procs);
@@ -1761,6 +1779,16 @@ impl<'a> Checker<'a> {
         let had_time = procs[newer.index()].started.is_some_and(|at| at + limit <= now);
         let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
         self.hold(is_asked || had_time || is_over, "killed before a newer epoch could end it");
+    }
+
+    /// The rest of a group gets the right signal, and not while a newer epoch will end the rest.
+    fn holds_rest(&mut self, now: Time, process: ProcessId, signal: Signal, procs: &[Proc]) {
+        let is_newer_alive = self.other_epoch(now, process, procs).is_some();
+        let is_left = self.at[process.index()].handed_over && is_newer_alive;
+        self.hold(!is_left, "the rest of an epoch is stopped before a newer epoch");
+        let (is_killed, is_pending) = (signal == Signal::KILL, self.at[process.index()].pending);
+        self.hold(is_killed == is_pending, "the wrong signal to the rest of an epoch");
+        self.at[process.index()].rest_signalled = true;
     }
 
     /// drainit kills a process only after it has asked the process to end. Exceptions: the

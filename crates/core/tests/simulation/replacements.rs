@@ -349,7 +349,7 @@ fn an_old_epoch_without_a_newer_epoch_is_stopped_after_the_handover_time() {
     play.at(1500, Event::Ready(NEW));
     play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
     play.at(13_000, killed(NEW));
-    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
+    let group = Action::StopOrphans { process: ROUTER, signal: Signal::TERM };
     assert_eq!(play.at(13_500, Event::Tick), [group]);
     play.at(14_000, Event::Tick);
     assert_eq!(play.at(14_100, Event::GroupGone(ROUTER)), [Action::Spawn(NEW)]);

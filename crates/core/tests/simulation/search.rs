@@ -80,6 +80,7 @@ enum Asked {
     Drain,
     AnswerDrain,
     Close,
+    Orphans,
 }
 
 /// A broken promise, and the events from the start to the breach.
@@ -176,6 +177,7 @@ impl<'a> World<'a> {
                     Event::DrainSample { process, load }
                 })),
                 Asked::Close => events.push(Event::ListenersClosed(process)),
+                Asked::Orphans => events.push(Event::OrphansGone(process)),
             }
         }
         let mut must_end = self.slots.all().filter(|slot| self.must_end(*slot));
@@ -329,6 +331,10 @@ impl<'a> World<'a> {
                 self.survivors.remove(&process);
                 let proc = &mut self.procs[process.index()];
                 (proc.group, proc.killed) = (false, false);
+                self.asked.remove(&(Asked::Orphans, process));
+            }
+            Event::OrphansGone(process) => {
+                self.asked.remove(&(Asked::Orphans, process));
             }
             Event::Ready(process) => {
                 self.procs[process.index()].is_live = true;
@@ -380,6 +386,9 @@ impl<'a> World<'a> {
                     self.procs[older.index()].is_passed = true;
                     self.asked.insert((Asked::End, older));
                 }
+            }
+            Action::StopOrphans { process, .. } => {
+                self.asked.insert((Asked::Orphans, process));
             }
             Action::Kill(process) if self.procs[process.index()].group => {
                 self.procs[process.index()].killed = true;

@@ -509,8 +509,21 @@ impl<'a> World<'a> {
                 }
                 self.end(process, self.behaviour(process).ends_after_term, 200 + 15);
             }
+            Action::StopOrphans { process, .. } => {
+                let after = self.behaviour(process).group.and_then(Result::ok);
+                let gone = Event::OrphansGone(process);
+                match self.unless_obeying(after) {
+                    // No member of the group is a child of drainit.
+                    Some(after) if after.as_millis().is_multiple_of(3) => {
+                        self.at_once.push_back(gone);
+                    }
+                    Some(after) => self.deliver_of(now + after / 2, process, gone),
+                    None => {}
+                }
+            }
             Action::StopGroup { process, signal } if signal != Signal::KILL => {
-                self.end_group(process, self.behaviour(process).group.and_then(Result::ok));
+                let after = self.behaviour(process).group.and_then(Result::ok);
+                self.end_group(process, after.map(|after| after / 2));
             }
             Action::StopGroup { process, .. } => {
                 self.end_group(process, self.behaviour(process).ends_after_kill);
