@@ -247,7 +247,7 @@ fn control(bytes: &[u8]) {
     let serve = |stream: Stream| converse(supervisor.clone(), caller, stream);
     let has_ended = poll(bytes, with_peer(bytes, *at_once, false, serve));
     let asked = supervisor.requests.borrow().len() + supervisor.signals.borrow().len();
-    let asked = asked + supervisor.reloads.get();
+    let asked = asked + supervisor.reloads.get() + supervisor.shutdowns.get();
     // A connection of an operator may stay open after its input, because a request can wait for an
     // operation. Every other connection must end.
     assert!(is_operator || has_ended, "never ends");

@@ -14,6 +14,7 @@ pub mod operate;
 pub mod plan;
 pub mod reload;
 pub mod run;
+pub mod shutdown;
 pub mod status;
 mod tools;
 mod width;
@@ -57,6 +58,8 @@ enum Command {
     Plan(crate::cli::plan::PlanArgs),
     /// Drain the running container, without stopping it; only a restart of the container undoes it
     Drain(crate::cli::drain::DrainArgs),
+    /// Drain the running container and stop it, as SIGTERM does, and wait for its end
+    Shutdown(crate::cli::shutdown::ShutdownArgs),
     /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
     Health(crate::cli::health::HealthArgs),
     /// Show the processes of the running container, and the progress of a shutdown
@@ -140,6 +143,7 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Command::Check(args) => crate::cli::check::check(&args),
         Command::Plan(args) => crate::cli::plan::plan(&args),
         Command::Drain(args) => crate::cli::drain::drain(&args),
+        Command::Shutdown(args) => crate::cli::shutdown::shutdown(&args),
         Command::Health(args) => crate::cli::health::health(&args),
         Command::Status(args) => crate::cli::status::status(args),
         Command::Stop(args) => crate::cli::operate::operate("stop", &args),
@@ -157,7 +161,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("In a container", &["run", "exec"]),
     (
         "To operate a running container",
-        &["status", "stop", "start", "restart", "reload", "kill", "drain", "health"],
+        &["status", "stop", "start", "restart", "reload", "kill", "drain", "shutdown", "health"],
     ),
     ("Before and after a run", &["check", "plan", "import", "report"]),
     ("To install it", &["install", "schema", "completions", "man", "help"]),

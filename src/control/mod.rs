@@ -44,6 +44,7 @@ use crate::control::operate::Answered;
 use crate::control::status::Status;
 use crate::control::turns::{Snapshot, Turns};
 use crate::core::event::Request as Operation;
+use crate::os::Peer;
 use crate::types::{ProcessId, Signal, escape_json};
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };
@@ -70,6 +71,9 @@ pub trait SupervisorHandle {
     /// The error is a sentence for the operator. The channel closes without an answer only if
     /// drainit itself ends.
     fn request(&self, names: Vec<String>, request: Operation) -> Outcome;
+    /// Begins the shutdown, or waits for the one that has begun. The answer is the report, and comes
+    /// just before drainit exits. The error is the report of a shutdown whose exit code is not 0.
+    fn shutdown(&self, client: Peer) -> Outcome;
     /// Reads the config again. The answer comes when every process is as the new config says, or
     /// when the reload has failed. The answer contains the warnings of the config, or the reason of
     /// the failure.

@@ -1,5 +1,5 @@
 //! The endpoints of drainit's own commands, which exist only on the control socket: `/v1/status`,
-//! `/v1/kill`, `/v1/stop`, `/v1/start`, `/v1/restart` and `/v1/reload`.
+//! `/v1/kill`, `/v1/stop`, `/v1/start`, `/v1/restart`, `/v1/reload` and `/v1/shutdown`.
 //!
 //! The version is part of the path. A request with another version gets an answer that says so.
 
@@ -21,6 +21,9 @@ use crate::types::{ProcessId, Signal};
 
 /// The prefix of the paths, with the version of this protocol.
 pub(crate) const PREFIX: &str = "/v1/";
+
+/// The parameter of a request for a shutdown that does not wait for its end.
+pub(crate) const NO_WAIT: &str = "no_wait";
 
 /// An answer that is ready, or that comes when the operation is done.
 pub(crate) enum Answered {
@@ -71,7 +74,7 @@ pub(crate) fn answer<B>(
     let (method, query) = (request.method(), request.uri().query().unwrap_or_default());
     let allowed = match path {
         "status" => Method::GET,
-        "kill" | "stop" | "start" | "restart" => Method::POST,
+        "kill" | "stop" | "start" | "restart" | "shutdown" => Method::POST,
         "reload" if *method == Method::GET => Method::GET,
         "reload" => Method::POST,
         _ => return Answered::Now(unknown_path(request.uri().path())),
@@ -81,6 +84,9 @@ pub(crate) fn answer<B>(
     }
     if path == "reload" {
         return reload(method, query, *peer, stage, supervisor);
+    }
+    if path == "shutdown" {
+        return shutdown(query, *peer, stage, supervisor);
     }
     let mut now = supervisor.status();
     let query = match Query::parse(path, query, &now) {
@@ -185,6 +191,26 @@ fn reload(
     let Peer { pid, uid } = peer;
     tracing::info!("reload requested by pid {pid} (uid {uid})");
     Answered::Later(vec![supervisor.reload()])
+}
+
+/// Begins the shutdown. With the parameter `no_wait`, or if too many operations are waiting, answers
+/// at once.
+fn shutdown(
+    query: &str,
+    peer: Peer,
+    stage: &ConnectionStage,
+    supervisor: &dyn SupervisorHandle,
+) -> Answered {
+    if !["", NO_WAIT].contains(&query) {
+        return bad(format!("unknown parameter: {query:?}"));
+    }
+    let Peer { pid, uid } = peer;
+    tracing::info!("shutdown requested by pid {pid} (uid {uid})");
+    let outcome = supervisor.shutdown(peer);
+    match query == NO_WAIT || !stage.last() {
+        true => Answered::Now(response(StatusCode::OK, TEXT, "the shutdown has begun\n")),
+        false => Answered::Later(vec![outcome]),
+    }
 }
 
 /// Refuses a path that this version of drainit does not know, but that another version may know.

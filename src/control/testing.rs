@@ -17,6 +17,8 @@ pub(crate) struct CountingSupervisor {
     pub(crate) drains: Rc<Cell<u32>>,
     pub(crate) signals: Rc<RefCell<Vec<(ProcessId, Signal)>>>,
     pub(crate) requests: Rc<RefCell<Vec<Requested>>>,
+    /// The number of requests for a shutdown.
+    pub(crate) shutdowns: Rc<Cell<usize>>,
     /// The number of requests to reload the config, or to plan a reload.
     pub(crate) reloads: Rc<Cell<usize>>,
 }
@@ -36,6 +38,13 @@ impl SupervisorHandle for CountingSupervisor {
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
         self.signals.borrow_mut().push((process, signal));
         Ok(())
+    }
+
+    fn shutdown(&self, _: Peer) -> Outcome {
+        self.shutdowns.update(|count| count + 1);
+        let (reply, answer) = oneshot::channel();
+        reply.send(Ok("a report\n".to_owned())).unwrap();
+        answer
     }
 
     fn reload(&self) -> Outcome {
@@ -71,6 +80,7 @@ impl CountingSupervisor {
             drains: Rc::default(),
             signals: Rc::default(),
             requests: Rc::default(),
+            shutdowns: Rc::default(),
             reloads: Rc::default(),
         }
     }

@@ -215,6 +215,7 @@ async fn requests_over_tcp_are_refused() {
         }
         assert_eq!(rig.drains.get(), 0);
         assert!(rig.signals.borrow().is_empty() && rig.requests.borrow().is_empty());
+        assert_eq!(rig.shutdowns.get(), 0);
     })
     .await;
 }
@@ -298,6 +299,8 @@ async fn bad_requests_of_operators_are_explained() {
             ("GET /v2/status", 404, "speaks /v1/ and does not know /v2/status"),
             ("POST /v1/status", 405, "GET"),
             ("GET /v1/stop?process=router", 405, "POST"),
+            ("GET /v1/shutdown", 405, "POST"),
+            ("POST /v1/shutdown?wait", 400, "unknown parameter: \"wait\""),
             ("POST /v1/stop", 400, "name the processes to stop"),
             ("POST /v1/stop?process=routr", 400, "no process `routr`; did you mean `router`?"),
             ("GET /v1/status?process=x", 400, "there are `policy-engine`, `router` and `migrate`"),

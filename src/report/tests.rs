@@ -433,6 +433,7 @@ fn causes_have_a_kind_and_a_process() {
         (Cause::Failed { process, why: Failure::Unhealthy }, "unhealthy", Some("app")),
         (Cause::Failed { process, why: Failure::Hook }, "hook_failed", Some("app")),
         (Cause::HookFailed, "hook_failed", None),
+        (Cause::ShutdownRequested, "requested", None),
         (Cause::AllEnded, "all_ended", None),
     ] {
         let mut report = Noted::of(&["app"]);

@@ -10,11 +10,11 @@ use crate::config::Watch;
 use crate::core::envoy::dialogue::DrainOutput;
 use crate::core::event::{Event, Request};
 use crate::core::spec::HookId;
-use crate::os::Pid;
 use crate::os::descendants::Descendant;
 use crate::os::handle::Handle;
 use crate::os::spawn::SpawnError;
 use crate::os::sweep::Scanned;
+use crate::os::{Peer, Pid};
 use crate::supervisor::executor::groups::Members;
 use crate::supervisor::file_watch::Seen;
 use crate::supervisor::launch::StartError;
@@ -183,6 +183,11 @@ pub(crate) enum Message {
         name: String,
         watch: Watch,
         seen: Seen,
+    },
+    /// An operator requests the shutdown. `reply` gets the answer just before drainit exits.
+    Shutdown {
+        reply: TextReply,
+        client: Peer,
     },
     /// An operator requests a reload. `reply` gets the answer, with the warnings.
     Reload {

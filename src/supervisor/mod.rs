@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::control::listen::ControlListeners;
@@ -44,7 +45,7 @@ use crate::journal::history::History;
 use crate::local_task;
 use crate::logging::Output;
 use crate::os::signal::fd::Signals;
-use crate::os::{clock, on_thread, panic_hook, stale_socket, termination_log};
+use crate::os::{Peer, clock, on_thread, panic_hook, stale_socket, termination_log};
 use crate::supervisor::event_loop::{EventLoop, Step, let_others_run};
 use crate::supervisor::executor::{Executor, last_lines};
 use crate::supervisor::file_watch::FileWatches;
@@ -185,6 +186,15 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     // would read a line about the error.
     let longest = Budget::left_at_the_end(clock::now(), over);
     let _ = output.flush_patiently(within(), longest).await;
+    // The end of PID 1 ends the clients, too, so each client first gets time to print its answer.
+    let_others_run().await;
+    let clients = event_loop.step(|step| step.executor.shutdown_clients());
+    let _ = timeout(within(), async {
+        for client in clients {
+            client.await;
+        }
+    })
+    .await;
     Ok((code, within))
 }
 
@@ -244,6 +254,12 @@ impl SupervisorHandle for ControlHandle {
             // The send fails only if the client has gone away.
             let _ = reply.send(Ok("done\n".to_owned()));
         });
+        answer
+    }
+
+    fn shutdown(&self, client: Peer) -> Outcome {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.sender.send(Message::Shutdown { reply, client });
         answer
     }
 

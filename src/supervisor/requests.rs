@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::core::event::Request;
-use crate::supervisor::message::RequestReply;
+use crate::os::Peer;
+use crate::os::handle::Handle;
+use crate::supervisor::message::{RequestReply, TextReply};
+use crate::types::exit_code;
 
 /// The clients that wait for the answer to a request. Equal requests share one answer.
 #[derive(Default)]
@@ -11,12 +14,41 @@ pub(crate) struct Requests {
     /// The channels for the replies, by the name of the process and the request. The slot cannot be
     /// the key, because the process can change its slot before the answer.
     waiting: BTreeMap<(String, Request), Vec<RequestReply>>,
+    /// The channels for the replies to `drainit shutdown`.
+    shutdowns: Vec<TextReply>,
+    /// The clients of `shutdowns` in drainit's PID namespace.
+    clients: Vec<Handle>,
 }
 
 impl Requests {
     pub(crate) fn add(&mut self, process: &str, request: Request, reply: RequestReply) {
         let key = (process.to_owned(), request);
         self.waiting.entry(key).or_default().push(reply);
+    }
+
+    pub(crate) fn add_shutdown(&mut self, reply: TextReply, client: Peer) {
+        if !reply.is_closed() {
+            self.shutdowns.push(reply);
+            self.clients.extend(Handle::open(client.pid));
+        }
+    }
+
+    /// Answers the clients that have requested the shutdown.
+    pub(crate) fn answer_shutdown(&mut self, code: u8, report: &str) {
+        for reply in self.shutdowns.drain(..) {
+            // The send fails only if the client has gone away.
+            let _ = reply.send(match code {
+                exit_code::OK => Ok(format!("{report}\n")),
+                _ => Err(format!("{report}\nthe container ends with exit code {code}")),
+            });
+        }
+    }
+
+    /// For each client that has requested the shutdown, waits for its end.
+    pub(crate) fn clients(
+        &mut self,
+    ) -> impl Iterator<Item = impl Future<Output = ()> + use<>> + use<> {
+        std::mem::take(&mut self.clients).into_iter().filter_map(|client| client.ended().ok())
     }
 
     /// Passes an answer of the core to the clients that wait for it.

@@ -1,6 +1,8 @@
-//! Tests `drainit stop`, `start` and `restart`.
+//! Tests `drainit stop`, `start`, `restart` and `shutdown`.
 
-use crate::support::Rig;
+use std::thread;
+
+use crate::support::{LONG, Rig};
 
 #[test]
 fn a_pattern_selects_processes_by_the_beginning_of_the_name() {
@@ -52,4 +54,47 @@ fn a_pattern_selects_processes_by_the_beginning_of_the_name() {
         "app-2 got SIGTERM alive:app-1",
         "app-3 got SIGTERM alive:app-1+app-2",
     ]);
+}
+
+/// A container with a drain and a stop that wait for files. SIGTERM is not a stop signal.
+const DRAINED: &str = "
+shutdown: {signals: [INT]}
+processes:
+  web:
+    command: [CHILD, web, 'on=TERM:touch:DIR/asked', await=DIR/asked, await=DIR/go, exit=0]
+    drain: {exec: [CHILD, drain, await=DIR/drained, exit=0]}
+";
+
+// holds: S722, S723, C711, C712, C716
+#[test]
+fn shutdown_drains_and_ends_the_container_and_answers_each_client() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(DRAINED);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| drainit.exec(&["shutdown"]));
+        drainit.wait_for_event("drain", "start");
+        drainit.exec(&["shutdown", "--no-wait"]).assert(0, "the shutdown has begun");
+        assert!(drainit.record().event("web", "got SIGTERM").is_none());
+        drainit.touch("drained");
+        drainit.wait_for_event("web", "got SIGTERM");
+        let second = scope.spawn(|| drainit.exec(&["shutdown"]));
+        drainit.wait_for_lines("shutdown requested by pid", 3);
+        drainit.touch("go");
+        let said = [first, second].map(|client| client.join().unwrap());
+        said[0].assert(0, "exit code 0: requested by `drainit shutdown`\n  drain web: ");
+        assert_eq!(said[0], said[1]);
+    });
+    drainit.wait_exit(LONG).assert_code(0).assert_order(&["drain exit 0", "web got SIGTERM"]);
+}
+
+// holds: S722, C711
+#[test]
+fn shutdown_fails_if_the_container_does_not_end_with_code_0() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(
+        "processes: {a: {command: [CHILD, a, 'on=TERM:ignore'], stop_grace_period: 100ms}}",
+    );
+    let said = drainit.exec(&["shutdown"]);
+    said.assert(1, "error: the container ends with exit code 137").assert(1, "killed: 1 of 1");
+    drainit.wait_exit(LONG).assert_code(137);
 }

@@ -29,6 +29,8 @@ pub enum Cause {
     /// A drain without a stop was requested (`POST /drain`). After the drain, the processes run on
     /// until another cause stops them.
     DrainRequested,
+    /// A shutdown was requested (`drainit shutdown`).
+    ShutdownRequested,
     /// Every process has ended for good.
     AllEnded,
 }
@@ -53,9 +55,14 @@ pub enum Failure {
 }
 
 impl Cause {
-    /// Whether the shutdown was requested from outside, by a signal or by `POST /drain`.
+    /// Whether somebody has requested the shutdown, or the drain without a stop.
     pub fn is_asked(self) -> bool {
-        matches!(self, Self::Signal(_) | Self::DrainRequested)
+        self.is_stop() || self == Self::DrainRequested
+    }
+
+    /// Whether somebody has requested the stop of the container.
+    pub(crate) fn is_stop(self) -> bool {
+        matches!(self, Self::Signal(_) | Self::ShutdownRequested)
     }
 
     /// The exit code of the container. If the end of a process, or a failure, caused the shutdown,
@@ -63,8 +70,13 @@ impl Cause {
     /// (`killed`), and 0 if not.
     pub fn exit_code(self, killed: bool) -> u8 {
         match self {
-            Self::Signal(_) | Self::DrainRequested | Self::AllEnded if killed => exit_code::KILLED,
-            Self::Signal(_) | Self::DrainRequested | Self::AllEnded => exit_code::OK,
+            Self::Signal(_) | Self::DrainRequested | Self::ShutdownRequested | Self::AllEnded => {
+                if killed {
+                    exit_code::KILLED
+                } else {
+                    exit_code::OK
+                }
+            }
             // A process that ends before it is ready must not look like a success. For a later end,
             // the config says whether the end is a success.
             Self::Ended { end, is_success, before_ready, is_failure, .. } => {

@@ -70,6 +70,8 @@ pub enum Event {
     NothingToDrain(ProcessId),
     /// A drain without a stop was requested (`POST /drain`).
     DrainRequested,
+    /// A shutdown was requested (`drainit shutdown`). During a shutdown, the event has no effect.
+    ShutdownRequested,
     /// An operator's request for one process. Exactly one `Action::Answer` answers this request
     /// before drainit exits. Equal requests that are not answered yet share one answer.
     Requested {

@@ -228,6 +228,7 @@ impl Journal {
             }
             Cause::HookFailed => ("hook_failed", None),
             Cause::DrainRequested => ("drain_requested", None),
+            Cause::ShutdownRequested => ("requested", None),
             Cause::AllEnded => ("all_ended", None),
         };
         CauseData {

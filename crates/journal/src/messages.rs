@@ -38,6 +38,7 @@ pub fn why(cause: Cause, names: &Names) -> String {
         Cause::Failed { process, why } => failed(names.of(process), why),
         Cause::HookFailed => "the container's pre_start hook failed".to_owned(),
         Cause::DrainRequested => "drain requested".to_owned(),
+        Cause::ShutdownRequested => "requested by `drainit shutdown`".to_owned(),
         Cause::AllEnded => "every process has ended".to_owned(),
     }
 }

@@ -217,6 +217,10 @@ impl Executor {
                 self.requests.add(&name, request, reply);
                 Some(Event::Requested { process, request })
             }
+            Message::Shutdown { reply, client } => {
+                self.requests.add_shutdown(reply, client);
+                Some(Event::ShutdownRequested)
+            }
             Message::File { .. }
             | Message::LeftByProbes(_)
             | Message::MainEnded { .. }
@@ -650,6 +654,13 @@ impl Executor {
         self.files.finish(within);
     }
 
+    /// For each client in this PID namespace that has requested the shutdown, waits for its end.
+    pub(crate) fn shutdown_clients(
+        &mut self,
+    ) -> impl Iterator<Item = impl Future<Output = ()> + use<>> + use<> {
+        self.requests.clients()
+    }
+
     /// Adds the latest counts of connections to the journal.
     fn record_counts(&mut self) {
         let journal = &mut self.processes.journal;
@@ -688,6 +699,7 @@ impl Executor {
             tracing::warn!("the report cannot be written to {}: {error}", harmless(&file));
         }
         let text = report.text(now, code);
+        self.requests.answer_shutdown(code, &text);
         let mut members = event::exit(code, report.took(now)).members();
         if let Some(json) = json {
             members = format!("{members},\"report\":{json}");

@@ -25,7 +25,7 @@ use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
 use crate::spec::{HookId, Stage, Wait};
 use crate::state::{Lifecycle, State};
-use crate::types::{End, ExitPolicy, ProcessId, Time};
+use crate::types::{End, ExitPolicy, ProcessId, Signal, Time};
 
 /// If the grace period of the stop counts from an earlier `POST /drain`, the stop keeps the
 /// deadline of the drain, but gets at least this time. This time is shorter than the 2 s that the
@@ -184,6 +184,10 @@ impl Draining {
                     Some(1) => state.note(Note::Hurried(Hurry::Continue)),
                     Some(_) => return self.hurry(state),
                 }
+            }
+            Event::ShutdownRequested if self.held => {
+                self.shutdown.count_signal(state, Signal::TERM);
+                self.stop(state, Cause::ShutdownRequested);
             }
             Event::HookEnded { hook: HookId { process: None, stage: Stage::PreStop }, .. } => {
                 self.hook_until = None;

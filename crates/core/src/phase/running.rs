@@ -72,7 +72,7 @@ impl Running {
                     cause,
                     t0: state.now,
                     deadline: state.now + state.spec.window,
-                    signals: u32::from(matches!(cause, Cause::Signal(_))),
+                    signals: u32::from(cause.is_stop()),
                 };
                 Draining::enter(shutdown, self.all_ready, is_ready, state)
             }
@@ -132,6 +132,10 @@ impl Running {
             // A request to drain is ignored until all processes have been ready. Before then, there
             // is nothing to drain, and no reason to give up the start.
             Event::DrainRequested if self.all_ready => return Err(Cause::DrainRequested),
+            Event::ShutdownRequested => {
+                state.last_signal = Some(state.now);
+                return Err(Cause::ShutdownRequested);
+            }
             Event::Requested { process, request } => {
                 self.operations.request(state, process, request);
             }

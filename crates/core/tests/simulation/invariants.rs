@@ -416,6 +416,10 @@ impl<'a> Checker<'a> {
                 let is_further = signal == Signal::TERM && self.stop_signals > 0;
                 self.stop_signals += u32::from(!is_again && !is_further);
             }
+            Event::ShutdownRequested if self.deadline.is_none() => {
+                self.last_signal = Some(now);
+                self.stop_signals += 1;
+            }
             Event::SpawnFailed { exit_code, .. } if self.deadline.is_none() => {
                 self.last_end = Some((End::Code(exit_code), false));
             }
@@ -2499,7 +2503,7 @@ impl<'a> Checker<'a> {
                 "an exit after the deadline although all processes obey",
             );
         }
-        if let Cause::Signal(_) = cause {
+        if let Cause::Signal(_) | Cause::ShutdownRequested = cause {
             // holds: S120, S128, S129, C356
             self.hold(code == if self.killed { 137 } else { 0 }, "a code other than 0 or 137");
         }

@@ -35,6 +35,49 @@ fn liveness_without_further_faults_every_stop_ends_in_order_and_in_time() {
     play_all("liveness", Scenario::live);
 }
 
+/// All actions of a run, with their times, but without the cause of the shutdown. `None` if nobody
+/// has asked for the shutdown.
+fn asked_actions(scenario: &Scenario) -> Option<Vec<(Time, Action)>> {
+    let (mut all, mut is_asked) = (Vec::new(), true);
+    let played = watch(scenario, &mut |at, seen| {
+        let Seen::Action(action) = seen else { return };
+        let mut action = action.clone();
+        if let Action::Note(Note::ShutdownBegan { cause, .. }) = &mut action {
+            is_asked = cause.is_asked();
+            *cause = Cause::ShutdownRequested;
+        }
+        all.push((at, action));
+    });
+    played.unwrap();
+    is_asked.then_some(all)
+}
+
+// holds: S722
+#[test]
+fn a_requested_shutdown_does_what_sigterm_does() {
+    let mut compared = 0;
+    for seed in 0..number("DRAINIT_SIM_RUNS").unwrap_or(1000) {
+        let mut term = Scenario::new(seed);
+        let first = (Duration::from_millis(seed * 7 % 5000), Signal::TERM);
+        term.signals.retain(|(at, signal)| *signal == Signal::USR1 || *at > first.0);
+        if !term.spec.stop_signals.contains(&Signal::TERM) || term.stopped_before_start {
+            continue;
+        }
+        // Otherwise, a start could bring a stop signal that comes earlier.
+        term.starts.left_out = u64::MAX;
+        let mut requested = term.clone();
+        term.signals.insert(0, first);
+        requested.requests.insert(0, (first.0, Event::ShutdownRequested));
+        // A further request changes nothing.
+        let again = first.0 + Duration::from_millis(seed % 3000);
+        requested.requests.push((again, Event::ShutdownRequested));
+        let done = asked_actions(&requested);
+        compared += usize::from(done.is_some());
+        assert_eq!(done, asked_actions(&term), "{seed}");
+    }
+    assert!(compared > 250, "{compared}");
+}
+
 /// Reads a number from an environment variable; `None` if the variable is not set.
 pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())

@@ -10,12 +10,13 @@ use crate::language::span::Span;
 use crate::types::suggest::nearest;
 
 /// The subcommands of drainit.
-pub const SUBCOMMANDS: [&str; 19] = [
+pub const SUBCOMMANDS: [&str; 20] = [
     "run",
     "exec",
     "check",
     "plan",
     "drain",
+    "shutdown",
     "health",
     "status",
     "stop",
@@ -211,7 +212,7 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
             );
             problems.error(command.program.span, message).shared().help(help);
         } else if SUBCOMMANDS.contains(&command.name())
-            && (command.name() == "run"
+            && (matches!(command.name(), "run" | "shutdown")
                 || command.is_probe && !matches!(command.name(), "health" | "exec"))
         {
             let what = if command.is_probe { "probe" } else { "hook" };
