@@ -8,6 +8,7 @@ pub mod image;
 pub mod own_address;
 pub mod own_work;
 pub(crate) mod shared_addresses;
+pub(crate) mod shell_child;
 pub mod undrained;
 pub(crate) mod unique;
 

@@ -104,6 +104,32 @@ pub fn ends_as_last(script: &str) -> bool {
     is_simple && !commands(script).iter().any(first)
 }
 
+/// The last command of a script, if the shell stays as the parent of this command and `exec` before
+/// the command would change nothing else. `None` if that is not certain. If the script has quotes
+/// or redirections in the command, returns only the program and `…`.
+pub fn child_of_shell(shell: &str, script: &str) -> Option<Vec<String>> {
+    let mut all = commands(script);
+    let is_unsure = |it: &Command<'_>| {
+        let first = it.words.first().map_or("", |first| first);
+        let others = [STOPS, BEGINS, ENDS, LEADS];
+        it.is_copy || it.end == "||" || it.end == "(" || others.iter().any(|it| it.contains(&first))
+    };
+    if all.iter().any(is_unsure) || shell.ends_with("bash") && ends_as_last(script) {
+        return None;
+    }
+    let mut words = all.pop()?.words;
+    let program = words.first()?;
+    let is_plain = program.chars().all(|c| c.is_ascii_alphanumeric() || "/._+-".contains(c));
+    if !is_plain || is_builtin(program) {
+        return None;
+    }
+    let is_whole = script.trim_end_matches([' ', ';', '\n']).ends_with(&words.join(" "));
+    if !is_whole {
+        words.splice(1.., ["…".to_owned()]);
+    }
+    Some(words)
+}
+
 /// Splits a script into its commands. `$(…)` with everything in it is a part of a word.
 pub fn commands(script: &str) -> Vec<Command<'_>> {
     let bytes = script.as_bytes();
@@ -336,6 +362,34 @@ mod tests {
             ("( ) } fi 'a", "}|fi|a"),
         ] {
             assert_eq!(split(script), found, "{script}");
+        }
+    }
+
+    // holds: C713
+    #[test]
+    fn a_command_that_should_replace_the_shell_is_found() {
+        for (script, found) in [
+            ("prepare && celery worker", "celery worker"),
+            ("set -e\n cd /srv; ./app --port $PORT\n", "./app --port $PORT"),
+            ("node app.js", "node app.js"),
+            ("a; b 'c d' 2>&1", "b …"),
+            ("a && exec b", ""),
+            ("a; true", ""),
+            ("a | b", ""),
+            ("a & b", ""),
+            ("(a; b)", ""),
+            ("a || b", ""),
+            ("trap x TERM; a", ""),
+            ("f() { a; }; f", ""),
+            ("if a; then b; fi", ""),
+            ("while a; do b; c; done", ""),
+            ("$APP x", ""),
+            ("A=1 b", ""),
+            ("", ""),
+        ] {
+            let child = |shell| child_of_shell(shell, script).unwrap_or_default().join(" ");
+            assert_eq!(child("sh"), found, "{script}");
+            assert_eq!(child("/bin/bash").is_empty(), ends_as_last(script) || found.is_empty());
         }
     }
 

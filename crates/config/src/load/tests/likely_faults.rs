@@ -75,6 +75,27 @@ fn variables_that_only_a_shell_would_expand_are_reported() {
     assert_only(text, "3:34 ");
 }
 
+// holds: C714
+#[test]
+fn a_shell_that_stays_as_the_parent_of_a_service_is_reported() {
+    let message = "write `exec celery worker`, so that it replaces the shell";
+    for (command, keys, expected) in [
+        ("[sh, -c, 'prepare && celery worker']", "", message),
+        ("[/bin/dash, -ec, 'prepare; celery worker']", "", message),
+        ("[sh, -c, 'prepare && celery worker']", "\n    type: oneshot", ""),
+        ("[sh, -c, 'prepare && exec celery worker']", "", ""),
+        ("[bash, -c, 'prepare && celery worker']", "", ""),
+        ("[celery, worker]", "", ""),
+    ] {
+        let text = format!("processes:\n  a:\n    # none\n    command: {command}{keys}\n");
+        let found = testing::checked(&text, &[]);
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), usize::from(!expected.is_empty()), "{found:?}");
+        let is_it = |it: &String| it.contains("0.yaml:4:14\n") && it.contains(expected);
+        assert!(found.iter().all(is_it), "{found:?}");
+    }
+}
+
 // holds: C857
 #[test]
 fn an_idle_beyond_the_time_of_the_drain_is_reported() {

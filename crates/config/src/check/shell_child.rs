@@ -1,0 +1,28 @@
+//! Warns of a shell that stays as the parent of a service. The signals that are meant for the
+//! service end the shell, which passes none of them on.
+
+use crate::check::running;
+use crate::keys::{Config, ProcessKind};
+use crate::language::diagnostics::problems::Problems;
+use crate::language::places::Places;
+use crate::language::script::{child_of_shell, is_shell, place};
+
+/// Warns of each service whose script ends with a program, but without `exec`.
+pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
+    for (index, process, entry) in running(config, places) {
+        let Some((shell, rest)) = process.command.split_first().filter(|it| is_shell(it.0)) else {
+            continue;
+        };
+        let script = place(rest.iter().map(String::as_str)).map(|place| &rest[place]);
+        let Some(child) = script.and_then(|script| child_of_shell(shell, script)) else { continue };
+        if process.kind == ProcessKind::Oneshot || places.is_further_copy(index) {
+            continue;
+        }
+        let message = format!(
+            "the shell of `{}` gets its signals, and ends without passing them on to `{}`",
+            process.name, child[0]
+        );
+        let help = format!("write `exec {}`, so that it replaces the shell", child.join(" "));
+        problems.warning(entry.at("command"), message).help(help);
+    }
+}
