@@ -227,6 +227,7 @@ fn each_fault_of_a_hook_is_reported() {
         ("[drainit, drain]", ""),
         ("[sh, -c, 'exec drainit drain']", ""),
         ("[drainit, run]", "10:50 W no command for a hook; 10:50 W not known here"),
+        ("[drainit, shutdown]", "10:50 W no command for a hook; 10:50 W not known here"),
         ("[/bin/drainit drain]", "10:50 E `/bin/drainit drain` is one word"),
         ("[drainit, drian]", "10:59 E subcommand `drian`"),
         ("[drainit, drain, --foo]", "10:66 E option `--foo`"),
@@ -564,6 +565,32 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
     for (time, manifest, expected) in times {
         let found = found(&with(&config, "time: 15s", &format!("time: {time}")), &manifest);
         assert!(are_these(&found, expected), "{time} {found:#?}");
+    }
+}
+
+// holds: C715
+#[test]
+fn a_sidecar_of_a_job_that_nobody_ends_is_reported() {
+    let job = with(MANIFEST, "kind: Deployment", "kind: Job");
+    let app = |app: &str| {
+        let app = format!("      containers:\n        - {{name: app, image: app{app}}}\n");
+        with(&job, "      containers:\n", &app)
+    };
+    let native = with(&sidecar(), "kind: Deployment", "kind: Job");
+    let oneshots = with(CONFIG, "command: [envoy]", "command: [envoy]\n    type: oneshot");
+    let oneshots = with(&oneshots, "drain: {envoy", "render: []\n    #");
+    let oneshots = with(&oneshots, "engine: {", "engine: {type: oneshot, ");
+    let inbound = with(CONFIG, "time: 15s", "direction: all, time: 15s");
+    let says = "10:17 W the Job is not complete while `gateway` runs";
+    for (config, manifest, expected) in [
+        (CONFIG, app(""), says),
+        (CONFIG, app(", command: [drainit, exec, app]"), ""),
+        (CONFIG, job.clone(), ""),
+        (&inbound, native, ""),
+        (&oneshots, app(""), ""),
+    ] {
+        let found = lines(&check_with(config, &manifest, Some("gateway"), &[], &[]));
+        assert!(are_these(&found, expected), "{manifest}: {found:#?}");
     }
 }
 
