@@ -8,7 +8,7 @@ use crate::core::action::Action;
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Event, Load};
 use crate::core::machine::Machine;
-use crate::core::note::{DrainEnd, Note};
+use crate::core::note::{DrainEnd, Note, StopLimit};
 use crate::core::phase::Phase;
 use crate::core::spec::{HookId, Stage};
 use crate::core::traffic::{Moment, Traffic};
@@ -339,7 +339,8 @@ fn a_stop_lasts_until_the_process_group_is_gone() {
         // The process ends by itself, 4 ms after the start.
         (7, &[(3004, gone)], Some(3.0), "3s, exited with code 7 without being asked to"),
     ] {
-        let (report, text) = reported("processes: {web: {command: [a]}}", |app| {
+        let config = "processes: {web: {command: [a], stop_grace_period: 10s}}";
+        let (report, text) = reported(config, |app| {
             app.at(0, Event::Start);
             if code == 0 {
                 app.at(0, Event::Signal(Signal::TERM));
@@ -362,7 +363,8 @@ fn the_effect_of_the_stop_signal_is_named() {
     let asked = |effect: Option<Disposition>, is_alive: bool| {
         let mut report = Noted::of(&["worker"]);
         let cause = Cause::Signal(signal);
-        report.note(Time::default(), &Note::ShutdownBegan { cause, window: limit });
+        let began = Note::ShutdownBegan { cause, window: limit, drained_for: None };
+        report.note(Time::default(), &began);
         report.spawned(worker, 17, None);
         report.of_mut(worker).disposition = effect.map(|effect| (signal, effect));
         report.note(Time::default(), &Note::Stopping { process: worker, signal, limit });
@@ -372,7 +374,8 @@ fn the_effect_of_the_stop_signal_is_named() {
         report
     };
     let killed = |mut report: Noted| {
-        report.note(at, &Note::Killed { process: worker, after: Some(limit) }).line()
+        let why = StopLimit::Own { is_declared: true };
+        report.note(at, &Note::Killed { process: worker, after: Some(limit), why }).line()
     };
     let stopped = |mut report: Noted, end: End| {
         let (took, killed, handed_over) = (Some(limit), false, false);
@@ -395,7 +398,8 @@ fn the_effect_of_the_stop_signal_is_named() {
     ] {
         let line = "worker: still alive 2s after SIGTERM";
         let killed = killed(asked(effect, is_alive));
-        assert_eq!(killed, format!("{line}{after}; sending SIGKILL to its process group"));
+        let over = "its `stop_grace_period` is over; sending SIGKILL to its process group";
+        assert_eq!(killed, format!("{line}{after}: {over}"));
         let is_fatal = effect == Some(Disposition::Fatal);
         let end = if is_fatal { ", which it does not catch" } else { "" };
         let stop = stopped(asked(effect, is_alive), by_term);

@@ -37,8 +37,10 @@ impl Play {
                 events.push(Event::SpawnFailed { process, exit_code: 127 });
             }
         }
+        // The history does not tell of an end for which drainit no longer waits.
+        let is_over = matches!(machine.phase(), Phase::Finishing(_));
         for (&process, slot) in &self.record.slots {
-            if slot.pid.is_none() {
+            if slot.pid.is_none() || is_over {
                 continue;
             }
             let life = state.life(process);

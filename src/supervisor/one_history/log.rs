@@ -84,13 +84,12 @@ impl Play {
                     drain.is_past = drain.over.is_some();
                 }
             }
-            Note::ShutdownBegan { window, .. } => {
+            Note::ShutdownBegan { window, drained_for, .. } => {
                 let cause = event["cause"].as_str().unwrap().to_owned();
                 // A `preStop` hook that requests the drain already uses the kubelet's grace period.
-                // Therefore the elapsed time counts from the request, unless the request is older
-                // than the grace period.
-                let is_old = |since: &Time| now.since(*since) >= GRACE_PERIOD;
-                record.elapsed_from = record.elapsed_from.filter(|at| !is_old(at)).or(Some(now));
+                // Therefore the elapsed time counts from the request.
+                let from = record.elapsed_from.filter(|_| drained_for.is_some());
+                record.elapsed_from = from.or(Some(now));
                 record.shutdown = Some((now, now + window, cause, false));
             }
             Note::DrainBegan { process, longest, .. } => {

@@ -43,7 +43,6 @@ use crate::types::{End, EndKind, ProcessId, Signal, Time, human, seconds as in_s
 const HISTORIES: u64 = 300;
 /// After this many steps the container is stopped.
 const STEPS: u64 = 120;
-const GRACE_PERIOD: Duration = Duration::from_secs(40);
 /// The most steps of a history.
 const MOST_STEPS: u64 = 5000;
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use drainit_journal::timeline;
 
-use crate::core::budget::Budget;
+use crate::core::budget::{Budget, MOST_KEPT};
 use crate::core::spec::{HookWaits, Spec, Wait};
 use crate::graph::Graph;
 use crate::keys::{Config, DeadlineShare, OnlyIf, Process, StartCondition};
@@ -122,6 +122,17 @@ impl<'c> Plan<'c> {
     pub fn longest(&self) -> Duration {
         let in_oneshot = self.signal_in_oneshot.as_ref().map(|it| &it.timeline);
         without_leftovers(&self.spec, in_oneshot.unwrap_or(&self.after_signal))
+    }
+
+    /// Like [`Self::longest`], but a stop without `stop_grace_period` takes at most 10 s. Most
+    /// programs end in this time, and such a stop adapts to the time that there is.
+    pub fn needed(&self) -> Duration {
+        let mut spec = self.spec.clone();
+        let stops = spec.processes.iter_mut().map(|process| &mut process.stop);
+        stops.for_each(|stop| *stop = stop.or(Some(MOST_KEPT)));
+        let in_oneshot = Timeline::worst_in_oneshot(&spec, true).map(|(_, timeline)| timeline);
+        let timelines = [Timeline::worst(&spec, true)].into_iter().chain(in_oneshot);
+        timelines.map(|timeline| without_leftovers(&spec, &timeline)).max().unwrap_or_default()
     }
 
     /// All shutdowns of the plan, each with the value for the parameter `asked` of

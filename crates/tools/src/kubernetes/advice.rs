@@ -62,7 +62,7 @@ impl Pod {
         };
         let sleep = self.sleep.as_ref().map_or(0.0, |sleep| sleep.parse().unwrap());
         let plan = Plan::new(&loaded.config, &loaded.graph);
-        let needed = plan.window().max(plan.longest() + Duration::from_secs_f64(sleep));
+        let needed = plan.window().max(plan.needed() + Duration::from_secs_f64(sleep));
         needed <= Duration::from_secs(self.given.unwrap_or(30))
     }
 

@@ -34,7 +34,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     }
     sidecar(ctx, before);
     let grace = ctx.plan.grace_period;
-    let total = ctx.plan.longest();
+    let total = ctx.plan.needed();
     let window = ctx.plan.window();
     let fits = before.sleeps.saturating_add(total).max(window) <= given;
     let severity = if fits { Severity::Warning } else { Severity::Error };

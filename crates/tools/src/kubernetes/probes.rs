@@ -333,7 +333,7 @@ fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
 /// kill the container. Also reports a liveness probe that asks for readiness, because such a probe
 /// fails while the processes start.
 fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
-    let whole = ctx.plan.longest();
+    let whole = ctx.plan.needed();
     let after_signal = &ctx.plan.after_signal;
     let after_drain = whole.saturating_sub(after_signal.drained_at());
     let unready_delay = ctx.loaded.config.shutdown.unready_delay;
