@@ -104,6 +104,7 @@ fn processes_that_proc_hides_are_signalled_and_named() {
         "
         processes:
           a:
+            stop_grace_period: 10s
             command: [sh, -c, 'setsid CHILD b touch=DIR/b on=TERM:ignore & exec CHILD a']
             user: '12345:12345'
             readiness: {file: DIR/b}

@@ -50,10 +50,10 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
     ended
         .assert_code(137)
         .assert_no_line("(web|server|worker|many-2|busy|late|task): (does not|ignores|its main)")
-        .assert_line("late: still alive .* after SIGTERM, which it ignores; sending SIGKILL to")
-        .assert_line("deaf: still alive .* after SIGTERM, which it ignores; sending SIGKILL to")
+        .assert_line("late: still alive .*, which it ignores: its `stop_grace_period` is over; sending SIGKILL")
+        .assert_line("deaf: still alive .*, which it ignores: its `stop_grace_period` is over; sending SIGKILL")
         .assert_line(
-            "busy: still alive .* after SIGTERM, which it catches, so it may still be busy;",
+            "busy: still alive .* after SIGTERM, which it catches, so it may still be busy: its",
         );
     for stop in [
         "nap: .*, was ended by SIGTERM, which it does not catch",

@@ -175,16 +175,16 @@ impl Checker<'_> {
         }
         let declared = self.path_from(slot, |_, of| declared_stop(of)) + self.needed_at_the_end();
         let is_late = self.deadline.is_some_and(|deadline| deadline <= now + declared);
-        // holds: S850
+        // holds: S860
         self.hold(is_late, "a stop before the drains are over");
         let serves = !self.at[slot.index()].listens_on_nothing;
         let is_delaying = self.unready_since.is_some_and(|since| self.is_delaying(now, since));
-        // holds: S851
+        // holds: S861
         self.hold(!serves || !is_delaying, "a stop of a server during the delay");
     }
 
     /// As soon as a stop that no drain needs would no longer fit, it begins.
-    // holds: S850
+    // holds: S860
     pub(super) fn holds_no_late_stop(&self, machine: &Machine, procs: &[Proc]) {
         let Phase::Draining(draining) = machine.phase() else { return };
         let (Some(deadline), Some(since)) = (self.deadline, self.unready_since) else { return };
@@ -246,7 +246,7 @@ impl Checker<'_> {
         };
         let left = deadline.since(now);
         self.hold(limit <= left, "a limit beyond the deadline");
-        // holds: S77, S852
+        // holds: S77, S862
         self.hold(limit <= full, "more time to stop than the process has");
         // The promise is not checked if a newer epoch ends an older one, because both ends together
         // need more time.
@@ -254,7 +254,7 @@ impl Checker<'_> {
             return;
         }
         let free = left.saturating_sub(self.kept_after_now(slot, procs));
-        // holds: S75, S78, S81, S852
+        // holds: S75, S78, S81, S862
         self.hold(limit >= full.min(free), "less time to stop although nobody needs the time");
         let share = least_stop(self.of(slot)).min(left / self.steps_from(slot));
         // holds: S76, S80
@@ -262,7 +262,7 @@ impl Checker<'_> {
     }
 
     /// No process gets SIGKILL while time is left that nobody needs.
-    // holds: S852
+    // holds: S862
     pub(super) fn holds_no_early_kill(&self, now: Time, slot: ProcessId, procs: &[Proc]) {
         let Some((asked, _)) = self.at[slot.index()].asked else { return };
         let Some(deadline) = self.deadline else { return };
@@ -280,7 +280,7 @@ impl Checker<'_> {
     }
 
     /// A drain ends for lack of time only if the later steps of its path keep the rest.
-    // holds: S38, S852
+    // holds: S38, S862
     pub(super) fn holds_no_early_end(&self, now: Time, slot: ProcessId) {
         let Some(deadline) = self.deadline.filter(|_| !self.has_reloaded) else { return };
         let kept = self.kept_after_drain(slot, kept_stop);
