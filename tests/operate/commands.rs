@@ -1,5 +1,6 @@
 //! Tests `drainit stop`, `start`, `restart` and `shutdown`.
 
+use std::fs;
 use std::thread;
 
 use crate::support::{LONG, Rig};
@@ -97,4 +98,29 @@ fn shutdown_fails_if_the_container_does_not_end_with_code_0() {
     let said = drainit.exec(&["shutdown"]);
     said.assert(1, "error: the container ends with exit code 137").assert(1, "killed: 1 of 1");
     drainit.wait_exit(LONG).assert_code(137);
+}
+
+// holds: S820
+#[test]
+fn a_second_restart_shares_the_run_and_the_answer_of_the_first() {
+    for update in ["stop-first", "start-first"] {
+        let Some(rig) = Rig::new() else { return };
+        rig.write("go", "");
+        let drainit = rig.start_ready(&format!(
+            "processes: {{app: {{command: [CHILD, app, await=DIR/go, print=up], update: {update}, readiness: {{log: ^up$}}}}}}"
+        ));
+        let restart = || drainit.exec_as(None, &["restart", "app"]).spawn().unwrap();
+        fs::remove_file(drainit.path("go")).unwrap();
+        let mut clients = vec![restart()];
+        drainit.wait_for_events("app", "handling", 2);
+        clients.push(restart());
+        drainit.wait_for_lines("restart of app requested", 2);
+        drainit.touch("go");
+        for mut client in clients {
+            assert!(client.wait().unwrap().success(), "{update}");
+        }
+        let record = drainit.record();
+        assert_eq!(record.count("app", "handling"), 2, "{update}: {record}");
+        drainit.stop().assert_code(0);
+    }
 }

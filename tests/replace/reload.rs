@@ -452,7 +452,8 @@ fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
 #[test]
 fn a_held_socket_gets_new_permissions_and_a_lost_file_again() {
     let held = "[{address: 'unix:DIR/app.sock', mode: '0600'}]";
-    let config = format!("processes: {{app: {{command: [CHILD, app], listen: {held}}}}}");
+    let up = "command: [CHILD, app, print=up], readiness: {log: ^up$}";
+    let config = format!("processes: {{app: {{{up}, listen: {held}}}}}");
     let Some(drainit) = started(&config) else { return };
     let socket = drainit.path("app.sock");
     for (from, to, mode) in [("'0600'", "'0640'", 0o640), ("'0640'", "'0660'", 0o660)] {

@@ -47,7 +47,7 @@ pub(crate) fn faults(
     let one = |answer: &Answer| {
         let fault = match answer.said.code {
             0 if !is_logged(run, log, answer) => Some("the log does not say so".to_owned()),
-            0 => done(run, lives, answer, t0),
+            0 => done(run, lives, answer, since(run, log, answer), t0),
             _ => failed(run, lives, answer, t0),
         };
         fault.map(|why| format!("{:?} was answered, but {why}: {:?}", answer.act, answer.said))
@@ -72,8 +72,29 @@ fn is_logged(run: &Run, log: &[Logged], answer: &Answer) -> bool {
     since.any(|it| is_it(it) && it.at < answer.at + MOMENT)
 }
 
-/// Returns what contradicts the success of a command.
-fn done(run: &Run, lives: &BTreeMap<i32, Life>, answer: &Answer, t0: Duration) -> Option<String> {
+/// The time since which the log says that drainit carries out what the command has requested. If an
+/// equal request was under way when the command came, this time is before the command.
+fn since(run: &Run, log: &[Logged], answer: &Answer) -> Duration {
+    let Act::Request(request, process) = answer.act else { return answer.asked };
+    let is_it = |it: &&Logged| {
+        it.fields["request"] == request && it.fields["name"] == run.graph.processes[process].name
+    };
+    let mut of_it = log.iter().rev().filter(is_it).skip_while(|it| it.at >= answer.at + MOMENT);
+    of_it.find(|it| it.event == "request_done");
+    let mut before = of_it.take_while(|it| it.event != "request_done");
+    let began = before.find(|it| ["request_began", "file_changed"].contains(&&*it.event));
+    began.map_or(answer.asked, |began| began.at.min(answer.asked))
+}
+
+/// Returns what contradicts the success of a command. `since` is the time since which drainit
+/// carries out its request.
+fn done(
+    run: &Run,
+    lives: &BTreeMap<i32, Life>,
+    answer: &Answer,
+    since: Duration,
+    t0: Duration,
+) -> Option<String> {
     let (request, process) = match answer.act {
         Act::Request(request, process) => (request, process),
         Act::Kill(_) => {
@@ -92,7 +113,7 @@ fn done(run: &Run, lives: &BTreeMap<i32, Life>, answer: &Answer, t0: Duration) -
         let (name, rest) = life.name.split_once('-').unwrap_or((life.name, ""));
         ends.contains(&name) && rest != "daemon" && !is_stray(run, lives, life)
     };
-    let mut old = lives.values().filter(|life| is_of(life) && began(life) < answer.asked);
+    let mut old = lives.values().filter(|life| is_of(life) && began(life) < since);
     if let Some(life) = old.find(|life| life.events.iter().any(|event| event.at > answer.at)) {
         return Some(format!("{} was alive", life.name));
     }
@@ -111,7 +132,7 @@ fn done(run: &Run, lives: &BTreeMap<i32, Life>, answer: &Answer, t0: Duration) -
         return Some(format!("{name} was stopped"));
     }
     let is_ready = |life: &Life| {
-        let is_new = request == "start" || began(life) > answer.asked;
+        let is_new = request == "start" || began(life) > since;
         let so_far = life.events.iter().filter(|event| event.at < answer.at);
         is_new && so_far.count() >= *before_ready
     };

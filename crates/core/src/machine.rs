@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::action::Action;
 use crate::cause::Cause;
-use crate::event::{Event, Request};
+use crate::event::Event;
 use crate::family::{self, Tie};
 use crate::note::{Note, RequestError};
 use crate::phase::running::Running;
@@ -119,24 +119,6 @@ impl Machine {
             (_, Some(shutdown)) => Err(RequestError::in_shutdown(shutdown.cause)),
             (_, None) => Err(RequestError::ShuttingDown),
         }
-    }
-
-    /// Whether an operator may give this request now. Only a request that equals an unanswered
-    /// request can be refused here. For every other request, [`Action::Answer`] says whether it is
-    /// refused.
-    ///
-    /// A restart is refused if the unanswered restart has already begun to start the new instance.
-    /// The two restarts cannot share one answer, because the new instance may have started before
-    /// the operator's latest changes.
-    ///
-    /// # Errors
-    /// The reason why the request is refused.
-    pub fn may_request(&self, process: ProcessId, request: Request) -> Result<(), RequestError> {
-        let why = match &self.phase {
-            Phase::Running(running) => running.operations.refuses(&self.state, process, request),
-            _ => None,
-        };
-        why.map_or(Ok(()), Err)
     }
 
     /// Begins a step, and forgets the results of the previous step.

@@ -206,14 +206,6 @@ impl Executor {
                     let _ = reply.send(Err(format!("there is no process `{name}` any more")));
                     return None;
                 };
-                let may = self.processes.machine().may_request(process, request);
-                if let Err(why) = may {
-                    let why = self.processes.failure(why);
-                    tracing::warn!("{name}: {} failed: {why}", request.name());
-                    // The send fails only if the client has gone away.
-                    let _ = reply.send(Err(why));
-                    return None;
-                }
                 self.requests.add(&name, request, reply);
                 Some(Event::Requested { process, request })
             }

@@ -111,9 +111,7 @@ impl Play {
             let process = current[random.below(current.len() as u64) as usize];
             let request = [Request::Restart, Request::Restart, Request::Stop, Request::Start];
             let request = request[random.below(4) as usize];
-            if machine.may_request(process, request).is_ok() {
-                events.extend([Event::Requested { process, request }; 3]);
-            }
+            events.extend([Event::Requested { process, request }; 3]);
         }
         if random.one_in(60) {
             events.push(Event::Signal(Signal::TERM));

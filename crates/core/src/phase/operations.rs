@@ -132,7 +132,7 @@ impl Operations {
     }
 
     /// Begins a request, or fails it. Does nothing if an equal request is not answered yet, because
-    /// the two share one answer.
+    /// the two share one answer, even if the new instance of a restart has started already.
     pub(crate) fn request(&mut self, state: &mut State, process: ProcessId, request: Request) {
         if self.requests.iter().any(|one| (one.process, one.request) == (process, request)) {
             return;
@@ -160,26 +160,6 @@ impl Operations {
             Ok(members) => self.requests.push(OpenRequest { process, request, members }),
             Err(why) => state.answer(process, request, Err(why)),
         }
-    }
-
-    /// If an equal request is unanswered and cannot share its answer with this request, returns the
-    /// reason to refuse this request. Otherwise returns `None`.
-    pub(crate) fn refuses(
-        &self,
-        state: &State,
-        process: ProcessId,
-        request: Request,
-    ) -> Option<RequestError> {
-        let mut equal =
-            self.requests.iter().filter(|one| (one.process, one.request) == (process, request));
-        let new = *equal.next()?.members.first()?;
-        let has_begun = match (state.life(new), self.goals.get(&new)) {
-            (Lifecycle::Waiting | Lifecycle::Backoff { .. }, _) => false,
-            (life, goal) => {
-                !life.has_rest() && !self.stops(new) && goal != Some(&Goal::Up { begun: false })
-            }
-        };
-        (request == Request::Restart && has_begun).then_some(RequestError::Busy(process))
     }
 
     fn stop(&mut self, state: &mut State, process: ProcessId) -> Vec<ProcessId> {

@@ -380,11 +380,7 @@ impl World {
             Thing::Delivers(key) => {
                 let event = self.scheduled[key];
                 self.is_hurried |= event == Event::Signal(Signal::INT);
-                let is_refused = matches!(event, Event::Requested { process, request }
-                    if self.machine.may_request(process, request).is_err());
-                if !is_refused {
-                    self.step(event);
-                }
+                self.step(event);
             }
             Thing::Exits(instance) if instance == self.instance && self.runs => {
                 self.runs = false;

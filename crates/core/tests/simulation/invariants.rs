@@ -126,8 +126,10 @@ pub(crate) struct Checker<'a> {
     hooks: BTreeSet<HookId>,
     /// Requests that are not answered yet. Equal requests share one answer.
     asked_for: BTreeSet<(usize, Request)>,
-    /// For each process and kind of request: the value of `starts` when the newest such request
-    /// came, and whether the process was alive when drainit began the first of these requests.
+    /// The request that came in this step, if an equal request was not answered yet.
+    repeated: Option<(usize, Request)>,
+    /// For each process and kind of request: the value of `starts` when drainit began the first
+    /// such request, and whether the process was alive then.
     began: BTreeMap<(usize, Request), (u32, bool)>,
     /// Slots that get a new definition once their instance is gone.
     redefined: BTreeSet<ProcessId>,
@@ -316,6 +318,7 @@ impl<'a> Checker<'a> {
             rests_since: None,
             hooks: BTreeSet::new(),
             asked_for: BTreeSet::new(),
+            repeated: None,
             began: BTreeMap::new(),
             redefined: BTreeSet::new(),
             went_well: BTreeSet::new(),
@@ -407,6 +410,7 @@ impl<'a> Checker<'a> {
         self.holds_no_dead_sockets();
         self.has_begun |= event == Event::Start && self.deadline.is_none();
         self.before = None;
+        self.repeated = None;
         match event {
             Event::Signal(signal) if self.scenario.spec.stop_signals.contains(&signal) => {
                 let is_again = self.last_signal.is_some_and(|last| {
@@ -448,9 +452,8 @@ impl<'a> Checker<'a> {
             }
             Event::Requested { process, request } => {
                 let key = (self.slots.process(process), request);
-                if let (false, Some(began)) = (self.asked_for.insert(key), self.began.get_mut(&key))
-                {
-                    began.0 = self.starts;
+                if !self.asked_for.insert(key) {
+                    self.repeated = Some(key);
                 }
             }
             Event::FileSeen { process, watch } => {
@@ -1976,6 +1979,8 @@ impl<'a> Checker<'a> {
     fn began(&mut self, process: ProcessId, request: Request, procs: &[Proc]) {
         self.hold(!self.unready, "a request begins in a shutdown");
         let base = self.slots.process(process);
+        // holds: S820
+        self.hold(self.repeated != Some((base, request)), "a request is carried out twice");
         let is_alive = self.slots_of(base).any(|slot| procs[slot.index()].alive);
         self.began.insert((base, request), (self.starts, is_alive));
         self.before = Some(self.at.iter().map(|seen| (seen.alone, seen.by_request)).collect());
@@ -2003,12 +2008,6 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].alone |= request == Request::Restart;
             }
         }
-    }
-
-    /// A request is refused at once only if it is a restart, and an equal restart is under way.
-    pub(crate) fn refused(&self, process: ProcessId, request: Request) {
-        let is_equal = self.asked_for.contains(&(self.slots.process(process), request));
-        self.hold(is_equal && request == Request::Restart, "refused without an equal request");
     }
 
     fn answered(&mut self, process: ProcessId, request: Request) {
@@ -2056,6 +2055,7 @@ impl<'a> Checker<'a> {
     }
 
     fn failed(&mut self, process: ProcessId, request: Request, why: RequestError) {
+        let is_first = self.repeated != Some((self.slots.process(process), request));
         self.answered(process, request);
         match why {
             RequestError::Unkillable(own)
@@ -2070,6 +2070,8 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].alone = false;
             }
             RequestError::Busy(_) | RequestError::Reloading | RequestError::Doomed { .. } => {
+                // holds: S820
+                self.hold(is_first, "a request is refused because of an equal request");
                 // The request was refused at once, so it has changed nothing.
                 if let Some(before) = self.before.take() {
                     for (seen, before) in self.at.iter_mut().zip(before) {

@@ -128,12 +128,6 @@ pub(crate) fn watch(
         if now.since(start) > FOREVER || events > MOST_EVENTS {
             return Err(broken(now, "the run never ends"));
         }
-        if let Event::Requested { process, request } = event
-            && machine.may_request(process, request).is_err()
-        {
-            checker.refused(process, request);
-            continue;
-        }
         if let Event::FileSeen { process: old, watch }
         | Event::FileQuiet { process: old, watch, .. } = event
         {
