@@ -52,9 +52,7 @@ pub(crate) fn check(
     mounts: &[PathBuf],
     is_image: bool,
 ) -> ImageCheck {
-    let makers = config.processes.iter().filter(|process| may_make_paths(process)).count();
-    let result = ImageCheck::default();
-    let mut checker = Checker { config, environment, mounts, is_image, makers, result };
+    let mut checker = Checker::new(config, environment, mounts, is_image);
     if let Some(socket) = config.control.socket.path() {
         checker.socket((None, "control.socket"), "control.socket", socket);
     }
@@ -65,6 +63,20 @@ pub(crate) fn check(
         checker.process(index, process);
     }
     checker.result
+}
+
+/// Checks all paths, programs and users of those processes that a reload starts or replaces.
+pub(crate) fn check_for_reload(
+    config: &Config,
+    environment: &Environment,
+    starts: impl Fn(&Process) -> bool,
+) -> Vec<Finding> {
+    let mut checker = Checker::new(config, environment, &[], true);
+    checker.is_reload = true;
+    for (index, process) in config.processes.iter().enumerate().filter(|(_, it)| starts(it)) {
+        checker.process(index, process);
+    }
+    checker.result.findings
 }
 
 /// Whether a process may create paths that other processes need.
@@ -82,6 +94,8 @@ struct Checker<'a> {
     environment: &'a Environment,
     mounts: &'a [PathBuf],
     is_image: bool,
+    /// Whether drainit itself looks, and not `drainit check`.
+    is_reload: bool,
     /// The number of processes that may create paths which other processes need. The number is
     /// computed only once, because there can be thousands of processes.
     makers: usize,
@@ -100,8 +114,7 @@ pub(crate) fn check_program(
     is_image: bool,
 ) -> ImageCheck {
     let config = &Config::default();
-    let result = ImageCheck::default();
-    let mut checker = Checker { config, environment, mounts, is_image, makers: 0, result };
+    let mut checker = Checker::new(config, environment, mounts, is_image);
     checker.command((None, "program"), &[name.to_owned()], Severity::Error);
     checker.result
 }
@@ -126,6 +139,17 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 impl<'a> Checker<'a> {
+    fn new(
+        config: &'a Config,
+        environment: &'a Environment,
+        mounts: &'a [PathBuf],
+        is_image: bool,
+    ) -> Self {
+        let makers = config.processes.iter().filter(|process| may_make_paths(process)).count();
+        let (is_reload, result) = (false, ImageCheck::default());
+        Self { config, environment, mounts, is_image, is_reload, makers, result }
+    }
+
     fn process(&mut self, index: usize, process: &Process) {
         match &process.only_if {
             Some(OnlyIf::Never) => return,
@@ -419,7 +443,11 @@ impl<'a> Checker<'a> {
                 _ => format!("`{}` cannot be started: {error}", name(index)),
             },
         };
-        let help = format!("{fix}; use `--image=false` if this is not the image that runs it");
+        let otherwise = match self.is_reload {
+            true => "",
+            false => "; use `--image=false` if this is not the image that runs it",
+        };
+        let help = format!("{fix}{otherwise}");
         self.result.findings.push(Finding { at, severity, message, help });
     }
 

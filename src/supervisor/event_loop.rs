@@ -334,7 +334,7 @@ impl Step<'_> {
             Message::MainEnded { process, pid } => self.executor.main_ended(process, pid),
             Message::LeftByProbes(killed) => self.executor.report_left_by_probes(killed),
             Message::Reload { reply } => self.reload_requested(reply),
-            Message::PlanReload { reply } => self.executor.reloads.begin_plan(reply),
+            Message::PlanReload { reply } => self.plan_requested(reply),
             Message::Reading => self.mark_config_read(),
             Message::Prepared(candidate) => self.prepared(*candidate)?,
             Message::ReadForPlan { reply, read } => self.plan(reply, *read),

@@ -8,18 +8,25 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::check::image::Finding;
+use crate::config::{Config, Process};
+use crate::core::spec::ProcessSpec;
+use crate::image;
 use crate::load;
 use crate::load::{Diagnostic, Environment, Loaded, args};
 use crate::local_task;
 use crate::os::on_thread::on_thread;
+use crate::plan::changes::ProcessDefinition;
+use crate::plan::reload::{Life, ReloadPlan, RunningProcess};
 use crate::supervisor::file_watch;
 use crate::supervisor::file_watch::{FileWatches, Watched};
 use crate::supervisor::message::{Message, MessageSender, TextReply};
 use crate::supervisor::sockets;
 use crate::supervisor::sockets::{Differing, Held, LONGEST_OPEN, Sockets};
-use crate::types::harmless;
+use crate::types::{ProcessId, harmless};
 
 /// The longest wait for the files, which may be on a file system that hangs.
 pub(crate) const LONGEST_READ: Duration = Duration::from_secs(10);
@@ -30,6 +37,52 @@ pub struct ConfigSource {
     pub paths: Vec<PathBuf>,
     /// The arguments of the container.
     pub arguments: Vec<String>,
+}
+
+/// The config and the processes of drainit when a reload begins. With them, the thread that reads
+/// the new config finds the processes that the reload will start or replace.
+pub(crate) struct Before {
+    pub(crate) config: Config,
+    pub(crate) processes: Vec<BeforeOne>,
+}
+
+/// A process in [`Before`], as in [`RunningProcess`].
+pub(crate) struct BeforeOne {
+    pub(crate) slot: ProcessId,
+    pub(crate) process: Arc<Process>,
+    pub(crate) args: Vec<String>,
+    pub(crate) spec: ProcessSpec,
+    pub(crate) life: Life,
+}
+
+impl Before {
+    /// Finds what `drainit check` would find of the processes that the reload starts or replaces.
+    /// Without this look, a reload would stop a process that then cannot start again. Before the
+    /// files of a process, which may hang, calls `looks` with its name.
+    fn findings(
+        &self,
+        new: &Config,
+        env: &Environment,
+        arguments: &[String],
+        looks: impl Fn(&str),
+    ) -> Vec<Finding> {
+        // The caller reports these two errors.
+        let (Ok(graph), Ok(args)) = (new.graph(), args::route(new, arguments)) else {
+            return Vec::new();
+        };
+        let running = self.processes.iter().map(|one| RunningProcess {
+            slot: one.slot,
+            definition: ProcessDefinition { process: &one.process, args: &one.args },
+            spec: &one.spec,
+            life: one.life,
+        });
+        let running: Vec<_> = running.collect();
+        let plan = ReloadPlan::new(&self.config, &running, new, &new.spec(&graph), &args);
+        image::check_for_reload(new, env, |process| {
+            looks(&process.name);
+            plan.anew.contains(&*process.name)
+        })
+    }
 }
 
 /// A config without errors, and for each of its processes the arguments that the process gets from
@@ -85,7 +138,7 @@ impl Reloads {
 
     /// Begins to read the config, after a look at the files that are already watched. Sends
     /// [`Message::Reading`] and later [`Message::Prepared`].
-    pub(crate) fn begin(&mut self, watches: &FileWatches, held: Held) {
+    pub(crate) fn begin(&mut self, watches: &FileWatches, held: Held, before: Before) {
         self.is_wanted = false;
         let waiting = std::mem::take(&mut self.waiting);
         self.under_way = Some(UnderWay { waiting, warnings: String::new() });
@@ -96,7 +149,7 @@ impl Reloads {
             look.await;
             // The send fails only if the event loop has ended.
             let _ = sender.send(Message::Reading);
-            let candidate = Box::new(candidate(source, known, held, &sender).await);
+            let candidate = Box::new(candidate(source, known, held, before, &sender).await);
             // The send fails only if the event loop has ended.
             let _ = sender.send(Message::Prepared(candidate));
         });
@@ -104,10 +157,10 @@ impl Reloads {
 
     /// Begins to read the config for `drainit plan --reload`, and sends [`Message::ReadForPlan`]
     /// later.
-    pub(crate) fn begin_plan(&self, reply: TextReply) {
+    pub(crate) fn begin_plan(&self, reply: TextReply, before: Before) {
         let (source, sender) = (self.source.clone(), self.sender.clone());
         local_task::spawn(async move {
-            let read = Box::new(read(source).await);
+            let read = Box::new(read(source, before).await);
             // The send fails only if the event loop has ended.
             let _ = sender.send(Message::ReadForPlan { reply, read });
         });
@@ -162,9 +215,10 @@ async fn candidate(
     source: Option<ConfigSource>,
     known: Vec<Watched>,
     held: Held,
+    before: Before,
     sender: &MessageSender,
 ) -> Result<Candidate, String> {
-    let read = read(source).await?;
+    let read = read(source, before).await?;
     let processes = &read.0.config.processes;
     let mut watched: Vec<_> =
         processes.iter().flat_map(|process| file_watch::watched(process)).collect();
@@ -176,19 +230,34 @@ async fn candidate(
     Ok(Candidate { read, watches, sockets })
 }
 
-/// Reads the config exactly as at the start.
-async fn read(source: Option<ConfigSource>) -> Result<Read, String> {
+/// Reads the config as at the start, and looks for the files of the processes that the reload would
+/// start or replace.
+async fn read(source: Option<ConfigSource>, before: Before) -> Result<Read, String> {
     let source =
         source.ok_or("drainit runs without a config file, so there is nothing to reload")?;
+    let last_look = Arc::new(Mutex::new(String::new()));
+    let looks = Arc::clone(&last_look);
     let read = move || {
-        let loaded = load::load(&source.paths, &Environment::from_process())
+        let looks = |name: &str| {
+            name.clone_into(&mut looks.lock().unwrap_or_else(PoisonError::into_inner));
+        };
+        let find = |new: &Config, env: &Environment, _: &[PathBuf]| {
+            before.findings(new, env, &source.arguments, looks)
+        };
+        let loaded = load::load_to_reload(&source.paths, &Environment::from_process(), &find)
             .map_err(|problems| text(&problems) + "the config is wrong")?;
         let args = args::route(&loaded.config, &source.arguments)
             .map_err(|error| harmless(&error.to_string()).into_owned())?;
         Ok((loaded, args))
     };
     let read = on_thread(LONGEST_READ, read).await;
-    read.unwrap_or_else(|why| Err(format!("the config cannot be read: {why}")))
+    read.unwrap_or_else(|why| {
+        let name = last_look.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(match name.as_str() {
+            "" => format!("the config cannot be read: {why}"),
+            name => format!("the files of `{name}` cannot be looked at: {why}"),
+        })
+    })
 }
 
 /// The problems as `drainit check` prints them; empty if there are no problems.

@@ -173,7 +173,10 @@ fn neither_a_reload_nor_the_service_manager_holds_up_the_loop_if_a_socket_hangs(
     let listen = format!("listen: ['unix:{hung}/app.sock'], command");
     let config = fs::read_to_string(drainit.path("drainit.yaml")).unwrap();
     fs::write(drainit.path("drainit.yaml"), config.replace("command", &listen)).unwrap();
-    drainit.exec(&["reload"]).assert(1, "`listen`: a file system or a socket has not answered");
+    drainit.exec(&["reload"]).assert(
+        1,
+        "the files of `app` cannot be looked at: a file system or a socket has not answered",
+    );
     drainit.exec(&["status"]).assert(0, "app");
     drainit.stop().assert_code(0).assert_stopped_within(ms(0)..ms(5_000));
 }

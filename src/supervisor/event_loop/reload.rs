@@ -3,6 +3,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::config::{Config, Watch, WatchAction};
 use crate::core::action::Action;
@@ -18,8 +19,9 @@ use crate::plan::reload::{ReloadPlan, RunningProcess};
 use crate::supervisor::event_loop::Step;
 use crate::supervisor::file_watch::Watched;
 use crate::supervisor::message::TextReply;
-use crate::supervisor::reload::{Candidate, Read, text};
+use crate::supervisor::reload::{Before, BeforeOne, Candidate, Read, text};
 use crate::supervisor::slots::Definition;
+use crate::types::ProcessId;
 
 impl Step<'_> {
     /// Handles an operator's reload request. If a reload is not possible now and no other reload
@@ -72,7 +74,8 @@ impl Step<'_> {
         match self.may_reload() {
             Ok(()) => {
                 let held = self.executor.held();
-                self.executor.reloads.begin(&self.executor.file_watches, held);
+                let before = self.before();
+                self.executor.reloads.begin(&self.executor.file_watches, held, before);
             }
             Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
                 let why = self.executor.processes.failure(why);
@@ -82,6 +85,11 @@ impl Step<'_> {
             // The next turn of the event loop tries again.
             Err(_) => {}
         }
+    }
+
+    /// Begins to read the config for `drainit plan --reload`.
+    pub(super) fn plan_requested(&self, reply: TextReply) {
+        self.executor.reloads.begin_plan(reply, self.before());
     }
 
     /// Answers a request for the plan of a reload, after the config was read for this request.
@@ -137,6 +145,20 @@ impl Step<'_> {
             life: state.life(slot).into(),
         });
         running.collect()
+    }
+
+    /// A copy of [`Self::running`] for another thread.
+    fn before(&self) -> Before {
+        let state = self.executor.processes.machine().state();
+        let one = |(slot, of): (ProcessId, &Definition)| BeforeOne {
+            slot,
+            process: Arc::clone(&of.process),
+            args: of.args.clone(),
+            spec: state.process(slot).clone(),
+            life: state.life(slot).into(),
+        };
+        let processes = self.executor.processes.definitions().map(one).collect();
+        Before { config: Config::clone(self.executor.config()), processes }
     }
 
     /// Compares a config with the running processes.

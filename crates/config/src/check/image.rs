@@ -12,7 +12,7 @@ use crate::language::places::Places;
 
 /// Searches the image for the files that a config names. The search skips every file below the
 /// given paths, which are the mount points of volumes.
-pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
+pub type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
 /// Searches the image for a program that a pod names. Returns why the program cannot run; `None` if
 /// it can.

@@ -21,7 +21,8 @@ use std::sync::Arc;
 pub use crate::language::diagnostics::diagnostic::{Diagnostic, Severity};
 pub use crate::language::environment::Environment;
 
-use crate::check::{self, image::ImageLookup};
+use crate::check;
+use crate::check::image::{Find, ImageLookup};
 use crate::graph::{Graph, GraphError};
 use crate::keys::neighbours::{IMPORT, foreign};
 use crate::keys::reader::Reader;
@@ -64,7 +65,21 @@ pub struct Loaded {
 /// # Errors
 /// If there is an error, returns all errors and warnings in file order.
 pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
-    read(paths, environment, None)
+    read(paths, environment, false, None)
+}
+
+/// Like [`load`], but for a reload: `find` searches for the files that the reload needs.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_to_reload(
+    paths: &[PathBuf],
+    environment: &Environment,
+    find: Find<'_>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let find_program = &|_: &str, _: &_, _: &_| None;
+    let lookup = ImageLookup { find, find_program, is_held_back: false, mounts: &[] };
+    read(paths, environment, false, Some(lookup))
 }
 
 /// Like [`load`], but for `check`: probable mistakes count as errors, and `lookup` searches the
@@ -74,7 +89,7 @@ pub fn load_to_check(
     environment: &Environment,
     lookup: ImageLookup<'_>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    read(paths, environment, Some(lookup))
+    read(paths, environment, true, Some(lookup))
 }
 
 /// Like [`load_to_check`], but for a text, and without a search of the image.
@@ -98,10 +113,11 @@ pub fn check_text(text: &str, environment: &Environment) -> Vec<Diagnostic> {
 fn read(
     paths: &[PathBuf],
     environment: &Environment,
+    is_check: bool,
     lookup: Option<ImageLookup<'_>>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let read = of_one_moment(|reads| {
-        let mut problems = Problems::of(reads, lookup.is_some());
+        let mut problems = Problems::of(reads, is_check);
         let roots = read_roots(&mut problems, paths, environment);
         finish(problems, roots, environment, lookup)
     });

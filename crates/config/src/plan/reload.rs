@@ -61,6 +61,8 @@ pub struct ReloadPlan<'a> {
     /// First the steps of the processes that the reload removes, dependents first; then the steps
     /// of the other processes, dependencies first.
     steps: Vec<ReloadStep<'a>>,
+    /// The names of the processes that the reload starts or replaces.
+    pub anew: HashSet<&'a str>,
     /// The names of the processes that stay as they are.
     untouched: Vec<&'a str>,
     /// The changed keys of the container whose new values the reload takes over.
@@ -98,8 +100,7 @@ impl<'a> ReloadPlan<'a> {
         let known = found(running, new, spec, args);
         let mut steps: Vec<_> = removed(running, new).collect();
         let mut untouched = Vec::new();
-        // The processes that the reload starts or restarts. Dependents with `restart: true` follow
-        // them, and are restarted, too.
+        // Dependents with `restart: true` follow these processes, and are restarted, too.
         let mut anew = HashSet::new();
         let needed = needed(new, spec, &known);
         // The processes that are replaced after all other steps, because they follow a dependency.
@@ -185,7 +186,8 @@ impl<'a> ReloadPlan<'a> {
             None => free.next().map(Placed::New),
         };
         let placed = known.iter().map(place).collect();
-        Self { placed, steps, untouched, of_container: changes::taken_over(old, new) }
+        let of_container = changes::taken_over(old, new);
+        Self { placed, steps, anew, untouched, of_container }
     }
 
     /// The steps as text for a terminal, with a line for each process.
