@@ -4,16 +4,18 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
-use crate::config::{LogMode, Process};
+use crate::config::{ListenSocket, LogMode, Process};
 use crate::logging::file::OpenLogFile;
+use crate::os::held_sockets::HeldSocket;
 use crate::os::same_path::is_same;
 use crate::os::spawn::open_directory;
 use crate::os::stale_socket;
 use crate::supervisor::executor::LONGEST_START;
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
+use crate::supervisor::sockets;
 
 /// Says which files a start or a hook needs.
 #[derive(Default)]
@@ -36,6 +38,8 @@ pub(crate) struct Preparation {
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
     /// Whether the log file of the process is to be opened.
     pub(crate) opens_log: bool,
+    /// The sockets of `listen` that have to be opened again, each with its position.
+    pub(crate) shut: Vec<(usize, ListenSocket)>,
     /// Refers to nothing once drainit has given up the start or the hook. The thread checks this
     /// before it removes or gathers anything.
     pub(crate) is_wanted: Weak<()>,
@@ -47,6 +51,8 @@ pub(crate) struct Files {
     pub(crate) with_values: Option<Process>,
     pub(crate) directory: Option<File>,
     pub(crate) logs: Vec<OpenLogFile>,
+    /// The sockets of `listen` that were opened again, each with its position.
+    pub(crate) sockets: Vec<(usize, Arc<HeldSocket>)>,
 }
 
 impl Preparation {
@@ -57,6 +63,7 @@ impl Preparation {
             || launch::needs_user(process)
             || self.renders.is_some()
             || self.opens_log
+            || !self.shut.is_empty()
             || process.working_dir.is_some()
     }
 
@@ -89,7 +96,12 @@ impl Preparation {
                 logs.push(OpenLogFile::open(path).map_err(no_file)?);
             }
         }
+        let open = |(place, wanted): &(usize, ListenSocket)| {
+            let socket = sockets::open_again(&process.name, wanted);
+            Ok((*place, socket.map_err(StartError::Unprepared)?))
+        };
+        let sockets = self.shut.iter().map(open).collect::<Result<_, StartError>>()?;
         let directory = process.working_dir.as_deref().map(open_directory).transpose()?;
-        Ok(Files { with_values, directory, logs })
+        Ok(Files { with_values, directory, logs, sockets })
     }
 }

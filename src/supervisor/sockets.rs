@@ -91,6 +91,28 @@ fn open_one(
     })
 }
 
+/// Listens again on a TCP socket that a server has ended by shutdown(2). Returns `false` if this
+/// fails.
+pub(crate) fn listen_again(name: &str, wanted: &ListenSocket, socket: &HeldSocket) -> bool {
+    if matches!(wanted.address, Address::Unix(_)) || !socket.is_shut() {
+        return true;
+    }
+    let again = socket.listen_again();
+    match &again {
+        Ok(()) => tracing::warn!(
+            "{name}: `listen` {wanted}: a process has ended this socket by shutdown(2), which refuses \
+             connections; drainit listens again; let the server close its descriptor instead"
+        ),
+        Err(error) => tracing::error!("{}", failed(name, wanted, error)),
+    }
+    again.is_ok()
+}
+
+/// Opens another socket in place of a Unix socket that a server has ended by shutdown(2).
+pub(crate) fn open_again(name: &str, wanted: &ListenSocket) -> Result<Arc<HeldSocket>, String> {
+    open_one(name, wanted, None)
+}
+
 /// Returns those sockets of a process whose permissions or queue length differ from the definition.
 pub(crate) fn differing(process: &Process, sockets: &Sockets) -> Vec<Differing> {
     let all = process.listen.iter().zip(sockets);

@@ -165,3 +165,73 @@ while True:
     drainit.touch("go");
     drainit.wait_exit(LONG).assert_code(0);
 }
+
+// holds: S822
+#[test]
+fn a_socket_that_a_server_shuts_down_listens_again() {
+    // At SIGTERM this server ends its accept loop by shutdown(2), and stays until it may go.
+    const ABRUPT: &str = r#"
+import os, signal, socket, threading, time
+listeners = [socket.socket(fileno=3), socket.socket(fileno=4)]
+end = threading.Event()
+def stop(*_):
+    end.set()
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+signal.signal(signal.SIGTERM, stop)
+def serve(listener):
+    while not end.is_set():
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            time.sleep(0.01)
+            continue
+        client.recv(4096)
+        body = str(os.getpid())
+        client.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        client.close()
+for listener in listeners:
+    threading.Thread(target=serve, args=[listener], daemon=True).start()
+print("serving", flush=True)
+while not (end.is_set() and os.path.exists("go")):
+    time.sleep(0.01)
+"#;
+    for update in ["stop-first", "start-first"] {
+        let Some(rig) = Rig::new() else { return };
+        rig.write("abrupt.py", ABRUPT);
+        let keys = format!(
+            "
+            command: [python3, abrupt.py]
+            working_dir: DIR
+            listen: [tcp://ADDRESS, 'unix:DIR/app.sock']
+            readiness: {{log: ^serving$}}
+            stop_grace_period: 60s
+            update: {update}"
+        );
+        let (drainit, address) = start(rig, &keys);
+        drainit.wait_for_line(&said::ready("app"));
+        let socket = drainit.path("app.sock");
+        let (_, first) = get(address, "/").unwrap();
+        let mut restart = drainit.exec_as(None, &["restart", "app"]).spawn().unwrap();
+        // The old instance still finishes requests when drainit listens again.
+        drainit.wait_for_line("`listen` tcp://.*: a process has ended this socket by shutdown");
+        let mut waits = TcpStream::connect(address).unwrap();
+        waits.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        drainit.touch("go");
+        assert!(restart.wait().unwrap().success());
+        let mut answer = String::new();
+        waits.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && !answer.ends_with(&first), "{answer}");
+        // The kernel has no way to listen again on a Unix socket, so the next start gets another.
+        if update == "start-first" {
+            drainit
+                .wait_for_line("`listen` unix:.*: .* `drainit restart app` opens another socket");
+            assert!(UnixStream::connect(&socket).is_err());
+            drainit.exec(&["restart", "app"]).assert(0, "");
+        }
+        assert_eq!(get_unix(&socket, "/").unwrap().0, 200);
+        let ended = drainit.stop();
+        assert!(TcpStream::connect(address).is_err());
+        ended.assert_code(0).assert_gone("app.sock");
+    }
+}

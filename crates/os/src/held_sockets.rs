@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::libc::POLLRDHUP;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
@@ -84,6 +86,28 @@ impl HeldSocket {
         self.file.as_ref().is_none_or(SocketFile::is_there)
     }
 
+    /// Whether the kernel refuses all connections, because a process that shares the socket has
+    /// called shutdown(2). This ends the socket for every process that has it. `SO_ACCEPTCONN`
+    /// shows this only for TCP.
+    pub fn is_shut(&self) -> bool {
+        let mut of = [PollFd::new(self.as_fd(), PollFlags::from_bits_retain(POLLRDHUP))];
+        let is_seen = poll(&mut of, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+        // nix has no name for `POLLRDHUP`, and returns `None` for it.
+        is_seen && of[0].revents().is_none_or(|seen| seen.contains(PollFlags::POLLHUP))
+    }
+
+    /// Listens again after shutdown(2).
+    ///
+    /// # Errors
+    /// Fails for a Unix socket, and if another process listens at the address by now.
+    pub fn listen_again(&self) -> io::Result<()> {
+        listen(&self.descriptor, queue(self.given().1))?;
+        match self.is_shut() {
+            true => Err(io::Error::other("the kernel does not listen again on a Unix socket")),
+            false => Ok(()),
+        }
+    }
+
     /// Whether the socket has other permissions or another queue length than these.
     pub fn differs(&self, mode: u32, backlog: Option<u32>) -> bool {
         let (given_mode, given_backlog) = *self.given();
@@ -119,8 +143,37 @@ fn queue(backlog: Option<u32>) -> Backlog {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
+    use nix::sys::socket::{Shutdown, shutdown};
+
     use super::*;
     use crate::testing::temp_dir::TempDir;
+
+    #[test]
+    fn a_tcp_socket_listens_again_after_shutdown_and_a_unix_socket_does_not() {
+        let dir = TempDir::new();
+        // A port that the kernel has chosen for the socket itself would change.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let tcp = HeldSocket::tcp(free, None).unwrap();
+        let path = dir.path("socket");
+        let unix = HeldSocket::unix(&path, 0o600, None).unwrap();
+        for how in [Shutdown::Both, Shutdown::Read] {
+            assert!(!tcp.is_shut());
+            shutdown(tcp.descriptor.as_raw_fd(), how).unwrap();
+            assert!(tcp.is_shut());
+            tcp.listen_again().unwrap();
+        }
+        TcpStream::connect(free).unwrap();
+        assert!(!unix.is_shut());
+        shutdown(unix.descriptor.as_raw_fd(), Shutdown::Read).unwrap();
+        assert!(unix.is_shut() && unix.listen_again().is_err());
+        // drainit opens another Unix socket at the path.
+        let again = HeldSocket::unix(&path, 0o600, None).unwrap();
+        drop(unix);
+        stale_socket::finish_removals(REMOVAL);
+        assert!(!again.is_shut() && again.has_address());
+    }
 
     #[test]
     fn permissions_and_queue_are_compared() {

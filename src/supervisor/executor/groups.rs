@@ -242,6 +242,8 @@ impl Executor {
         }
         for process in &gone {
             self.remove_sockets(*process);
+            self.look_at_sockets(*process);
+            self.processes.slots[*process].instance.keeps_listening = None;
         }
         gone.into_iter().collect()
     }

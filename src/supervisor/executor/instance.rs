@@ -47,6 +47,8 @@ pub(crate) struct Instance {
     pub(super) listener: Option<NotifyListener>,
     pub(super) liveness: Option<LocalTask>,
     pub(super) drain: Option<RunningDrain>,
+    /// Listens again on the sockets of `listen` that the instance ends while it drains or stops.
+    pub(super) keeps_listening: Option<LocalTask>,
     pub(super) preflight: Option<LocalTask>,
     /// The wait until the instance has loaded its program.
     pub(super) loading: Option<LocalTask>,

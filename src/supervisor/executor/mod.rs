@@ -8,6 +8,7 @@ mod hooks;
 pub(crate) mod instance;
 mod left_by_probes;
 mod leftovers;
+mod listening;
 mod main_process;
 mod news;
 mod notes;
@@ -419,9 +420,13 @@ impl Executor {
                     self.remove_sockets(process);
                 }
                 self.epoch_ended(process);
+                self.look_at_sockets(process);
                 let current = &mut self.processes.slots[process].instance;
                 (current.pid, current.leader) = (None, 0);
                 current.gone = Some((pid, was_only));
+                if !remains {
+                    current.keeps_listening = None;
+                }
                 current.end_probes();
                 current.listener = None;
                 self.stop_counts.pids().remove(process);
@@ -487,6 +492,7 @@ impl Executor {
         let current = &mut self.processes.slots[process].instance;
         current.end_probes();
         current.asked = Some(signal);
+        self.keep_listening(process);
         self.stop_counts.stopping();
         // drainit must look before it sends the signal, because sending a signal to a child that
         // has ended succeeds until the child is reaped.
@@ -505,6 +511,7 @@ impl Executor {
 
     pub(crate) fn drain(&mut self, process: ProcessId, min: Duration, longest: Duration) {
         self.processes.slots[process].instance.end_probes();
+        self.keep_listening(process);
         let process_config = self.with_values(process);
         let process_config = &*process_config;
         let (Some(drain), Some(_)) = (&process_config.drain, self.pid(process)) else { return };
@@ -597,6 +604,7 @@ impl Executor {
     /// for at most `patience`.
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
         self.own_work = self.look_who_serves();
+        self.processes.slots.all_mut().for_each(|(_, slot)| slot.instance.keeps_listening = None);
         self.stop_counts.shutdown_began(self.sender.clone(), |process| {
             let drain = self.instance(process).drain.as_ref();
             (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))

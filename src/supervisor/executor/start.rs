@@ -126,6 +126,7 @@ impl Executor {
             values: Some(self.config.env.clone()),
             renders: renders.then(|| self.base.to_vec()),
             opens_log: self.opens_log(process),
+            shut: self.shut_files(process),
             is_wanted: Weak::new(),
         };
         self.prepare(Start::Process(process), process, preparation)
@@ -205,6 +206,9 @@ impl Executor {
     pub(super) fn take_files(&mut self, process: ProcessId, files: Files) -> Option<File> {
         for log in files.logs {
             self.files.add(log, self.config.logging.format);
+        }
+        for (place, socket) in files.sockets {
+            self.replace_socket(process, place, &socket);
         }
         self.processes.slots[process].instance.with_values = files.with_values.map(Arc::new);
         files.directory
@@ -352,6 +356,7 @@ impl Executor {
         let socket = wanted.uses_notify().then(|| NotifySocket::bind(process)).transpose()?;
         let epoch = self.next_epoch(process)?;
         let launcher = self.launcher(Some(&wanted));
+        self.listen_again(process);
         let definition = self.definition(process).clone();
         let handed = Handed {
             args: &definition.args,
@@ -409,6 +414,7 @@ impl Executor {
         current.is_ready = false;
         current.log.clone_from(&log);
         current.drain = None;
+        current.keeps_listening = None;
         let journal = &mut self.processes.journal;
         journal.spawned(process, pid, epoch.map(|epoch| epoch.number));
         if wanted.readiness.is_some() {
