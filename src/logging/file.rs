@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use memchr::memrchr;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::PollTimeout;
@@ -111,9 +112,10 @@ struct Current {
     /// The open file; `None` before the first line, and after one second without a line.
     file: Option<File>,
     id: FileId,
-    /// Whether the last byte that was written is not a newline.
-    is_in_line: bool,
-    /// Whether a write has failed in the middle of a line, so that the rest of the line is dropped.
+    /// If only a part of the last line was written: the number of these bytes, and the length of the
+    /// file after them.
+    part: Option<(u64, u64)>,
+    /// Whether a write has failed in the middle of a line, and the part of the line is still there.
     is_torn: bool,
     /// Whether drainit has already reported that the file cannot be written or reopened.
     is_reported: bool,
@@ -170,7 +172,7 @@ impl Sink for OpenLogFile {
             }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => {
-                current.is_torn |= current.is_in_line;
+                current.take_back();
                 let what = "cannot be written, and lines are dropped";
                 current.report(&self.path, what, errno.desc());
             }
@@ -211,18 +213,35 @@ impl Sink for OpenLogFile {
 
 impl Current {
     fn new((file, id): (File, FileId)) -> Self {
-        Self { file: Some(file), id, is_in_line: false, is_torn: false, is_reported: false }
+        Self { file: Some(file), id, part: None, is_torn: false, is_reported: false }
     }
 
     fn write(&mut self, bytes: &[u8]) -> nix::Result<usize> {
         let Some(file) = &self.file else { return Err(Errno::EBADF) };
         if self.is_torn {
             write(file, b"\n")?;
-            (self.is_torn, self.is_in_line) = (false, false);
+            (self.is_torn, self.part) = (false, None);
         }
         let written = write(file, bytes)?;
-        self.is_in_line = !bytes[..written].ends_with(b"\n");
+        let line = memrchr(b'\n', &bytes[..written]).map_or(0, |newline| newline + 1);
+        let before = self.part.take().filter(|_| line == 0).map_or(0, |(part, _)| part);
+        if line < written {
+            let length = file.metadata().map_or(0, |found| found.len());
+            self.part = Some((before + (written - line) as u64, length));
+        }
         Ok(written)
+    }
+
+    /// Removes the part of a line whose rest cannot be written, as on a full disk. If somebody else
+    /// has written to the file since, the part stays, and gets a newline later.
+    fn take_back(&mut self) {
+        let Some((part, length)) = self.part else { return };
+        let Some(file) = &self.file else { return };
+        let is_last = file.metadata().is_ok_and(|found| found.len() == length);
+        match is_last && part <= length && file.set_len(length - part).is_ok() {
+            true => self.part = None,
+            false => self.is_torn = true,
+        }
     }
 
     /// Reports a lasting failure once.
@@ -275,7 +294,11 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::io::Write;
+    use std::os::unix::fs::{FileExt, symlink};
+
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
 
     use super::*;
     use crate::logging::subscriber::OwnLines;
@@ -364,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn line_cut_by_full_disk_is_terminated() {
+    fn line_cut_by_full_disk_is_terminated_if_it_cannot_be_removed() {
         let dir = TempDir::new();
         let path = dir.root().join("app.log");
         let file = OpenLogFile::open(&path).unwrap();
@@ -379,6 +402,25 @@ mod tests {
         file.write(b"long ").unwrap();
         file.write(b"line\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ncut\nnext\nlong line\n");
+    }
+
+    // holds: C436
+    #[test]
+    fn line_cut_by_full_disk_is_removed_unless_another_program_has_written() {
+        for (other, expected) in [("", "whole\n"), ("other", "whole\ncutother")] {
+            // A file that cannot grow is like a file on a full disk.
+            let file = File::from(memfd_create(c"log", MFdFlags::MFD_ALLOW_SEALING).unwrap());
+            let copy = file.try_clone().unwrap();
+            let log = opened(Path::new("/nonexistent/app.log"), file);
+            log.write(b"whole\nc").unwrap();
+            log.write(b"ut").unwrap();
+            (&copy).write_all(other.as_bytes()).unwrap();
+            fcntl(&copy, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW)).unwrap();
+            log.write(b" line\n").unwrap_err();
+            let mut left = vec![0; copy.metadata().unwrap().len() as usize];
+            copy.read_exact_at(&mut left, 0).unwrap();
+            assert_eq!(String::from_utf8(left).unwrap(), expected);
+        }
     }
 
     /// Makes a log file from an open file that drainit would refuse: a pipe or a device.
