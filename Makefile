@@ -64,7 +64,7 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the
 	@$(call need,podman catatonit slirp4netns wrk,podman catatonit slirp4netns wrk)
 	@docker compose version >/dev/null 2>&1 || $(call need,docker-compose,docker-compose)
 	@ls /usr/sbin/php-fpm* >/dev/null 2>&1 || $(call install,php-fpm)
-	@dpkg-query --show postgresql python3-psycopg2 >/dev/null 2>&1 || $(call install,postgresql python3-psycopg2)
+	@$(call are_installed,postgresql python3-psycopg2) || $(call install,postgresql python3-psycopg2)
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || $(call install,python3 python3-jsonschema)
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
@@ -247,7 +247,7 @@ python:
 	@$(call need,python3,python3)
 	@command -v python3 >/dev/null || { echo "python3 is needed: install it and run make again" >&2; exit 1; }
 rollout-tools:
-	@$(call installed,tini curl envsubst haproxy) && dpkg -s python3 >/dev/null || \
+	@$(call installed,tini curl envsubst haproxy) && $(call are_installed,python3) || \
 		$(call install,tini curl gettext-base haproxy python3)
 valgrind:
 	@$(call need,valgrind,valgrind)
@@ -296,6 +296,9 @@ target/bench-tools/bench-child: benches/peers/child.rs
 # $(call need,PROGRAMS,PACKAGES) installs the Debian packages unless all programs are there. Without root it continues: the
 # tests and benches report a missing program, and skip what needs it.
 need = $(call installed,$(1)) || $(call install,$(2))
+# dpkg also knows packages that were removed, so only the status says whether a package is there.
+are_installed = (for p in $(1); do \
+	[ "$$(dpkg-query --show --showformat='$${db:Status-Status}' $$p 2>/dev/null)" = installed ] || exit 1; done)
 installed = (for p in $(1); do PATH="$$PATH:/usr/sbin" command -v $$p >/dev/null || exit 1; done)
 install = { [ "$$(id -u)" != 0 ] || { apt-get update -q && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }; }

@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn line_cut_by_full_disk_is_terminated_if_it_cannot_be_removed() {
+    fn line_cut_by_full_disk_is_terminated_if_not_removable() {
         let dir = TempDir::new();
         let path = dir.root().join("app.log");
         let file = OpenLogFile::open(&path).unwrap();

@@ -1,6 +1,6 @@
 //! Tests that the shutdown is in order and within a single deadline, regardless of the processes.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::support::namespace::{is_root_for, skip_unless};
 use crate::support::said;
@@ -51,6 +51,23 @@ fn children_of_a_completed_oneshot_are_leftovers() {
         "member got SIGTERM",
         "member exit",
     ]);
+}
+
+// holds: S68, S823
+#[test]
+fn an_entered_process_is_left_over_only_if_orphaned() {
+    let Some(drainit) = start("processes: {a: {command: [CHILD, a]}}", &["a"]) else { return };
+    let pid = drainit.pid().to_string();
+    let enter = |command: &[&str]| {
+        let mut enter = Command::new("nsenter");
+        enter.args(["--target", &pid, "--pid", "--mount"]).args(command);
+        enter.stdin(Stdio::piped()).spawn().unwrap()
+    };
+    assert!(enter(&["sh", "-c", "sleep 60 &"]).wait().unwrap().success());
+    let mut entered = enter(&["tail", "-f", "/dev/null"]);
+    drainit.wait_until("an orphan", || drainit.children().len() == 2);
+    drainit.stop().assert_code(0).assert_line(r"left over: \d+ \((sleep|sh)\); sending SIGTERM$");
+    entered.wait().unwrap();
 }
 
 /// The steps of `a` and of its daemon, which runs as root while drainit does not.

@@ -273,11 +273,15 @@ fn add_content(
     hasher: &mut DefaultHasher,
     limits: &mut LookLimits,
 ) -> io::Result<()> {
-    // Without O_NONBLOCK, the open of a FIFO would wait for a writer.
+    // A writer that waits in the open of a FIFO would take the open below for that of its reader.
+    if !is(&place.stat()?, SFlag::S_IFREG) {
+        return Err(io::Error::other("it is neither a regular file nor a directory"));
+    }
+    // If a FIFO has taken the place of the file, this open does not wait for a writer.
     let file = place.open(OFlag::O_NONBLOCK, Mode::empty())?;
     let about = file.metadata()?;
     if !about.is_file() {
-        return Err(io::Error::other("it is neither a regular file nor a directory"));
+        return Err(io::Error::other("it is no longer a regular file"));
     }
     about.len().hash(hasher);
     let largest = LARGEST.min(limits.left);
@@ -436,7 +440,17 @@ mod tests {
             assert_eq!(look().fingerprint == content, is_read, "{name}: whether its time counts");
         }
         nix::unistd::mkfifo(&dir.path("fifo"), Mode::S_IRWXU).unwrap();
-        assert!(super::of(&dir.path("fifo")).unreadable.is_some(), "the FIFO has no writer");
+        let fifo = dir.path("fifo");
+        let writer = {
+            let fifo = fifo.clone();
+            thread::spawn(move || File::options().write(true).open(fifo).unwrap())
+        };
+        for _ in 0..1000 {
+            assert!(super::of(&fifo).unreadable.is_some(), "a FIFO has no content");
+        }
+        assert!(!writer.is_finished(), "a look opens a FIFO");
+        let _reader = File::open(&fifo).unwrap();
+        writer.join().unwrap();
         assert_eq!(of(&base), of(&base));
         // This file never ends, and reports a size of 0.
         let endless = within(Path::new("/proc/self/pagemap"), LookLimits::new(LONGEST, 100_000));

@@ -83,6 +83,10 @@ pub fn foresee(
     if found.is_dir() {
         return Some(SpawnError::Directory { path: file });
     }
+    if !found.is_file() {
+        // The kernel executes only regular files. Opening a FIFO would wait for a writer.
+        return Some(SpawnError::Format { path: file, why: "it is not a regular file" });
+    }
     if found.permissions().mode() & 0o111 == 0 {
         return Some(SpawnError::NotExecutable { path: file });
     }
@@ -298,6 +302,16 @@ mod tests {
         let program = &dir.path("static");
         let attempt = Attempt { program, working_dir: None, user: None };
         assert!(foresee(&attempt, None, |_, _| true).is_none());
+    }
+
+    #[test]
+    fn a_fifo_is_not_a_program() {
+        let dir = TempDir::new();
+        let program = &dir.path("fifo");
+        nix::unistd::mkfifo(program, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let attempt = Attempt { program, working_dir: None, user: None };
+        let error = foresee(&attempt, None, |_, _| true).unwrap().to_string();
+        assert!(error.ends_with("it is not a regular file"), "{error}");
     }
 
     #[test]
