@@ -39,6 +39,8 @@ struct ProcessNow {
     message: Option<String>,
     /// Whether SIGKILL ended the previous instance.
     was_killed: bool,
+    /// How long no instance was ready between the previous instance and this one.
+    down: Option<Duration>,
     /// How long the drain of the process took, and why it is over.
     drained: Option<(Duration, String)>,
 }
@@ -212,6 +214,7 @@ fn processes_of(status: &Value) -> Option<Processes> {
             // so the message is left out.
             message: text(&process["message"]).filter(|_| !asked),
             was_killed: text(&process["last_exit"]).is_some_and(|end| end.contains("SIGKILL")),
+            down: seconds(&process["down_seconds"]),
             drained: seconds(&drain["seconds"]).zip(text(&drain["over"])),
             state: text(&process["state"])?,
         };
@@ -261,7 +264,9 @@ fn lines(
             }
             (Some(ProcessNow { pid: Some(then), .. }), Some(pid)) if *then != pid => {
                 let killed = if now.was_killed { "; SIGKILL ended the old pid" } else { "" };
-                format!("replaced{took}, pid {then} is now {pid}, {state}{killed}")
+                let down = now.down.map(|down| format!("; down for {}", human(down)));
+                let down = down.unwrap_or_default();
+                format!("replaced{took}, pid {then} is now {pid}, {state}{down}{killed}")
             }
             (Some(ProcessNow { pid: None, .. }) | None, Some(pid)) => {
                 format!("started{took}, pid {pid}, {state}")
@@ -281,8 +286,9 @@ mod tests {
     fn processes(all: &[(&str, &str, Option<u64>)]) -> Processes {
         let one = |(name, state, pid): &(&str, &str, Option<u64>)| {
             let (state, message) = ((*state).to_owned(), None);
-            let (since, was_killed, drained) = (None, false, None);
-            let process = ProcessNow { state, since, pid: *pid, message, was_killed, drained };
+            let (since, was_killed, down, drained) = (None, false, None, None);
+            let process =
+                ProcessNow { state, since, pid: *pid, message, was_killed, down, drained };
             ((*name).to_owned(), process)
         };
         all.iter().map(one).collect()
@@ -317,7 +323,10 @@ mod tests {
             after.entry(name.to_owned()).and_modify(|process| process.since = moment(ms));
         }
         after.entry("new".to_owned()).and_modify(|it| it.message = Some("why".to_owned()));
-        after.entry("web".to_owned()).and_modify(|process| process.was_killed = true);
+        let cost = |process: &mut ProcessNow| {
+            (process.was_killed, process.down) = (true, Some(Duration::from_millis(50)));
+        };
+        after.entry("web".to_owned()).and_modify(cost);
         let request = began..began + Duration::from_millis(1300);
         after.insert("tail".to_owned(), after["new"].clone());
         let followers = "done\ntail: follows web (`restart: true`)\n";
@@ -330,7 +339,7 @@ mod tests {
             dull: not started after 1.3s: stopping\n\
             new: failed after 5ms; why\n\
             tail: follows web (`restart: true`)\n\
-            web: replaced after 70ms, pid 8 is now 14, ready; SIGKILL ended the old pid\n\
+            web: replaced after 70ms, pid 8 is now 14, ready; down for 50ms; SIGKILL ended the old pid\n\
             worker: ready, as before\n";
         assert_eq!(shown, expected);
         assert_eq!(still_stopped(&before).as_deref(), Some("still stopped: db\n"));

@@ -120,6 +120,13 @@ pub struct ProcessStatus {
     /// SIGKILL, and not of a failure.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub last_exit_asked: bool,
+    /// How long no instance was ready between the previous instance and this one.
+    #[serde(
+        rename = "down_seconds",
+        serialize_with = "serialize_some_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub down: Option<Duration>,
     /// The last log lines of the last instance that failed. An operator gets these lines only by
     /// naming the process, and only while the process is not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -356,6 +363,7 @@ pub(crate) fn example() -> Status {
         first_ready: None,
         last_exit: None,
         last_exit_asked: false,
+        down: None,
         drain: None,
         stop: None,
         tally: Tally::default(),

@@ -220,6 +220,7 @@ impl Processes {
                 ready: history.state == ProcessState::Ready,
                 last_exit: history.last_end.map(|end| end.to_string()),
                 last_exit_asked: history.is_last_asked,
+                down: history.down,
                 last_lines: Vec::new(),
                 warnings: history
                     .drain_warnings

@@ -124,3 +124,29 @@ fn a_second_restart_shares_the_run_and_the_answer_of_the_first() {
         drainit.stop().assert_code(0);
     }
 }
+
+// holds: S824
+#[test]
+fn a_restart_says_how_long_no_instance_was_ready() {
+    let Some(rig) = Rig::new() else { return };
+    let app = "command: [CHILD, app, sleep=200, print=up], readiness: {log: ^up$}";
+    let drainit = rig.start_ready(&format!("processes: {{app: {{{app}}}}}"));
+    let restart = || drainit.exec(&["restart", "app"]).stdout;
+    let down = || drainit.processes(&["app"])[0]["down_seconds"].as_f64();
+    assert_eq!(down(), None);
+    let said = restart();
+    assert!(said.contains(", ready; down for "), "{said}");
+    assert!(down().unwrap() >= 0.2, "{:?}", down());
+    let config = drainit.path("drainit.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("sleep=200", "sleep=300")).unwrap();
+    let said = drainit.exec(&["reload"]).stdout;
+    assert!(said.contains("; down for ") && down().unwrap() >= 0.3, "{said}");
+    // The next instance starts beside this one, so one of the two is always ready.
+    let beside = text.replace("sleep=200", "sleep=300");
+    fs::write(&config, beside.replace("readiness", "update: start-first, readiness")).unwrap();
+    drainit.exec(&["reload"]).assert(0, "");
+    let said = restart();
+    assert!(!said.contains("down for") && down().is_none(), "{said}");
+    drainit.stop().assert_code(0);
+}

@@ -53,6 +53,12 @@ pub struct History {
     /// The end of the last instance, and its time; `None` if no instance has ended yet, or if the
     /// next instance has started.
     pub(super) end: Option<(Time, End)>,
+    /// The end of the last instance that was ready, once the next instance has started; `None` while
+    /// an instance is ready.
+    pub(super) down_since: Option<Time>,
+    /// The time from the end of the previous instance until this instance was ready; `None` before
+    /// that, and if the instance was started beside the previous one.
+    pub down: Option<Duration>,
     /// The end of the last instance that has ended. The end is kept while the next instance runs.
     pub last_end: Option<End>,
     /// Whether the process ended because of its stop signal: not before the signal, not by SIGKILL,
@@ -88,6 +94,11 @@ pub struct History {
 }
 
 impl History {
+    /// Records that the instance is ready.
+    pub(super) fn is_up(&mut self, now: Time) {
+        self.down = self.down_since.take().map(|since| now.since(since));
+    }
+
     /// The state that follows from a lifecycle. `restarts` says whether the process is started
     /// again once the rest of its group is gone. `succeeded` is false if the last end of the
     /// process counts as a failure.

@@ -212,6 +212,8 @@ impl Journal {
                 let spec = state.process(process);
                 let is_ready = spec.readiness_timeout.is_none() && !spec.oneshot;
                 let history = self.noted(process);
+                let ended = history.end.map(|(at, _)| at);
+                (history.down_since, history.down) = (history.down_since.or(ended), None);
                 (history.end, history.asked, history.why_ended) = (None, None, None);
                 (history.is_skipped, history.gave_up) = (false, false);
                 (history.ended_by_itself, history.ended_first) = (false, false);
@@ -221,13 +223,16 @@ impl Journal {
                 history.started.get_or_insert(now);
                 if is_ready {
                     history.ready.get_or_insert(now);
+                    history.is_up(now);
                 }
                 let tally = self.tally(process);
                 (tally.start, tally.drained) = (None, None);
                 self.steps.started(process);
             }
             Note::Ready { process, after } => {
-                self.of_mut(process).ready.get_or_insert(now);
+                let history = self.of_mut(process);
+                history.ready.get_or_insert(now);
+                history.is_up(now);
                 self.tally(process).start = Some(after);
             }
             Note::Completed { process, after } => {
