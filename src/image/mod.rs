@@ -72,8 +72,12 @@ pub(crate) fn check_for_reload(
     starts: impl Fn(&Process) -> bool,
 ) -> Vec<Finding> {
     let mut checker = Checker::new(config, environment, &[], true);
+    let started: Vec<_> =
+        config.processes.iter().enumerate().filter(|(_, it)| starts(it)).collect();
     checker.is_reload = true;
-    for (index, process) in config.processes.iter().enumerate().filter(|(_, it)| starts(it)) {
+    // All other hooks and oneshots have run already, so they create nothing any more.
+    checker.makers = started.iter().filter(|(_, process)| may_make_paths(process)).count();
+    for (index, process) in started {
         checker.process(index, process);
     }
     checker.result.findings
@@ -400,7 +404,8 @@ impl<'a> Checker<'a> {
     fn severity(&self, index: usize) -> Severity {
         let process = &self.config.processes[index];
         let has_maker = self.makers > usize::from(may_make_paths(process));
-        match !process.required || self.config.hooks.pre_start.is_some() || has_maker {
+        let has_hook = self.config.hooks.pre_start.is_some() && !self.is_reload;
+        match !process.required || has_hook || has_maker {
             true => Severity::Warning,
             false => Severity::Error,
         }

@@ -155,9 +155,12 @@ fn a_config_that_cannot_be_used_changes_nothing_and_is_explained() {
     let Some(rig) = Rig::new() else { return };
     let kept = rig.path("kept");
     symlink("/bin/sleep", &kept).unwrap();
-    let drainit = rig.start_ready(
-        "processes:\n  a: {command: [CHILD, a]}\n  b: {command: [CHILD, b]}\n  kept: {command: [DIR/kept, '60']}\n",
-    );
+    let processes = "processes:\n  a: {command: [CHILD, a]}\n  b: {command: [CHILD, b]}\n";
+    let kept_one = "  kept: {command: [DIR/kept, '60']}\n";
+    // A hook or oneshot that could create a missing file has run already.
+    let makers =
+        "  task: {command: ['true'], type: oneshot}\nhooks: {pre_start: {command: ['true']}}\n";
+    let drainit = rig.start_ready(&format!("{processes}{kept_one}{makers}"));
     // No reload below replaces this process, so the loss of its program hinders no reload.
     fs::remove_file(&kept).unwrap();
     let before = drainit.processes(&[]);
