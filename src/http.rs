@@ -84,9 +84,9 @@ pub enum HttpError {
     /// pid of the server.
     #[error("{0}")]
     Untrusted(String),
-    /// The path is not valid in a request.
-    #[error("{0:?} is not a valid request path")]
-    Path(String),
+    /// The path or the query of the URL, which may be secret, is not valid in a request.
+    #[error("the path or the query of its URL has a character that HTTP forbids")]
+    Path,
 }
 
 impl From<hyper::Error> for HttpError {
@@ -259,7 +259,7 @@ pub(crate) fn build(
         .header("host", host)
         .header("user-agent", concat!("drainit/", env!("CARGO_PKG_VERSION")))
         .body(Empty::new())
-        .map_err(|_| HttpError::Path(path.to_owned()))
+        .map_err(|_| HttpError::Path)
 }
 
 /// A connection, and the task that reads and writes it. Dropping the value closes the connection.

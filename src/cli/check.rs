@@ -12,6 +12,7 @@ use crate::check::image::ImageLookup;
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::{fail, say};
 use crate::config::Config;
+use crate::language::written::as_written;
 use crate::load::at_start;
 use crate::load::{Diagnostic, Environment, Severity};
 use crate::types::suggest::shortened;
@@ -141,7 +142,8 @@ fn list_unchecked(unchecked: &BTreeSet<String>) {
         return;
     }
     let names: Vec<_> = unchecked.iter().map(|name| format!("`{name}`")).collect();
-    say(&format!("not looked at: {} (volumes are mounted there)\n", shortened(&names)));
+    let names = shortened(&names);
+    say(&format!("not looked at: {} (volumes are mounted there)\n", as_written(&names)));
 }
 
 /// Writes the problems and their number, or what was checked if there is no problem. `elsewhere`

@@ -19,6 +19,7 @@ use crate::cli::control_address::{Found, Whom};
 use crate::config::HttpTarget;
 use crate::http::{Answerer, HttpError, Response, request};
 use crate::keys::values;
+use crate::language::written::as_written;
 use crate::types::{exit_code, harmless, human};
 
 /// The largest answer, in bytes. An answer names every process that is not ready.
@@ -162,7 +163,7 @@ fn judge(
         }
         Err(error) => {
             let line = format!("{target}: {error}{doubt}");
-            Err((harmless(&line).into_owned(), exit_code::NOT_READY))
+            Err((as_written(&harmless(&line)).into_owned(), exit_code::NOT_READY))
         }
     }
 }

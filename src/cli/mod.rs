@@ -29,6 +29,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::tools::Tool;
 use crate::compat;
+use crate::language::written::as_written;
 use crate::logging::colour;
 use crate::os::on_thread::wait_for;
 use crate::os::signal::mask;
@@ -228,7 +229,7 @@ fn print(text: &[u8]) {
 
 /// Prints an error, and returns the exit code.
 fn fail(message: &str, code: u8) -> u8 {
-    say(&format!("[drainit] error: {}\n", harmless(message)));
+    say(&format!("[drainit] error: {}\n", as_written(&harmless(message))));
     code
 }
 

@@ -15,6 +15,7 @@ use crate::control::listen::ControlListeners;
 use crate::exec;
 use crate::exec::options::ExecOptions;
 use crate::image::detect::is_stopped_by_docker;
+use crate::language::written::as_written;
 use crate::load;
 use crate::load::{Diagnostic, Environment, Loaded, args};
 use crate::logging::Output;
@@ -64,7 +65,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
     };
     start(args, began, signals, &output, &environment, &mut format).unwrap_or_else(
         |(message, code)| {
-            say(&output, format, Level::ERROR, "[drainit] error: ", &message);
+            say(&output, format, Level::ERROR, "[drainit] error: ", &as_written(&message));
             // Errors are ignored, because stderr may have no reader.
             let _ = output.flush(FLUSH);
             code

@@ -15,6 +15,7 @@ use crate::control::status::{ProcessStatus, Status};
 use crate::control::{Outcome, SupervisorHandle, TEXT, refuse, response, status};
 use crate::core::event::Request;
 use crate::journal::state::ProcessState;
+use crate::language::written::as_written;
 use crate::os::Peer;
 use crate::types::suggest::{list, nearest, shortened};
 use crate::types::{ProcessId, Signal};
@@ -44,6 +45,9 @@ impl Answered {
                         Ok(text) => texts.push(text),
                         Err(reason) => failures.push(reason),
                     }
+                }
+                for text in texts.iter_mut().chain(&mut failures) {
+                    *text = as_written(text).into_owned();
                 }
                 // If several processes wait for the same process, their answers have equal texts.
                 // Only one of the equal texts is kept.

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::core::traffic::Traffic;
 use crate::journal::history::Tally;
 use crate::journal::state::{ContainerPhase, ProcessState};
+use crate::language::written::as_written;
 use crate::types::suggest::{is_meant, shortened};
 use crate::types::{ProcessId, serialize_seconds, serialize_some_seconds};
 
@@ -47,6 +48,18 @@ pub struct Status {
     /// The number of reaped orphans: processes that drainit inherited from a parent that ended.
     #[serde(skip)]
     pub reaped_orphans: u64,
+}
+
+impl Status {
+    /// Shows the texts of the config as the file has them.
+    pub fn with_written_texts(mut self) -> Self {
+        let processes = self.processes.iter_mut();
+        let texts = processes.flat_map(|one| one.message.iter_mut().chain(&mut one.warnings));
+        for text in texts.chain(self.dropped_lines.iter_mut().map(|(file, _)| file)) {
+            *text = as_written(text).into_owned();
+        }
+        self
+    }
 }
 
 /// One process.

@@ -94,7 +94,7 @@ command: [./good], working_dir: DIR/bin
 command: [far], environment: {PATH: DIR/other}
 
 command: [far]
-E `a` cannot be started: `far` is in none of the directories of PATH (DIR/bin); install it in the image, or give its full path
+E `a` cannot be started: `far` is in none of the directories of PATH (`DIR/bin`); install it in the image, or give its full path
 
 command: [DIR/none]
 E `a` cannot be started: `DIR/none` does not exist
@@ -122,7 +122,7 @@ E `a` cannot be drained: `DIR/drain` does not exist
 
 # A shell's script names the programs.
 command: [good], hooks: {pre_stop: [/bin/sh, -ec, 'good; far -s']}, readiness: {exec: [/bin/sh, -c, 'if far; then good; fi']}
-E a hook of `a` cannot run: `far` is in none of the directories of PATH (DIR/bin); install it in the image, or give its full path
+E a hook of `a` cannot run: `far` is in none of the directories of PATH (`DIR/bin`); install it in the image, or give its full path
 
 # A process that is not started needs nothing.
 command: [DIR/none], only_if: {path_exists: DIR/none}

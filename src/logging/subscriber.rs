@@ -13,6 +13,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::config::LogFormat;
+use crate::language::written::as_written;
 use crate::logging::Output;
 use crate::logging::format::{add_members, own_line};
 use crate::types::Stream;
@@ -75,7 +76,7 @@ impl Subscriber for OwnLines {
             Stream::Stderr,
             *event.metadata().level(),
             SystemTime::now(),
-            &message.text,
+            &as_written(&message.text),
         );
         if let Some(members) = message.members.filter(|_| format == LogFormat::Json) {
             add_members(&mut line, &members);

@@ -330,7 +330,7 @@ impl Step<'_> {
         }
         match message {
             Message::Wake => self.events.has_ended = true,
-            Message::Remark(line) => self.executor.processes.journal.remark(&line),
+            Message::Remark(line) => self.executor.processes.remark(&line),
             Message::MainEnded { process, pid } => self.executor.main_ended(process, pid),
             Message::LeftByProbes(killed) => self.executor.report_left_by_probes(killed),
             Message::Reload { reply } => self.reload_requested(reply),

@@ -212,10 +212,8 @@ impl SupervisorHandle for ControlHandle {
         let processes = &self.executor.borrow().processes;
         let files = processes.slots.dropped_lines().into_iter();
         let files = files.map(|(path, dropped)| (path.display().to_string(), dropped));
-        Status {
-            dropped_lines: streams.into_iter().chain(files).collect(),
-            ..processes.status(clock::now())
-        }
+        let dropped_lines = streams.into_iter().chain(files).collect();
+        Status { dropped_lines, ..processes.status(clock::now()) }.with_written_texts()
     }
 
     fn drain(&self) {

@@ -19,6 +19,7 @@ use crate::journal::history::History;
 use crate::journal::messages::Names;
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::journal::{Journal, messages};
+use crate::language::written::as_written;
 use crate::os::{clock, private_socket};
 use crate::supervisor::slots::{Definition, Slot, Slots};
 use crate::types::suggest::shortened;
@@ -67,7 +68,8 @@ impl Processes {
 
     /// Adds a note of the core to the journal, with a detail that only the supervisor knows.
     pub(crate) fn note(&mut self, now: Time, note: &Note, detail: Option<&str>) -> Entry {
-        self.journal.note(now, note, self.machine.state(), detail)
+        let detail = detail.map(as_written);
+        self.journal.note(now, note, self.machine.state(), detail.as_deref())
     }
 
     /// Gives a new config to the machine.
@@ -173,6 +175,11 @@ impl Processes {
             Some(reason) => format!("{text}: {reason}"),
             None => text,
         }
+    }
+
+    /// Adds a line to the shutdown report.
+    pub(crate) fn remark(&mut self, line: &str) {
+        self.journal.remark(&as_written(line));
     }
 
     /// The history of a slot.

@@ -120,7 +120,7 @@ fn overlay_rotates(server: &str, prefix: &str, signal: &str, keeps: bool) {
     if is_installed(server) {
         let example = |name: &str| format!("examples/{server}/{name}.yaml");
         let configs = [example("drainit"), example("certificates")];
-        let change = format!(r"{server}: /.*/secret changed; {signal}$");
+        let change = format!(r"{server}: \$\{{TLS_DIR\}} changed; {signal}$");
         rotates(&configs.each_ref().map(String::as_str), prefix, &change, keeps);
     }
 }
@@ -145,5 +145,10 @@ fn envoy_serves_a_new_certificate_and_fails_no_request() {
     if !skip_unless(binary.map(drop)) {
         return;
     }
-    rotates(&["examples/envoy/certificates.yaml"], "ENVOY_", "router: /.*/secret changed", true);
+    rotates(
+        &["examples/envoy/certificates.yaml"],
+        "ENVOY_",
+        r"router: \$\{TLS_DIR\} changed",
+        true,
+    );
 }

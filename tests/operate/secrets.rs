@@ -2,7 +2,7 @@
 //! `env_file` and of the container's environment.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, lchown, symlink};
 
 use nix::unistd::Pid;
 
@@ -98,6 +98,151 @@ processes:
     let all = format!("{SECRET} {SECRET} {SECRET}\n");
     assert_eq!(fs::read_to_string(ended.path("app.conf")).unwrap(), all);
     assert_eq!(ended.report("app.json")["env"]["LATER"], format!("x {SECRET}"));
+}
+
+/// Processes that fail, each with the lines or messages that name the text of the config. `${P}`
+/// stands for the secret value of a variable.
+const FAILING: &str = r#"
+program    command: ['/none/${P}']
+in-path    command: ['${P}']
+script     command: ['DIR/${P}.script']
+dir        command: [CHILD, dir], working_dir: '/none/${P}'
+user       command: [CHILD, user], user: '${P}'
+file       command: [CHILD, file], environment: {A: {file: '/none/${P}'}}
+env-file   command: [CHILD, env-file], env_file: [{path: '/none/${P}', read: start}]
+template   command: [CHILD, template], render: [{from: '/none/${P}', to: /none/a}]
+rendered   command: [CHILD, rendered], render: [{from: DIR/tmpl, to: '/none/${P}'}]
+log-file   command: [CHILD, log-file], log: {file: '/none/${P}'}
+log-full   command: [CHILD, log-full, print=x], log: {file: 'DIR/${P}.full'}
+hook       command: [CHILD, hook], hooks: {pre_start: ['/none/${P}']}
+hook-user  command: [CHILD, hook-user], hooks: {pre_start: {command: ['true'], user: '${P}'}}
+sockets    command: [CHILD, sockets], sockets: ['DIR/${P}.script']
+path       command: [CHILD, path], environment: {PATH: '/none/${P}'}, readiness: {exec: [none]}
+unix       command: [CHILD, unix], readiness: {unix: '/none/${P}'}
+exists     command: [CHILD, exists], readiness: {file: '/none/${P}', timeout: 200ms}
+http       command: [CHILD, http], readiness: {http: 'http://127.0.0.1:1/a/${P}/b?t=${P}'}
+query      command: [CHILD, query], readiness: {http: 'unix:/none:/a?t=${P}'}
+invalid    command: [CHILD, invalid], readiness: {http: 'http://127.0.0.1:1/<${P}'}
+grpc       command: [CHILD, grpc], readiness: {grpc: 'unix:/none/${P}'}
+envoy      command: [CHILD, envoy], readiness: {envoy: 'unix:/none/${P}'}
+exec       command: [CHILD, exec], readiness: {exec: ['/none/${P}']}
+pattern    command: [CHILD, pattern], readiness: {log: 'x${P}'}
+alive-unix command: [CHILD, alive-unix], liveness: {unix: '/none/${P}', PACE}
+alive-http command: [CHILD, alive-http], liveness: {http: 'http://127.0.0.1:1/${P}?${P}', PACE}
+alive-exec command: [CHILD, alive-exec], liveness: {exec: ['/none/${P}'], PACE}
+drain-http command: [CHILD, drain-http], drain: {http: {url: 'http://127.0.0.1:1/<${P}', TIME}}
+drain-exec command: [CHILD, drain-exec], drain: {exec: {command: ['/none/${P}'], TIME}}
+drain-call command: [CHILD, drain-call], drain: {envoy: {admin: 'unix:/none/${P}', TIME}}
+header     command: [CHILD, header], drain: {http: {url: 'http://127.0.0.1:1/', headers: {A: {file: '/none/${P}'}}, TIME}}
+pre-stop   command: [CHILD, pre-stop], hooks: {pre_stop: ['/none/${P}']}
+post-stop  command: [CHILD, post-stop], hooks: {post_stop: ['/none/${P}']}
+only-if    command: [CHILD, only-if], only_if: {path_missing: 'DIR/link/${P}'}
+watched    command: [CHILD, watched], watch: [{path: 'DIR/${P}.file', action: USR1}]
+"#;
+
+/// Processes whose lines do not name the text of the config.
+const UNNAMED: [&str; 3] = ["query", "drain-http", "drain-call"];
+
+/// Runs drainit with processes that fail in all ways, and looks for the value in every output.
+// holds: C772
+#[test]
+fn no_output_shows_a_value_that_a_failing_part_of_the_config_contains() {
+    let random = std::process::id();
+    for (format, secret) in [("text", format!("geheim-{random}")), ("json", "xqzj".to_owned())] {
+        let Some(rig) = Rig::new() else { return };
+        let address = free_address();
+        let mut config = format!(
+            "
+logging: {{format: {format}}}
+control: {{listen: '{address}'}}
+shutdown: {{report: '/none/${{P}}', grace_period: 8s}}
+hooks: {{pre_stop: ['/none/${{P}}'], post_stop: ['${{P}}']}}
+processes:
+  base: {{command: [CHILD, base]}}
+"
+        );
+        let mut names = Vec::new();
+        for line in FAILING.trim().lines() {
+            let (name, keys) = line.split_once(' ').unwrap();
+            let keys =
+                keys.replace("PACE", "interval: 20ms, retries: 1000").replace("TIME", "time: 1s");
+            let more =
+                if keys.contains("only_if") { "" } else { ", required: false, on_exit: ignore" };
+            config += &format!("  {name}: {{{}{more}}}\n", keys.trim());
+            names.push(name);
+        }
+        rig.write("tmpl", "x");
+        rig.write(&format!("{secret}.file"), "x");
+        rig.write_program(&format!("{secret}.script"), "#!/none/interpreter\n");
+        symlink("/dev/full", rig.path(&format!("{secret}.full"))).unwrap();
+        symlink("/", rig.path("link")).unwrap();
+        if is_root_for("a link of another user") {
+            lchown(rig.path("link"), Some(10_001), None).unwrap();
+        }
+        let drainit = rig.env("P", &secret).env("DRAINIT_LOG_LEVEL", "debug").start(&config);
+        drainit.wait_for_start(&["base", "watched", "alive-unix"]);
+        fs::write(drainit.path(&format!("{secret}.file")), "y").unwrap();
+        drainit.wait_for_line("watched: .* changed");
+        drainit.wait_until("told of all", || {
+            let now = get(address, "/status").unwrap().1;
+            ["unix", "exec", "envoy", "pattern", "alive-exec"].iter().all(|name| {
+                let text = now.split(&format!("\"name\":\"{name}\"")).nth(1).unwrap();
+                text.split("\"name\"").next().unwrap().contains("\"message\"")
+            })
+        });
+        let mut shown = Vec::new();
+        for path in ["/status", "/metrics", "/readyz"] {
+            shown.push((path.to_owned(), get(address, path).unwrap().1));
+        }
+        let mut commands = vec!["status", "status --format json", "plan --reload", "health"];
+        let of_one: Vec<_> = names.iter().map(|name| format!("status {name}")).collect();
+        commands.extend(of_one.iter().map(String::as_str));
+        commands.extend(["restart program", "restart in-path", "restart hook", "restart exists"]);
+        commands.extend(["plan", "plan --format json", "check", "check --image"]);
+        for command in commands {
+            let words: Vec<_> = command.split(' ').collect();
+            let mut command_line = drainit.exec_as(None, &words);
+            let said = Said::of(command_line.env("P", &secret).output().unwrap());
+            shown.push((command.to_owned(), format!("{said:?}")));
+        }
+        // A socket that cannot be opened makes the reload fail.
+        let other = config.replace("[CHILD, base]", "[CHILD, base], listen: ['unix:/none/${P}']");
+        fs::write(drainit.path("drainit.yaml"), drainit.fill(&other)).unwrap();
+        shown.push(("reload".to_owned(), format!("{:?}", drainit.exec(&["reload"]))));
+        let ended = drainit.stop();
+        for (what, text) in &shown {
+            assert!(text.len() > 2 && !text.contains(&secret), "{what}: {text}");
+        }
+        let leak = ended.record.lines.iter().find(|line| line.text.contains(&secret));
+        assert!(leak.is_none(), "{leak:?}");
+        // Each process has failed, and a line says so by the text of the config.
+        for name in names.iter().filter(|name| !UNNAMED.contains(name)) {
+            let status = shown.iter().find(|(what, _)| *what == format!("status {name}"));
+            let is_in_status = status.is_some_and(|(_, text)| text.contains("${P}"));
+            let is_in_log = ended.record.line(&format!(r"\b{name}: .*\$\{{P\}}")).is_some();
+            assert!(is_in_status || is_in_log, "{}\n{name}: {status:?}", ended.record);
+        }
+    }
+}
+
+/// Runs drainit with a config that cannot start, and looks for the value in its lines.
+#[test]
+fn no_refused_start_shows_a_value() {
+    for keys in ["control: {socket: '/none/${P}/a'}", "control: {socket: '/dev/${P}/a'}", "x-a: 1"]
+    {
+        for listen in ["/none/${P}", "DIR/${P}"] {
+            let Some(rig) = Rig::new() else { return };
+            rig.write(SECRET, "");
+            let config = format!(
+                "{keys}\nprocesses:\n  a: {{command: [CHILD, a], listen: ['unix:{listen}']}}\n"
+            );
+            rig.env("P", SECRET)
+                .run(&config)
+                .assert_code(78)
+                .assert_no_line(SECRET)
+                .assert_line(r"\$\{P\}");
+        }
+    }
 }
 
 /// Whether a text is in the memory of a process.

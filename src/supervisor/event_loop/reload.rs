@@ -11,6 +11,7 @@ use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
 use crate::core::spec::Spec;
 use crate::journal::event;
+use crate::language::written::as_written;
 use crate::load::Loaded;
 use crate::os::clock;
 use crate::plan::changes;
@@ -130,7 +131,7 @@ impl Step<'_> {
     /// Logs that a reload has failed and has changed nothing.
     fn refused(why: &str) {
         let lines = if why.contains('\n') { "\n" } else { " " };
-        let members = event::reload_failed(why).members();
+        let members = event::reload_failed(&as_written(why)).members();
         tracing::error!(members, "reload failed, nothing was changed:{lines}{why}");
     }
 

@@ -258,7 +258,7 @@ impl Executor {
              run drainit as root with the capability KILL, or run all processes as one user"
         );
         tracing::warn!("{line}");
-        self.processes.journal.remark(&line);
+        self.processes.remark(&line);
     }
 
     fn scan_groups(&mut self) {

@@ -224,7 +224,7 @@ impl Executor {
         self.hooks.remove(&hook);
         match event {
             Event::SpawnFailed { process, .. } => self.processes.history(process).message = why,
-            _ => why.iter().for_each(|line| self.processes.journal.remark(line)),
+            _ => why.iter().for_each(|line| self.processes.remark(line)),
         }
         Some(event)
     }

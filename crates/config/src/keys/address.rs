@@ -16,12 +16,13 @@ pub struct HttpTarget {
     pub path: String,
 }
 
-/// Writes the target in the form that a config has.
+/// Writes the target in the form that a config has, without the query, which may be secret.
 impl fmt::Display for HttpTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.split('?').next().unwrap_or_default();
         match &self.address {
-            Address::Tcp(_) => write!(f, "{}{}", self.address, self.path),
-            Address::Unix(_) => write!(f, "{}:{}", self.address, self.path),
+            Address::Tcp(_) => write!(f, "{}{path}", self.address),
+            Address::Unix(_) => write!(f, "{}:{path}", self.address),
         }
     }
 }

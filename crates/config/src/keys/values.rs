@@ -455,7 +455,7 @@ mod tests {
         assert_eq!(listen("0.0.0.0:0").unwrap().port(), 0);
     }
 
-    // holds: C67, C69
+    // holds: C67, C69, C773
     #[test]
     fn http_targets() {
         let tcp = |s: &str| Address::Tcp(s.parse().unwrap());
@@ -469,6 +469,7 @@ mod tests {
         ] {
             let target = HttpTarget { address, path: path.to_owned() };
             assert_eq!(http(text).unwrap(), target, "{text}");
+            assert!(!http(text).unwrap().to_string().contains('?'), "{text}");
         }
         for text in [
             "https://127.0.0.1/",

@@ -14,4 +14,5 @@ pub mod script;
 pub mod shell_split;
 pub mod source;
 pub mod span;
+pub mod written;
 pub mod yaml;

@@ -41,6 +41,7 @@ pub(crate) fn found(
     problems.clear();
     let mut reader = Reader::new(&mut problems, Variables::new(environment));
     let (control, unset) = config::control_alone(&mut reader, &root);
+    problems.keep_written(std::iter::empty());
     let failed = problems.has_errors();
     FoundControl { control: if failed { Err(problems.finish()) } else { Ok(control) }, unset }
 }

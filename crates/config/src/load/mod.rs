@@ -275,6 +275,7 @@ fn finish(
     if let Some(lookup) = lookup {
         check::image::check(&mut problems, &config, environment, &places, lookup);
     }
+    problems.keep_written(config.processes.iter().map(|process| process.name.as_str()));
     let failed = problems.has_errors();
     let diagnostics = problems.finish();
     if failed {

@@ -21,6 +21,7 @@ use crate::core::budget::{Budget, MOST_KEPT};
 use crate::core::spec::{HookWaits, Spec, Wait};
 use crate::graph::Graph;
 use crate::keys::{Config, DeadlineShare, OnlyIf, Process, StartCondition};
+use crate::language::written::as_written;
 use crate::plan::timeline::{ShutdownStep, StepKind, Timeline};
 use crate::types::Time;
 
@@ -81,7 +82,8 @@ impl PlannedStart<'_> {
     /// conditions on paths. `None` if there are none.
     pub fn only_if(&self) -> Option<String> {
         let only_if = self.process.only_if.as_ref();
-        only_if.filter(|it| **it != OnlyIf::Never).map(OnlyIf::to_string)
+        let only_if = only_if.filter(|it| **it != OnlyIf::Never).map(OnlyIf::to_string);
+        only_if.map(|paths| as_written(&paths).into_owned())
     }
 }
 

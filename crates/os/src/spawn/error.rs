@@ -14,7 +14,7 @@ pub enum SpawnError {
     #[error("the command is empty")]
     NoCommand,
     #[error(
-        "`{name}` is in none of the directories of PATH ({searched}); \
+        "`{name}` is in none of the directories of PATH (`{searched}`); \
         install it in the image, or give its full path"
     )]
     NotInPath {

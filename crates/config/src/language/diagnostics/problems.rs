@@ -7,6 +7,7 @@ use crate::language::diagnostics::diagnostic::{Diagnostic, Severity, excerpt, qu
 use crate::language::moment::Reads;
 use crate::language::source::{Source, Unreadable};
 use crate::language::span::Span;
+use crate::language::written;
 use crate::language::yaml::node::Node;
 use crate::types::harmless;
 
@@ -163,6 +164,12 @@ impl Problems {
             false => part.to_owned(),
         };
         message.split('`').enumerate().map(show).collect::<Vec<_>>().join("`")
+    }
+
+    /// Lets the messages of the running program show the texts of this reading as the file has
+    /// them. The messages show the names of these `processes` unchanged.
+    pub(crate) fn keep_written<'a>(&self, processes: impl Iterator<Item = &'a str>) {
+        written::keep(&self.hidden, &self.expanded, processes);
     }
 
     /// Forgets all problems that have been found so far.
