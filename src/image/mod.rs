@@ -23,14 +23,13 @@ use nix::unistd::AccessFlags;
 use crate::check::bootstrap;
 use crate::check::image::{At, Finding};
 use crate::config::{
-    Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, LogMode, OnlyIf,
-    Probe, Process, ProcessKind, Render, User, Variable,
+    Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, Hook, Hooks,
+    LogMode, OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
 };
 use crate::language::script;
 use crate::load::at_start;
 use crate::load::{Environment, Severity};
-use crate::os::spawn::diagnose::{Attempt, foresee, wrong_with_dir};
-use crate::os::spawn::which::which;
+use crate::os::spawn::diagnose::{Attempt, allows, foresee, wrong_with_dir};
 use crate::os::spawn::{SpawnError, cannot_change_user};
 use crate::os::trusted_path::{ForeignName, Place, is};
 use crate::types::human;
@@ -57,7 +56,7 @@ pub(crate) fn check(
         checker.socket((None, "control.socket"), "control.socket", socket);
     }
     for hook in hooks_of(&config.hooks) {
-        checker.call((None, "hooks"), &hook, Severity::Error);
+        checker.hook((None, "hooks"), hook, Severity::Error);
     }
     for (index, process) in config.processes.iter().enumerate() {
         checker.process(index, process);
@@ -88,9 +87,8 @@ fn may_make_paths(process: &Process) -> bool {
     process.kind == ProcessKind::Oneshot || process.hooks.pre_start.is_some()
 }
 
-fn hooks_of(hooks: &crate::config::Hooks) -> Vec<Vec<String>> {
-    let all = [&hooks.pre_start, &hooks.pre_stop, &hooks.post_stop];
-    all.into_iter().flatten().map(|hook| hook.command.clone()).collect()
+fn hooks_of(hooks: &Hooks) -> impl Iterator<Item = &Hook> {
+    [&hooks.pre_start, &hooks.pre_stop, &hooks.post_stop].into_iter().flatten()
 }
 
 struct Checker<'a> {
@@ -119,7 +117,7 @@ pub(crate) fn check_program(
 ) -> ImageCheck {
     let config = &Config::default();
     let mut checker = Checker::new(config, environment, mounts, is_image);
-    checker.command((None, "program"), &[name.to_owned()], Severity::Error);
+    checker.command((None, "program"), None, &[name.to_owned()], Severity::Error);
     checker.result
 }
 
@@ -175,7 +173,7 @@ impl<'a> Checker<'a> {
             }
         }
         let severity = self.severity(index);
-        let user = self.user(index, process, severity);
+        let user = self.user(at("user"), process.user.as_ref(), severity);
         let user = user.as_ref();
         if let Some(dir) = &process.working_dir {
             let is_wrong = self.can_check(dir) && self.directory(index, user, dir, severity);
@@ -190,18 +188,18 @@ impl<'a> Checker<'a> {
         // hook, a missing program is only a warning.
         let brings = process.hooks.pre_start.is_some();
         let of_program = if brings { Severity::Warning } else { severity };
-        self.command(at("command"), &process.command, of_program);
+        self.command(at("command"), None, &process.command, of_program);
         for hook in hooks_of(&process.hooks) {
-            self.call(at("hooks"), &hook, severity);
+            self.hook(at("hooks"), hook, severity);
         }
         for (key, probe) in process.probes() {
             if let Probe::Exec(command) = probe {
-                self.call(at(key), command, of_program);
+                self.call(at(key), None, command, of_program);
             }
         }
         match process.drain.as_ref().map(|drain| &drain.method) {
             Some(DrainMethod::Exec(exec)) => {
-                self.call(at("drain"), &exec.command, of_program);
+                self.call(at("drain"), None, &exec.command, of_program);
             }
             Some(DrainMethod::Http(http)) => {
                 for header in &http.headers {
@@ -219,10 +217,10 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Looks up the user of a process, and checks that drainit can become this user. `None` if the
-    /// config names no user, if drainit cannot check this, or if the user does not exist.
-    fn user(&mut self, index: usize, process: &Process, severity: Severity) -> Option<User> {
-        let wanted = process.user.as_ref()?;
+    /// Looks up a user, and checks that drainit can become this user. `None` if the config names no
+    /// user, if drainit cannot check this, or if the user does not exist.
+    fn user(&mut self, at: At, wanted: Option<&Account>, severity: Severity) -> Option<User> {
+        let wanted = wanted?;
         if let Account::Written(text) = wanted
             && !["/etc/passwd", "/etc/group"].iter().all(|file| self.is_here(Path::new(file)))
         {
@@ -232,7 +230,6 @@ impl<'a> Checker<'a> {
             }
             return None;
         }
-        let at = (Some(index), "user");
         match at_start::account(wanted) {
             Err(error) => self.add(at, severity, &error),
             Ok(account) => {
@@ -318,6 +315,14 @@ impl<'a> Checker<'a> {
                 && (file.required || file.path.exists())
             {
                 let message = format!("{what}, `{}`, {why}", file.path.display());
+                self.add((Some(index), part), severity, &message);
+            } else if let Variable::FromFile { name, .. } = variable
+                && self.is_here(&file.path)
+                && fs::metadata(&file.path)
+                    .is_ok_and(|found| at_start::is_too_long(name, found.len().saturating_sub(1)))
+            {
+                let path = file.path.display();
+                let message = format!("{what}, `{path}`, is larger than 128 KiB with the name");
                 self.add((Some(index), part), severity, &message);
             }
         }
@@ -482,7 +487,7 @@ impl<'a> Checker<'a> {
     ) -> bool {
         let wrong = wrong_with_dir(dir).or_else(|| {
             let user = user?;
-            let may = fs::metadata(dir).ok().is_none_or(|found| may_execute(&found, user));
+            let may = fs::metadata(dir).ok().is_none_or(|found| allows(&found, user, 1));
             let why = format!("uid {} may not enter it", user.uid);
             (!may).then(|| SpawnError::WorkingDir { path: dir.to_owned(), why })
         });
@@ -492,21 +497,28 @@ impl<'a> Checker<'a> {
         wrong.is_some()
     }
 
+    /// Checks a hook and its own user.
+    fn hook(&mut self, at: At, hook: &Hook, severity: Severity) {
+        self.user(at, hook.user.as_ref(), severity);
+        self.call(at, hook.user.as_ref(), &hook.command, severity);
+    }
+
     /// Checks the command of a hook, probe or drain. If the command is a shell with a script, also
     /// checks the programs that the script certainly runs.
-    fn call(&mut self, at: At, command: &[String], severity: Severity) {
-        self.command(at, command, severity);
+    fn call(&mut self, at: At, own: Option<&Account>, command: &[String], severity: Severity) {
+        self.command(at, own, command, severity);
         let place = script::place(command.iter().map(String::as_str));
         if let (Some(first), Some(place)) = (command.first(), place)
             && script::is_shell(first)
         {
             for program in script::programs(&command[place]) {
-                self.command(at, &[program], severity);
+                self.command(at, own, &[program], severity);
             }
         }
     }
 
-    fn command(&mut self, at: At, command: &[String], severity: Severity) {
+    /// Checks the program of a command that runs as the user `own`, or else as that of its process.
+    fn command(&mut self, at: At, own: Option<&Account>, command: &[String], severity: Severity) {
         let config = self.config;
         let process = at.0.and_then(|index| config.processes.get(index)).map(Arc::as_ref);
         let Some(name) = command.first().filter(|name| !name.is_empty()) else { return };
@@ -521,16 +533,11 @@ impl<'a> Checker<'a> {
             return;
         }
         let path = self.path(process);
-        let wrong = match which(OsStr::new(name), path.as_deref(), dir) {
-            Err(error) => Some(error),
-            Ok(program) => {
-                let account = process.and_then(|process| process.user.as_ref());
-                let account = account.and_then(|wanted| at_start::account(wanted).ok());
-                let user = account.as_ref().and_then(Account::found);
-                let attempt = Attempt { program: &program, working_dir: dir, user };
-                foresee(&attempt, path.as_deref(), may_execute)
-            }
-        };
+        let account = own.or_else(|| process?.user.as_ref());
+        let account = account.and_then(|wanted| at_start::account(wanted).ok());
+        let user = account.as_ref().and_then(Account::found);
+        let (program, search) = (OsStr::new(name), path.as_deref());
+        let wrong = foresee(&Attempt { program, search, working_dir: dir, user });
         self.result.has_program |= wrong.is_none();
         if let Some(wrong) = wrong {
             self.add(at, severity, &wrong);
@@ -560,21 +567,4 @@ fn parent(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-/// Whether the mode lets a user execute a file or enter a directory. root may enter every
-/// directory, and may execute a file with any execute bit.
-fn may_execute(found: &fs::Metadata, user: &User) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let mode = found.mode();
-    let bits = if user.uid == 0 {
-        return found.is_dir() || mode & 0o111 != 0;
-    } else if user.uid == found.uid() {
-        mode >> 6
-    } else if user.gid == found.gid() || user.groups.contains(&found.gid()) {
-        mode >> 3
-    } else {
-        mode
-    };
-    bits & 1 != 0
 }

@@ -235,6 +235,36 @@ fn unavailable_user_is_a_warning() {
     });
 }
 
+// holds: C774
+#[test]
+fn each_command_is_checked_with_the_rights_of_its_own_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let dir = image();
+    dir.file("closed/tool", 0o700, "#!/bin/sh\n");
+    std::fs::set_permissions(dir.root(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let denied = "uid 4711 may not execute `DIR/closed/tool`";
+    let script = "[/bin/sh, -c, 'DIR/closed/tool; DIR/closed/tool']";
+    for (keys, expected) in [
+        ("hooks: {pre_stop: [DIR/closed/tool]}", ""),
+        ("hooks: {pre_stop: {command: [DIR/closed/tool], user: '4711'}}", denied),
+        (&format!("hooks: {{pre_stop: {{command: {script}, user: '4711'}}}}"), denied),
+        ("hooks: {pre_stop: {command: ['true'], user: nobody-here}}", "`user` is `nobody-here`"),
+        ("readiness: {exec: [DIR/closed/tool]}", ""),
+    ] {
+        let text = format!("processes: {{a: {{command: [good], {keys}}}}}");
+        let said = found(&dir, &text.replace("'true'", "/bin/true"), &[]).concat();
+        let hook = "E a hook of `a` cannot run: ";
+        let is_so = expected.is_empty() == said.is_empty() && said.contains(expected);
+        assert!(is_so && (said.is_empty() || said.starts_with(hook)), "{keys}: {said}");
+    }
+    let text = "hooks: {pre_start: {command: [DIR/closed/tool], user: '4711'}}\nprocesses: {a: {command: [good]}}";
+    let said = found(&dir, text, &[]).concat();
+    assert!(said.starts_with(&format!("E a hook of the container cannot run: {denied}")), "{said}");
+}
+
 #[test]
 fn inaccessible_file_is_not_called_missing() {
     if !nix::unistd::geteuid().is_root() {
@@ -300,6 +330,8 @@ fn link_of_another_user_is_reported() {
 fn files_of_a_start_are_checked() {
     let dir = image();
     dir.file("secret", 0o600, "geheim");
+    dir.file("long", 0o600, "x".repeat(128 * 1024 - 3) + "\n");
+    dir.file("too-long", 0o600, "x".repeat(128 * 1024 - 2) + "\n");
     dir.file("a.tmpl", 0o644, "x");
     std::os::unix::fs::symlink("secret", dir.path("link")).unwrap();
     let rows = "
@@ -310,6 +342,11 @@ command: [good], environment: {A: {file: DIR/none, required: false}}
 command: [good], env_file: [{path: DIR/none, read: start, required: false}]
 
 command: [good], render: [{from: DIR/a.tmpl, to: DIR/a.conf}]
+
+command: [good], environment: {A: {file: DIR/long}}
+
+command: [good], environment: {A: {file: DIR/too-long}}
+E `a` cannot be started: the file of A, `DIR/too-long`, is larger than 128 KiB with the name
 
 command: [good], environment: {A: {file: DIR/none}}
 E `a` cannot be started: the file of A, `DIR/none`, does not exist

@@ -74,6 +74,12 @@ fn together<T>(read: impl FnMut(&Reads) -> Result<T, String>) -> Result<T, Strin
     of_one_moment(read).unwrap_or_else(|(path, why)| Err(unreadable("", &path, why, "")))
 }
 
+/// Whether a variable with a value of this length, in bytes, is too long for the kernel. The
+/// kernel's limit includes the `=` between the name and the value, and a NUL at the end.
+pub fn is_too_long(name: &str, length: u64) -> bool {
+    name.len() as u64 + length + 2 > LONGEST as u64
+}
+
 fn variables(
     process: &Process,
     env: &[(String, String)],
@@ -93,9 +99,7 @@ fn variables(
                 let read = reads.read(&file.path, &VARIABLE);
                 if let Some(source) = present(read, file, what)? {
                     let value = source.text.trim_end_matches(['\n', '\r']).to_owned();
-                    // The kernel's limit includes the `=` between the name and the value, and a NUL
-                    // at the end.
-                    if name.len() + value.len() + 2 > LONGEST {
+                    if is_too_long(name, value.len() as u64) {
                         let path = quoted(&file.path);
                         return Err(format!(
                             "{}: {path} is larger than 128 KiB with the name; {NO_VARIABLE}",

@@ -43,6 +43,9 @@ pub enum SpawnError {
     #[error("{whom} may not execute `{}`: it needs the permission for the file, for every directory above it \
         and for its interpreter, on file systems that are not mounted noexec", path.display())]
     Denied { path: PathBuf, whom: String },
+    /// The kernel starts the interpreter of a script, but the interpreter cannot read the script.
+    #[error("{whom} may not read `{}`, but the interpreter of a script reads it; `chmod +r` it in the image", path.display())]
+    UnreadableScript { path: PathBuf, whom: String },
     /// The kernel cannot execute the file (ENOEXEC).
     #[error("`{}` is not a program that this machine can run: {why}", path.display())]
     Format { path: PathBuf, why: &'static str },

@@ -32,7 +32,7 @@ use crate::signal::mask;
 use crate::spawn::diagnose::{Attempt, cannot_become, diagnose, remedy};
 pub use crate::spawn::error::SpawnError;
 use crate::spawn::limits::Ulimit;
-use crate::spawn::which::{candidates, which};
+use crate::spawn::which::candidates;
 use crate::sys;
 use crate::sys::{ChildPlace, ChildPlan, ChildSetup, PendingExec};
 use crate::trusted_path;
@@ -237,17 +237,14 @@ impl FailedExec {
         {
             return limit;
         }
-        let (path, dir) = (request.path(), request.working_dir.as_deref());
-        let program = match which(name, path.as_deref(), dir) {
-            Ok(program) => program,
-            Err(not_found) => return dir.and_then(diagnose::wrong_with_dir).unwrap_or(not_found),
-        };
+        let search = request.path();
         let attempt = Attempt {
-            program: &program,
-            working_dir: dir,
+            program: name,
+            search: search.as_deref(),
+            working_dir: request.working_dir.as_deref(),
             user: request.user.as_ref().filter(|user| difference(user).is_some()),
         };
-        diagnose(error, &attempt, path.as_deref())
+        diagnose(error, &attempt)
     }
 }
 
@@ -358,6 +355,17 @@ mod tests {
         }
     }
 
+    /// Waits for the end of a child.
+    pub(super) fn end_of(pid: Pid) -> End {
+        loop {
+            match reap_next().unwrap() {
+                Reaped::Child(reaped, end) if reaped == pid => return end,
+                Reaped::NoChildren => panic!("{pid} is gone"),
+                _ => std::thread::yield_now(),
+            }
+        }
+    }
+
     /// Runs the process to its end. Returns its output, and how it ended.
     fn run(mut request: SpawnRequest) -> (String, End) {
         let (mut read, write) = io::pipe().unwrap();
@@ -366,13 +374,7 @@ mod tests {
         let pid = request.spawn().unwrap();
         let mut output = String::new();
         read.read_to_string(&mut output).unwrap();
-        loop {
-            match reap_next().unwrap() {
-                Reaped::Child(reaped, end) if reaped == pid => return (output, end),
-                Reaped::NoChildren => panic!("{pid} is gone"),
-                _ => std::thread::yield_now(),
-            }
-        }
+        (output, end_of(pid))
     }
 
     fn error(request: SpawnRequest) -> (u8, String) {
