@@ -54,7 +54,7 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
     let bind = || {
         // The backlog is as long as the kernel allows. A shorter backlog drops real requests in a
         // burst of connections, and a client retries only after a second.
-        let listener = TcpListener::from(HeldSocket::tcp(address, None)?.into_parts().0);
+        let listener = TcpListener::from(HeldSocket::tcp(address, None, &[])?.into_parts().0);
         listener.set_nonblocking(true)?;
         Ok(listener)
     };

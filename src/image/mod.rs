@@ -247,16 +247,16 @@ impl<'a> Checker<'a> {
     /// own config.
     fn envoy(&mut self, index: usize, process: &Process, drain: &EnvoyDrain, severity: Severity) {
         let admin = &drain.admin;
-        let Some(path) = bootstrap::config_file(process, &[]) else { return };
-        let is_rendered = process.render.iter().any(|render| render.to == path);
-        if is_rendered || !self.is_here(&path) {
-            return;
-        }
-        if let Some(other) = bootstrap::other_admin(&path, admin) {
-            let path = path.display();
-            let what = format!("its admin is `{admin}` here, and in `{path}` {other}");
+        let is_given = |path: &Path| {
+            self.is_here(path) && !process.render.iter().any(|render| render.to == path)
+        };
+        let other = bootstrap::other_admin(process, &[], admin, is_given);
+        let path = bootstrap::config_file(process, &[]).filter(|path| is_given(path));
+        if let Some((place, other)) = other {
+            let what = format!("its admin is `{admin}` here, and in `{place}` {other}");
             self.add((Some(index), "drain"), severity, &what);
         }
+        let Some(path) = path else { return };
         if let Some(line) = bootstrap::rejects_statistics(&path) {
             let (path, name) = (path.display(), &process.name);
             self.result.findings.push(Finding {

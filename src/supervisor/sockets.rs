@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::check::own_address::{excludes, is_same_address};
 use crate::config::{Address, Config, ListenSocket, OnlyIf, Process};
 use crate::http::describe_io;
 use crate::os::held_sockets::HeldSocket;
@@ -69,7 +70,8 @@ fn open_one(
     held: Option<&Held>,
 ) -> Result<Arc<HeldSocket>, String> {
     let (mode, backlog) = (wanted.mode, wanted.backlog);
-    let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
+    let all = || held.into_iter().flatten();
+    let known = all().find(|(address, _)| is_same_address(address, &wanted.address));
     if let Some((_, socket)) = known
         // If a socket has lost its file and differs from its definition, drainit opens a new
         // socket. The process is replaced anyway, because its `listen` differs.
@@ -78,7 +80,11 @@ fn open_one(
         return Ok(Arc::clone(socket));
     }
     let opened = match &wanted.address {
-        Address::Tcp(address) => HeldSocket::tcp(*address, backlog),
+        Address::Tcp(address) => {
+            let beside = all().filter(|(other, _)| excludes(other, &wanted.address));
+            let beside: Vec<_> = beside.map(|(_, socket)| &**socket).collect();
+            HeldSocket::tcp(*address, backlog, &beside)
+        }
         Address::Unix(path) => HeldSocket::unix(path, mode, backlog),
     };
     opened.map(Arc::new).map_err(|error| match error.kind() {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -486,6 +487,35 @@ fn a_held_socket_gets_new_permissions_and_a_lost_file_again() {
         fs::remove_file(&socket).unwrap();
     }
     drainit.stop().assert_code(0);
+}
+
+/// Also, another text for the path of a held socket means the same socket.
+// holds: C777
+#[test]
+fn a_reload_moves_a_socket_to_an_address_that_excludes_the_held_address() {
+    if TcpListener::bind("[::]:0").is_err() {
+        return;
+    }
+    let port = free_address().port();
+    let config = format!(
+        "processes: {{app: {{command: [CHILD, app], listen: ['tcp://0.0.0.0:{port}', 'unix:DIR/a/app.sock']}}}}"
+    );
+    let Some(rig) = Rig::new() else { return };
+    fs::create_dir(rig.path("a")).unwrap();
+    let drainit = rig.start_ready(&config);
+    let connect = |ip: &str| TcpStream::connect(format!("{ip}:{port}"));
+    assert!(connect("127.0.0.1").is_ok() && connect("[::1]").is_err());
+    edit(&drainit, "0.0.0.0", "[::]");
+    edit(&drainit, "a/app.sock", "a/./app.sock");
+    drainit.exec(&["reload"]).assert(0, "");
+    for ip in ["127.0.0.1", "[::1]"] {
+        connect(ip).unwrap();
+    }
+    UnixStream::connect(drainit.path("a/app.sock")).unwrap();
+    edit(&drainit, "[::]", "127.0.0.1");
+    drainit.exec(&["reload"]).assert(0, "");
+    assert!(connect("127.0.0.1").is_ok() && connect("[::1]").is_err());
+    drainit.stop().assert_code(0).assert_gone("a/app.sock");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! connections wait in the kernel's queue and are not refused.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,8 @@ use std::time::Duration;
 use nix::libc::POLLRDHUP;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, UnixAddr, bind,
+    listen, setsockopt, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod, fstat};
 
@@ -35,13 +36,27 @@ pub struct HeldSocket {
 }
 
 impl HeldSocket {
-    /// Listens on a TCP address. Without `backlog`, the queue is as long as the kernel allows.
-    pub fn tcp(address: SocketAddr, backlog: Option<u32>) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
-        // `bind` has called listen(2) already. This second listen(2) only changes the backlog.
-        listen(&listener, queue(backlog))?;
+    /// Listens on a TCP address. Without `backlog`, the queue is as long as the kernel allows. The
+    /// sockets `beside` have the same port, as `0.0.0.0` and `[::]` have, and are about to be
+    /// closed: the new socket listens in spite of them.
+    pub fn tcp(address: SocketAddr, backlog: Option<u32>, beside: &[&Self]) -> io::Result<Self> {
+        let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let descriptor = socket(family, SockType::Stream, flags, SockProtocol::Tcp)?;
+        setsockopt(&descriptor, sockopt::ReuseAddr, &true)?;
+        // The port is shared only for the moment of the bind, so that no other program can share it.
+        let share = |is_shared: bool| {
+            let all = beside.iter().map(|socket| socket.as_fd()).chain([descriptor.as_fd()]);
+            let mut set = all.filter(|_| !beside.is_empty());
+            set.try_for_each(|socket| setsockopt(&socket, sockopt::ReusePort, &is_shared))
+        };
+        share(true)?;
+        let bound = bind(descriptor.as_raw_fd(), &SockaddrStorage::from(address))
+            .and_then(|()| listen(&descriptor, queue(backlog)));
+        share(false)?;
+        bound?;
         let given = Mutex::new((0, backlog));
-        Ok(Self { descriptor: listener.into(), file: None, given })
+        Ok(Self { descriptor, file: None, given })
     }
 
     /// Listens on a Unix socket with these permissions. Replaces a socket at the path if no process
@@ -178,7 +193,7 @@ mod tests {
     #[test]
     fn permissions_and_queue_are_compared() {
         let dir = TempDir::new();
-        let tcp = HeldSocket::tcp("127.0.0.1:0".parse().unwrap(), Some(5)).unwrap();
+        let tcp = HeldSocket::tcp("127.0.0.1:0".parse().unwrap(), Some(5), &[]).unwrap();
         let unix = HeldSocket::unix(&dir.path("socket"), 0o600, Some(5)).unwrap();
         assert!(!tcp.differs(0, Some(5)) && !unix.differs(0o600, Some(5)));
         // A TCP socket has no permissions.
@@ -187,6 +202,25 @@ mod tests {
             assert!(held.differs(0o600, None));
             held.adapt(0o640, None).unwrap();
             assert!(!held.differs(0o640, None));
+        }
+    }
+
+    #[test]
+    fn a_socket_of_another_address_shares_the_port_of_a_held_socket() {
+        let any = HeldSocket::tcp("0.0.0.0:0".parse().unwrap(), None, &[]).unwrap();
+        let held = std::net::TcpListener::from(any.descriptor.try_clone().unwrap());
+        let port = held.local_addr().unwrap().port();
+        for ip in ["127.0.0.1", "[::]"] {
+            let address = format!("{ip}:{port}").parse().unwrap();
+            if std::net::TcpListener::bind(format!("{ip}:0")).is_err() {
+                continue;
+            }
+            let alone = HeldSocket::tcp(address, None, &[]);
+            assert_eq!(alone.unwrap_err().kind(), io::ErrorKind::AddrInUse, "{ip}");
+            let new = HeldSocket::tcp(address, None, &[&any]).unwrap();
+            // Afterwards, nobody else can share the port.
+            assert!(HeldSocket::tcp(address, None, &[]).is_err(), "{ip}");
+            drop(new);
         }
     }
 }

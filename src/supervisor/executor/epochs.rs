@@ -239,12 +239,12 @@ fn without_admin(name: &str) -> String {
 /// although the old epoch has already stopped listening.
 fn check_admin(wanted: &Process, args: &[String]) -> Result<(), String> {
     let Some(admin) = admin_of(wanted) else { return Ok(()) };
-    let Some(path) = bootstrap::config_file(wanted, args) else { return Ok(()) };
-    let Some(other) = bootstrap::other_admin(&path, admin) else { return Ok(()) };
+    let other = bootstrap::other_admin(wanted, args, admin, |_| true);
+    let Some((place, other)) = other else { return Ok(()) };
     Err(format!(
         "drainit asks the admin at {admin}, but in {} {other}: change `readiness` and `drain`, too, and use \
          `drainit reload`",
-        harmless(&path.to_string_lossy())
+        harmless(&place)
     ))
 }
 

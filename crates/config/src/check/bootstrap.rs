@@ -1,15 +1,18 @@
 //! Reads facts from Envoy's own config, such as the address of the admin interface and the longest
 //! time of a request.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::check::shared_addresses::local;
 use crate::keys::{Address, Direction, EnvoyDrain, EnvoyFlags, Process};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::source::{AT_START, Source};
 use crate::language::yaml;
 use crate::language::yaml::node::{Node, get};
+use drainit_os::same_path::is_same;
 
 /// The flags of the Envoy that a process runs. `args` are the arguments that are added to the
 /// process's command.
@@ -22,30 +25,87 @@ pub fn flags(process: &Process, args: &[String]) -> EnvoyFlags {
 /// process, to which `args` are added. `None` without these flags, or if `--config-yaml` may
 /// override that file.
 pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
-    let config = flags(process, args).config?;
+    let flags = flags(process, args);
+    path_of(process, &flags).filter(|_| flags.config_yaml.is_none())
+}
+
+fn path_of(process: &Process, flags: &EnvoyFlags) -> Option<PathBuf> {
+    let config = flags.config.as_ref()?;
     Some(process.working_dir.as_deref().unwrap_or(Path::new("")).join(config))
 }
 
-/// If Envoy's own config does not have the admin interface at the `expected` address, says where
-/// the interface is: "it is at port 9902", or "there is none". Two TCP addresses agree if their
-/// ports agree, because Envoy's config often has `0.0.0.0`, which means every address of the
-/// machine. `None` if the addresses agree or cannot be compared, or if the file cannot be read,
-/// which Envoy itself reports.
-pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
-    let config = read(path)?;
-    if get(&config, &["admin"]).is_none() && !config.entries().is_empty() {
-        return Some("there is none".to_owned());
+/// If Envoy's own config does not have the admin interface at the `expected` address, names the
+/// place of the config, and says where the interface is: "it is at port 9902", or "there is none".
+/// `None` if the addresses agree or cannot be compared, or if the file cannot be read, which Envoy
+/// itself reports. Reads only a file that `may_read` permits.
+pub fn other_admin(
+    process: &Process,
+    args: &[String],
+    expected: &Address,
+    may_read: impl Fn(&Path) -> bool,
+) -> Option<(String, String)> {
+    let flags = flags(process, args);
+    // Envoy merges this text over the file.
+    if let Some(text) = &flags.config_yaml {
+        let config = parse(Source::new("--config-yaml", text.clone()))?;
+        if config.entries().is_empty() {
+            return None;
+        }
+        if let Some(address) = field(&config, &["admin", "address"]) {
+            return Some(("--config-yaml".to_owned(), other_place(address, expected)?));
+        }
     }
-    let address = get(&config, &["admin", "address"])?;
-    if let Some(path) = get(address, &["pipe", "path"]) {
+    let path = path_of(process, &flags).filter(|path| may_read(path))?;
+    let config = read(&path)?;
+    let other = match field(&config, &["admin"]) {
+        None if config.entries().is_empty() => return None,
+        None => "there is none".to_owned(),
+        Some(admin) => other_place(field(admin, &["address"])?, expected)?,
+    };
+    Some((path.display().to_string(), other))
+}
+
+/// Where the admin interface is, if its `address` in Envoy's config is not the expected address.
+/// Without an IP address, only the ports are compared.
+fn other_place(address: &Node, expected: &Address) -> Option<String> {
+    if let Some(path) = field(address, &["pipe", "path"]) {
         let path = path.scalar()?;
-        let is_same = matches!(expected, Address::Unix(unix) if unix == Path::new(path));
-        return (!is_same && !path.starts_with('@')).then(|| format!("it is at {path}"));
+        let is_one = matches!(expected, Address::Unix(unix) if is_same(unix, Path::new(path)));
+        return (!is_one && !path.starts_with('@')).then(|| format!("it is at {path}"));
     }
-    let port = get(address, &["socket_address", "port_value"])?.scalar()?;
+    let port = field(address, &["socket_address", "port_value"])?.scalar()?;
     let number: u16 = port.parse().ok()?;
-    let is_same = matches!(expected, Address::Tcp(tcp) if tcp.port() == number);
-    (!is_same).then(|| format!("it is at port {number}"))
+    let ip = field(address, &["socket_address", "address"]).and_then(|ip| ip.scalar());
+    let ip: Option<IpAddr> = ip.and_then(|ip| ip.parse().ok());
+    let Address::Tcp(tcp) = local(expected.clone()) else {
+        return Some(format!("it is at port {number}"));
+    };
+    let is_reached = ip.is_none_or(|ip| {
+        let is_everywhere = ip.is_unspecified() && (ip.is_ipv6() || tcp.is_ipv4());
+        is_everywhere || ip.to_canonical() == tcp.ip().to_canonical()
+    });
+    match (tcp.port() == number, ip) {
+        (true, _) if is_reached => None,
+        (true, Some(ip)) => Some(format!("it is at {}", SocketAddr::new(ip, number))),
+        _ => Some(format!("it is at port {number}")),
+    }
+}
+
+/// The value at a path of fields. Envoy reads `port_value` and `portValue` as one field.
+fn field<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
+    path.iter().try_fold(node, |node, name| {
+        let mut entries = node.entries().iter();
+        entries.find(|(key, _)| snake(&key.text) == *name).map(|(_, value)| &**value)
+    })
+}
+
+/// The name of a field in snake case.
+fn snake(name: &str) -> String {
+    let parts = name.chars().map(|c| match c.is_ascii_uppercase() {
+        true => format!("_{}", c.to_ascii_lowercase()),
+        false => c.to_string(),
+    });
+    parts.collect()
 }
 
 /// The longest time that Envoy's config allows a request or a stream: the `timeout` of a route, or
@@ -78,10 +138,10 @@ fn timeouts(node: &Node, all: &mut Vec<Longest>) {
             let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
             all.extend(time.map(|time| Longest { time, key, line: value.span.line() }));
         };
-        match &*key.text {
+        match &*snake(&key.text) {
             "max_stream_duration" => add("max_stream_duration", value),
             "route" => {
-                if let Some(timeout) = get(value, &["timeout"]) {
+                if let Some(timeout) = field(value, &["timeout"]) {
                     add("timeout", timeout);
                 }
             }
@@ -95,7 +155,7 @@ fn timeouts(node: &Node, all: &mut Vec<Longest>) {
 /// config does not turn the statistics off, or cannot be read.
 pub fn rejects_statistics(path: &Path) -> Option<usize> {
     let config = read(path)?;
-    let all = get(&config, &["stats_config", "stats_matcher", "reject_all"])?;
+    let all = field(&config, &["stats_config", "stats_matcher", "reject_all"])?;
     (all.scalar() == Some("true")).then(|| all.span.line())
 }
 
@@ -112,15 +172,15 @@ pub fn tcp_proxy(path: &Path, drain: &EnvoyDrain) -> Option<usize> {
     let config = read(path)?;
     let counts = |listener: &Node| {
         let has = |key: &str, matches: &dyn Fn(&str) -> bool| {
-            get(listener, &[key]).and_then(|node| node.scalar()).is_some_and(matches)
+            field(listener, &[key]).and_then(|node| node.scalar()).is_some_and(matches)
         };
         let is_ignored = |name: &str| drain.ignore_listeners.iter().any(|it| it == name);
         let is_inbound = has("traffic_direction", &|direction| direction == "INBOUND");
         (drain.direction != Some(Direction::Inbound) || is_inbound)
             && !["name", "stat_prefix"].iter().any(|key| has(key, &is_ignored))
-            && get(listener, &["internal_listener"]).is_none()
+            && field(listener, &["internal_listener"]).is_none()
     };
-    let listeners = get(&config, &["static_resources", "listeners"])?;
+    let listeners = field(&config, &["static_resources", "listeners"])?;
     listeners.inner().filter(|listener| counts(listener)).find_map(line)
 }
 
@@ -134,8 +194,12 @@ pub fn has_udp(path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Option<Rc<Node>> {
+    parse(Source::read_within(path, &AT_START).ok()?)
+}
+
+fn parse(source: Source) -> Option<Rc<Node>> {
     let mut problems = Problems::default();
-    let file = problems.add_source(Source::read_within(path, &AT_START).ok()?);
+    let file = problems.add_source(source);
     yaml::parse_manifest(&mut problems, file)?.into_iter().next()
 }
 
@@ -149,9 +213,17 @@ mod tests {
     fn another_place_of_the_admin_is_found_in_yaml_and_json() {
         let dir = TempDir::new();
         let path = dir.path("envoy.yaml");
+        let of = |command: &[&str], expected: &Address| {
+            let command = command.iter().map(|word| (*word).to_owned()).collect();
+            let process = Process { command, ..Process::default() };
+            other_admin(&process, &[], expected, |_| true)
+        };
+        let file = path.to_str().unwrap();
         let other = |text: &str, expected: &Address| {
             std::fs::write(&path, text).unwrap();
-            other_admin(&path, expected)
+            let (place, other) = of(&["envoy", "-c", file], expected)?;
+            assert_eq!(place, file);
+            Some(other)
         };
         let tcp = Address::Tcp("127.0.0.1:9901".parse().unwrap());
         let unix = Address::Unix("/run/admin".into());
@@ -167,7 +239,32 @@ mod tests {
         for unknown in ["", "admin: {}", "{", "admin: {address: []}"] {
             assert_eq!(other(unknown, &tcp), None, "{unknown}");
         }
-        assert_eq!(other_admin(Path::new("/nowhere"), &tcp), None);
+        assert_eq!(of(&["envoy", "-c", "/nowhere"], &tcp), None);
+        let same = Address::Unix("/var//run/admin".into());
+        assert_eq!(other("admin: {address: {pipe: {path: //run/./admin}}}", &same), None);
+        let at = |ip: &str| {
+            format!("admin: {{address: {{socketAddress: {{address: '{ip}', portValue: 9901}}}}}}")
+        };
+        let [six, any] = ["[::1]:9901", "0.0.0.0:9901"].map(|it| Address::Tcp(it.parse().unwrap()));
+        for (ip, expected, says) in [
+            ("127.0.0.1", &tcp, None),
+            ("127.0.0.1", &any, None),
+            ("127.0.0.2", &tcp, Some("it is at 127.0.0.2:9901")),
+            ("::", &tcp, None),
+            ("::ffff:127.0.0.1", &tcp, None),
+            ("0.0.0.0", &six, Some("it is at 0.0.0.0:9901")),
+            ("envoy", &tcp, None),
+        ] {
+            assert_eq!(other(&at(ip), expected).as_deref(), says, "{ip}");
+        }
+        // The text of `--config-yaml` counts before the file.
+        let text = at("127.0.0.1").replace("9901", "9902");
+        let yaml = |text: &str| of(&["envoy", "-c", file, "--config-yaml", text], &tcp);
+        let said = |place: &str, other: &str| Some((place.to_owned(), other.to_owned()));
+        assert_eq!(yaml(&text), said("--config-yaml", "it is at port 9902"));
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(yaml(&at("127.0.0.1")), None);
+        assert_eq!(yaml("node: {id: x}"), said(file, "it is at port 9902"));
     }
 
     #[test]

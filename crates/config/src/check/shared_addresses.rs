@@ -11,11 +11,13 @@ use crate::keys::{Address, Config, DrainMethod, Probe, Process, Update};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::{EntryPlace, Places};
 use crate::language::yaml::node::Node;
+use drainit_os::same_path::normal;
 
 /// Replaces `0.0.0.0` by `127.0.0.1`, and `::` by `::1`, because a connection to an unspecified
-/// address goes to the loopback address.
-fn local(address: Address) -> Address {
+/// address goes to the loopback address. Replaces a path by its normal form.
+pub(crate) fn local(address: Address) -> Address {
     match address {
+        Address::Unix(path) => Address::Unix(normal(&path)),
         Address::Tcp(address) if address.ip().is_unspecified() => {
             let ip = match address.is_ipv4() {
                 true => IpAddr::V4(Ipv4Addr::LOCALHOST),

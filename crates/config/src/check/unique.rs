@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::check::own_address::{excludes, is_same_address};
 use crate::check::running;
-use crate::keys::{Address, Config, Process};
+use crate::keys::{Address, Config, Control, Process};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::Places;
@@ -18,7 +19,6 @@ enum Claim<'c> {
     Prefix(&'c str),
     Rest,
     Socket(PathBuf),
-    Listens(String),
     Rendered(PathBuf),
 }
 
@@ -36,16 +36,6 @@ fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
     for (number, render) in process.render.iter().enumerate() {
         claims.push((Claim::Rendered(normal(&render.to)), format!("render.{number}.to")));
     }
-    // A process that never starts does not listen.
-    if !process.is_left_out() {
-        for (number, socket) in process.listen.iter().enumerate() {
-            let address = match &socket.address {
-                Address::Unix(path) => format!("unix:{}", normal(path).display()),
-                Address::Tcp(address) => format!("tcp://{address}"),
-            };
-            claims.push((Claim::Listens(address), format!("listen.{number}")));
-        }
-    }
     claims
 }
 
@@ -54,7 +44,71 @@ fn path(problems: &Problems, node: Option<&Node>, path: &Path) -> String {
     quote(&problems.written(node, &path.to_string_lossy()))
 }
 
+/// Reports sockets of `listen` that cannot be open beside an earlier one or beside drainit's own.
+fn listening(problems: &mut Problems, config: &Config, places: &Places) {
+    /// The place at which sockets may exclude each other.
+    #[derive(PartialEq, Eq, Hash)]
+    enum Spot {
+        Port(u16),
+        Path(PathBuf),
+    }
+    let spot = |address: &Address| match address {
+        Address::Tcp(address) => Spot::Port(address.port()),
+        Address::Unix(path) => Spot::Path(normal(path)),
+    };
+    let Control { listen, socket } = &config.control;
+    let own = [
+        listen.map(|address| (Address::Tcp(address), "`control.listen`")),
+        socket.path().map(|path| (Address::Unix(path.to_owned()), "`control.socket`")),
+    ];
+    let mut earlier: HashMap<Spot, Vec<(Address, Owner<'_>)>> = HashMap::new();
+    for (address, key) in own.into_iter().flatten() {
+        earlier.entry(spot(&address)).or_default().push((address, Owner::Drainit(key)));
+    }
+    for (index, process, place) in running(config, places) {
+        for (number, socket) in process.listen.iter().enumerate() {
+            let beside = earlier.entry(spot(&socket.address)).or_default();
+            let other = beside.iter().find(|(other, _)| excludes(other, &socket.address));
+            let Some((other, owner)) = other else {
+                beside.push((socket.address.clone(), Owner::Process(index)));
+                continue;
+            };
+            let key = format!("listen.{number}");
+            let at = problems.written(place.find(&key), &socket.to_string());
+            let (whose, is_copy) = match owner {
+                Owner::Drainit(key) => (format!("drainit's own {key}"), false),
+                Owner::Process(first) => {
+                    let is_copy = *first != index && places.processes[*first].is_same(place);
+                    (format!("process `{}`", config.processes[*first].name), is_copy)
+                }
+            };
+            let is_one = is_same_address(other, &socket.address);
+            let message = match is_one {
+                true => format!("{whose} already listens on {at}"),
+                false => format!("{whose} already listens at this port, which excludes {at}"),
+            };
+            let help = match is_copy {
+                true => "give each copy its own, with `${SCALE_INDEX}` in the path",
+                false => "give each socket an address of its own",
+            };
+            let span = place.at(&key);
+            match is_one {
+                true => problems.error(span, message).help(help),
+                // A container may separate the ports of IPv6.
+                false => problems.error_in_check(span, message).help(help),
+            }
+        }
+    }
+}
+
+/// The owner of a socket: a process by its index, or drainit by the name of the key.
+enum Owner<'k> {
+    Process(usize),
+    Drainit(&'k str),
+}
+
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
+    listening(problems, config, places);
     let mut owners: HashMap<Claim<'_>, usize> = HashMap::new();
     let own = config.control.socket.path().map(normal);
     for (index, (process, place)) in config.processes.iter().zip(&places.processes).enumerate() {
@@ -87,10 +141,6 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                 Claim::Socket(socket) => (
                     format!("has the socket {}", path(problems, node, socket)),
                     "list it only at the process that listens on it: each start removes the socket",
-                ),
-                Claim::Listens(address) => (
-                    format!("listens on {}", problems.written(node, address)),
-                    "give each socket an address of its own",
                 ),
                 Claim::Rendered(file) => {
                     (format!("writes {}", path(problems, node, file)), "give each its own file")

@@ -9,6 +9,7 @@ use crate::language::shell_split::{split, without_shell};
 const PARENT_SHUTDOWN: Duration = Duration::from_secs(900);
 /// Envoy's default for `--drain-time-s`.
 const DRAIN_TIME: Duration = Duration::from_secs(600);
+const YAML: &str = "--config-yaml";
 
 /// The flags that Envoy documents for a hot restart, and the path of Envoy's config. drainit also
 /// finds these flags if the command is `sh -c "…"`.
@@ -30,9 +31,10 @@ pub struct EnvoyFlags {
     pub drain: Duration,
     /// The value of `--concurrency`, as the command line has it.
     pub workers: Option<String>,
-    /// The file that `-c` or `--config-path` names. `None` without these flags, or if
-    /// `--config-yaml` overrides parts of the file.
+    /// The file that `-c` or `--config-path` names. `None` without these flags.
     pub config: Option<String>,
+    /// The value of `--config-yaml`, which overrides parts of the file.
+    pub config_yaml: Option<String>,
     /// Whether `--base-id` is an argument of the command itself, and not part of a shell's text.
     /// Only in this case can drainit add a flag at the end of the command.
     pub is_direct: bool,
@@ -65,14 +67,14 @@ impl EnvoyFlags {
             },
             workers: value_of("--concurrency").map(str::to_owned),
             config: config(&script).or_else(|| config(&direct)).map(str::to_owned),
+            config_yaml: value(&script, YAML).or_else(|| value(&direct, YAML)).map(str::to_owned),
             is_direct: value(&direct, "--base-id").is_some(),
         }
     }
 }
 
 fn config<'a>(words: &[&'a str]) -> Option<&'a str> {
-    let path = value(words, "-c").or_else(|| value(words, "--config-path"));
-    path.filter(|_| value(words, "--config-yaml").is_none())
+    value(words, "-c").or_else(|| value(words, "--config-path"))
 }
 
 /// The value of a flag in the form `--flag VALUE`. Envoy does not know the form `--flag=VALUE`.

@@ -405,7 +405,7 @@ fn wrong_sockets_are_refused() {
         ("listen: [{address: 'unix:/a', mode: '9'}]", "not permissions"),
         ("listen: [{address: 'tcp://1.2.3.4:80', mode: '600'}]", "`mode` of a TCP socket"),
         ("listen: [{address: 'unix:/a', name: 'a:b'}]", "cannot be the name of a socket"),
-        ("listen: ['unix:/run/a', 'unix:/var/run/a']", "`a` already listens on unix:/run/a"),
+        ("listen: ['unix:/run/a', 'unix:/var/run/a']", "`a` already listens on unix:/var/run/a"),
         ("listen: ['tcp://[::]:80', 'tcp://[::]:80']", "`a` already listens on tcp://[::]:80"),
         ("listen: ['unix:/a']\n    sockets: [/a]", "`sockets` of `a` would remove unix:/a"),
         ("listen: ['unix:/a']\n    readiness: {unix: /a}", "`readiness` of `a` always succeeds"),
@@ -425,6 +425,40 @@ fn wrong_sockets_are_refused() {
         assert_only(&process_with(keys), message);
     }
     assert!(problems(&process_with("listen: ['tcp://0.0.0.0:80', 'tcp://[::1]:80']")).is_empty());
+}
+
+// holds: C776
+#[test]
+fn sockets_that_exclude_each_other_are_refused() {
+    for (control, keys, message) in [
+        ("", "listen: ['tcp://0.0.0.0:80', 'tcp://[::]:80']", "`a` already listens at this port"),
+        (
+            "",
+            "listen: ['tcp://127.0.0.2:80']\n  b: {command: [b], listen: ['tcp://0.0.0.0:80']}",
+            "process `a` already listens at this port, which excludes tcp://0.0.0.0:80",
+        ),
+        ("listen: '0.0.0.0:80'", "listen: ['tcp://0.0.0.0:80']", "own `control.listen` already"),
+        (
+            "listen: '127.0.0.1:80'",
+            "listen: ['tcp://0.0.0.0:80']",
+            "drainit's own `control.listen` already listens at this port, which excludes tcp://0.",
+        ),
+        ("socket: /run/a", "listen: ['unix:/var//run/a']", "drainit's own `control.socket` alr"),
+        ("listen: '127.0.0.1:0'", "listen: ['tcp://127.0.0.1:80', 'tcp://127.0.0.2:80']", ""),
+        (
+            "listen: '127.0.0.1:80'",
+            "listen: ['tcp://127.0.0.1:80']\n    only_if: {value: '', is: x}",
+            "",
+        ),
+    ] {
+        let control =
+            if control.is_empty() { "x-a: 1" } else { &format!("control: {{{control}}}") };
+        let text = format!("{control}\n{}", process_with(keys));
+        match message {
+            "" => assert_eq!(lines(&problems(&text)), [""; 0], "{text}"),
+            message => drop(assert_only(&text, message)),
+        }
+    }
 }
 
 // holds: C76, C601
