@@ -2,9 +2,9 @@
 //! a volume, or if an image is the volume. Also checks the containers' configs and sockets in
 //! volumes, and that init containers end.
 
-use std::path::Path;
 use std::rc::Rc;
 
+use crate::config::Address;
 use crate::kubernetes::commands::{
     Found, HOOKS, commands, has_socket, has_subcommand, program, refused,
 };
@@ -37,6 +37,8 @@ struct InVolume {
     /// The path below the mount.
     below: String,
     is_read_only: bool,
+    /// The place of the option `noexec` in the `bindMountOptions` of the mount.
+    noexec: Option<Span>,
 }
 
 /// A drainit in a volume.
@@ -137,11 +139,17 @@ fn never_ends(init: &Container, env: &PodEnv) -> Option<Found> {
 /// Reports a socket in a directory in which the container cannot write.
 pub(super) fn sockets(ctx: &mut Context<'_>) {
     let (config, node) = (&ctx.loaded.config, &ctx.container.node);
-    let mut paths: Vec<_> = config.control.socket.path().into_iter().collect();
-    for process in &config.processes {
-        paths.extend(process.sockets.iter().map(|path| &**path));
-    }
-    for path in paths.into_iter().filter_map(Path::to_str) {
+    let listen = config.processes.iter().flat_map(|process| &process.listen);
+    let held = listen.filter_map(|socket| match &socket.address {
+        Address::Unix(path) => Some(&**path),
+        Address::Tcp(_) => None,
+    });
+    // drainit makes these sockets before it starts anything that could make their directories.
+    let early = config.control.socket.path().into_iter().chain(held).map(|path| (path, true));
+    let later = config.processes.iter().flat_map(|process| &process.sockets);
+    let paths = early.chain(later.map(|path| (&**path, false)));
+    let paths = paths.filter_map(|(path, is_early)| Some((path.to_str()?, is_early)));
+    for (path, is_early) in paths.collect::<Vec<_>>() {
         // In most images, `/var/run` is a link to `/run`.
         let twin = match path.strip_prefix("/var/run/") {
             Some(rest) => format!("/run/{rest}"),
@@ -149,6 +157,20 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
             None => path.to_owned(),
         };
         let volume = in_volume(node, path).or_else(|| in_volume(node, &twin));
+        if let Some((at, directory)) = volume
+            .as_ref()
+            .filter(|_| is_early)
+            .and_then(|at| Some((at, at.below.rsplit_once('/')?.0)))
+            && is_empty_after(ctx.workload, &at.volume.text, usize::MAX)
+        {
+            let message = format!(
+                "`{path}` cannot be made: the volume `{}` is empty at the start and has no `{directory}`",
+                at.volume.text
+            );
+            ctx.add(Severity::Error, ctx.container.span, message)
+                .help("mount the volume at the directory of the socket, or name a socket directly below the mount");
+            return;
+        }
         let is_closed = match volume {
             Some(at) => at.is_read_only || is_of(&ctx.workload.pod, &at.volume.text, &READ_ONLY),
             None => {
@@ -191,6 +213,10 @@ fn in_volume(container: &Node, path: &str) -> Option<InVolume> {
             path,
             below: rest.trim_matches('/').to_owned(),
             is_read_only: is_read_only(mount),
+            noexec: items(mount, &["bindMountOptions"])
+                .iter()
+                .find(|option| option.scalar() == Some("noexec"))
+                .map(|option| option.span),
         };
         is_below.then_some((at.len(), place))
     });
@@ -400,16 +426,20 @@ fn no_directory(workload: &Workload, place: usize, to: &Word, at: &InVolume) -> 
         false => at.below.rsplit_once('/').map_or("", |(directory, _)| directory),
     };
     let volume = &*at.volume.text;
-    let before = &items(&workload.pod, &["initContainers"])[..place];
-    let is_open = before.iter().any(|init| mounts(init, volume, true));
-    if directory.is_empty() || is_open || !is_of(&workload.pod, volume, &["emptyDir", "ephemeral"])
-    {
+    if directory.is_empty() || !is_empty_after(workload, volume, place) {
         return Ok(());
     }
     let message = format!(
         "`drainit install` makes no directory, and the volume `{volume}` has no `{directory}`"
     );
     Err((to.span, message, "install into the directory at which the volume is mounted".to_owned()))
+}
+
+/// Whether a volume is empty when the first `inits` init containers have ended.
+fn is_empty_after(workload: &Workload, volume: &str, inits: usize) -> bool {
+    let before = items(&workload.pod, &["initContainers"]).iter().take(inits);
+    is_of(&workload.pod, volume, &["emptyDir", "ephemeral"])
+        && !before.into_iter().any(|init| mounts(init, volume, true))
 }
 
 /// The pod, and the volumes in which it has drainit.
@@ -524,7 +554,9 @@ impl Pod<'_> {
         let is_found = |directory: &str| {
             let path = format!("{}/drainit", directory.trim_end_matches('/'));
             let at = in_volume(&container.node, &path);
-            at.is_some_and(|at| self.there(place).any(|binary| binary.is_at(&at)))
+            at.is_some_and(|at| {
+                at.noexec.is_none() && self.there(place).any(|binary| binary.is_at(&at))
+            })
         };
         if path.split(':').skip(usize::from(path == USUAL)).any(is_found) {
             return None;
@@ -549,6 +581,10 @@ impl Pod<'_> {
         let Some(at) = in_volume(&container.node, path) else {
             return if is_named { self.outside(container, program, place) } else { None };
         };
+        if let Some(span) = at.noexec {
+            let message = format!("`{path}` cannot run: the volume is mounted with `noexec`");
+            return Some((span, message, "remove `noexec`".to_owned()));
+        }
         let volume = &*at.volume.text;
         if self.there(place).any(|binary| binary.is_at(&at)) {
             return missing(self.workload, &at);

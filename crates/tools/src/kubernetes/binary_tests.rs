@@ -44,6 +44,16 @@ fn each_in(pod: &str, from: &str, rows: &[(&str, &str)]) {
     });
 }
 
+// holds: C780
+#[test]
+fn a_program_in_a_volume_with_noexec_is_reported() {
+    let mount = "mountPath: /opt/drainit, subPath: ''";
+    let noexec = format!("{mount}, bindMountOptions: [nodev, noexec]");
+    let harmless = format!("{mount}, bindMountOptions: [nosuid]");
+    let wrong = "21:98 E `/opt/drainit/drainit` cannot run";
+    each_in(POD, mount, &[(mount, ""), (&harmless, ""), (&noexec, wrong)]);
+}
+
 // holds: S530
 #[test]
 fn an_init_container_that_cannot_install_drainit_is_reported() {

@@ -1,11 +1,13 @@
 //! Checks the probes of a container. Can drainit answer them? Does the liveness probe kill the
 //! container while the container drains? Does the readiness probe show that the container drains?
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::check::undrained::listens;
 use crate::config::{Address, ControlSocket, DrainMethod, Process};
+use crate::keys::values;
 use crate::kubernetes::commands::{commands, program};
 use crate::kubernetes::manifest::{Word, base, is_drainit, items, seconds, text, words};
 use crate::kubernetes::pre_stop::other_socket;
@@ -29,16 +31,17 @@ struct PodProbe {
     /// Who owns the port to which the probe connects, and the port with its place in the manifest.
     /// `None` for a probe without a port, or with an unknown port.
     target: Option<(ProbedServer, u16, Span)>,
-    /// The path that an HTTP probe requests, without the query. `None` for other probes.
+    /// The path that a probe requests by HTTP, without the query. `None` for other probes.
     path: Option<Word>,
+    /// Whether a command asks, and not the kubelet. A command connects from within the pod.
+    is_command: bool,
     /// Whether the probe is a `grpc` probe.
     is_grpc: bool,
     /// The `host` of the probe: the kubelet connects to this address, and not to that of the pod.
     host: Option<Word>,
     /// The scheme `HTTPS`, if the probe sets it.
     https: Option<Word>,
-    /// The path of drainit's endpoint that the probe's command requests; `None` if no such path is
-    /// known.
+    /// The path that a `drainit health` without `--url` asks for.
     command_endpoint: Option<&'static str>,
     /// The place of a command that succeeds whatever the processes do.
     is_constant: Option<Span>,
@@ -85,6 +88,9 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         let path = if name == "livenessProbe" { "/livez" } else { "/readyz" };
         let help = format!("add the program to the image, or {}", how_to_probe(ctx, path));
         ctx.must_run("this probe", &command, &help);
+        if name != "readinessProbe" {
+            own_grace_period(ctx, get(&node, &[name]));
+        }
         // The advice for a liveness probe never names `/readyz`, because the kubelet would then
         // kill a container that starts slowly.
         answered(ctx, &probe, (name == "livenessProbe").then_some("/livez"));
@@ -142,17 +148,23 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> PodProbe {
     if let Some(port) = &port {
         named(ctx, container, port);
     }
+    let asked = asked_by_command(ctx, node);
     let host = |how: &&str| text(node, &[how, "host"]);
     let scheme = text(node, &["httpGet", "scheme"]);
     PodProbe {
         span: node.span,
         delay: seconds(node, &["initialDelaySeconds"]).map_or(Duration::ZERO, |(delay, _)| delay),
         fails_after: period.saturating_mul(threshold.unwrap_or(THRESHOLD)),
-        target: port.and_then(|port| {
-            let number = number(container, &port.text)?;
-            Some((owner(ctx, number), number, port.span))
-        }),
-        path,
+        target: match &asked {
+            Some((server, path)) => Some((*server, 0, path.span)),
+            None => port.and_then(|port| {
+                let number = number(container, &port.text)?;
+                let is_at = |at: &Address| matches!(at, Address::Tcp(at) if at.port() == number);
+                Some((owner(ctx, is_at), number, port.span))
+            }),
+        },
+        is_command: asked.is_some(),
+        path: path.or(asked.map(|(_, path)| path)),
         is_grpc: get(node, &["grpc"]).is_some(),
         host: ["httpGet", "tcpSocket"].iter().find_map(host),
         https: scheme.filter(|scheme| scheme.text == "HTTPS"),
@@ -172,8 +184,66 @@ fn constant(node: &Node) -> Option<Span> {
     (is_known && looks.contains(&base(program(only)))).then_some(span)
 }
 
-/// Finds the endpoint of drainit that the command of a probe requests: `drainit health`, or another
-/// command with a URL, such as `curl http://127.0.0.1:9902/readyz`.
+/// The server and the path that the command of a probe asks by HTTP, as in `curl -f URL` or
+/// `drainit health --url URL`. `None` if the command does not fail at a status of 503, or asks
+/// another machine.
+fn asked_by_command(ctx: &Context<'_>, node: &Node) -> Option<(ProbedServer, Word)> {
+    let command = commands(words(node, &["exec", "command"])).concat();
+    let texts = || command.iter().map(|word| &*word.text);
+    let fails = |word: &str| {
+        word.starts_with("--fail")
+            || word.starts_with('-') && !word.starts_with("--") && word.contains('f')
+    };
+    let is_curl = texts().any(|word| base(word) == "curl");
+    if is_curl && !texts().any(fails) {
+        return None;
+    }
+    let is_live = texts().any(|word| word == "--live");
+    let socket = texts().skip_while(|word| *word != "--unix-socket").nth(1);
+    command.iter().find_map(|word| {
+        let url = word.text.strip_prefix("--url=").unwrap_or(&word.text);
+        let has_scheme = url.starts_with("http://") || url.starts_with("unix:");
+        let url = if has_scheme { url.to_owned() } else { format!("http://{url}") };
+        let rest = url.strip_prefix("http://").unwrap_or_default();
+        let (at, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (address, path) = match values::http(&url) {
+            Ok(target) if has_scheme || at.contains(':') => (target.address, target.path),
+            // A variable may stand for the address of the pod.
+            _ if at.starts_with('$') => {
+                let port = at.rsplit_once(':')?.1.parse().ok()?;
+                (Address::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)), path.to_owned())
+            }
+            // The host of a request to a Unix socket means nothing.
+            _ if socket.is_some() && has_scheme => (Address::Unix(PathBuf::new()), path.to_owned()),
+            _ => return None,
+        };
+        let address = socket.map_or(address, |path| Address::Unix(path.into()));
+        let is_at = |own: &Address| match (own, &address) {
+            (Address::Tcp(own), Address::Tcp(asked)) => {
+                let is_own = asked.ip().is_loopback() || asked.ip().is_unspecified();
+                own.port() == asked.port() && is_own
+            }
+            (own, asked) => own == asked,
+        };
+        if let Address::Tcp(at) = address
+            && !(at.ip().is_loopback() || at.ip().is_unspecified())
+        {
+            return None;
+        }
+        let server = owner(ctx, is_at);
+        let path = path.split('?').next().unwrap_or_default().to_owned();
+        let path = match server {
+            // `drainit health` adds the path to the address of a drainit.
+            ProbedServer::Control if matches!(&*path, "" | "/") && !is_curl => {
+                if is_live { "/livez" } else { "/readyz" }.to_owned()
+            }
+            _ => path,
+        };
+        Some((server, Word { text: path, span: node.span }))
+    })
+}
+
+/// The path that a `drainit health` without `--url` asks for, on the control socket.
 fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> {
     let command = words(node, &["exec", "command"]);
     let span = command.first()?.span;
@@ -182,11 +252,7 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
     let is_health = |pair: &[&str]| is_drainit(pair[0]) && pair[1] == "health";
     let has = |option: &str| words.iter().any(|word| word.starts_with(option));
     if !words.windows(2).any(is_health) || has("--url") {
-        // Another program may have such a path at another port, so the port must be drainit's.
-        let port = ctx.loaded.config.control.listen?.port();
-        let is_asked =
-            |path: &&str| words.iter().any(|word| word.ends_with(&format!(":{port}{path}")));
-        return ["/readyz", "/livez"].into_iter().find(is_asked);
+        return None;
     }
     let socket = other_socket(ctx, "health", &words, span);
     let control = &ctx.loaded.config.control;
@@ -195,6 +261,23 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
         ctx.add(Severity::Error, span, message).help("remove `socket: off` from the config");
     }
     Some(if has("--live") { "/livez" } else { "/readyz" })
+}
+
+/// Warns of a probe whose own grace period is shorter than the shutdown. The kubelet gives this
+/// time to a container that it stops because of the probe.
+fn own_grace_period(ctx: &mut Context<'_>, probe: Option<&std::rc::Rc<Node>>) {
+    const NAME: &str = "terminationGracePeriodSeconds";
+    let Some((given, span)) = probe.and_then(|probe| seconds(probe, &[NAME])) else { return };
+    let needed = ctx.plan.longest().max(ctx.plan.window());
+    if !ctx.is_partial && given < needed {
+        let message = format!(
+            "after a failure of this probe the kubelet kills after {}, and the shutdown takes up to {}",
+            human(given),
+            human(needed)
+        );
+        ctx.add(Severity::Warning, span, message)
+            .help(format!("remove `{NAME}` from the probe: it then has that of the pod"));
+    }
 }
 
 /// The number of a port. The manifest has the number itself, or the name of one of the container's
@@ -207,9 +290,11 @@ pub(super) fn number(container: &Node, port: &str) -> Option<u16> {
     number.as_ref().map_or(port, |number| &number.text).parse().ok()
 }
 
-fn owner(ctx: &Context<'_>, port: u16) -> ProbedServer {
+/// Who owns the address for which `is_at` returns true.
+fn owner(ctx: &Context<'_>, is_at: impl Fn(&Address) -> bool) -> ProbedServer {
     let config = &ctx.loaded.config;
-    if config.control.listen.is_some_and(|listen| listen.port() == port) {
+    let socket = config.control.socket.path().map(|path| Address::Unix(path.to_owned()));
+    if config.control.listen.map(Address::Tcp).iter().chain(&socket).any(&is_at) {
         return ProbedServer::Control;
     }
     let drains = config.processes.iter().filter_map(|process| process.drain.as_ref());
@@ -217,7 +302,6 @@ fn owner(ctx: &Context<'_>, port: u16) -> ProbedServer {
         DrainMethod::Envoy(envoy) => Some((&envoy.admin, envoy.fail_healthcheck)),
         _ => None,
     });
-    let is_at = |admin: &Address| matches!(admin, Address::Tcp(address) if address.port() == port);
     let admin = admins.find(|(admin, _)| is_at(admin));
     admin.map_or(ProbedServer::Other, |(_, fails)| ProbedServer::Admin { fails })
 }
@@ -225,7 +309,7 @@ fn owner(ctx: &Context<'_>, port: u16) -> ProbedServer {
 /// Checks that a probe of drainit's port gets an answer, and that a probe for a path of drainit
 /// goes to drainit's port.
 fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: Option<&str>) {
-    let Some((target, port, span)) = probe.target else { return };
+    let Some((target, port, span)) = probe.target.filter(|_| !probe.is_command) else { return };
     let listen = ctx.loaded.config.control.listen;
     if let (ProbedServer::Control, Some(listen)) = (target, listen)
         && listen.ip().is_loopback()

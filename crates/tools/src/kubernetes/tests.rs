@@ -174,7 +174,7 @@ fn live(command: &str) -> String {
     with(MANIFEST, LIVE, &format!("{{exec: {{command: {command}}}}}"))
 }
 
-// holds: S169
+// holds: C779, S169
 #[test]
 fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
     let rows = [
@@ -204,6 +204,28 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
     ];
     let root = with_key(MANIFEST, "securityContext: {readOnlyRootFilesystem: true}");
     each(closed, |mount| found(CONFIG, &with_key(&root, &format!("volumeMounts: [{mount}]"))));
+    // An empty volume hides the directory of a socket that drainit makes first.
+    let empty = MANIFEST.replace(
+        "      containers:",
+        "      volumes: [{name: a, emptyDir: {}}]\n      containers:",
+    );
+    let config = CONFIG.replace("/run/drainit.sock", "/run/gw/drainit.sock");
+    let rows = [
+        ("/run/gw", ""),
+        ("/run", "10:17 E `/run/gw/drainit.sock`, the volume `a` is empty, has no `gw`"),
+        ("/var/run", "10:17 E the volume `a` is empty, has no `gw`"),
+        ("/other", ""),
+    ];
+    each(rows, |at| {
+        found(&config, &with_key(&empty, &format!("volumeMounts: [{{name: a, mountPath: {at}}}]")))
+    });
+    let maker = "      initContainers: [{name: i, image: i, volumeMounts: [{name: a, mountPath: /x}]}]\n      containers:";
+    let made = with_key(&empty, "volumeMounts: [{name: a, mountPath: /run}]")
+        .replace("      containers:", maker);
+    silent(&config, &made);
+    let listen = CONFIG.replace("[engine],", "[engine], listen: ['unix:/run/gw/e.sock'],");
+    let mount = with_key(&empty, "volumeMounts: [{name: a, mountPath: /run}]");
+    each([(&*listen, "10:17 E `/run/gw/e.sock`, has no `gw`")], |config| found(config, &mount));
 }
 
 #[test]
@@ -267,6 +289,7 @@ fn each_fault_of_a_command_is_reported() {
     each([(&*shell, "12:18 E the shell gets the signals")], |manifest| found(CONFIG, manifest));
 }
 
+// holds: C778, C781
 #[test]
 fn each_fault_of_a_probe_is_reported() {
     let rows = [
@@ -289,11 +312,31 @@ fn each_fault_of_a_probe_is_reported() {
     ];
     let path = "{path: /livez, port: control}";
     each(rows, |to| found(CONFIG, &with(MANIFEST, path, to)));
+    let own = |seconds: &str| {
+        let to = format!("{path}, terminationGracePeriodSeconds: {seconds}");
+        found(CONFIG, &with(MANIFEST, path, &to))
+    };
+    each([("43", ""), ("5", "17:98 W the kubelet kills after 5s, takes up to 43s")], own);
     let not_ready = "17:26 E `/readyz` is 503, 33.5s, after 30s";
+    let draining = "17:26 E Envoy's `/ready` turns 503, 33.5s, after 30s";
+    let closed = "";
     let rows = [
         ("[cat, /tmp/healthy]", "17:44 W only looks at a file"),
-        ("[curl, 'localhost:9902/readyz']", not_ready),
-        ("[curl, 'localhost:3000/readyz']", ""),
+        // Without `-f`, curl ends with 0 at every status.
+        ("[curl, 'localhost:9902/readyz']", ""),
+        ("[curl, -sf, 'localhost:9902/readyz']", not_ready),
+        ("[sh, -c, 'curl --fail http://127.0.0.1:9902/readyz?x || exit 1']", not_ready),
+        ("[wget, -qO-, 'http://$(POD_IP):9902/readyz']", not_ready),
+        ("[wget, -qO-, 'http://10.0.0.1:9902/readyz']", ""),
+        ("[wget, -qO-, 'localhost:3000/readyz']", closed),
+        ("[curl, -f, 'http://127.0.0.1:9901/ready']", draining),
+        ("[curl, -f, 'http://127.0.0.1:9901/server_info']", ""),
+        ("[curl, -f, --unix-socket, /run/drainit.sock, 'http://x/readyz']", not_ready),
+        ("[curl, -f, --unix-socket, /run/other.sock, 'http://x/readyz']", closed),
+        ("[drainit, health, --url, 'http://127.0.0.1:9901/ready']", draining),
+        ("[drainit, health, --url, 'http://127.0.0.1:9902']", not_ready),
+        ("[drainit, health, --live, '--url=http://127.0.0.1:9902']", ""),
+        ("[drainit, health, --url, 'unix:/run/drainit.sock']", not_ready),
         ("[drainit, health, '--url=http://[::1]:9902/readyz']", not_ready),
         ("[drainit, health]", not_ready),
         ("[drainit, health, --live]", ""),
