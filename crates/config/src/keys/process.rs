@@ -270,9 +270,8 @@ struct OnExitKeys {
     /// `on_exit: {success: ignore}`
     #[key(default = "shutdown")]
     success: ExitPolicy,
-    /// If the process ended with a code other than 0, its start or its liveness check failed, or
-    /// the `timeout` of a oneshot was over. <!-- C691 --> Example:
-    /// `on_exit: {failure: failure-shutdown}`
+    /// If the process ended with a code other than 0, its liveness check failed, or the `timeout`
+    /// of a oneshot was over. <!-- C691 --> Example: `on_exit: {failure: failure-shutdown}`
     #[key(default = "shutdown")]
     failure: ExitPolicy,
     /// If a signal ended the process, even one from the OOM killer. <!-- C690 --> Example:

@@ -1002,6 +1002,39 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     assert!(!running.is_ready(play.machine.state()));
 }
 
+// holds: C782
+#[test]
+fn a_failed_start_of_a_required_process_stops_the_container_whatever_on_exit_says() {
+    let mut spec = gateway();
+    let engine = &mut spec.processes[ENGINE.index()];
+    (engine.required, engine.on_exit) = (true, OnExit::IGNORE);
+    engine.readiness_timeout = Some(MS(1000));
+    engine.hooks.pre_start = Some(Wait::DEFAULT);
+    let hook = HookId { process: Some(ENGINE), stage: Stage::PreStart };
+    let hook_ended = |success| Event::HookEnded { hook, success };
+    let exit_code = 127;
+    for (events, why) in [
+        (vec![(1, hook_ended(false))], Failure::Hook),
+        (
+            vec![(1, hook_ended(true)), (1, Event::SpawnFailed { process: ENGINE, exit_code })],
+            Failure::Spawn { exit_code },
+        ),
+        (
+            vec![(1, hook_ended(true)), (1, Event::Spawned(ENGINE)), (1001, Event::Tick)],
+            Failure::NotReady { after: MS(1000) },
+        ),
+    ] {
+        let mut play = Play::new(spec.clone());
+        play.at(0, Event::Start);
+        let told: Vec<_> =
+            events.into_iter().flat_map(|(at, event)| play.notes(at, event)).collect();
+        let cause = Cause::Failed { process: ENGINE, why };
+        let begins =
+            |note: &Note| matches!(note, Note::ShutdownBegan { cause: of, .. } if *of == cause);
+        assert!(told.iter().any(begins), "{told:?}");
+    }
+}
+
 // holds: S1, C220, C350, C351
 #[test]
 fn the_container_continues_without_a_process_that_may_be_missing() {
