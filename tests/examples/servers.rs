@@ -1,6 +1,7 @@
 //! Tests the examples with real servers: each is replaced under load without losing a request.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 
@@ -54,6 +55,30 @@ fn loses_nothing(example: &Example, programs: &[&str], overlay: &str, why: &str,
 #[test]
 fn nginx_loses_nothing() {
     loses_nothing(&NGINX, &["nginx"], "", "complete", &["nginx", "app"]);
+}
+
+/// Stops each example while a client has connected and sent nothing, as the preconnect of a browser
+/// or the spare connection of a pool.
+// holds: C783
+#[test]
+fn a_client_that_has_sent_nothing_does_not_hold_the_stop() {
+    let php = php_fpm().unwrap_or_default();
+    for (example, program, overlay) in [
+        (NGINX, "nginx", ""),
+        (TWO_APPS, "nginx", ""),
+        (PHP_FPM, "nginx", &*php),
+        (HAPROXY, "haproxy", ""),
+    ] {
+        if !is_installed(program) || example.name == "php-fpm" && overlay.is_empty() {
+            continue;
+        }
+        let Some(pod) = example.start(overlay) else { return };
+        let silent = TcpStream::connect(pod.address).unwrap();
+        let ended = pod.running.stop();
+        ended.assert_code(0).assert_no_line("killed");
+        ended.assert_stopped_within(ms(5000)..ms(14_000));
+        drop(silent);
+    }
 }
 
 // holds: C376
