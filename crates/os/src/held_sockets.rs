@@ -164,13 +164,14 @@ mod tests {
 
     use super::*;
     use crate::testing::temp_dir::TempDir;
+    use std::net::TcpListener;
 
     #[test]
     fn a_tcp_socket_listens_again_after_shutdown_and_a_unix_socket_does_not() {
         let dir = TempDir::new();
         // A port that the kernel has chosen for the socket itself would change.
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let tcp = HeldSocket::tcp(free, None).unwrap();
+        let tcp = HeldSocket::tcp(free, None, &[]).unwrap();
         let path = dir.path("socket");
         let unix = HeldSocket::unix(&path, 0o600, None).unwrap();
         for how in [Shutdown::Both, Shutdown::Read] {
