@@ -139,7 +139,7 @@ impl Path {
     }
 }
 
-/// What lies ahead of a process when the time is divided.
+/// The steps that lie ahead of a process when the time is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ahead {
     /// Nothing: the process does not run, and will not run when the shutdown begins.

@@ -9,7 +9,7 @@ use crate::event::{Load, Request};
 use crate::spec::HookId;
 use crate::types::{End, ProcessId, Signal, WatchAction};
 
-/// What limits the time from the stop signal to SIGKILL.
+/// The reason why the time from the stop signal to SIGKILL is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopLimit {
     /// The `stop_grace_period` of the process is over. If the config declares none, the limit is

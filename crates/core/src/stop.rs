@@ -122,7 +122,7 @@ impl State {
         self.killed = true;
     }
 
-    /// What has limited the time of a process that was asked to end this long ago.
+    /// The limit that ends the time of a process that was asked to end this long ago.
     fn stop_limited_by(
         &self,
         process: ProcessId,

@@ -32,7 +32,7 @@ fn plan(text: &str, environment: &[(&str, &str)]) -> Plan<'static> {
     Plan::new(&loaded.config, &loaded.graph)
 }
 
-// holds: S94, C149
+// holds: S94, S863, C149
 #[test]
 fn the_text_fits_on_a_terminal() {
     let shown = text::text(&plan(GATEWAY, &[]));
