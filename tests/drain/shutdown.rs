@@ -221,6 +221,30 @@ fn end_right_after_stop_signal_is_seen_at_once() {
     }
 }
 
+// holds: S75, S861, S862
+#[test]
+fn a_worker_with_an_hour_gets_the_window_and_cuts_no_delay() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(
+        "
+        shutdown: {grace_period: 7s, reserve: 1s, readiness_delay: 2s}
+        processes:
+          web: {command: [CHILD, web, 'tcp=127.0.0.1:0'], stop_grace_period: 1h}
+          worker: {command: [CHILD, worker, 'on=TERM:ignore'], stop_grace_period: 1h}
+          job: {command: [CHILD, job, 'on=TERM:exit:0:3500']}
+        ",
+    );
+    drainit.wait_for_start(&["web", "worker", "job"]);
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    let asked = |name: &str| ended.event(name, "got SIGTERM").at - t0;
+    assert!(asked("worker") < ms(1500), "{:?}", asked("worker"));
+    assert!(asked("web") >= ms(1900), "{:?}", asked("web"));
+    ended.assert_code(137).assert_line("worker: still alive (5|6)");
+    // Without the key, the job has the whole window.
+    ended.assert_line("Z job: exited with code 0, .* after it was asked to stop$");
+}
+
 // holds: S371
 #[test]
 fn a_process_that_had_failed_by_itself_was_not_asked_to_stop() {
