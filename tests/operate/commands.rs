@@ -95,6 +95,7 @@ fn shutdown_fails_if_the_container_does_not_end_with_code_0() {
     let drainit = rig.start_ready(
         "processes: {a: {command: [CHILD, a, 'on=TERM:ignore'], stop_grace_period: 100ms}}",
     );
+    drainit.wait_for_start(&["a"]);
     let said = drainit.exec(&["shutdown"]);
     said.assert(1, "error: the container ends with exit code 137").assert(1, "killed: 1 of 1");
     drainit.wait_exit(LONG).assert_code(137);
