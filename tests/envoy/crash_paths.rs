@@ -44,7 +44,9 @@ fn an_envoy_that_hangs_before_the_drain_is_stopped_after_time() {
         .stop()
         .assert_code(0)
         .assert_stopped_within(ms(4000)..ms(9000))
-        .assert_line("warning: router: its admin has not begun to drain it .*, so the kernel counts")
+        .assert_line(
+            "warning: router: its admin has not begun to drain it .*, so the kernel counts",
+        )
         .assert_line("drain router: .*its time is over, perhaps 1 request still in flight")
         .assert_line("stop router: .*, exited with code 0");
 }

@@ -262,6 +262,12 @@ impl Budget {
         longest.min(free.max(min.min(left.saturating_sub(later.least))))
     }
 
+    /// The time for which the stop of a drained process may wait for traffic that has come since.
+    /// This time belongs to the drain, so stops without a declared time keep only [`LEAST_STOP`].
+    pub fn after_drains(&self, id: ProcessId, left: Duration) -> Duration {
+        left.saturating_sub(self.stops[id.index()].declared.saturating_add(MIN_CLOSING))
+    }
+
     /// The limit for closing the listeners of a drained process, and for the count that follows.
     /// An admin that hangs must not use up the time of the stops, so the limit is an eighth of the
     /// time left, but at least [`MIN_CLOSING`]. If the kernel counts, the limit is [`MIN_CLOSING`],

@@ -87,8 +87,8 @@ impl State {
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
-                let wish = (Duration::ZERO, until.since(self.now));
-                let left = self.budget.drain(&self.spec, process, wish, deadline.since(self.now));
+                let (wish, left) = (until.since(self.now), deadline.since(self.now));
+                let left = wish.min(self.budget.after_drains(process, left));
                 let until = self.now + left;
                 // If the drain ended in this step, its last sample also serves as the final count,
                 // because nothing can have changed since that sample.
@@ -352,7 +352,7 @@ impl Active {
         let (wish, left) = (self.wish_until.since(state.now), deadline.since(state.now));
         let longest = state.budget.drain(&state.spec, process, (Duration::ZERO, wish), left);
         self.until = self.until.max(state.now + longest);
-        if self.until == self.wish_until {
+        if self.wish_until <= self.until.max(state.now) {
             self.at_end = DrainEnd::TimeOver;
         }
     }

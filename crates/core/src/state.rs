@@ -383,14 +383,12 @@ impl State {
         });
     }
 
-    /// Computes the budget again if a process has gone down in this step, and others still need
-    /// time: they can use the time that was kept for it.
+    /// Computes the budget again if a process with dependents has gone down in this step: its direct
+    /// and indirect dependents can use the time that was kept for it.
     pub(crate) fn plan_again(&mut self, left: Duration) {
-        let is_early = |id: &ProcessId| {
-            let mut above = self.process(*id).dependents.iter();
-            self.life(*id).is_down() && above.any(|by| !self.life(*by).is_down())
-        };
-        if self.touched.iter().any(is_early) {
+        let was_kept =
+            |id: &ProcessId| self.life(*id).is_down() && !self.process(*id).dependents.is_empty();
+        if self.touched.iter().any(was_kept) {
             self.plan_budget(left);
         }
     }

@@ -382,6 +382,12 @@ impl Draining {
 
     /// Handles expired timers and begins the drains that are due.
     fn advance(mut self, state: &mut State) -> Phase {
+        let deadline = self.deadline(state);
+        let delayed = self.delay_until.max(self.hook_until).unwrap_or(state.now);
+        state.plan_again(deadline.since(delayed));
+        state.expire(deadline);
+        family::settle(state, false, deadline);
+        state.plan_again(deadline.since(delayed));
         // If all processes are gone, there is no traffic to move away, so the delay is over.
         if state.is_done() || self.delay_until.is_some_and(|until| state.is_past(until)) {
             self.delay_until = None;
@@ -396,12 +402,6 @@ impl Draining {
         if state.is_done() || self.unready_at.is_some_and(|at| at <= state.now) {
             self.turn_unready(state);
         }
-        let deadline = self.deadline(state);
-        let delayed = self.delay_until.max(self.hook_until).unwrap_or(state.now);
-        state.plan_again(deadline.since(delayed));
-        state.expire(deadline);
-        family::settle(state, false, deadline);
-        state.plan_again(deadline.since(delayed));
         for (process, ()) in family::left_to_drain(state, |_, _| Some(())) {
             self.begin_drain(state, process);
             self.drained.push(process);

@@ -111,7 +111,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
     }
     let drain = (!oneshot && rng.once_in(2)).then(|| {
         let time = rng.millis(20_000) + Duration::from_millis(1);
-        let min = rng.millis(6000).min(time);
+        // A drain without `min` does not begin after an unexpected end.
+        let min = rng.millis(6000).max(Duration::from_millis(1)).min(time);
         let closes = !rng.once_in(3);
         let signal = (!closes && rng.once_in(2)).then_some(Signal::USR1);
         // This value is derived from `min` and not drawn, so that old seeds still give the same

@@ -485,7 +485,8 @@ impl<'a> Checker<'a> {
             Event::OrphansGone(process) => {
                 let seen = &mut self.at[process.index()];
                 let was_gone = seen.orphans_gone.replace(true) == Some(true);
-                self.owes_rest = !was_gone && seen.survives_at.is_none();
+                // The report may be that of an earlier instance, whose group is gone.
+                self.owes_rest = !was_gone && seen.survives_at.is_none() && seen.gone;
             }
             Event::Swept { any: true } => {
                 self.killed |= self.sweeping == Some(Signal::KILL);
