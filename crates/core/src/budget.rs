@@ -256,8 +256,11 @@ impl Budget {
         left: Duration,
     ) -> Duration {
         let later = self.after_drain(spec, id);
-        let close = spec.of(id).drain.map_or(Duration::ZERO, closes);
-        let left = left.saturating_sub(close.saturating_add(self.counts));
+        let close = match spec.of(id).drain {
+            Some(drain) if drain.closes => closes(drain).saturating_add(self.counts),
+            _ => Duration::ZERO,
+        };
+        let left = left.saturating_sub(close);
         let free = left.saturating_sub(later.kept);
         longest.min(free.max(min.min(left.saturating_sub(later.least))))
     }
@@ -351,6 +354,18 @@ impl Budget {
     /// then still fits, and those of the later steps of its path.
     pub fn latest_stop(&self, id: ProcessId) -> Duration {
         self.stops[id.index()].declared
+    }
+
+    /// The process with the longest drain, and the services that may take work until this drain is
+    /// over: services without a drain, without dependents and without sockets from drainit, whose
+    /// stops begin only after the drain. `None` if no process is drained.
+    pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<ProcessId>)> {
+        let (longest, mut beside) = spec.beside_drains()?;
+        let budget = Self::new(spec, spec.window, |_| Ahead::Drain);
+        let time = spec.of(longest).drain.map_or(Duration::ZERO, |drain| drain.time);
+        let begins = |id: &ProcessId| spec.window.saturating_sub(budget.latest_stop(*id));
+        beside.retain(|id| begins(id) >= time);
+        Some((longest, beside))
     }
 
     /// The limit of the `pre_stop` hook of a process; `None` if there is none.

@@ -212,10 +212,9 @@ impl Spec {
         &self.processes[id.index()]
     }
 
-    /// The process with the longest drain, and the services that may take work until this drain
-    /// is over: services without a drain, without sockets from drainit and without
-    /// dependents. `None` if no process is drained.
-    pub fn beside_drains(&self) -> Option<(ProcessId, Vec<ProcessId>)> {
+    /// The process with the longest drain, and the services without a drain, without sockets from
+    /// drainit and without dependents. `None` if no process is drained.
+    pub(crate) fn beside_drains(&self) -> Option<(ProcessId, Vec<ProcessId>)> {
         let drain = |id: &ProcessId| self.processes[id.index()].drain.map(|drain| drain.time);
         let longest = self.ids().max_by_key(drain)?;
         drain(&longest).filter(|time| !time.is_zero())?;

@@ -67,7 +67,13 @@ impl State {
     fn spare_until(&self, process: ProcessId, since: Time, deadline: Time) -> Option<Time> {
         let left = deadline.since(self.now);
         let spare = self.now + self.budget.longest_stop(&self.spec, process, left);
-        let until = spare.min(since + self.stop_limit(process));
+        // In a shutdown that somebody asked for, only the deadline limits a stop without a declared
+        // time, even if the stop began before.
+        let is_unlimited = self.process(process).stop.is_none()
+            && self.unset_stop >= self.spec.window
+            && deadline < self.no_deadline();
+        let limit = if is_unlimited { Time::NEVER } else { since + self.stop_limit(process) };
+        let until = spare.min(limit);
         (family::tie(self, process) == Tie::None && !self.is_past(until)).then_some(until)
     }
 
@@ -130,12 +136,16 @@ impl State {
         deadline: Time,
     ) -> StopLimit {
         let is_declared = self.process(process).stop.is_some();
-        if after.is_some_and(|after| after >= self.stop_limit(process)) {
-            return StopLimit::Own { is_declared };
-        }
         match self.budget.keeper(&self.spec, process) {
-            Some((by, time)) if self.now < deadline => StopLimit::Kept { by, time, is_declared },
-            _ => StopLimit::Other,
+            _ if self.now >= deadline => StopLimit::Other,
+            Some((by, time)) if deadline.since(self.now) <= time => {
+                StopLimit::Kept { by, time, is_declared }
+            }
+            _ if after.is_some_and(|after| after >= self.stop_limit(process)) => {
+                StopLimit::Own { is_declared }
+            }
+            Some((by, time)) => StopLimit::Kept { by, time, is_declared },
+            None => StopLimit::Other,
         }
     }
 

@@ -43,16 +43,17 @@ pub fn why(cause: Cause, names: &Names) -> String {
     }
 }
 
-/// Describes what has limited the time of a stop.
+/// Describes what has limited the time of a stop, as a part of a sentence. Empty if an earlier line
+/// of the log says it.
 pub(crate) fn stop_limit(limit: StopLimit, names: &Names) -> String {
     match limit {
-        StopLimit::Own { is_declared: true } => "its `stop_grace_period` is over".to_owned(),
-        StopLimit::Own { .. } => "`stop_grace_period` is not written".to_owned(),
+        StopLimit::Own { is_declared: true } => ": its `stop_grace_period` is over".to_owned(),
+        StopLimit::Own { .. } => ": `stop_grace_period` is not written".to_owned(),
         StopLimit::Kept { by, time, is_declared } => {
             let is = if is_declared { "does not fit" } else { "is not written" };
-            format!("`stop_grace_period` {is}, and `{}` keeps {}", names.of(by), human(time))
+            format!(": `stop_grace_period` {is}, and `{}` keeps {}", names.of(by), human(time))
         }
-        StopLimit::Other => "no time is left".to_owned(),
+        StopLimit::Other => String::new(),
     }
 }
 

@@ -298,7 +298,9 @@ fn stopped_beside(plan: &Plan<'_>, drained: ProcessId) -> Option<(ProcessId, Dur
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let (mut checked, mut plan) = (0, None);
     for (index, process, place) in running(config, places) {
-        let is_meant = process.drain.is_some() && place.find("depends_on").is_none();
+        // An empty list says that the process needs no other process.
+        let is_listed = place.find("depends_on").is_some();
+        let is_meant = process.drain.is_some() && !(is_listed && process.depends_on.is_empty());
         if !is_meant || places.is_further_copy(index) || checked == 50 {
             continue;
         }
@@ -327,16 +329,24 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
         let name = &process.name;
         let plan = plan.get_or_insert_with(|| Plan::with(config, graph, false));
         let beside = stopped_beside(plan, ProcessId(u16::try_from(index).unwrap_or_default()));
-        let beside = beside.filter(|(id, _)| !waits[id.index()]).map_or_else(
+        let beside = beside.filter(|(id, _)| !waits[id.index()]).map(|(id, begins)| {
+            let other = &*config.processes[id.index()].name;
+            let at = match begins {
+                Duration::ZERO => "at the stop signal".to_owned(),
+                begins => format!("{} after the stop signal", human(begins)),
+            };
+            (other, format!("`{other}` is stopped {at}, while `{name}` may still drain"))
+        });
+        if is_listed {
+            if let Some((other, message)) = beside {
+                let help = format!("if `{name}` needs it, write `{other}` into its `depends_on`");
+                problems.note(span, message).help(help);
+            }
+            continue;
+        }
+        let beside = beside.map_or_else(
             || "other processes are stopped at the same time".to_owned(),
-            |(id, begins)| {
-                let other = &config.processes[id.index()].name;
-                let at = match begins {
-                    Duration::ZERO => "at the stop signal".to_owned(),
-                    begins => format!("{} after the stop signal", human(begins)),
-                };
-                format!("`{other}` is stopped {at}, while `{name}` may still drain")
-            },
+            |(_, message)| message,
         );
         let message = format!("`{name}` is drained, but has no `depends_on`: {beside}");
         let problem = problems.warning(span, message);

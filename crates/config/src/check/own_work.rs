@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::check::undrained;
+use crate::core::budget::Budget;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::keys::{Config, Process};
@@ -18,7 +19,7 @@ const NO_KEY: &str = "no key that shows a socket for clients";
 /// The process with the longest drain, and the processes beside this drain whose keys show no port
 /// and no socket. `None` if there are no such processes.
 fn find(config: &Config, spec: &Spec) -> Option<(ProcessId, Vec<ProcessId>)> {
-    let (drained, mut beside) = spec.beside_drains()?;
+    let (drained, mut beside) = Budget::beside_drains(spec)?;
     beside.retain(|id| !shows_socket(&config.processes[id.index()]));
     (!beside.is_empty()).then_some((drained, beside))
 }

@@ -180,6 +180,8 @@ struct Seen {
     is_held: bool,
     /// The longest time that the last closing of the instance's listeners may take.
     closing: Duration,
+    /// The number of processes that had ended when that closing began.
+    ended_before_closing: usize,
     /// Whether the instance is an Envoy that was never live, so that it has nothing to drain
     /// (`Event::NothingToDrain`).
     not_live: bool,
@@ -1349,6 +1351,7 @@ impl<'a> Checker<'a> {
                 // reload does not change the limit of a closing under way.
                 self.at[process.index()].closing =
                     (self.window / 4).max(Duration::from_millis(250));
+                self.at[process.index()].ended_before_closing = self.count_ends;
                 self.at[process.index()].draining = true;
                 self.at[process.index()].recounted = self.stops_began || self.are_drains_over;
             }
@@ -2430,7 +2433,7 @@ impl<'a> Checker<'a> {
                         self.hold(held, "a drain is over as not accepted before `min`")
                     }
                     DrainEnd::TimeOver => self.hold(held, "a drain is over before `min`"),
-                    DrainEnd::Deadline => self.holds_no_early_end(now, process),
+                    DrainEnd::Deadline => self.holds_no_early_end(now, process, procs),
                     DrainEnd::ProcessGone => self.hold(
                         !procs[process.index()].alive,
                         "a drain is over as if the process was gone",

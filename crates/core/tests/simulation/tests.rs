@@ -56,7 +56,8 @@ fn asked_actions(scenario: &Scenario) -> Option<Vec<(Time, Action)>> {
 #[test]
 fn a_requested_shutdown_does_what_sigterm_does() {
     let mut compared = 0;
-    for seed in 0..number("DRAINIT_SIM_RUNS").unwrap_or(1000).min(1000) {
+    let runs = number("DRAINIT_SIM_RUNS").unwrap_or(1000).min(1000);
+    for seed in 0..runs {
         let mut term = Scenario::new(seed);
         let first = (Duration::from_millis(seed * 7 % 5000), Signal::TERM);
         term.signals.retain(|(at, signal)| *signal == Signal::USR1 || *at > first.0);
@@ -75,7 +76,7 @@ fn a_requested_shutdown_does_what_sigterm_does() {
         compared += usize::from(done.is_some());
         assert_eq!(done, asked_actions(&term), "{seed}");
     }
-    assert!(compared > 250, "{compared}");
+    assert!(compared as u64 * 4 > runs, "{compared}");
 }
 
 /// Reads a number from an environment variable; `None` if the variable is not set.

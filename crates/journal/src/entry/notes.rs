@@ -242,7 +242,7 @@ impl Journal {
             Note::Killed { process: id, after: Some(after), why } => {
                 let signal = self.of(id).asked.map_or(Signal::TERM, |(_, signal, _)| signal);
                 let text = format!(
-                    "still alive {} after {signal}{}: {}; sending SIGKILL to its process group",
+                    "still alive {} after {signal}{}{}; sending SIGKILL to its process group",
                     human(after),
                     self.of(id).effect_of(signal),
                     stop_limit(why, names)

@@ -48,8 +48,19 @@ impl Checker<'_> {
         slot: ProcessId,
         stop: fn(&ProcessSpec) -> Duration,
     ) -> Duration {
+        self.kept_after_drain_if(slot, |_| true, stop)
+    }
+
+    /// Like [`Checker::kept_after_drain`], for the processes that still need time.
+    fn kept_after_drain_if(
+        &self,
+        slot: ProcessId,
+        needs: impl Fn(ProcessId) -> bool,
+        stop: fn(&ProcessSpec) -> Duration,
+    ) -> Duration {
         let spec = &self.scenario.spec;
-        let stops = sums_below(spec, |_, of| stop(of));
+        let own = |id, time| if needs(id) { time } else { Duration::ZERO };
+        let stops = sums_below(spec, |id, of| own(id, stop(of)));
         // For each process: its drain, its stop, and the later steps.
         let mut all = vec![Duration::ZERO; spec.processes.len()];
         let mut after = all.clone();
@@ -57,7 +68,8 @@ impl Checker<'_> {
             let of = &spec.processes[id.index()];
             let later = of.dependencies.iter().map(|(on, _)| all[on.index()]).max();
             after[id.index()] = later.unwrap_or_default().max(stops[id.index()]);
-            all[id.index()] = after[id.index()] + of.drain.map_or(Duration::ZERO, least_drain);
+            let drain = of.drain.map_or(Duration::ZERO, least_drain);
+            all[id.index()] = after[id.index()] + own(*id, drain);
         }
         let process = self.slots.process(slot);
         let is_closed = spec.processes[process].drain.is_some_and(|drain| drain.closes);
@@ -272,18 +284,36 @@ impl Checker<'_> {
             return;
         }
         let steps = self.steps_from(slot);
-        let own = self.of_config(slot).stop.unwrap_or(MOST_KEPT);
-        let is_over = now >= asked + self.stop_limit(slot)
+        let own = self.of_config(slot).stop;
+        let is_asked = self.cause.is_none_or(|cause| cause.is_asked());
+        // In a shutdown that somebody asked for, only the deadline limits a stop without a declared
+        // time, even if the stop began before.
+        let is_limited = own.is_some() || !is_asked;
+        let from = self.t0.map_or(asked, |t0| asked.max(t0));
+        let left = deadline.since(from);
+        let is_short = left < self.kept_after(slot) + LEAST_STOP;
+        let is_over = is_limited && now >= asked + self.stop_limit(slot)
             || deadline <= now + self.kept_after_now(slot, procs)
-            || now >= asked + own.min(deadline.since(asked) / steps);
+            || is_short && now >= from + own.unwrap_or(MOST_KEPT).min(left / steps);
         self.hold(is_over, "a SIGKILL while time is left that nobody needs");
     }
 
     /// A drain ends for lack of time only if the later steps of its path keep the rest.
     // holds: S38, S862
-    pub(super) fn holds_no_early_end(&self, now: Time, slot: ProcessId) {
+    pub(super) fn holds_no_early_end(&self, now: Time, slot: ProcessId, procs: &[Proc]) {
         let Some(deadline) = self.deadline.filter(|_| !self.has_reloaded) else { return };
-        let kept = self.kept_after_drain(slot, kept_stop);
+        let runs = |id: ProcessId| {
+            let hook = HookId { process: Some(id), stage: Stage::PostStop };
+            let proc = &procs[id.index()];
+            proc.alive || proc.group || self.aborted.contains(&id) || self.hooks.contains(&hook)
+        };
+        let needs = |id: ProcessId| self.slots_of(id.index()).any(runs);
+        let seen = &self.at[slot.index()];
+        if !seen.closing.is_zero() && self.count_ends > seen.ended_before_closing {
+            // Time that becomes free after the listeners are closed is of no use.
+            return;
+        }
+        let kept = self.kept_after_drain_if(slot, needs, kept_stop);
         self.hold(deadline <= now + kept, "a drain ends while time is left that nobody needs");
     }
 
