@@ -473,8 +473,7 @@ fn each_mismatch_of_config_and_pod_is_reported() {
     of(&rows, MANIFEST);
     // The longest shutdown may begin while a oneshot still runs.
     let oneshot = "processes:\n  index: {type: oneshot, command: [index], stop_grace_period: 43s}";
-    let running = "5:63 W declared waits do not fit; \
-                   7:38 E after a preStop hook of 5s the shutdown takes up to 43s; 10:50 W sleep";
+    let running = "7:38 E after a preStop hook of 5s the shutdown takes up to 43s; 10:50 W sleep";
     let rows = [
         (grace, "grace_period: 40s", "7:38 W `grace_period` is 40s; 10:50 W this sleep of 5s"),
         (", time: 15s, min: 5s", ", time: 0", ""),
@@ -697,10 +696,10 @@ fn a_template_is_rendered_and_a_patch_applied_first() {
 }
 
 #[test]
-fn a_drain_without_min_gets_a_warning() {
+fn a_drain_with_min_0_gets_a_warning() {
     let envoy = "{envoy: {admin: 'http://127.0.0.1:9901', time: 15s, min: 5s}}";
-    let config = with(CONFIG, envoy, "{exec: [drain]}");
-    let min = with(CONFIG, envoy, "{exec: {command: [drain], min: 5s}}");
+    let config = with(CONFIG, envoy, "{exec: {command: [drain], min: 0s}}");
+    let min = with(CONFIG, envoy, "{exec: [drain]}");
     let delayed = with(&config, "'${DELAY:-0}'", "5s");
     let port = "{name: control, containerPort: 9902}";
     let served = with(MANIFEST, port, &format!("{port}\n            - {{containerPort: 80}}"));

@@ -20,9 +20,8 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     }
 }
 
-/// Warns of a process that stops as soon as it is drained, because its drain has no `min`. For
+/// Warns of a process that stops as soon as it is drained, because its drain has `min: 0s`. For
 /// about a second after the pod is deleted, the nodes still send new connections to the process.
-/// Only a drain in which drainit counts connections (`envoy` or `connections`) has a default `min`.
 fn endpoint(ctx: &mut Context<'_>) {
     let config = &ctx.loaded.config;
     let delay = config.shutdown.readiness_delay;
