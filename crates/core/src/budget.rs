@@ -12,7 +12,7 @@
 use core::time::Duration;
 
 use crate::prelude::*;
-use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
+use crate::spec::{DrainSpec, HookWaits, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
 /// The delays and the `min` of each drain leave this time to each later stop. In this time, a
@@ -59,20 +59,38 @@ struct Path {
     steps: u32,
     /// The sum of the times that the steps keep.
     kept: Duration,
-    /// Like `kept`, with the `time` of each drain in place of `min`.
-    full: Duration,
     /// The time that the delays and drains leave: the `min`s of the drains, and [`LEAST_STOP`] for
     /// each stop, or its declared time if that is shorter.
     least: Duration,
-    /// Like `full`, with [`LEAST_STOP`] for each stop without `stop_grace_period`. A stop that does
-    /// not wait for drains begins when only this time is left.
+    /// Like `kept`, with the `time` of each drain in place of `min`, and [`LEAST_STOP`] for each
+    /// stop without `stop_grace_period`. A stop that does not wait for drains begins when only this
+    /// time is left.
     declared: Duration,
 }
 
 impl Path {
-    /// The path of the last hook of the container, which needs this time.
-    fn end(last: Duration) -> Self {
-        Self { kept: last, full: last, declared: last, ..Self::default() }
+    /// This path after a step with these times: `kept`, `least` and `declared`.
+    fn after(self, steps: u32, [kept, least, declared]: [Duration; 3]) -> Self {
+        Self {
+            steps: self.steps + steps,
+            kept: self.kept.saturating_add(kept),
+            least: self.least.saturating_add(least),
+            declared: self.declared.saturating_add(declared),
+        }
+    }
+
+    fn after_hook(self, hook: Option<Wait>) -> Self {
+        hook.map_or(self, |hook| self.after(1, [hook.need, Duration::ZERO, hook.need]))
+    }
+
+    fn after_stop(self, stop: Option<Duration>, kept: Duration) -> Self {
+        let declared = stop.unwrap_or(LEAST_STOP);
+        self.after(1, [kept, declared.min(LEAST_STOP), declared])
+    }
+
+    fn after_drain(self, drain: DrainSpec) -> Self {
+        let min = drain.min.saturating_add(closes(drain));
+        self.after(0, [min, min, drain.time.saturating_add(closes(drain))])
     }
 
     /// The longest path of all dependencies of a process, of which each has a path in `paths`.
@@ -85,45 +103,8 @@ impl Path {
         Self {
             steps: self.steps.max(other.steps),
             kept: self.kept.max(other.kept),
-            full: self.full.max(other.full),
             least: self.least.max(other.least),
             declared: self.declared.max(other.declared),
-        }
-    }
-
-    /// This path after a hook.
-    fn after_hook(self, hook: Option<Wait>) -> Self {
-        let Some(Wait { need, .. }) = hook else { return self };
-        Self {
-            steps: self.steps + 1,
-            kept: self.kept.saturating_add(need),
-            full: self.full.saturating_add(need),
-            declared: self.declared.saturating_add(need),
-            ..self
-        }
-    }
-
-    /// This path after a stop, which keeps `kept`.
-    fn after_stop(self, stop: Option<Duration>, kept: Duration) -> Self {
-        let least = stop.unwrap_or(LEAST_STOP);
-        Self {
-            steps: self.steps + 1,
-            kept: self.kept.saturating_add(kept),
-            full: self.full.saturating_add(kept),
-            least: self.least.saturating_add(least.min(LEAST_STOP)),
-            declared: self.declared.saturating_add(least),
-        }
-    }
-
-    /// This path after a drain.
-    fn after_drain(self, drain: DrainSpec) -> Self {
-        let min = drain.min.saturating_add(closes(drain));
-        Self {
-            kept: self.kept.saturating_add(min),
-            full: self.full.saturating_add(drain.time).saturating_add(closes(drain)),
-            least: self.least.saturating_add(min),
-            declared: self.declared.saturating_add(drain.time).saturating_add(closes(drain)),
-            ..self
         }
     }
 
@@ -164,33 +145,25 @@ impl Budget {
         let is_counted = drained().count() > 1 && drained().any(|drain| drain.closes);
         let counts = if is_counted { MIN_CLOSING } else { Duration::ZERO };
         let left = left.saturating_sub(last.saturating_add(counts));
-        let runs = |id| ahead(id) != Ahead::Nothing;
-        let stops = longest_through(spec, |id| u32::from(runs(id)), u32::saturating_add);
         let stop = |id| match ahead(id) {
             Ahead::Rest(left) => Some(left),
             _ => of(id).stop,
         };
-        let is_unset = |id| runs(id) && stop(id).is_none();
-        let unset = longest_through(spec, |id| u32::from(is_unset(id)), u32::saturating_add);
+        let runs = |id| ahead(id) != Ahead::Nothing;
+        let is_unset = |id| u32::from(runs(id) && stop(id).is_none());
+        let unset = longest_through(spec, is_unset, u32::saturating_add);
         let declared = |id| {
-            let stop = stop(id).unwrap_or_default().saturating_add(hooks_need(of(id)));
-            let time = |drain: DrainSpec| drain.time.saturating_add(closes(drain));
-            drain(id).map_or(stop, |drain| stop.saturating_add(time(drain)))
+            let HookWaits { pre_stop, post_stop, .. } = of(id).hooks;
+            let drain = drain(id).map(|drain| drain.time.saturating_add(closes(drain)));
+            let times = [stop(id), drain, Some(need(pre_stop)), Some(need(post_stop))];
+            let times = times.into_iter().flatten().filter(|_| runs(id));
+            times.fold(Duration::ZERO, Duration::saturating_add)
         };
-        let declared = |id| if runs(id) { declared(id) } else { Duration::ZERO };
         let declared = longest_through(spec, declared, Duration::saturating_add);
-        let drains = |id| u32::from(drain(id).is_some());
-        let drains = longest_through(spec, drains, u32::saturating_add);
-        // The declared times come first. If the stops of a path declare more than there is, the
-        // excess is taken from them, so that a stop that declares nothing has its equal share.
-        let share = |id: ProcessId| {
-            let (place, taken) = (id.index(), declared[id.index()]);
-            let excess =
-                if drains[place] == 0 { taken.saturating_sub(left) } else { Duration::ZERO };
-            (left.saturating_sub(taken) / unset[place]).max(excess.min(left / stops[place]))
-        };
+        // The declared times come first. The other stops share what is left.
+        let share = |place: usize| left.saturating_sub(declared[place]) / unset[place];
         let count = spec.processes.len();
-        let end = Path::end(last);
+        let end = Path { kept: last, declared: last, ..Path::default() };
         let mut budget = Self {
             kept: vec![Duration::ZERO; count],
             stops: vec![end; count],
@@ -204,7 +177,7 @@ impl Budget {
             let (process, place) = (of(id), id.index());
             let mut path = end.below(process, &budget.stops);
             if runs(id) {
-                let kept = stop(id).unwrap_or_else(|| share(id).clamp(LEAST_STOP, MOST_KEPT));
+                let kept = stop(id).unwrap_or_else(|| share(place).clamp(LEAST_STOP, MOST_KEPT));
                 budget.kept[place] = kept;
                 path = path.after_hook(process.hooks.post_stop).after_stop(stop(id), kept);
                 path = path.after_hook(process.hooks.pre_stop);
@@ -225,11 +198,11 @@ impl Budget {
     }
 
     /// The limit of a wait before the drains: the readiness delay, or the `pre_stop` hook of the
-    /// container. A hook without a declared time may use more than its `need` if nothing else needs
-    /// the time.
+    /// container. A hook without a declared time may use more than its `need` if the later steps do
+    /// not keep the time.
     pub fn before_drains(&self, wait: Wait, left: Duration) -> Duration {
         let left = left.saturating_sub(self.counts);
-        let spare = left.saturating_sub(self.all.full);
+        let spare = left.saturating_sub(self.all.kept.max(self.all.declared));
         wait.limit.min(spare.max(wait.need.min(left.saturating_sub(self.all.least))))
     }
 
@@ -271,33 +244,27 @@ impl Budget {
         left.saturating_sub(self.stops[id.index()].declared.saturating_add(MIN_CLOSING))
     }
 
-    /// The limit for closing the listeners of a drained process, and for the count that follows.
-    /// An admin that hangs must not use up the time of the stops, so the limit is an eighth of the
-    /// time left, but at least [`MIN_CLOSING`]. If the kernel counts, the limit is [`MIN_CLOSING`],
-    /// because the kernel needs only milliseconds. The limit is never more than a quarter of the
-    /// time left. Without a deadline, the window counts as the time left.
+    /// The limit for closing the listeners of a drained process, and for the count that follows: a
+    /// part of the time that later steps do not declare, but at least [`MIN_CLOSING`]. Without a
+    /// deadline, the window counts as the time left.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
         if spec.of(id).drain.is_some_and(|drain| drain.by_kernel) {
-            return MIN_CLOSING.min(left / 4);
+            return counting(left);
         }
         let later = self.after_drain(spec, id).declared.saturating_add(self.counts);
-        let free = left.saturating_sub(later);
-        free.min(left / 8).max(MIN_CLOSING).min(left / 4)
+        part(MIN_CLOSING, left).min(left.saturating_sub(later).max(MIN_CLOSING))
     }
 
     /// The limit for a final count, which shows what is open right before the stop.
     pub fn counting(now: Time, deadline: Time) -> Duration {
-        MIN_CLOSING.min(deadline.since(now) / 4)
+        counting(deadline.since(now))
     }
 
     /// The time for which the dependencies of a killed process wait for its end. If a process has
-    /// much memory and gets only a tenth of a core, it needs longer than [`AFTER_KILL`] to end. The
-    /// time is limited, because the process may survive SIGKILL and its dependencies need time to
-    /// stop, too.
+    /// much memory and gets only a tenth of a core, it needs longer than [`AFTER_KILL`] to end.
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
-        let left = deadline.since(now);
-        (left / 8).max(AFTER_KILL).min(left / 4)
+        part(AFTER_KILL, deadline.since(now))
     }
 
     /// The time that is left for a final wait before the end of the grace period (`over`).
@@ -340,8 +307,9 @@ impl Budget {
     /// The time from the stop signal to SIGKILL for a process that is asked to stop now. `unset` is
     /// the limit of a stop without `stop_grace_period`.
     pub fn stop(&self, spec: &Spec, id: ProcessId, unset: Duration, left: Duration) -> Duration {
-        let limit = spec.of(id).stop.unwrap_or(unset);
-        self.after_stop(spec, id).grants(limit, self.kept[id.index()], left)
+        let stop = spec.of(id).stop;
+        let keeps = stop.unwrap_or(MOST_KEPT);
+        self.after_stop(spec, id).grants(stop.unwrap_or(unset), keeps, left)
     }
 
     /// The longest time for which a process that is being stopped may still run. The later stops
@@ -360,12 +328,17 @@ impl Budget {
     /// over: services without a drain, without dependents and without sockets from drainit, whose
     /// stops begin only after the drain. `None` if no process is drained.
     pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<ProcessId>)> {
-        let (longest, mut beside) = spec.beside_drains()?;
+        let time = |id: &ProcessId| spec.of(*id).drain.map(|drain| drain.time);
+        let longest = spec.ids().max_by_key(time)?;
+        let time = time(&longest).filter(|time| !time.is_zero())?;
         let budget = Self::new(spec, spec.window, |_| Ahead::Drain);
-        let time = spec.of(longest).drain.map_or(Duration::ZERO, |drain| drain.time);
-        let begins = |id: &ProcessId| spec.window.saturating_sub(budget.latest_stop(*id));
-        beside.retain(|id| begins(id) >= time);
-        Some((longest, beside))
+        let is_beside = |id: &ProcessId| {
+            let of = spec.of(*id);
+            let serves = of.drain.is_some() || of.listens || !of.dependents.is_empty();
+            let begins = spec.window.saturating_sub(budget.latest_stop(*id));
+            !(serves || of.oneshot || of.left_out) && begins >= time
+        };
+        Some((longest, spec.ids().filter(is_beside).collect()))
     }
 
     /// The limit of the `pre_stop` hook of a process; `None` if there is none.
@@ -379,7 +352,7 @@ impl Budget {
     /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.
     pub fn post_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
         let Wait { limit, need } = spec.of(id).hooks.post_stop?;
-        Some(Path::end(self.last).below(spec.of(id), &self.stops).grants(limit, need, left))
+        Some(self.below(spec, id).grants(limit, need, left))
     }
 
     /// The dependency whose stop, with all later steps, keeps the most time from the stop of a
@@ -392,8 +365,13 @@ impl Budget {
 
     /// The path after the stop of a process.
     fn after_stop(&self, spec: &Spec, id: ProcessId) -> Path {
-        let path = Path::end(self.last).below(spec.of(id), &self.stops);
-        path.after_hook(spec.of(id).hooks.post_stop)
+        self.below(spec, id).after_hook(spec.of(id).hooks.post_stop)
+    }
+
+    /// The path after the end of a process.
+    fn below(&self, spec: &Spec, id: ProcessId) -> Path {
+        let end = Path { kept: self.last, declared: self.last, ..Path::default() };
+        end.below(spec.of(id), &self.stops)
     }
 
     /// The path after the drain of a process.
@@ -408,12 +386,19 @@ fn closes(drain: DrainSpec) -> Duration {
     if drain.closes { MIN_CLOSING } else { Duration::ZERO }
 }
 
-fn hooks_need(process: &ProcessSpec) -> Duration {
-    need(process.hooks.pre_stop).saturating_add(need(process.hooks.post_stop))
-}
-
 fn need(hook: Option<Wait>) -> Duration {
     hook.map_or(Duration::ZERO, |wait| wait.need)
+}
+
+/// The limit of a wait that may hang: an eighth of the time left, so that five such waits in a row
+/// leave half of it, or `least` if that is longer, but at most a quarter.
+fn part(least: Duration, left: Duration) -> Duration {
+    (left / 8).max(least).min(left / 4)
+}
+
+/// The limit of a count by the kernel, which needs only milliseconds.
+fn counting(left: Duration) -> Duration {
+    MIN_CLOSING.min(left / 4)
 }
 
 /// For each process: the largest sum of `own` along a path of dependencies through it.
@@ -422,20 +407,19 @@ fn longest_through<T: Copy + Default + Ord>(
     own: impl Fn(ProcessId) -> T,
     add: impl Fn(T, T) -> T,
 ) -> Vec<T> {
+    let longest = |ids: &mut dyn Iterator<Item = ProcessId>, beyond: &[T]| {
+        ids.map(|id| add(beyond[id.index()], own(id))).max().unwrap_or_default()
+    };
     let mut below = vec![T::default(); spec.processes.len()];
     for id in &spec.order {
-        let on = spec.of(*id).dependencies.iter();
-        let sums = on.map(|(on, _)| add(below[on.index()], own(*on)));
-        below[id.index()] = sums.max().unwrap_or_default();
+        let mut on = spec.of(*id).dependencies.iter().map(|(on, _)| *on);
+        below[id.index()] = longest(&mut on, &below);
     }
     let mut above = vec![T::default(); spec.processes.len()];
     for id in spec.order.iter().rev() {
-        let by = spec.of(*id).dependents.iter();
-        let sums = by.map(|by| add(above[by.index()], own(*by)));
-        above[id.index()] = sums.max().unwrap_or_default();
+        above[id.index()] = longest(&mut spec.of(*id).dependents.iter().copied(), &above);
     }
-    let sums = spec.ids().map(|id| add(add(above[id.index()], own(id)), below[id.index()]));
-    sums.collect()
+    spec.ids().map(|id| add(add(above[id.index()], own(id)), below[id.index()])).collect()
 }
 
 #[cfg(test)]

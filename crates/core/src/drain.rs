@@ -29,7 +29,8 @@ use crate::spec::DrainSpec;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time};
 
-/// The pause between two final counts of the same process.
+/// The pause between two final counts of the same process, so that a stop begins at most this late
+/// after the last connection has ended.
 const RECOUNT: Duration = Duration::from_millis(100);
 
 /// The pause between two notes about the same drain.

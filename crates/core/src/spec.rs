@@ -212,20 +212,6 @@ impl Spec {
         &self.processes[id.index()]
     }
 
-    /// The process with the longest drain, and the services without a drain, without sockets from
-    /// drainit and without dependents. `None` if no process is drained.
-    pub(crate) fn beside_drains(&self) -> Option<(ProcessId, Vec<ProcessId>)> {
-        let drain = |id: &ProcessId| self.processes[id.index()].drain.map(|drain| drain.time);
-        let longest = self.ids().max_by_key(drain)?;
-        drain(&longest).filter(|time| !time.is_zero())?;
-        let is_beside = |id: &ProcessId| {
-            let of = &self.processes[id.index()];
-            let serves = of.drain.is_some() || of.listens || !of.dependents.is_empty();
-            !(serves || of.oneshot || of.left_out)
-        };
-        Some((longest, self.ids().filter(is_beside).collect()))
-    }
-
     /// All slots. At first, these are the processes in file order.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
         (0..self.processes.len()).filter_map(|index| u16::try_from(index).ok()).map(ProcessId)

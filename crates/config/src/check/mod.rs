@@ -197,6 +197,17 @@ fn times(
         );
         return;
     }
+    if let Some((step, by, kept)) = plan.squeezed().filter(|_| with_waits) {
+        let (stop, gets) = (plan.label(step), human(step.takes()));
+        let message = format!(
+            "`{stop}` gets only {gets}, because `{by}` and the steps after it keep {}",
+            human(kept)
+        );
+        problems.warning(place_of_step(config, places, step, "time"), message).help(
+            "write its `stop_grace_period`, make that of the dependency shorter, or make \
+             `shutdown.grace_period` (and the pod's) longer",
+        );
+    }
 }
 
 /// The place of the key that sets the time of a step. `of_drain` names this key for a drain: `time`

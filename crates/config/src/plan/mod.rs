@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use drainit_journal::timeline;
 
-use crate::core::budget::{Budget, MOST_KEPT};
+use crate::core::budget::{Ahead, Budget, MOST_KEPT};
 use crate::core::spec::{HookWaits, Spec, Wait};
 use crate::graph::Graph;
 use crate::keys::{Config, DeadlineShare, OnlyIf, Process, StartCondition};
@@ -214,6 +214,21 @@ impl<'c> Plan<'c> {
     pub fn min(&self, step: &ShutdownStep) -> Option<Duration> {
         let process = &self.spec.processes[step.process?.index()];
         (step.kind == StepKind::Drain).then_some(process.drain?.min)
+    }
+
+    /// The first stop without a drain and without `stop_grace_period` that gets less than the 10 s
+    /// in which most programs end, because the declared stop of a dependency keeps more time than
+    /// the stop gets; and this dependency with the time.
+    pub(crate) fn squeezed(&self) -> Option<(&ShutdownStep, &'c str, Duration)> {
+        let budget = Budget::new(&self.spec, self.spec.window, |_| Ahead::Drain);
+        self.after_signal.steps.iter().find_map(|step| {
+            let id = step.process.filter(|_| step.kind == StepKind::Stop)?;
+            let (by, kept) = budget.keeper(&self.spec, id)?;
+            let is_squeezed = step.takes() < MOST_KEPT.min(kept)
+                && self.spec.of(id).stop.or(self.spec.of(id).drain.map(|it| it.time)).is_none()
+                && self.spec.of(by).stop.is_some();
+            is_squeezed.then(|| (step, self.names[by.index()], kept))
+        })
     }
 
     /// The steps that get less time than the config sets for them, each with the time that the

@@ -63,6 +63,24 @@ fn waits_that_do_not_fit_are_reported_at_the_key_of_the_longest() {
     }
 }
 
+// holds: C784
+#[test]
+fn a_stop_without_a_time_is_named_if_a_later_one_takes_it() {
+    for (stop, expected) in [
+        (
+            "27s",
+            &["4:3 `stop worker` gets only 1s, because `db` and the steps after it keep 27s"][..],
+        ),
+        ("10s", &[][..]),
+    ] {
+        let text = format!(
+            "shutdown: {{grace_period: 30s}}\nprocesses:\n  db: {{command: [db], stop_grace_period: {stop}}}\n  \
+             worker: {{command: [worker], depends_on: [db]}}\n"
+        );
+        assert_eq!(lines(&checked(&text, &[])), expected, "{stop}");
+    }
+}
+
 // holds: C373
 #[test]
 fn a_default_min_is_cut_to_fit() {
