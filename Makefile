@@ -89,7 +89,7 @@ quick: ## runs the tests that need no network, root, container or Envoy: under t
 	$(TEST) --offline --lib --bins
 	$(SIMULATION) --offline
 	$(TEST) --offline --test main -- --test-threads=$(WAITING) $(addsuffix ::,$(NEAR)) $(addprefix --skip ,$(BUSY))
-NEAR = config docs exec start commands drain_kinds health kill liveness report run_signals secrets status
+NEAR = config drain::connections docs exec start commands drain_kinds health install kill liveness report run_signals secrets status
 
 fuzz: ## runs each target of tests/fuzz for SECONDS=60, or those of TARGETS="config pod"; MERGE=1 keeps what they found in the corpus
 	@$(call need,g++,g++)
