@@ -117,7 +117,7 @@ pub struct Process {
     #[key(form = StopSignal, default = "TERM")]
     pub stop_signal: Signal,
     /// The time from the `stop_signal` until drainit kills the whole process group. <!-- C162 -->
-    /// Unset: [what the deadline leaves](../reference/shutdown.md#one-deadline-for-all-steps), or
+    /// Unset: [what the deadline leaves](reference/shutdown.md#one-deadline-for-all-steps), or
     /// outside of a shutdown `grace_period` less `reserve`. <!-- C621 --> `0` kills at
     /// once. <!-- C622 --> Example: `stop_grace_period: 25s`
     #[key(default = "unset")]
