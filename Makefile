@@ -205,7 +205,7 @@ RUST_VERSION = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 schema: ## writes docs/drainit.schema.json again, after a change to the keys of the config
 	@$(CARGO) run --quiet --locked -- schema >target/schema.json && mv target/schema.json docs/drainit.schema.json
 
-reference: ## writes the tables of keys in docs/config.md and docs/config/ again, after a change to the keys of the config
+reference: ## writes the tables of keys in docs/config.md and docs/config/ again, after a change to the keys of the config, and the chart in docs/reference/shutdown.md
 	@DRAINIT_WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package drainit-tools reference_tests >/dev/null
 
 clean: ## removes everything that was built or downloaded

@@ -47,7 +47,7 @@ use drainit_tools::import::input::InputFile;
 pub type Target = fn(&[u8]);
 
 /// The targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("accounts", accounts),
     ("args", args),
     ("compat", compat),
@@ -65,7 +65,6 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("overlay", overlay),
     ("pod", pod),
     ("proc", proc),
-    ("report", report),
 ];
 
 /// Separates the files of one input. No UTF-8 text contains this byte.
@@ -99,7 +98,7 @@ fn plan(loaded: Result<Loaded, Vec<Diagnostic>>) {
     shown(&loaded.warnings);
     let plan = Plan::new(&loaded.config, &loaded.graph);
     let _ = crate::plan::text::text(&plan);
-    let _ = drainit_tools::drawing::plan::svg(&plan, "fuzz.yaml");
+    let _ = crate::plan::mermaid::mermaid(&plan, "fuzz.yaml");
     serde_json::from_str::<serde_json::Value>(&crate::plan::json::json(&plan)).expect("JSON");
 }
 
@@ -188,13 +187,6 @@ fn import(bytes: &[u8]) {
             assert!(tree.is_ok(), "{}\n{:?}", draft.text, tree.err());
         }
         Err(problems) => shown(&problems),
-    }
-}
-
-/// Draws the report of a shutdown, as `drainit report` does.
-fn report(bytes: &[u8]) {
-    if let Ok(report) = drainit_tools::drawing::read::find(&String::from_utf8_lossy(bytes)) {
-        let _ = drainit_tools::drawing::report::svg(&report);
     }
 }
 

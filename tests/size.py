@@ -60,8 +60,9 @@ def books():
 
 
 def words(pages):
-    """Counts what a reader sees: no comments, and no signs of tables."""
-    text = " ".join(re.sub(r"(?s)<!--.*?-->", "", page.read_text()) for page in pages)
+    """Counts what a reader sees as text: no comments, no charts, and no signs of tables."""
+    unseen = re.compile(r"(?s)<!--.*?-->|```mermaid.*?```")
+    text = " ".join(unseen.sub("", page.read_text()) for page in pages)
     return sum(1 for word in text.split() if any(character.isalnum() for character in word))
 
 

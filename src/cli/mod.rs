@@ -164,7 +164,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
         "To operate a running container",
         &["status", "stop", "start", "restart", "reload", "kill", "drain", "shutdown", "health"],
     ),
-    ("Before and after a run", &["check", "plan", "import", "report"]),
+    ("Before and after a run", &["check", "plan", "import"]),
     ("To install it", &["install", "schema", "completions", "man", "help"]),
 ];
 const EXAMPLES: &str = "\

@@ -3,7 +3,6 @@
 use std::mem::ManuallyDrop;
 
 use clap::{Args, ValueEnum};
-use drainit_tools::drawing;
 
 use crate::check::own_work;
 use crate::cli::control_address::Whom;
@@ -12,7 +11,7 @@ use crate::cli::{fail, print, reload, say};
 use crate::load;
 use crate::load::{Environment, Loaded};
 use crate::os::sys;
-use crate::plan::{Plan, json, text};
+use crate::plan::{Plan, json, mermaid, text};
 use crate::types::{exit_code, harmless};
 
 const OF_THE_RUNNING: &str = "`-c` only finds the socket of the running drainit; the plan compares \
@@ -42,8 +41,8 @@ enum PlanFormat {
     Text,
     /// For programs
     Json,
-    /// A picture of the shutdown
-    Svg,
+    /// A chart that GitHub, GitLab and many wikis draw
+    Mermaid,
 }
 
 /// Prints the plan, and the problems of the config on stderr.
@@ -55,7 +54,7 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
         }
         return match format {
             PlanFormat::Text => reload::plan(&args.whom),
-            PlanFormat::Json | PlanFormat::Svg => {
+            PlanFormat::Json | PlanFormat::Mermaid => {
                 fail("--reload is shown as text only", exit_code::USAGE)
             }
         };
@@ -85,10 +84,10 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
             text.lines().map(|line| wrap(line, width.unwrap_or(WHOLE), 4) + "\n").collect()
         }
         PlanFormat::Json => json::json(&plan),
-        PlanFormat::Svg => {
+        PlanFormat::Mermaid => {
             let paths = args.whom.files.paths();
             let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
-            drawing::plan::svg(&plan, &harmless(&names.join(", ")))
+            mermaid::mermaid(&plan, &harmless(&names.join(", ")))
         }
     };
     print((shown.trim_end().to_owned() + "\n").as_bytes());

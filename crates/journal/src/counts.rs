@@ -2,25 +2,25 @@
 
 use core::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use drainit_core::traffic::Traffic;
 
 /// The counts of connections. Null means that a number is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ConnectionData {
     pub start: Option<u64>,
     pub end: Option<u64>,
     pub new: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RequestData {
     /// The number of requests in flight at the start; null if it is unknown.
     pub start: Option<u64>,
     /// The number of further requests that may have been in flight at the start: the kernel cannot
     /// tell. Absent if the process itself has counted its requests.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub start_unsure: Option<u64>,
     /// The number of completed requests; null if it is unknown.
     pub completed: Option<u64>,
@@ -29,7 +29,7 @@ pub struct RequestData {
     pub upgrades_ended: Option<u64>,
     pub cut: u64,
     /// Like `start_unsure`, for the requests that may have been cut.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unsure: Option<u64>,
 }
 

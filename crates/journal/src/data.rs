@@ -3,10 +3,9 @@
 //! `docs/json.md` describes the fields, so within one [`VERSION`], their names and their meaning
 //! must not change.
 
-use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::counts::{ConnectionData, RequestData};
 use crate::history::DrainHistory;
@@ -21,11 +20,11 @@ use drainit_core::types::{End, ProcessId, Time, escape_json, harmless, seconds};
 /// not when a field is added.
 pub const VERSION: u32 = 1;
 
-type Text = Cow<'static, str>;
+type Text = &'static str;
 
 /// The whole report. Times are in seconds, unless they are in RFC 3339. Times of the start count
 /// from the start of drainit; all other times count from the beginning of the shutdown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ShutdownReport {
     /// The version of the format: [`VERSION`].
     pub version: u32,
@@ -53,7 +52,7 @@ pub struct ShutdownReport {
     pub warnings: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CauseData {
     pub kind: Text,
     pub process: Option<String>,
@@ -61,20 +60,20 @@ pub struct CauseData {
     pub text: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PhaseData {
     pub phase: Text,
     pub begins: f64,
     pub ends: f64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StartData {
     /// The time until every process was ready; null if not every process has been ready.
     pub ready: Option<f64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ProcessData {
     pub name: String,
     /// The Envoy epoch or the PID of the last instance, if another instance ran beside it.
@@ -92,7 +91,7 @@ pub struct ProcessData {
     pub stop: Option<StopData>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EndData {
     pub at: f64,
     pub code: Option<u8>,
@@ -101,7 +100,7 @@ pub struct EndData {
     pub text: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DrainData {
     pub begins: f64,
     /// The time at which the drain was over; null if it was not over at the exit.
@@ -121,7 +120,7 @@ pub struct DrainData {
     pub counted_before_end: Option<f64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StopData {
     /// The time at which the process was asked to end; null if it was not asked.
     pub begins: Option<f64>,
@@ -138,7 +137,7 @@ pub struct StopData {
     pub counted_before_end: Option<f64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepData {
     pub name: String,
     pub step: Text,
@@ -155,7 +154,7 @@ pub struct StepData {
 }
 
 /// The times of a step in the worst case, as `drainit plan` shows them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PlannedData {
     pub begins: f64,
     pub ends: f64,
@@ -185,7 +184,7 @@ impl Journal {
         let phases: Vec<_> = self.steps.phases().collect();
         let ends = phases.iter().skip(1).map(|(_, begins)| *begins).chain([now]);
         let phases = phases.iter().zip(ends).map(|((phase, begins), ends)| PhaseData {
-            phase: (*phase).into(),
+            phase: phase,
             begins: between(t0, *begins),
             ends: between(t0, ends),
         });
@@ -195,7 +194,7 @@ impl Journal {
         in_use.sort_unstable_by_key(|id| (place(*id), !state.is_current(*id), *id));
         Some(ShutdownReport {
             version: VERSION,
-            drainit: env!("CARGO_PKG_VERSION").into(),
+            drainit: env!("CARGO_PKG_VERSION"),
             cause: self.cause(cause),
             exit_code,
             started: stamp(self.began),
@@ -232,7 +231,7 @@ impl Journal {
             Cause::AllEnded => ("all_ended", None),
         };
         CauseData {
-            kind: kind.into(),
+            kind,
             process: process.map(|id| clean(self.names.of(id))),
             text: clean(&messages::why(cause, &self.names)),
         }
@@ -316,7 +315,7 @@ impl Journal {
             StepData {
                 name: label(kind, label_of.as_deref()),
                 instance: instance.map(clean),
-                step: kind.name().into(),
+                step: kind.name(),
                 process: process.map(|id| clean(self.names.of(id))),
                 begins: real.map(|step| between(t0, step.begins)),
                 ends: real.and_then(|step| step.ends).map(|at| between(t0, at)),
@@ -331,7 +330,7 @@ impl DrainHistory {
     fn data(&self, t0: Time) -> DrainData {
         let counts = self.counts();
         let (why, text) = match self.over {
-            Some((_, why, _, last)) => (Some(why.name().into()), messages::drain_end(why, last)),
+            Some((_, why, _, last)) => (Some(why.name()), messages::drain_end(why, last)),
             None => (None, "not over".to_owned()),
         };
         DrainData {

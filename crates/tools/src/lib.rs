@@ -1,16 +1,13 @@
-//! Commands that never run in PID 1, and a part of two other commands: `check --pod`, and the
-//! drawing of `plan`.
+//! Commands that never run in PID 1, and a part of another command: `check --pod`.
 //!
 //! - `import` makes a config from the file of another program.
 //! - `kubernetes` is `check --pod`.
-//! - `drawing` draws a plan, or the report of a shutdown.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "never runs in PID 1")]
 #![allow(missing_docs)]
 
 mod completions;
-pub mod drawing;
 pub mod import;
 pub mod kubernetes;
 mod man;
@@ -22,21 +19,16 @@ mod schema;
 #[allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 mod schema_tests;
 
-use std::io::{self, IsTerminal as _};
-
 use clap::{Command, Subcommand};
 pub(crate) use drainit_config::keys as config;
 pub(crate) use drainit_config::{check, keys, language, load, plan};
 pub(crate) use drainit_core::{graph, types};
-pub(crate) use drainit_journal as journal;
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Tool {
     /// Draft a config from a Procfile, a Compose file or a supervisord.conf
     Import(import::command::ImportArgs),
-    /// Draw the report of a shutdown that has happened, over its plan, as an SVG image
-    Report(drawing::command::ReportArgs),
     /// Print the JSON Schema of a config, for editors
     Schema,
     /// Print a script that completes the command line in a shell
@@ -64,18 +56,12 @@ impl Tool {
     /// Runs the command. `drainit` is the definition of the whole command line; `completions` and
     /// `man` need it.
     pub fn run(self, drainit: Command) -> Result<Shown, Refused> {
-        let is_picture = matches!(self, Self::Report(_));
         let text = match self {
             Self::Import(args) => return import::command::run(&args),
-            Self::Report(args) => drawing::command::run(&args)?,
             Self::Schema => format!("{:#}\n", schema::schema()),
             Self::Completions(args) => completions::script(&args, drainit),
             Self::Man => man::page(drainit).unwrap_or_default(),
         };
-        let note = match is_picture && io::stdout().is_terminal() {
-            true => "this is an SVG image: write it to a file, with `> report.svg`\n".to_owned(),
-            false => String::new(),
-        };
-        Ok(Shown { text, note })
+        Ok(Shown { text, note: String::new() })
     }
 }

@@ -1,9 +1,13 @@
 //! Checks that the tables of keys in docs/config.md and docs/config/ say the same as the
-//! declarations of the keys. `make reference` writes these tables.
+//! declarations of the keys, and that the chart of a plan in docs/reference/shutdown.md is what
+//! `drainit plan` prints. `make reference` writes these tables and this chart.
 
 use std::fs;
 
 use crate::keys::key::{Key, Keys, Shape};
+use crate::load::testing::load;
+use crate::plan::Plan;
+use crate::plan::mermaid::mermaid;
 use crate::schema_tests::{root, tables};
 
 /// The sets of keys that the reference does not list in a table, because a page explains these keys
@@ -44,6 +48,23 @@ fn the_reference_matches_the_declarations() {
     }
     let missing: Vec<_> = left.iter().map(|keys| keys.name).collect();
     assert!(missing.is_empty(), "no page has `<!--keys: NAME-->` for {missing:?}");
+}
+
+// holds: S374
+#[test]
+fn the_chart_of_the_docs_is_the_plan_of_the_example() {
+    let (name, page) = ("examples/gateway/drainit.yaml", root().join("docs/reference/shutdown.md"));
+    let loaded = load(&[&fs::read_to_string(root().join(name)).unwrap()], &[]).unwrap();
+    let chart = mermaid(&Plan::new(&loaded.config, &loaded.graph), name);
+    let text = fs::read_to_string(&page).unwrap();
+    let (before, rest) = text.split_once("```mermaid\n").unwrap();
+    let (_, after) = rest.split_once("```\n").unwrap();
+    let written = format!("{before}```mermaid\n{chart}```\n{after}");
+    if std::env::var_os("DRAINIT_WRITE_REFERENCE").is_some() {
+        fs::write(page, written).unwrap();
+    } else {
+        assert!(text == written, "the chart is not up to date: `make reference`");
+    }
 }
 
 /// A page of the reference. Its path is relative to docs/.

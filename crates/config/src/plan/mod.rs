@@ -6,6 +6,7 @@
 
 pub mod changes;
 pub mod json;
+pub mod mermaid;
 pub mod refused;
 pub mod reload;
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Tests the plans of whole configs, as text and as JSON.
+//! Tests the plans of whole configs, as text, as JSON and as a chart.
 
 use serde_json::{Value, json};
 
 use crate::load::testing::load;
-use crate::plan::{Plan, json, text};
+use crate::plan::{Plan, json, mermaid, text};
 
 const GATEWAY: &str = "
 shutdown: {grace_period: '${GRACE:-30}', readiness_delay: 2s}
@@ -202,4 +202,31 @@ fn autostart_false_has_no_ready_by() {
     assert!(shown.contains(expected) && shown.contains("stop b"), "{shown}");
     let json: Value = serde_json::from_str(&json::json(&plan)).unwrap();
     assert_eq!(json["start"]["processes"][1]["ready_by"], Value::Null);
+}
+
+// holds: S105
+#[test]
+fn the_chart_has_a_row_for_each_step() {
+    let shown = mermaid::mermaid(&plan(GATEWAY, &[]), "a: #1;");
+    let expected = "\
+gantt
+    title a   1 
+    dateFormat x
+    axisFormat %ss
+    todayMarker off
+    section Start
+    start migrate at any time :milestone, 0, 0
+    start executor by 15s :0, 15000
+";
+    assert!(shown.starts_with(expected), "{shown}");
+    // The drain is on the critical path, and the hook of the container is not.
+    for row in [
+        "    pre_stop of the container 1s :done, 0, 1000\n",
+        "    drain router 15s :active, 2000, 17000\n",
+        "    reserve 2s :done, 28000, 30000\n",
+    ] {
+        assert!(shown.contains(row), "{row}{shown}");
+    }
+    let cut = mermaid::mermaid(&plan(GATEWAY, &[("GRACE", "15")]), "a");
+    assert!(cut.contains(" of 15s :crit, active, "), "{cut}");
 }

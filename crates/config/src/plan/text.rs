@@ -14,7 +14,7 @@ pub const COLUMNS: usize = 100;
 /// On a narrower terminal, the text is made for this width.
 const NARROWEST: usize = 60;
 /// The labels in front of the bars are at most this wide.
-pub const LABEL: usize = 36;
+const LABEL: usize = 36;
 /// The width of the times in front of the bars, such as `12.75s of 15s`.
 pub(crate) const TIMES: usize = 16;
 

@@ -10,7 +10,7 @@ use crate::language::span::Span;
 use crate::types::suggest::nearest;
 
 /// The subcommands of drainit.
-pub const SUBCOMMANDS: [&str; 20] = [
+pub const SUBCOMMANDS: [&str; 19] = [
     "run",
     "exec",
     "check",
@@ -26,7 +26,6 @@ pub const SUBCOMMANDS: [&str; 20] = [
     "kill",
     "install",
     "import",
-    "report",
     "schema",
     "completions",
     "man",
