@@ -177,14 +177,16 @@ fn pod(bytes: &[u8]) {
 /// Imports a file of another program, and checks that the resulting config is YAML. The first byte
 /// selects the format.
 fn import(bytes: &[u8]) {
-    use drainit_tools::import::Format::{Compose, Procfile, Supervisord};
+    use drainit_tools::import::Format::{Procfile, Supervisord};
     let Some((format, bytes)) = bytes.split_first() else { return };
     let Some(text) = text(bytes) else { return };
-    let format = [Procfile, Compose, Supervisord][usize::from(format % 3)];
+    let format = [Procfile, Supervisord][usize::from(format % 2)];
     match drainit_tools::import::convert(InputFile::new("f", &text), "f", format) {
         Ok(draft) => {
-            let tree = InputFile::new("draft", &draft.text).tree();
-            assert!(tree.is_ok(), "{}\n{:?}", draft.text, tree.err());
+            let mut problems = Problems::default();
+            let source = Source::new("draft", draft.text.clone());
+            let root = crate::load::parse_source(&mut problems, source);
+            assert!(root.is_some(), "{}\n{problems:?}", draft.text);
         }
         Err(problems) => shown(&problems),
     }

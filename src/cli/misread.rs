@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::keys::neighbours::IMPORT;
+use crate::keys::neighbours::{COMPOSE, IMPORT};
 use crate::load;
 use crate::load::{Diagnostic, Environment};
 use crate::types::Signal;
@@ -112,7 +112,9 @@ pub(super) fn other_file(file: &str) -> Option<String> {
     let is_file = Path::new(file).is_file();
     let loaded = is_file.then(|| load::load(&[file.into()], &Environment::default()));
     loaded?.err()?.into_iter().find_map(|Diagnostic { message, help, .. }| {
-        let help = help.filter(|it| message.ends_with(load::FOREIGN) || it.ends_with(IMPORT))?;
+        let help = help.filter(|it| {
+            message.ends_with(load::FOREIGN) || it.ends_with(IMPORT) || it == COMPOSE
+        })?;
         Some(format!("{message}; {}", help.replace(IMPORT, &IMPORT.replace("FILE", file))))
     })
 }

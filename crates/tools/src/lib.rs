@@ -27,7 +27,7 @@ pub(crate) use drainit_core::{graph, types};
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Tool {
-    /// Draft a config from a Procfile, a Compose file or a supervisord.conf
+    /// Draft a config from a Procfile or a supervisord.conf
     Import(import::command::ImportArgs),
     /// Print the JSON Schema of a config, for editors
     Schema,

@@ -92,7 +92,7 @@ const OF_A_PROBE: &[(&[&str], &str)] = &[
 ];
 
 const AT_THE_TOP: &[(&[&str], &str)] = &[
-    (&["services"], "is it a Compose file? `drainit import FILE` makes a config of it"),
+    (&["services"], COMPOSE),
     (
         &["apiVersion", "kind", "spec"],
         "is it a Kubernetes manifest? `drainit check --pod FILE` reads it",
@@ -116,6 +116,9 @@ pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
     row.map(|(_, help)| *help)
 }
 
+/// The remedy for a Compose file.
+pub const COMPOSE: &str =
+    "services of Compose become `processes:`; docs/migrating.md#compose shows which keys change";
 /// The remedy for a file that `drainit import` reads.
 pub const IMPORT: &str = "`drainit import FILE` makes a config of it";
 

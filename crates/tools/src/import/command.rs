@@ -6,15 +6,15 @@ use clap::Args;
 
 use crate::import::input::is_stdin;
 use crate::import::{Format, import};
-use crate::keys::neighbours::{IMPORT, foreign};
+use crate::keys::neighbours::{COMPOSE, IMPORT, foreign};
 use crate::types::exit_code;
 use crate::{Refused, Shown};
 
 /// Options of `import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// A Procfile, a Compose file or a supervisord.conf; several become one config. `-` reads
-    /// standard input, and needs --format
+    /// A Procfile or a supervisord.conf; several become one config. `-` reads standard input, and
+    /// needs --format
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Format of the files [default: known by their names]
@@ -35,20 +35,19 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
                 false => file.display().to_string(),
             };
             let text = std::fs::read_to_string(file).unwrap_or_default();
-            if let Some((_, what, help)) = foreign(&text).filter(|(_, _, help)| *help != IMPORT) {
+            let is_compose = text.lines().any(|line| line.starts_with("services:"));
+            let compose = is_compose.then_some((0, "a Compose file", COMPOSE));
+            let known = foreign(&text).filter(|(_, _, help)| *help != IMPORT).or(compose);
+            if let Some((_, what, help)) = known {
                 let why = format!("error: {name} is {what}\n  = help: {help}");
                 return Err(Refused { why, code: exit_code::USAGE });
             }
             let why = format!(
-                "error: the name of {name} does not tell its format\n  = help: add --format procfile, compose or supervisord; docs/migrating.md#a-bash-entrypoint translates a shell script"
+                "error: the name of {name} does not tell its format\n  = help: add --format procfile or supervisord; docs/migrating.md#a-bash-entrypoint translates a shell script"
             );
             return Err(Refused { why, code: exit_code::USAGE });
         };
         files.push((file.clone(), format));
-    }
-    if files.iter().filter(|(_, format)| *format == Format::Compose).count() > 1 {
-        let why = "error: several Compose files overlay each other\n  = help: import the output of `docker compose -f A -f B config`";
-        return Err(Refused { why: why.to_owned(), code: exit_code::USAGE });
     }
     match import(&files) {
         Ok(imported) => {

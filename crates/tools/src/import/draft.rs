@@ -29,8 +29,6 @@ pub(super) struct Draft {
 #[derive(Debug, Default)]
 pub(super) struct DraftedProcess {
     pub(super) name: String,
-    /// The image whose program the process runs, if the imported file names no program.
-    pub(super) image: Option<String>,
     notes: Vec<String>,
     /// Options of the imported file that have no counterpart in a config.
     lost: Vec<String>,
@@ -49,8 +47,8 @@ shutdown:
 ";
 
 /// The keys of a process in the order in which the draft writes them.
-const ORDER: &str = "type profiles autostart command scale environment env_file working_dir user umask ulimits depends_on readiness \
-                     restart restart_max on_exit required success_codes hooks stop_signal stop_grace_period log";
+const ORDER: &str = "type autostart command scale environment working_dir user umask depends_on restart restart_max on_exit \
+                     success_codes stop_signal stop_grace_period log";
 
 /// Escapes each `$` of a text, so that drainit does not expand it.
 pub(super) fn literal(text: &str) -> String {
@@ -142,12 +140,6 @@ impl DraftedProcess {
     pub(super) fn need(&mut self, name: &str, terms: Value) {
         let needs = self.entries.entry("depends_on").or_insert_with(|| Map::new().into());
         needs[valid_name(name)] = terms;
-    }
-
-    /// The processes on which this process depends under this condition.
-    pub(super) fn needs(&self, condition: &str) -> impl Iterator<Item = &String> {
-        let needs = self.entries.get("depends_on").and_then(Value::as_object).into_iter().flatten();
-        needs.filter(move |(_, terms)| terms["condition"] == condition).map(|(name, _)| name)
     }
 
     fn write(&self, out: &mut String) {

@@ -51,10 +51,6 @@ static PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// Matches the name of an image that runs a program of [`SIGNALS`].
-static IMAGE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?:^|/)(?:(nginx|postgres|httpd)(?:[:@]|$)|(php):[^/]*-fpm)"));
-
 /// Adds the comments.
 pub(super) fn add(draft: &mut Draft) {
     for process in &mut draft.processes {
@@ -67,14 +63,12 @@ pub(super) fn add(draft: &mut Draft) {
 
 fn of(command: &str, process: &DraftedProcess) -> Vec<&'static str> {
     let mut notes = Vec::new();
-    let of_image = || IMAGE.captures(process.image.as_deref()?);
-    let found = PROGRAM.captures(command).or_else(of_image);
-    let program = found.as_ref().and_then(|found| found.get(1).or_else(|| found.get(2)));
+    let found = PROGRAM.captures(command);
+    let program = found.as_ref().and_then(|found| found.get(1));
     if let Some(program) = program {
         let name = match program.as_str() {
             "apache2" | "httpd" | "apache" => "apache",
             "postmaster" => "postgres",
-            "php" => "php-fpm",
             name => name,
         };
         let signal = process.text("stop_signal").unwrap_or_default();

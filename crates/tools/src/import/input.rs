@@ -9,8 +9,6 @@ use crate::language::diagnostics::diagnostic::Diagnostic;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::source::Source;
 use crate::language::span::Span;
-use crate::language::yaml;
-use crate::language::yaml::node::Node;
 
 /// Whether the path stands for standard input.
 pub(super) fn is_stdin(path: &Path) -> bool {
@@ -73,17 +71,6 @@ impl InputFile {
 
     pub(crate) fn text(&self) -> Rc<String> {
         self.problems.source(self.file).map(|source| source.text.clone()).unwrap_or_default()
-    }
-
-    /// Parses the file as YAML, and returns its tree.
-    ///
-    /// # Errors
-    /// Returns every syntax error.
-    pub fn tree(mut self) -> Result<(Self, Rc<Node>), Vec<Diagnostic>> {
-        match yaml::parse(&mut self.problems, self.file) {
-            Some(root) if !self.problems.has_errors() => Ok((self, root)),
-            _ => Err(self.problems.finish()),
-        }
     }
 
     /// Adds an error about a whole line of the file. Returns all problems, because the import ends

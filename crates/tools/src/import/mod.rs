@@ -4,7 +4,6 @@
 //! config, the draft has a comment about the option, so that nothing is dropped silently.
 
 pub mod command;
-mod compose;
 mod draft;
 #[cfg(test)]
 mod every_option;
@@ -39,8 +38,6 @@ fn pattern(text: &str) -> Regex {
 pub enum Format {
     /// Foreman, Heroku and others
     Procfile,
-    /// Docker Compose
-    Compose,
     /// supervisord
     Supervisord,
 }
@@ -50,7 +47,6 @@ impl Format {
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
-            "yml" | "yaml" => Some(Self::Compose),
             "conf" | "ini" => Some(Self::Supervisord),
             "procfile" => Some(Self::Procfile),
             _ => name.starts_with("procfile").then_some(Self::Procfile),
@@ -97,7 +93,6 @@ pub fn convert(file: InputFile, name: &str, format: Format) -> Result<Imported, 
 fn draft(file: InputFile, format: Format) -> Result<Draft, Vec<Diagnostic>> {
     match format {
         Format::Procfile => crate::import::procfile::read(file),
-        Format::Compose => crate::import::compose::read(file),
         Format::Supervisord => crate::import::supervisord::read(file),
     }
 }

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use std::sync::LazyLock;
 
 use regex_lite::Regex;
-use serde_json::{Value, json};
 
 use crate::import::draft::{Draft, flow};
 use crate::import::pattern;
@@ -57,25 +56,9 @@ fn in_lines(draft: &Draft) -> (String, Vec<Option<(usize, &'static str)>>) {
         let _ = writeln!(text, "  ? {}\n  :", flow(&process.name.clone().into()));
         keys.extend([None, None]);
         for (key, value) in process.entries() {
-            let _ = writeln!(text, "    {key}: {}", flow(&anywhere(key, value)));
+            let _ = writeln!(text, "    {key}: {}", flow(value));
             keys.push(Some((index, key)));
         }
     }
     (text, keys)
-}
-
-/// Changes a value so that its correctness does not depend on the files of this machine.
-fn anywhere(key: &str, value: &Value) -> Value {
-    match (key, value) {
-        ("env_file", Value::Array(files)) => {
-            files.iter().map(|file| anywhere("env_file", file)).collect()
-        }
-        ("env_file", Value::String(path)) => json!({"path": path, "read": "start"}),
-        ("env_file", Value::Object(file)) => {
-            let mut file = file.clone();
-            file.insert("read".to_owned(), "start".into());
-            file.into()
-        }
-        _ => value.clone(),
-    }
 }

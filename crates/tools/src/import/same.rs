@@ -1,5 +1,5 @@
-//! Converts random files. From each draft, drainit must read the same as supervisord or Compose
-//! reads from the file.
+//! Converts random files. From each draft, drainit must read the same as supervisord reads
+//! from the file.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -8,8 +8,6 @@ use std::process::{Command, Output};
 use crate::config::{LogMode, Process, Variable};
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};
-use crate::keys::values::{duration, signal};
-use crate::language::yaml::node::{Node, get};
 use crate::load::testing;
 use drainit_config::testing::random::Random;
 use drainit_config::testing::temp_dir::TempDir;
@@ -198,151 +196,5 @@ fn supervisord_and_the_draft_agree() {
                 assert_eq!(program["stdout_logfile"], json!(file.path), "{text}");
             }
         }
-    }
-}
-
-/// Parts of a command or a value in a Compose file.
-const PARTS: &str = "-x¦'a b'¦\"c  d\"¦e\\ f¦$X¦${Y}¦\"$X\"¦$$HOME¦${N:-d e}¦${N-q}¦'${Y:-z}'¦k=v";
-/// The keys of a service, each with its values.
-const KEYS: [(&str, &str); 9] = [
-    ("stop_signal", "INT¦SIGQUIT¦USR1"),
-    ("stop_grace_period", "1m30s¦0s¦500ms"),
-    ("user", "root¦\"1:2\"¦\"${N:-7}\""),
-    ("working_dir", "/a/${Y}¦/¦\"/$$b $X\""),
-    ("restart", "always¦unless-stopped¦on-failure¦on-failure:3¦on-failure:0¦\"no\""),
-    ("scale", "1¦2"),
-    ("healthcheck", PROBES),
-    ("ulimits", "{nofile: 5, core: {soft: 1, hard: 2}}"),
-    (
-        "depends_on",
-        "[last]¦{last: {condition: service_started}}¦{last: {condition: service_healthy}}",
-    ),
-];
-const PROBES: &str = "{test: [CMD, probe, $Y], interval: 5s}¦\
-    {test: probe $$x $X, retries: 4, start_period: 7s}¦{disable: true}";
-
-fn service(random: &mut Random) -> String {
-    let mut text = String::new();
-    for (place, key) in ["entrypoint", "command"].into_iter().enumerate() {
-        if place == 0 && random.one_in(2) {
-            continue;
-        }
-        let words: Vec<_> = (0..=random.below(3)).map(|_| random.part(PARTS)).collect();
-        let quoted: Vec<_> = words.iter().map(|word| json!(word).to_string()).collect();
-        let value = match random.one_in(2) {
-            true => format!("[{}]", quoted.join(", ")),
-            false => json!(format!("prog {}", words.join(" "))).to_string(),
-        };
-        text += &format!("    {key}: {value}\n");
-    }
-    let variables = ["A", "B", "C"].into_iter().filter(|_| random.one_in(2)).collect::<Vec<_>>();
-    let variables: Vec<_> = variables
-        .into_iter()
-        .map(|name| (name, if random.one_in(6) { "" } else { random.part(PARTS) }))
-        .collect();
-    let list = variables.iter().map(|(name, value)| json!(format!("{name}={value}")).to_string());
-    let map = variables.iter().map(|(name, value)| format!("{name}: {}", json!(value)));
-    text += &match random.one_in(2) {
-        true => format!("    environment: [{}]\n", list.collect::<Vec<_>>().join(", ")),
-        false => format!("    environment: {{{}}}\n", map.collect::<Vec<_>>().join(", ")),
-    };
-    for (key, values) in KEYS {
-        if random.one_in(3) {
-            text += &format!("    {key}: {}\n", random.part(values));
-        }
-    }
-    text
-}
-
-/// The words of a command in the output of Compose, in which `$$` stands for `$`.
-fn words(node: Option<&Node>) -> Vec<String> {
-    let text = |node: &Node| node.scalar().unwrap_or_default().replace("$$", "$");
-    match node {
-        Some(node) if node.scalar().is_some() => shlex::split(&text(node)).unwrap(),
-        Some(node) => node.items().iter().map(|item| text(item)).collect(),
-        None => Vec::new(),
-    }
-}
-
-#[test]
-fn compose_and_the_draft_agree() {
-    let (dir, mut random) = (TempDir::new(), Random(1));
-    let mut text =
-        "services:\n  last: {image: x, command: [x], healthcheck: {test: [CMD, x]}}\n".to_owned();
-    for number in 0..150 {
-        text += &format!("  s{number}:\n    image: x\n{}", service(&mut random));
-    }
-    let path = dir.write("compose.yaml", text.as_bytes());
-    let mut compose = Command::new("/usr/bin/docker-compose");
-    let Some(output) = output_of(compose.arg("-f").arg(&path).arg("config")) else { return };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let (_, root) = InputFile::new("F", &String::from_utf8(output.stdout).unwrap()).tree().unwrap();
-    let drafted = processes(Format::Compose, &text);
-    for (name, service) in get(&root, &["services"]).unwrap().entries() {
-        let copies: Vec<_> =
-            drafted.iter().filter(|it| it.name.split('-').next() == Some(&name.text)).collect();
-        let value = |key: &str| Some(&**get(service, &key.split('.').collect::<Vec<_>>())?);
-        let plain =
-            |key: &str| value(key).and_then(Node::scalar).map(|text| text.replace("$$", "$"));
-        let count = plain("scale").map_or(1, |scale| scale.parse().unwrap());
-        assert_eq!(copies.len(), count, "{}", name.text);
-        let process = copies[0];
-        let section = text.split(&format!("  {}:\n", name.text)).nth(1).unwrap_or_default();
-        let section = section.split("    image: x").nth(1);
-        let variables = value("environment").map(|node| node.entries()).unwrap_or_default();
-        let variable =
-            |(key, value): &(crate::language::yaml::node::NodeKey, std::rc::Rc<Node>)| {
-                (key.text.to_string(), value.scalar().unwrap().replace("$$", "$"))
-            };
-        let probe = process.readiness.as_ref().map(|readiness| format!("{:?}", readiness.probe));
-        let test = words(value("healthcheck.test"));
-        let test = match &test.first().map(String::as_str) {
-            Some("CMD") => Some(test[1..].to_vec()),
-            Some("CMD-SHELL") => Some(vec!["sh".to_owned(), "-c".to_owned(), test[1].clone()]),
-            None | Some("NONE") => None,
-            _ => Some(vec!["sh".to_owned(), "-c".to_owned(), plain("healthcheck.test").unwrap()]),
-        };
-        let time = |key: &str, otherwise: &str| {
-            duration(plain(key).as_deref().unwrap_or(otherwise)).unwrap()
-        };
-        // The time after which Compose calls the service unhealthy.
-        let retries = plain("healthcheck.retries").map_or(3, |retries| retries.parse().unwrap());
-        let unhealthy =
-            time("healthcheck.interval", "30s") * retries + time("healthcheck.start_period", "0s");
-        let restart = plain("restart").unwrap_or_else(|| "no".to_owned());
-        let (policy, max) = restart.split_once(':').unwrap_or((&restart, ""));
-        let policy = match policy {
-            "no" => "No",
-            "on-failure" => "OnFailure",
-            _ => "Always",
-        };
-        let found = json!({
-            "command": process.command,
-            "environment": environment(process),
-            "working_dir": process.working_dir,
-            "restart": (format!("{:?}", process.restart), process.restart_max),
-            "healthcheck": (probe, process.readiness.as_ref().map(|it| it.timeout)),
-            "stop_grace_period": process.stop_grace_period,
-            "stop_signal": process.stop_signal.number(),
-            "user": process.user.is_some(),
-            "ulimits": process.ulimits.len(),
-            "depends_on": process.depends_on.len(),
-        });
-        let command = [words(value("entrypoint")), words(value("command"))].concat();
-        let max = max.parse::<u32>().ok().filter(|max| *max > 0);
-        let is_probed = test.as_ref().map(|_| unhealthy);
-        let expected = json!({
-            "command": command,
-            "environment": variables.iter().map(variable).collect::<BTreeMap<_, _>>(),
-            "working_dir": plain("working_dir"),
-            "restart": (policy, max),
-            "healthcheck": (test.map(|test| format!("Exec({test:?})")), is_probed),
-            "stop_grace_period": plain("stop_grace_period").map(|text| duration(&text).unwrap()),
-            "stop_signal": signal(plain("stop_signal").as_deref().unwrap_or("TERM")).unwrap().number(),
-            "user": value("user").is_some(),
-            "ulimits": value("ulimits").map_or(0, |node| node.entries().len()),
-            "depends_on": value("depends_on").map_or(0, |node| node.inner().count()),
-        });
-        assert_eq!(found, expected, "{}\n{section:?}", name.text);
     }
 }

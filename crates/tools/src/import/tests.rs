@@ -6,7 +6,6 @@ use crate::import::{Format, convert, import};
 use crate::load::testing;
 use drainit_config::testing::random::Random;
 use drainit_config::testing::temp_dir::TempDir;
-use serde_json::{Value, json};
 
 /// Converts a file, and loads the resulting config. Returns the part of its text after
 /// `processes:`.
@@ -58,41 +57,6 @@ release: rake db:migrate
     assert_eq!(processes(Format::Procfile, text), meant);
     let whole = draft(Format::Procfile, "a: b\n");
     assert!(whole.contains("\nenv:\n  PORT: \"5000\"\n"), "{whole}");
-}
-
-/// In `CMD-SHELL` with several words, Docker gives all words to a shell, which takes only the first
-/// as its script.
-#[test]
-fn the_first_word_of_a_healthcheck_selects_the_shell() {
-    for (test, probe, note) in [
-        ("[CMD-SHELL, ready, -U, $U]", r#"exec: [sh, "-c", ready, "-U", "${U}"],"#, ""),
-        ("[CMD-SHELL, 'ready -q']", r#"exec: [sh, "-c", "ready -q"],"#, ""),
-        ("ready -U $$USER", r#"exec: [sh, "-c", "ready -U $$USER"],"#, ""),
-        ("[CMD, ready, -q]", r#"exec: [ready, "-q"],"#, ""),
-        ("[ready, -q]", "", "not converted: healthcheck.test"),
-        ("[CMD-SHELL]", "", "not converted: healthcheck.test"),
-        ("[CMD]", "", "not converted: healthcheck.test"),
-        ("[NONE]", "", ""),
-    ] {
-        let text = format!("services: {{a: {{command: x, healthcheck: {{test: {test}}}}}}}");
-        let draft = processes(Format::Compose, &text);
-        assert_eq!(draft.contains("readiness:"), !probe.is_empty(), "{test}\n{draft}");
-        assert_eq!(draft.contains("not converted"), !note.is_empty(), "{test}\n{draft}");
-        assert!(draft.contains(probe) && draft.contains(note), "{test}\n{draft}");
-    }
-}
-
-#[test]
-fn a_oneshot_with_a_healthcheck_has_no_readiness() {
-    let text = "services:
-  job: {command: job, healthcheck: {test: [CMD, ok]}}
-  web: {command: web, depends_on: {job: {condition: service_completed_successfully}}}
-  app: {command: app, depends_on: {job: {condition: service_healthy}}}
-";
-    let draft = processes(Format::Compose, text);
-    assert!(!draft.contains("readiness") && !draft.contains("required"), "{draft}");
-    assert!(draft.contains("not converted: healthcheck"), "{draft}");
-    assert!(!draft.contains("others wait until it is healthy"), "{draft}");
 }
 
 // holds: C761
@@ -162,8 +126,6 @@ fn a_listener_that_ends_supervisord_replaces_on_exit() {
 fn every_draft_passes_the_check() {
     const SUPERVISORD: &str = "autostart autorestart startretries exitcodes stopsignal stopwaitsecs user umask numprocs \
         process_name directory environment stdout_logfile stderr_logfile redirect_stderr command";
-    const COMPOSE: &str = "command entrypoint depends_on environment env_file scale profiles healthcheck restart stop_signal \
-        stop_grace_period user working_dir ulimits logging pre_stop";
     let texts = "¦0¦1¦-1¦007¦true¦no¦maybe¦TERM¦TERM KILL¦SIGRTMIN+99¦10s¦1h 5x¦1e9¦\
         99999999999999999999¦a b¦'a¦\"a¦a\\¦$A¦${A¦$$¦%¦%(x¦A=b¦=b¦A=\"b,C¦a:¦:b¦1:2:3¦/a/b¦\
         ..¦~¦é¦\t¦NONE¦AUTO¦none¦always¦on-failure:x¦unless-stopped¦0,256¦*¦&x¦!reset¦#¦[¦x-a¦\
@@ -171,40 +133,14 @@ fn every_draft_passes_the_check() {
     let mut random = Random(1);
     for _ in 0..300 {
         let mut conf = String::from("[supervisord]\n[program:app]\ncommand=app\n");
-        let mut service = serde_json::Map::new();
         for _ in 0..=random.below(4) {
             let options: Vec<_> = SUPERVISORD.split_whitespace().collect();
             conf += &format!("{}={}\n", random.pick(&options), random.part(texts));
-            let keys: Vec<_> = COMPOSE.split_whitespace().collect();
-            let key = random.pick(&keys);
-            let mut text = || Value::from(random.part(texts));
-            let value = match (key, text().as_str().map_or(0, str::len) % 3) {
-                (_, 0) => text(),
-                ("healthcheck", _) => {
-                    json!({"test": text(), "retries": text(), "interval": text()})
-                }
-                ("depends_on", _) => json!({"db": {"condition": text(), "restart": text()}}),
-                ("env_file", _) => json!([{"path": text(), "format": text(), "required": text()}]),
-                ("ulimits", _) => {
-                    json!({"nofile": text(), "core": {"soft": text(), "hard": text()}})
-                }
-                ("logging", _) => json!({"driver": text()}),
-                ("pre_stop", _) => json!([{"command": text(), "user": text()}]),
-                ("environment", 1) => json!({"A": text(), "": text()}),
-                _ => json!([text(), text()]),
-            };
-            service.insert(key.to_owned(), value);
         }
         let name = ["a b", "x-b", &"n".repeat(1500)][random.index(3)].to_owned();
         conf += &format!("[program:{name}]\ncommand=a %q ${{b}} $$\nenvironment={name}=1,B=2\n");
-        let other = json!({"command": [1, true, "no"], "environment": [format!("{name}=1")]});
-        let compose = json!({"services": {"app": service, "db": {"command": "db"}, &name: other}});
         let procfile = format!("{}: {}\nb: ~/x {{a}}\n", random.part(texts), random.part(texts));
-        for (format, text) in [
-            (Format::Supervisord, conf),
-            (Format::Compose, compose.to_string()),
-            (Format::Procfile, procfile),
-        ] {
+        for (format, text) in [(Format::Supervisord, conf), (Format::Procfile, procfile)] {
             let Ok(imported) = convert(InputFile::new("F", &text), "F", format) else { continue };
             let wrong = testing::checked(&imported.text, &[("A", "1")]).into_iter().filter(|it| {
                 // These users and files exist only in the image, and not where the test runs.
@@ -226,10 +162,6 @@ fn invalid_files_are_reported() {
     for (format, text, line, message) in [
         (Format::Procfile, "web: a\nworker\n", 2, "not a line of a Procfile"),
         (Format::Procfile, "# nothing\n", 1, "the file has no process"),
-        (Format::Compose, "db: {image: x}\n", 1, "the file has no services"),
-        (Format::Compose, "services: {}\n", 1, "the file has no services"),
-        (Format::Compose, "services: 5\n", 1, "the file has no services"),
-        (Format::Compose, "services:\n  a: b\n", 2, "service `a` is a single value"),
         (Format::Supervisord, "[program:a]\nuser=b\n", 1, "[program:a] has no command"),
         (Format::Supervisord, "[supervisord]\na\n", 2, "neither a section nor a key with a value"),
         (Format::Supervisord, "[supervisord]\n", 1, "the file has no [program:…]"),
@@ -255,10 +187,9 @@ fn a_format_is_found_by_file_name() {
         ("Procfile", Some(Format::Procfile)),
         ("a/Procfile.dev", Some(Format::Procfile)),
         ("web.procfile", Some(Format::Procfile)),
-        ("compose.yaml", Some(Format::Compose)),
-        ("docker-compose.override.yml", Some(Format::Compose)),
         ("/etc/supervisor/conf.d/a.conf", Some(Format::Supervisord)),
         ("supervisord.ini", Some(Format::Supervisord)),
+        ("compose.yaml", None),
         ("README.md", None),
     ] {
         assert_eq!(Format::of(name.as_ref()), format, "{name}");
@@ -326,26 +257,6 @@ fn a_procfile_with_a_quoted_program_has_a_hint() {
     {
         let text = processes(Format::Procfile, &format!("web: {command}\n"));
         assert!(text.contains("`stop_signal: QUIT`"), "{text}");
-    }
-}
-
-// holds: S531
-#[test]
-fn an_image_without_a_command_has_a_hint() {
-    for (image, hint) in [
-        ("nginx", "QUIT"),
-        ("docker.io/library/nginx:1.27", "QUIT"),
-        ("php:8.3-fpm-alpine", "QUIT"),
-        ("postgres@sha256:0", "INT"),
-        ("php:8.3-cli", ""),
-        ("nginx-exporter", ""),
-    ] {
-        let hints = |more: &str| {
-            let text = format!("services: {{a: {{image: '{image}'{more}}}}}");
-            draft(Format::Compose, &text).matches("stop_signal: ").count()
-        };
-        assert_eq!(hints(""), usize::from(!hint.is_empty()), "{image}");
-        assert_eq!(hints(", command: [app]"), 0, "{image}");
     }
 }
 

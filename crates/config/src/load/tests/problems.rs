@@ -262,7 +262,7 @@ fn the_help_names_the_remedy() {
     // Typographic characters within quotes are part of the text.
     assert_eq!(problems("processes: {a: {command: [b, '“c”', \"d\u{a0}e\", f”]}}"), []);
     for (text, expected) in [
-        ("services: {a: {image: x}}", "is it a Compose file? `drainit import FILE` makes a config"),
+        ("services: {a: {image: x}}", "docs/migrating.md#compose shows which keys change"),
         ("[program:a]\ncommand=b\n", "`drainit import FILE` makes a config of it"),
         ("a = 1\n", "write YAML; `env_file: [FILE]` reads a file of variables"),
         ("processes: {a: {command: [a], depends_on: [x-w]}}", "keys that begin with `x-` are left"),
