@@ -38,6 +38,7 @@ use crate::supervisor::event_loop::step::StepTime;
 use crate::supervisor::executor::{Executor, STARTS_OF_TURN};
 use crate::supervisor::file_watch::Seen;
 use crate::supervisor::message::{ChildRole, Message};
+use crate::supervisor::run_command;
 use crate::types::{ProcessId, Signal, Time};
 
 /// If drainit handles a time limit this long after the limit has expired, drainit assumes that it
@@ -332,7 +333,6 @@ impl Step<'_> {
             Message::Wake => self.events.has_ended = true,
             Message::Remark(line) => self.executor.processes.remark(&line),
             Message::MainEnded { process, pid } => self.executor.main_ended(process, pid),
-            Message::LeftByProbes(killed) => self.executor.report_left_by_probes(killed),
             Message::Reload { reply } => self.reload_requested(reply),
             Message::PlanReload { reply } => self.plan_requested(reply),
             Message::Reading => self.mark_config_read(),
@@ -475,7 +475,7 @@ impl Step<'_> {
         let gone = self.executor.groups_gone();
         self.executor.settle_mains(&ended);
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_group(one)).collect();
-        self.executor.kill_left_by_probes(&ended);
+        run_command::kill_rest(&ended);
         for one in &ended {
             if let Some(begun) = self.executor.begun_unseen(one) {
                 self.handle(begun)?;

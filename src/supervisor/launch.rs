@@ -22,7 +22,6 @@ use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, forms, give_to};
 use crate::logging::split::LineForm;
 use crate::os::held_sockets::HeldSocket;
-use crate::os::probe_mark;
 use crate::os::replace_file;
 use crate::os::spawn;
 use crate::os::spawn::{SpawnError, SpawnRequest};
@@ -370,9 +369,6 @@ fn environment(
             }
         }
     }
-    // This variable marks processes that a probe has left behind, so only the command of a probe
-    // may have this variable.
-    env.retain(|(name, _)| name != probe_mark::VARIABLE);
     env
 }
 

@@ -1,6 +1,5 @@
 //! The messages from local tasks to the event loop, and the roles of children.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -10,7 +9,6 @@ use crate::config::Watch;
 use crate::core::envoy::dialogue::DrainOutput;
 use crate::core::event::{Event, Request};
 use crate::core::spec::HookId;
-use crate::os::descendants::Descendant;
 use crate::os::handle::Handle;
 use crate::os::spawn::SpawnError;
 use crate::os::sweep::Scanned;
@@ -105,9 +103,6 @@ pub(crate) enum Rest {
     Lives,
     /// The members of the command's process group are killed.
     Killed,
-    /// Like [`Self::Killed`], for the command of a probe. The number identifies this run of the
-    /// command, so that drainit also finds processes outside the group ([`crate::os::probe_mark`]).
-    Marked(u64),
 }
 
 /// A process or a hook that is to be started.
@@ -210,8 +205,6 @@ pub(crate) enum Message {
     Members(Members),
     /// The result of a scan of the final sweep, which sends this signal to all leftover processes.
     Swept(Signal, Box<Scanned>),
-    /// The killed processes that probes had left behind, by the names of the probed processes.
-    LeftByProbes(BTreeMap<String, Vec<Descendant>>),
     /// Wakes the event loop, which then reaps children and scans groups.
     Wake,
 }

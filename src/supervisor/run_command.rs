@@ -17,8 +17,9 @@ use crate::http::describe_io;
 use crate::os::kill::kill_group_of_child;
 use crate::os::on_thread::on_thread;
 use crate::os::spawn::{Exec, FailedExec, SpawnError, SpawnRequest, open_directory};
+use crate::os::sweep::signal_left_group;
 use crate::os::{Pid, is_own_lack};
-use crate::supervisor::children::Starter;
+use crate::supervisor::children::{Ended, Starter};
 use crate::supervisor::executor::LONGEST_START;
 use crate::supervisor::message::{ChildRole, Rest};
 use crate::types::{End, Signal, harmless, human};
@@ -110,6 +111,16 @@ impl StartedCommand {
             Some(failed) => Err(diagnosed(failed).await),
             None => Ok(end),
         }
+    }
+}
+
+/// Kills the rest of the process group of each ended command whose [`Rest`] says so.
+pub(crate) fn kill_rest(ended: &[Ended]) {
+    let kills =
+        |one: &&Ended| matches!(one.role, Some(ChildRole::Command { rest: Rest::Killed, .. }));
+    for command in ended.iter().filter(kills) {
+        // The result is ignored, because usually no process is left in the group.
+        let _ = signal_left_group(command.pid, Signal::KILL);
     }
 }
 

@@ -34,7 +34,6 @@ pub mod panic_hook;
 #[allow(clippy::disallowed_methods, reason = "an abstract socket has no file")]
 pub mod private_socket;
 #[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
-pub mod probe_mark;
 pub mod reap;
 #[allow(clippy::disallowed_methods, reason = "callers have a thread")]
 pub mod replace_file;

@@ -6,7 +6,6 @@ mod epochs;
 pub(crate) mod groups;
 mod hooks;
 pub(crate) mod instance;
-mod left_by_probes;
 mod leftovers;
 mod listening;
 mod main_process;
@@ -134,8 +133,6 @@ pub(crate) struct Executor {
     group_scan: Option<LocalTask>,
     /// The newest living orphans, read once for all children that are reaped together.
     orphans: OnceCell<Vec<Stat>>,
-    /// The processes that drainit has reported because their probes leave processes behind.
-    reported: BTreeSet<String>,
 }
 
 impl Executor {
@@ -180,7 +177,6 @@ impl Executor {
             search: Search::default(),
             orphans: OnceCell::new(),
             group_scan: None,
-            reported: BTreeSet::new(),
         }
     }
 
@@ -215,7 +211,6 @@ impl Executor {
                 Some(Event::ShutdownRequested)
             }
             Message::File { .. }
-            | Message::LeftByProbes(_)
             | Message::MainEnded { .. }
             | Message::Members(_)
             | Message::Remark(_)

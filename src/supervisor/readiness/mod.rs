@@ -17,7 +17,6 @@ use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::on_thread::Share;
-use crate::os::probe_mark::mark;
 use crate::supervisor::children::Starter;
 use crate::supervisor::launch;
 use crate::supervisor::message::{InstanceSender, News, Rest};
@@ -123,15 +122,9 @@ pub(crate) fn commands_of(
     limit: Duration,
 ) -> impl Fn(&[String]) -> RunningCommand {
     move |command| {
-        let (number, variable) = mark(&process.name);
         let request = launch::probe(command, &process, &base);
-        let request = move |pipe| {
-            let mut request = launch::into_pipe(request?, pipe)?;
-            request.env.get_or_insert_default().push(variable);
-            Ok(request)
-        };
-        let rest = Rest::Marked(number);
-        Box::pin(run_captured(request, starter.clone(), rest, limit, with_last_line))
+        let request = move |pipe| launch::into_pipe(request?, pipe);
+        Box::pin(run_captured(request, starter.clone(), Rest::Killed, limit, with_last_line))
     }
 }
 

@@ -57,10 +57,8 @@ pub enum Probe {
     Envoy(Address),
     /// Ready when the command exits with 0. The command has the user, directory and environment of
     /// the process, and is killed after 10 s. <!-- C214 --> drainit kills processes that the
-    /// command leaves in its group. <!-- C733 --> If a run leaves a process outside the group,
-    /// drainit kills this process only when a later run also leaves one. <!-- C850 --> drainit
-    /// drops the output, but reports the last line if the command fails. <!-- C693 --> Example:
-    /// `exec: [pg_isready]`
+    /// command leaves in its group. <!-- C733 --> drainit drops the output, but reports the last
+    /// line if the command fails. <!-- C693 --> Example: `exec: [pg_isready]`
     #[key(form = CommandForm, merge = Replace)]
     Exec(Vec<String>),
     /// Ready when this path exists. <!-- C215 --> Example: `file: /run/app.ready`
