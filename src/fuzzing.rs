@@ -47,7 +47,7 @@ use drainit_tools::import::input::InputFile;
 pub type Target = fn(&[u8]);
 
 /// The targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("accounts", accounts),
     ("args", args),
     ("compat", compat),
@@ -57,7 +57,6 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("envoy", envoy),
     ("exec", exec),
     ("expand", expand),
-    ("grpc", grpc),
     ("http", http),
     ("import", import),
     ("logs", logs),
@@ -307,16 +306,6 @@ fn poll(input: &[u8], future: impl Future) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     // The future may read a single byte in each poll, and may need another poll between two reads.
     (0..100 + 2 * input.len()).any(|_| future.as_mut().poll(&mut context).is_ready())
-}
-
-/// Reads the answer of a gRPC server. The first byte selects the size of a read.
-fn grpc(bytes: &[u8]) {
-    let Some((at_once, bytes)) = bytes.split_first() else { return };
-    let asks = async |stream: Stream| match crate::grpc::ask(stream, "localhost", "").await {
-        Ok(()) => assert!(bytes.windows(2).any(|part| part == [8, 1]), "nothing serves"),
-        Err(error) => drop(error.to_string()),
-    };
-    assert!(poll(bytes, with_peer(bytes, *at_once, true, asks)), "the answer does not end");
 }
 
 /// Reads the answers of Envoy's admin. The text behind the separator is the answer of `/listeners`.

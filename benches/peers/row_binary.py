@@ -5,8 +5,8 @@ from pathlib import Path
 import kit
 from table import US, Row
 
-# The target in MiB: the size in benches/budget.toml, rounded up.
-LIMIT = 4.6
+# The target in MiB (docs/dev/decisions/0011).
+LIMIT = 5.5
 
 
 def size(*programs):

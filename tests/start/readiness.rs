@@ -53,7 +53,8 @@ server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 while True:
     client = server.accept()[0]
     asked = b""
-    while b"drainit/" not in asked and (more := client.recv(4096)):
+    # The head of the DATA frame that ends the request, and the first bytes of its message.
+    while b"\0\x01\0\0\0\x01\0\0\0\0" not in asked and (more := client.recv(4096)):
         asked += more
     try: health = open(sys.argv[2], "rb").read().strip()
     except OSError: health = b"\x08\x01"
