@@ -175,7 +175,7 @@ faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ##
 	$(CARGO) build --locked --quiet --package drainit --package testkit
 	@python3 -B tests/faults/main.py $(if $(ROW),"$(ROW)")
 
-bench-scale: static python target/bench-tools/bench-child ## measures graphs of up to 1,000 processes, by shape: time to start and stop, and memory
+bench-scale: static python target/bench-tools/bench-child ## measures graphs of up to 100 processes, by shape: time to start and stop, and memory
 	@python3 -B benches/peers/shapes.py
 
 bench: static envoy python bench-peers ## measures drainit and its peers, and writes docs/dev/benchmarks.md; QUICK=1 is rough, ROWS="graph logs" selects rows

@@ -1,4 +1,4 @@
-"""The time to read and check a config of 1,000 processes."""
+"""The time to read and check a config of 100 processes."""
 
 import kit
 import row_one
@@ -6,8 +6,8 @@ import row_scale
 import supervisors
 from table import US, Row
 
-COUNT = 1000
-LIMIT_MS = 100
+COUNT = 100
+LIMIT_MS = 10
 # Debian's Python, which has the module of supervisord.
 PYTHON = "/usr/bin/python3"
 READ = """

@@ -20,7 +20,7 @@ import row_scale
 import supervisors
 from supervisors import Process
 
-SIZES = [10, 100, 1000]
+SIZES = [10, 100]
 SHAPES = {
     "flat": {},
     "chain": {"after": True},
