@@ -292,6 +292,15 @@ fn connections_that_are_unknown_are_waited_for_until_time() {
         .assert_no_line("its drain will last until `time`")
         .assert_line("web: its connections are unknown: nobody listens on its TCP ports")
         .assert_line("drain web: .*connections unknown");
+    // holds: C794
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(
+        "processes: {web: {command: [CHILD, web, unix=DIR/web], readiness: {unix: DIR/web},
+         drain: {connections: {min: 0, time: 1s}}}}",
+    );
+    drainit.wait_for_line("web: its drain will last until `time`: nobody listens .* in front of");
+    let _client = std::os::unix::net::UnixStream::connect(drainit.path("web")).unwrap();
+    drainit.stop().assert_line("drain web: .*connections unknown");
     // holds: S433
     let Some(rig) = Rig::new() else { return };
     let drain = "{exec: {command: ['true'], min: 0, time: 9s, connections: {}}}";

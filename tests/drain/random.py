@@ -59,9 +59,7 @@ async def serve(address, lingers):
 
     if lingers == "yes":
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
-    start = asyncio.start_unix_server if "/" in address else asyncio.start_server
-    at = [address] if "/" in address else ["0.0.0.0", int(address)]
-    async with await start(accepted, *at) as server:
+    async with await asyncio.start_server(accepted, "0.0.0.0", int(address)) as server:
         await server.serve_forever()
 
 
@@ -96,12 +94,10 @@ def random_config(rng, place):
     processes, addresses = {}, {}
     for name in ("a", "b", "c")[: rng.randint(1, 3)]:
         drain = random_drain(rng)
-        # Without a drain, drainit counts only TCP connections.
-        address = f"{place}/{name}.sock" if drain and rng.random() < 0.2 else free_port()
-        addresses[name] = address
+        addresses[name] = address = free_port()
         processes[name] = {
             "command": ["python3", "-B", os.path.abspath(__file__), "serve", address, rng.choice(["yes", "no"])],
-            "readiness": {"unix": address} if "/" in address else {"tcp": f"127.0.0.1:{address}"},
+            "readiness": {"tcp": f"127.0.0.1:{address}"},
             "depends_on": [rng.choice([*processes])] if processes and rng.random() < 0.6 else [],
             **({"drain": drain} if drain else {}),
         }
@@ -112,8 +108,7 @@ def random_config(rng, place):
 async def client(rng, process, address, until, seen):
     """Uses one connection: sends up to three requests early, and more requests around T0."""
     now = asyncio.get_running_loop().time
-    open_connection = asyncio.open_unix_connection if "/" in address else asyncio.open_connection
-    reader, writer = await open_connection(*([address] if "/" in address else ["127.0.0.1", address]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", address)
 
     async def ask(kind, millis):
         began = datetime.datetime.now(datetime.timezone.utc).timestamp()

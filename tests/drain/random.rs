@@ -9,7 +9,7 @@ use crate::support::{in_parallel, namespace};
 /// waits.
 const AT_ONCE: usize = 8;
 
-// holds: S360, S361, S431, S504, S580
+// holds: S360, S361, S431, S504
 #[test]
 fn every_answer_that_a_stop_cuts_is_in_the_report() {
     if !namespace::is_possible() {

@@ -16,9 +16,13 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use crate::Pid;
 use crate::descendants::{Holders, InstancePids, Sockets, holders, own_sockets};
+use crate::listening::unix_listeners;
 use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
-use crate::unix_diag::{self, UnixListeners};
 use drainit_core::connections::answers::Connection;
+
+/// Why the connections of an instance are unknown if no search has found a listening TCP socket.
+pub const NOBODY_LISTENS: &str = "nobody listens on its TCP ports; if it serves on Unix sockets, \
+                                  which do not count, drain the server in front of it instead";
 
 /// Who, besides one instance of a process, may have connections at the instance's addresses. In any
 /// case, a connection that nobody has accepted yet counts for the instance.
@@ -62,10 +66,6 @@ pub struct Listeners {
     /// The error if drainit lacks the permission to see all descriptors of the instance. drainit
     /// then also counts the connections of other processes at the same addresses.
     hidden: Option<String>,
-    /// The Unix sockets of the instance, if it listens on no TCP port.
-    unix: UnixListeners,
-    /// The inodes of the Unix sockets on which any process listens.
-    unix_inodes: Arc<BTreeSet<u32>>,
 }
 
 /// The listening sockets of all processes.
@@ -139,8 +139,6 @@ impl Listening {
                 || wanted.iter().any(|socket| socket.is_transparent != Some(false)),
             families: families.collect(),
             hidden: None,
-            unix: UnixListeners::default(),
-            unix_inodes: Arc::clone(&before.unix_inodes),
         }
     }
 }
@@ -171,8 +169,7 @@ impl Listeners {
     /// outlive its listening socket.
     ///
     /// With `ports`, finds only the sockets with these ports, but also such sockets of a daemon
-    /// that has left its instance. Without `ports`, finds Unix sockets if the instance listens on
-    /// no TCP port. The Unix sockets of a server on TCP mostly serve other purposes.
+    /// that has left its instance.
     ///
     /// Reads `/proc` only if somebody has begun to listen since the earlier search, or if the
     /// instance has other processes now. Call this on a thread of its own.
@@ -186,18 +183,9 @@ impl Listeners {
         ports: &[u16],
     ) -> Result<Self, String> {
         let listening = Listening::now()?;
-        // Some kernels do not list Unix sockets, so an error counts as an empty list.
-        let unix = match ports.is_empty() && self.own.is_empty() {
-            true => unix_diag::listening().unwrap_or_default(),
-            false => BTreeMap::new(),
-        };
-        let unix_inodes = Arc::new(unix.keys().copied().collect::<BTreeSet<_>>());
-        if *of == self.of
-            && listening.inodes.is_subset(&self.inodes)
-            && unix_inodes.is_subset(&self.unix_inodes)
-        {
+        if *of == self.of && listening.inodes.is_subset(&self.inodes) {
             let (known, Listening { all, inodes, .. }) = (Arc::clone(known), listening);
-            return Ok(Self { known, all, inodes, unix_inodes, ..self.clone() });
+            return Ok(Self { known, all, inodes, ..self.clone() });
         }
         let leaders = of.iter().map(|pid| (*pid, ())).collect();
         let hidden = |error| Sockets { hidden: Some(error), ..Sockets::default() };
@@ -210,11 +198,7 @@ impl Listeners {
         let hidden = hidden.map(|error| error.to_string());
         let (held, both) = (own_sockets(), [of, known]);
         let own = listening.of(both, inodes.iter().copied(), &held, ports, self);
-        let mut own = Self { unix_inodes, held: Arc::new(inodes.clone()), ..own };
-        if own.is_empty() {
-            inodes.extend(self.given.iter());
-            own.unix = self.unix.again(&unix, &inodes, &held);
-        }
+        let own = Self { held: Arc::new(inodes), ..own };
         match &hidden {
             None => Ok(own),
             Some(error) if own.is_empty() && ports.is_empty() => {
@@ -265,7 +249,7 @@ impl Listeners {
 
     /// Whether no search has found a listening socket of the instance.
     pub fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.unix.is_empty()
+        self.own.is_empty()
     }
 
     /// The open connections to these sockets, without those to the TCP port of an admin. If the
@@ -285,7 +269,7 @@ impl Listeners {
         if others.is_empty() && self.hidden.is_none() {
             let open = sockets(&OPEN, 0, &Wanted::default()).map_err(|error| unlisted(&error))?;
             let open = open.iter().filter(|one| is_other(&one.local)).map(|one| one.inode);
-            let unix = unix_diag::listening().unwrap_or_default().into_keys();
+            let unix = unix_listeners().unwrap_or_default().into_iter();
             if !open.chain(unix).any(|inode| self.held.contains(&inode)) {
                 return Ok(Vec::new());
             }
@@ -299,13 +283,7 @@ impl Listeners {
     /// Says why the connections cannot be found.
     pub fn connections(&self) -> Result<Vec<Connection>, String> {
         if self.is_empty() {
-            return Err("nobody listens on its TCP ports".to_owned());
-        }
-        if self.own.is_empty() {
-            return self
-                .unix
-                .connections([&self.of, &self.known], self.is_alone)
-                .map_err(|error| unlisted(&error));
+            return Err(NOBODY_LISTENS.to_owned());
         }
         Open::now([self])?.of(self)
     }

@@ -57,7 +57,6 @@ pub mod termination_log;
 pub mod testing;
 #[allow(clippy::disallowed_methods, reason = "callers have a thread, or run before the loop")]
 pub mod trusted_path;
-mod unix_diag;
 
 use std::io;
 

@@ -8,10 +8,11 @@ use std::io;
 use crate::Pid;
 use crate::descendants::holders;
 use crate::sock_diag::{LISTEN, Wanted, sockets};
-use crate::unix_diag;
 
 /// The state of a UDP socket without a peer (`TCP_CLOSE`), as `/proc/net/udp` has it.
 const NO_PEER: &str = "07";
+/// `__SO_ACCEPTCON`, the flag of a Unix socket that listens, as `/proc/net/unix` has it.
+const LISTENS: &str = "00010000";
 
 /// The instances in `leaders` that have no listening TCP or Unix socket open, and no UDP socket
 /// without a peer. Leaves out an instance of which drainit may not see all descriptors.
@@ -25,12 +26,25 @@ pub fn listen_on_nothing<K: Copy + Ord>(
     known: &BTreeSet<Pid>,
 ) -> io::Result<BTreeSet<K>> {
     let found = holders(leaders, known, false)?;
-    let mut serving: BTreeSet<u32> = unix_diag::listening()?.into_keys().collect();
+    let mut serving: BTreeSet<u32> = unix_listeners()?;
     serving.extend(sockets(&[LISTEN], 0, &Wanted::default())?.iter().map(|socket| socket.inode));
     serving.extend(udp()?);
     let is_silent = |inodes: &BTreeSet<u32>| inodes.is_disjoint(&serving);
     let silent = found.of_each.into_iter().filter(|(_, own)| own.hidden.is_none());
     Ok(silent.filter(|(_, own)| is_silent(&own.inodes)).map(|(key, _)| key).collect())
+}
+
+/// The inodes of the Unix sockets on which any process listens.
+pub(crate) fn unix_listeners() -> io::Result<BTreeSet<u32>> {
+    let all = fs::read("/proc/self/net/unix")?;
+    // The name of a socket need not be UTF-8.
+    let inode = |line: &[u8]| {
+        let line = String::from_utf8_lossy(line);
+        let mut fields = line.split_ascii_whitespace();
+        fields.nth(3).filter(|flags| *flags == LISTENS)?;
+        fields.nth(2)?.parse().ok()
+    };
+    Ok(all.split(|byte| *byte == b'\n').filter_map(inode).collect())
 }
 
 /// The inodes of the UDP sockets without a peer.

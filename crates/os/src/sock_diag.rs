@@ -19,7 +19,7 @@ const BY_FAMILY: u16 = 20;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 const DUMP: u16 = 0x301;
 /// States of include/net/tcp_states.h.
-pub(crate) const ESTABLISHED: u8 = 1;
+const ESTABLISHED: u8 = 1;
 const FIN_WAIT1: u8 = 4;
 const FIN_WAIT2: u8 = 5;
 const CLOSE_WAIT: u8 = 8;
@@ -107,10 +107,7 @@ pub(crate) fn sockets(states: &[u8], extensions: u8, wanted: &Wanted) -> io::Res
 
 /// Sends these requests to the kernel, and gives the messages of its answers to `parse`, which
 /// returns `None` for a malformed message.
-pub(crate) fn list(
-    requests: &[Vec<u8>],
-    parse: &mut dyn FnMut(&[u8]) -> Option<()>,
-) -> io::Result<()> {
+fn list(requests: &[Vec<u8>], parse: &mut dyn FnMut(&[u8]) -> Option<()>) -> io::Result<()> {
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -249,7 +246,7 @@ fn moved(message: &[u8], info: &[u8]) -> Option<Connection> {
 }
 
 /// The kinds and values of the attributes at the end of a message.
-pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     core::iter::from_fn(move || {
         let (length, kind) = (usize::from(u16_at(rest, 0)?), u16_at(rest, 2)?);
         let value = rest.get(4..length)?;
@@ -267,11 +264,11 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 

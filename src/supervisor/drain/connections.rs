@@ -14,7 +14,7 @@ use crate::core::connections::answers::{Answers, Counts};
 use crate::core::connections::watch::{ConnectionWatch, Terms};
 use crate::core::event::Unit;
 use crate::os::clock;
-use crate::os::connections::Listeners;
+use crate::os::connections::{Listeners, NOBODY_LISTENS};
 use crate::os::on_thread::on_thread;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::drain::{Ask, DrainCommand, done};
@@ -177,7 +177,7 @@ pub(crate) async fn check(
             Ok((true, _)) => {}
         }
         if process.readiness.is_some() && pause > LATE && !replace(&mut was_warned, true) {
-            let warning = format!("{outcome}: nobody listens on its TCP ports");
+            let warning = format!("{outcome}: {NOBODY_LISTENS}");
             tracing::warn!("{name}: {warning}");
             says(vec![warning]);
         }

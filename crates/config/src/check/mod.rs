@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::core::budget::{Ahead, Budget};
 use crate::graph::Graph;
-use crate::keys::{Config, DrainMethod, Process, ProcessKind};
+use crate::keys::{Address, Config, DrainMethod, ListenSocket, Process, ProcessKind};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::{EntryPlace, Places};
 use crate::language::span::Span;
@@ -41,6 +41,7 @@ pub(crate) fn check(
     }
     drains_without_order(problems, config, graph, places);
     idle_beyond_time(problems, config, places);
+    only_unix(problems, config, places);
     autostart(problems, config, places);
     reload_signal(problems, config, places);
     held_sockets::check(problems, config, places);
@@ -77,6 +78,26 @@ fn idle_beyond_time(problems: &mut Problems, config: &Config, places: &Places) {
             );
             let span = place_of_drain(process, place, key);
             problems.warning(span, message).help("write a shorter `idle`, or a longer `time`");
+        }
+    }
+}
+
+/// Warns of a drain that counts connections, if the process gets only Unix sockets from drainit.
+fn only_unix(problems: &mut Problems, config: &Config, places: &Places) {
+    for (_, process, place) in running(config, places) {
+        let Some(drain) = &process.drain else { continue };
+        let is_unix = |socket: &ListenSocket| matches!(socket.address, Address::Unix(_));
+        let counts =
+            drain.method.counting().is_some_and(|it| it.ports.is_empty()) && !drain.time.is_zero();
+        if counts && !process.listen.is_empty() && process.listen.iter().all(is_unix) {
+            let message = format!(
+                "the drain of `{}` counts TCP connections, but its `listen` has only Unix sockets",
+                process.name
+            );
+            let span = place_of_drain(process, place, "ports");
+            let help = "drain the server in front of it, or write the TCP ports on which it \
+                        listens itself as `ports`";
+            problems.warning(span, message).help(help);
         }
     }
 }

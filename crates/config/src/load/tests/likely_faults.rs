@@ -115,6 +115,24 @@ fn an_idle_beyond_the_time_of_the_drain_is_reported() {
     }
 }
 
+// holds: C794
+#[test]
+fn a_count_of_tcp_connections_for_unix_sockets_is_reported() {
+    let drained = |listen: &str, drain: &str| {
+        process_with(&format!("listen: {listen}\n    drain: {{connections: {drain}}}"))
+    };
+    let message = "5:26 the drain of `a` counts TCP connections, but its `listen` has only Unix \
+                   sockets";
+    assert_only(&drained("['unix:/run/a']", "{}"), message);
+    for (listen, drain) in [
+        ("['unix:/run/a', 'tcp://0.0.0.0:80']", "{}"),
+        ("['unix:/run/a']", "{ports: [80]}"),
+        ("['unix:/run/a']", "{time: 0}"),
+    ] {
+        assert_eq!(problems(&drained(listen, drain)), [], "{listen} {drain}");
+    }
+}
+
 // holds: C337, C338
 #[test]
 fn probes_that_the_old_instance_answers_are_reported() {
