@@ -9,3 +9,4 @@ mod random;
 pub(crate) mod run_signals;
 mod shutdown;
 mod stop_signal;
+mod unnamed;

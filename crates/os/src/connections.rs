@@ -35,8 +35,13 @@ enum Sharing {
     Instances,
     /// Any process. Either another process listens there with a socket of its own (`SO_REUSEPORT`,
     /// or a more specific address), or nobody listens there any longer. A connection counts if the
-    /// instance, or a descendant of drainit that belongs to no instance, has it open.
+    /// instance, or a descendant of drainit that belongs to no instance, has it open, and also if
+    /// nobody has it open, as far as drainit sees.
     Anybody,
+    /// As [`Sharing::Anybody`], but drainit does not see the process that listens there, which may
+    /// be in another container. A connection that nobody has open is then the connection of that
+    /// process.
+    Unseen,
 }
 
 /// The listening sockets of an instance.
@@ -91,12 +96,14 @@ impl Listening {
     }
 
     /// The listening sockets of the instance `of`, which has the sockets `inodes` open. drainit
-    /// itself has the sockets `held` open. `before` has the listening sockets of an earlier search.
+    /// itself has the sockets `held` open. `is_seen` says whether any process has a socket open.
+    /// `before` has the listening sockets of an earlier search.
     fn of(
         &self,
         [of, known]: [&InstancePids; 2],
         inodes: impl Iterator<Item = u32>,
         held: &BTreeSet<u32>,
+        is_seen: impl Fn(u32) -> bool,
         ports: &[u16],
         before: &Listeners,
     ) -> Listeners {
@@ -115,9 +122,12 @@ impl Listening {
                 *ip == own.ip() || ip.is_unspecified() || own.ip().is_unspecified()
             })
         };
-        let sharing = if own.iter().any(|own| !self.all.contains(own))
-            || own.iter().flat_map(at).any(|(_, inode)| !open.contains_key(inode))
-        {
+        let mut others =
+            own.iter().flat_map(at).filter(|(_, inode)| !open.contains_key(inode)).peekable();
+        let is_shared = others.peek().is_some();
+        let sharing = if others.any(|(_, inode)| !is_seen(*inode)) {
+            Sharing::Unseen
+        } else if is_shared || own.iter().any(|own| !self.all.contains(own)) {
             Sharing::Anybody
         } else if own.iter().flat_map(at).any(|(_, inode)| held.contains(inode)) {
             Sharing::Instances
@@ -169,7 +179,7 @@ impl Listeners {
     /// outlive its listening socket.
     ///
     /// With `ports`, finds only the sockets with these ports, but also such sockets of a daemon
-    /// that has left its instance.
+    /// that has left its instance, and those that nobody has open, as far as drainit sees.
     ///
     /// Reads `/proc` only if somebody has begun to listen since the earlier search, or if the
     /// instance has other processes now. Call this on a thread of its own.
@@ -189,15 +199,19 @@ impl Listeners {
         }
         let leaders = of.iter().map(|pid| (*pid, ())).collect();
         let hidden = |error| Sockets { hidden: Some(error), ..Sockets::default() };
-        let mut found = holders(&leaders, known, false).unwrap_or_else(|error| Holders {
+        let mut found = holders(&leaders, known, true).unwrap_or_else(|error| Holders {
             of_each: [((), hidden(error))].into(),
             ..Holders::default()
         });
         let Sockets { mut inodes, hidden } = found.of_each.remove(&()).unwrap_or_default();
-        inodes.extend(found.strays.inodes.into_iter().filter(|_| !ports.is_empty()));
+        let is_seen = |inode: u32| found.is_seen(inode);
+        if !ports.is_empty() {
+            inodes.extend(&found.strays.inodes);
+            inodes.extend(listening.by_inode.keys().filter(|inode| !is_seen(**inode)));
+        }
         let hidden = hidden.map(|error| error.to_string());
         let (held, both) = (own_sockets(), [of, known]);
-        let own = listening.of(both, inodes.iter().copied(), &held, ports, self);
+        let own = listening.of(both, inodes.iter().copied(), &held, is_seen, ports, self);
         let own = Self { held: Arc::new(inodes), ..own };
         match &hidden {
             None => Ok(own),
@@ -206,8 +220,14 @@ impl Listeners {
             }
             Some(_) if ports.is_empty() => Ok(Self { sharing: Sharing::Nobody, hidden, ..own }),
             Some(_) => {
-                let all =
-                    listening.of(both, listening.by_inode.keys().copied(), &held, ports, self);
+                let all = listening.of(
+                    both,
+                    listening.by_inode.keys().copied(),
+                    &held,
+                    is_seen,
+                    ports,
+                    self,
+                );
                 Ok(Self { sharing: Sharing::Nobody, hidden, ..all })
             }
         }
@@ -237,11 +257,11 @@ impl Listeners {
             return Ok(BTreeMap::new());
         }
         let leaders = before.iter().flat_map(|(key, (of, _))| of.iter().map(|pid| (*pid, *key)));
-        let found = holders(&leaders.collect(), known, false).map_err(|error| error.to_string())?;
-        let held = own_sockets();
+        let found = holders(&leaders.collect(), known, true).map_err(|error| error.to_string())?;
+        let (held, is_seen) = (own_sockets(), |inode| found.is_seen(inode));
         let of_each = |(key, (of, earlier)): (&K, &(&InstancePids, &Self))| {
             let inodes = found.of_each.get(key).into_iter().flat_map(|it| &it.inodes).copied();
-            (*key, listening.of([*of, known], inodes, &held, &[], earlier))
+            (*key, listening.of([*of, known], inodes, &held, is_seen, &[], earlier))
         };
         *seen = Arc::clone(&listening.inodes);
         Ok(before.iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
@@ -316,8 +336,8 @@ pub struct Open {
     /// The sockets of each instance whose [`Sharing`] is not `Nobody`, by the first PID of the
     /// instance.
     holders: Holders<Pid>,
-    /// For [`Sharing::Instances`]: the inodes of the connections that were still open after the
-    /// search for their holders.
+    /// For [`Sharing::Instances`] and [`Sharing::Anybody`]: the inodes of the connections that were
+    /// still open after the search for their holders.
     still: BTreeSet<u32>,
 }
 
@@ -333,7 +353,7 @@ impl Open {
         for it in listeners {
             let key = it.of.first().filter(|_| it.sharing() != Sharing::Nobody);
             known = Arc::clone(&it.known);
-            reads_all |= it.sharing() == Sharing::Instances;
+            reads_all |= matches!(it.sharing(), Sharing::Instances | Sharing::Anybody);
             sharing.extend(key.into_iter().flat_map(|key| it.of.iter().map(|pid| (*pid, *key))));
             wanted.ports.extend(it.ports());
             wanted.families.extend(&it.families);
@@ -369,12 +389,12 @@ impl Open {
     pub fn of(&self, listeners: &Listeners) -> Result<Vec<Connection>, String> {
         let key = listeners.of.first().copied().unwrap_or_default();
         let is_counted = |socket: &&Socket| match listeners.sharing() {
-            Sharing::Instances if socket.inode != 0 => {
+            Sharing::Instances | Sharing::Anybody if socket.inode != 0 => {
                 listeners.is_at(socket.local)
                     && self.still.contains(&socket.inode)
                     && self.holders.may_have(&key, socket.inode)
             }
-            Sharing::Anybody if socket.inode != 0 => {
+            Sharing::Unseen if socket.inode != 0 => {
                 listeners.is_at(socket.local) && self.holders.has(&key, socket.inode)
             }
             _ => listeners.has(socket.local),

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::iter::successors;
 use std::sync::Arc;
+use std::thread;
 
 use nix::unistd::{Gid, Uid, getsid, setfsgid, setfsuid};
 
@@ -27,6 +28,13 @@ const MAX_WALKS: usize = 16;
 const MAX_DEPTH: usize = 256;
 /// At most this many processes are named in a message.
 const MAX_LISTED: usize = 10;
+/// The name of a ring of io_uring(7), as `/proc/PID/fd` has it.
+const RING: &str = "anon_inode:[io_uring]";
+/// The line in `/proc/PID/fdinfo` before the files of a ring. The line has the size of their table.
+const RING_FILES: &str = "UserFiles:";
+/// The files of a ring are read so many times if there are none. The kernel shows none while the
+/// process works on the ring, which takes microseconds.
+const RING_READS: usize = 20;
 /// The event loop's thread reads `/proc` for at most this many processes at a time.
 pub const MOST_READ: usize = 256;
 
@@ -160,7 +168,8 @@ pub struct Holders<K> {
     pub of_each: BTreeMap<K, Sockets>,
     /// The sockets of strays: descendants of drainit that belong to no instance.
     pub strays: Sockets,
-    /// With `reads_all` of [`holders`]: the sockets of all other instances, and of drainit itself.
+    /// With `reads_all` of [`holders`]: the sockets of all other processes in `/proc`, as far as
+    /// drainit may see them.
     pub rest: BTreeSet<u32>,
 }
 
@@ -182,17 +191,21 @@ impl<K: Ord> Holders<K> {
     /// Like [`Self::has`], but also true for a socket that nobody has open, as far as drainit sees.
     /// The descriptor of such a socket may be in a message between two processes (`SCM_RIGHTS`).
     pub fn may_have(&self, key: &K, inode: u32) -> bool {
-        let mut others = self.of_each.iter().filter(|(other, _)| *other != key);
-        self.has(key, inode)
-            || !self.rest.contains(&inode) && others.all(|(_, it)| !it.inodes.contains(&inode))
+        self.has(key, inode) || !self.is_seen(inode)
+    }
+
+    /// Whether any process has this socket open, as far as drainit sees.
+    pub fn is_seen(&self, inode: u32) -> bool {
+        let mut all = self.of_each.values().chain([&self.strays]).map(|it| &it.inodes);
+        self.rest.contains(&inode) || all.any(|inodes| inodes.contains(&inode))
     }
 }
 
 /// Finds the open sockets of the processes and sessions in `leaders`, and of their descendants. The
 /// result groups these sockets by the values in `leaders`. A descendant of two leaders belongs to
 /// the nearer leader. `known` has the processes of all instances. Also finds the sockets of strays;
-/// with `reads_all`, also those of all other instances and of drainit. Call this on a thread of its
-/// own: it reads all of `/proc`.
+/// with `reads_all`, also those of all other processes. Call this on a thread of its own: it reads
+/// all of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].
@@ -213,7 +226,7 @@ pub fn holders<K: Copy + Ord>(
         let of = match leader.map(|leader| leaders.get(&leader)) {
             Some(Some(key)) => found.of_each.entry(*key).or_default(),
             None if parents().skip(1).any(|pid| pid == own) => &mut found.strays,
-            Some(None) if reads_all => {
+            _ if reads_all => {
                 let _ = open_sockets(*pid, &mut found.rest);
                 continue;
             }
@@ -222,9 +235,6 @@ pub fn holders<K: Copy + Ord>(
         let result = open_sockets(*pid, &mut of.inodes);
         let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         of.hidden = of.hidden.take().or(result.err().filter(is_denied));
-    }
-    if reads_all {
-        found.rest.extend(own_sockets());
     }
     Ok(found)
 }
@@ -249,7 +259,8 @@ fn descriptors(pid: Pid) -> io::Result<impl Iterator<Item = fs::DirEntry>> {
     Ok(own.chain(threads.into_iter().flatten().flatten().filter_map(of_thread).flatten().flatten()))
 }
 
-/// Adds the inodes of a process's open sockets to `found`. With the capability to trace, every
+/// Adds the inodes of a process's open sockets to `found`, with those that the process has open only
+/// in a ring of io_uring(7), without a descriptor. With the capability to trace, every
 /// thread of drainit may see them. Without the capability, only a thread with the ids of the
 /// process may see them.
 fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
@@ -259,15 +270,51 @@ fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
                 target => target.unwrap_or_default(),
             };
-            let inode =
-                target.to_str().and_then(|it| it.strip_prefix("socket:[")?.strip_suffix(']'));
-            found.extend(inode.and_then(|inode| inode.parse::<u32>().ok()));
+            let target = target.to_str().unwrap_or_default();
+            found.extend(socket(target));
+            if target == RING {
+                let info = file.path().into_os_string().into_string();
+                found.extend(in_ring(&info.unwrap_or_default().replace("/fd/", "/fdinfo/"))?);
+            }
         }
         Ok(())
     };
     match read() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => as_owner(pid, read)?,
         read => read,
+    }
+}
+
+/// The inode of a socket whose file has this name.
+fn socket(name: &str) -> Option<u32> {
+    name.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// The sockets in a ring; `info` is the path of the ring in `/proc/PID/fdinfo`. Empty if the ring is
+/// closed meanwhile.
+fn in_ring(info: &str) -> io::Result<Vec<u32>> {
+    let mut is_shown = false;
+    for _ in 0..RING_READS {
+        let text = match fs::read_to_string(info) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            text => text.unwrap_or_else(|_| format!("{RING_FILES}0")),
+        };
+        if let Some((_, files)) = text.split_once(RING_FILES) {
+            is_shown = true;
+            let mut lines = files.lines();
+            let is_empty = lines.next().is_none_or(|size| size.trim() == "0");
+            let files = lines.map_while(|line| line.trim_start().split_once(": "));
+            let found: Vec<_> = files.filter_map(|(_, file)| socket(file)).collect();
+            if is_empty || !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        thread::yield_now();
+    }
+    let why = "the kernel does not show the sockets of its io_uring";
+    match is_shown {
+        true => Ok(Vec::new()),
+        false => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
     }
 }
 

@@ -1,0 +1,106 @@
+//! Tests the counts of sockets that no descriptor of a process names, and of clients that the kernel
+//! does not list at the listener's address.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::support::client::Client;
+use crate::support::http::{free_address, get};
+use crate::support::{Rig, in_parallel};
+
+/// A server that moves its sockets where `/proc/PID/fd` does not show them, and answers nothing.
+const SERVER: &str = r#"
+import array, ctypes, signal, socket, sys
+def ring():
+    number = ctypes.CDLL(None).syscall(425, 8, ctypes.create_string_buffer(120))
+    assert number >= 0, "io_uring_setup"
+    return number
+def hide(one):
+    files = (ctypes.c_int * 2)(-1, one.fileno())
+    assert ctypes.CDLL(None).syscall(427, ring(), 2, files, 2) == 0, "io_uring_register"
+    one.close()
+_, mode, port = sys.argv
+server = socket.socket()
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, mode == "reuse")
+if mode == "transparent":
+    server.setsockopt(socket.SOL_IP, 19, 1)
+server.bind(("127.0.0.1", int(port)))
+server.listen()
+if mode == "listener":
+    hide(server)
+    server = socket.create_server(("127.0.0.1", 0))
+elif mode == "udp":
+    udp = socket.socket(type=socket.SOCK_DGRAM)
+    udp.bind(("127.0.0.1", int(port)))
+    resolver = socket.socket(type=socket.SOCK_DGRAM)
+    resolver.bind(("127.0.0.1", 0))
+print("up", flush=True)
+if mode in ("reuse", "closes", "passes"):
+    accepted = server.accept()[0]
+    if mode != "reuse":
+        server.close()
+    if mode == "passes":
+        ends = socket.socketpair()
+        socket.send_fds(ends[0], [b"."], [accepted.fileno()])
+        accepted.close()
+    else:
+        hide(accepted)
+    print("hidden", flush=True)
+signal.pause()
+"#;
+
+/// Whether the kernel permits io_uring(7).
+fn has_rings() -> bool {
+    let ring = "import ctypes; assert ctypes.CDLL(None).syscall(425, 8, bytes(120)) >= 0";
+    Command::new("python3").args(["-c", ring]).status().is_ok_and(|status| status.success())
+}
+
+fn config(port: u16, mode: &str, drain: &str, before: &str, scale: usize) -> String {
+    format!(
+        "processes: {{web: {{command: [{before}python3, DIR/server.py, {mode}, '{port}'],
+         readiness: {{log: '^up$'}}, scale: {scale},
+         drain: {{connections: {{min: 0, time: 2s{drain}}}}}}}}}"
+    )
+}
+
+// holds: S760, S761
+#[test]
+fn requests_on_sockets_without_a_descriptor_are_counted() {
+    if !has_rings() {
+        return;
+    }
+    let rows = [
+        ("listener", "", 1, false),
+        ("listener", ", ports: [PORT]", 1, false),
+        ("reuse", "", 2, true),
+        ("closes", "", 1, true),
+        ("passes", "", 1, true),
+    ];
+    in_parallel(rows, |(mode, ports, scale, is_accepted)| {
+        let Some(rig) = Rig::new() else { return };
+        let address = free_address();
+        rig.write("server.py", SERVER);
+        let ports = ports.replace("PORT", &address.port().to_string());
+        let control = free_address();
+        let drainit = rig.start_ready(&format!(
+            "{{control: {{listen: '{control}'}}, {}}}",
+            config(address.port(), mode, &ports, "", scale)
+        ));
+        let looked = "drainit_process_drain_warnings{";
+        drainit.wait_until("a look at the listeners of all copies", || {
+            get(control, "/metrics").is_ok_and(|it| it.1.matches(looked).count() == scale)
+        });
+        let mut client = Client::new(address);
+        client.send(9).unwrap();
+        if is_accepted {
+            drainit.wait_for_line("hidden");
+        }
+        // drainit looks again at who listens.
+        let _other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ended = drainit.stop();
+        ended.assert_line(
+            "drain web.*connections 1 at the start, 1 .*; requests 1 at the start.*, 1 ",
+        );
+        ended.assert_no_line("nobody listens");
+    });
+}
