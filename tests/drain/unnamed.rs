@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::client::Client;
 use crate::support::http::{free_address, get};
-use crate::support::{Rig, in_parallel};
+use crate::support::{LONG, Rig, in_parallel, namespace};
 
 /// A server that moves its sockets where `/proc/PID/fd` does not show them, and answers nothing.
 const SERVER: &str = r#"
@@ -103,4 +103,26 @@ fn requests_on_sockets_without_a_descriptor_are_counted() {
         );
         ended.assert_no_line("nobody listens");
     });
+}
+
+/// Asserts that drainit warns of this when the process is ready.
+#[track_caller]
+fn warns(mode: &str, before: &str, warning: &str) {
+    let Some(rig) = Rig::new() else { return };
+    let port = free_address().port();
+    rig.write("server.py", SERVER);
+    let drainit = rig.start(&format!("{{{}}}", config(port, mode, "", before, 1)));
+    drainit.wait("warning", LONG, |record| {
+        record.line(&warning.replace("PORT", &port.to_string())).map(drop)
+    });
+    drainit.stop();
+}
+
+// holds: S762
+#[test]
+fn a_transparent_listener_is_unknown() {
+    if !namespace::is_root_for("IP_TRANSPARENT") {
+        return;
+    }
+    warns("transparent", "", "web-1: its drain will last until `time`: .* transparent listener");
 }

@@ -24,6 +24,9 @@ use drainit_core::connections::answers::Connection;
 pub const NOBODY_LISTENS: &str = "nobody listens on its TCP ports; if it serves on Unix sockets, \
                                   which do not count, drain the server in front of it instead";
 
+const TRANSPARENT: &str = "the kernel does not show who connects to a transparent listener \
+                           (IP_TRANSPARENT, TPROXY)";
+
 /// Who, besides one instance of a process, may have connections at the instance's addresses. In any
 /// case, a connection that nobody has accepted yet counts for the instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,9 +66,11 @@ pub struct Listeners {
     /// The inodes of all sockets that the instance had open at the last search that has read
     /// `/proc`.
     held: Arc<BTreeSet<u32>>,
-    /// Whether a socket is transparent, or may be. Its connections keep the addresses that the
-    /// clients have asked for.
+    /// Whether a socket is transparent. Its connections keep the addresses that the clients have
+    /// asked for.
     is_transparent: bool,
+    /// Whether a socket is transparent, or may be (before Linux 5.10).
+    may_be_transparent: bool,
     families: BTreeSet<i32>,
     sharing: Sharing,
     /// The error if drainit lacks the permission to see all descriptors of the instance. drainit
@@ -146,6 +151,8 @@ impl Listening {
             inodes: Arc::clone(&self.inodes),
             held: Arc::clone(&before.held),
             is_transparent: before.is_transparent
+                || wanted.iter().any(|socket| socket.is_transparent == Some(true)),
+            may_be_transparent: before.may_be_transparent
                 || wanted.iter().any(|socket| socket.is_transparent != Some(false)),
             families: families.collect(),
             hidden: None,
@@ -278,10 +285,8 @@ impl Listeners {
     /// # Errors
     /// Says why the connections cannot be found, or that a socket is transparent.
     pub fn connections_except(&self, admin: Option<u16>) -> Result<Vec<Connection>, String> {
-        if self.is_transparent {
-            return Err(
-                "the kernel does not show who connects to a transparent listener".to_owned()
-            );
+        if self.may_be_transparent {
+            return Err(TRANSPARENT.to_owned());
         }
         let is_other = |at: &SocketAddr| Some(at.port()) != admin;
         let own = self.own.iter().copied().filter(is_other).collect();
@@ -387,6 +392,9 @@ impl Open {
     /// # Errors
     /// Says why the kernel does not report enough about the connections.
     pub fn of(&self, listeners: &Listeners) -> Result<Vec<Connection>, String> {
+        if listeners.is_transparent {
+            return Err(TRANSPARENT.to_owned());
+        }
         let key = listeners.of.first().copied().unwrap_or_default();
         let is_counted = |socket: &&Socket| match listeners.sharing() {
             Sharing::Instances | Sharing::Anybody if socket.inode != 0 => {
@@ -599,7 +607,7 @@ mod tests {
         assert_eq!(count(only(&[&admin, &server], &[other])), Ok(0));
         let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
         assert_eq!(count(only(&[&admin, &server], &[other])), Ok(1));
-        let hides = Listeners { is_transparent: true, ..only(&[&server], &[]) };
+        let hides = Listeners { may_be_transparent: true, ..only(&[&server], &[]) };
         assert!(count(hides).is_err());
         // A process that has closed its listener may still have clients.
         let inode = fs::read_link(format!("/proc/self/fd/{}", client.as_raw_fd())).unwrap();
