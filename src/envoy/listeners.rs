@@ -49,6 +49,8 @@ pub struct Uncounted {
     /// The addresses of the listeners that count; empty unless all of these listeners certainly use
     /// TCP.
     pub(crate) counted: Vec<SocketAddr>,
+    /// The addresses of all listeners that count, except those on Unix sockets. Some may use UDP.
+    pub(crate) listening: Vec<SocketAddr>,
 }
 
 /// A listener of a dump.
@@ -99,6 +101,7 @@ impl Uncounted {
             }
         }
         uncounted.counted = uncounted.counted_in(&list).unwrap_or_default();
+        uncounted.listening = uncounted.addresses_in(&list).flat_map(str::parse).collect();
         (uncounted, Ok(()))
     }
 
@@ -107,16 +110,19 @@ impl Uncounted {
     /// UDP.
     fn counted_in(&self, list: &ListenerList) -> Option<Vec<SocketAddr>> {
         let mut counted = BTreeSet::new();
-        for line in &list.0 {
-            let (_, address) = line.split_once("::")?;
-            let is_ignored = self.listeners.contains(&statistic(address));
-            if is_ignored || address.starts_with(INTERNAL) {
-                continue;
-            }
+        for address in self.addresses_in(list) {
             let is_new = counted.insert(address.parse().ok()?);
             is_new.then_some(())?;
         }
         Some(counted.into_iter().collect())
+    }
+
+    /// The addresses of the listeners that count, as the admin writes them.
+    fn addresses_in<'a>(&self, list: &'a ListenerList) -> impl Iterator<Item = &'a str> {
+        let all =
+            list.0.iter().map(|line| line.split_once("::").map_or("", |(_, address)| address));
+        let is_ignored = |address: &str| self.listeners.contains(&statistic(address));
+        all.filter(move |address| !is_ignored(address) && !address.starts_with(INTERNAL))
     }
 
     /// Leaves out the listeners that are ignored by their `stat_prefix`, and if `is_inbound`, all

@@ -1,11 +1,13 @@
 //! Tests new connections while a real Envoy is drained: they are served until the drain is over,
 //! and refused afterwards.
 
-use std::thread;
+use std::{fs, thread};
 
+use serde_json::{Value, json};
 use testkit::envoy::{DEFAULT, TESTED};
 
 use crate::support::client::{Client, RequestResult};
+use crate::support::http::get_unix;
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::said;
 use crate::support::{in_parallel, ms, now};
@@ -56,4 +58,40 @@ fn a_short_drain_time_of_envoy_refuses_no_connection_within_min() {
     let cases =
         TESTED.map(|version| (version, ALL_AT_ONCE)).into_iter().chain([(DEFAULT, GRADUAL)]);
     in_parallel(cases, |(version, drain)| assert_served_until_drained(version, drain));
+}
+
+/// Makes Envoy accept no connection, as when it is overloaded.
+fn accept_none(config: &mut Value) {
+    let admin = config["admin"]["address"]["pipe"]["path"].as_str().unwrap();
+    let pressure = admin.replace("admin.sock", "pressure");
+    fs::write(&pressure, "0.99").unwrap();
+    let kind = "envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig";
+    let (name, threshold) = ("envoy.resource_monitors.injected_resource", json!({"value": 0.9}));
+    config["overload_manager"] = json!({
+        "refresh_interval": "0.05s",
+        "resource_monitors": [{"name": name, "typed_config": {
+            "@type": format!("type.googleapis.com/{kind}"), "filename": pressure,
+        }}],
+        "actions": [{"name": "envoy.overload_actions.stop_accepting_connections",
+                     "triggers": [{"name": name, "threshold": threshold}]}],
+    });
+}
+
+// holds: S763
+#[test]
+fn connections_that_envoy_does_not_accept_are_waited_for_and_reported() {
+    let envoy = RealEnvoy { change: accept_none, ..RealEnvoy::default() };
+    let Some((drainit, address)) = envoy.start() else { return };
+    drainit.wait_until("overload", || {
+        let path = "/stats?filter=stop_accepting_connections.active";
+        let stats = get_unix(&drainit.path("admin.sock"), path);
+        stats.is_ok_and(|(_, stats)| stats.contains("active: 1"))
+    });
+    let mut clients: Vec<_> = (0..5).map(|_| Client::new(address)).collect();
+    clients.iter_mut().for_each(|client| client.send(0).unwrap());
+    let ended = drainit.stop();
+    ended.assert_stopped_within(ms(3000)..ms(9000));
+    ended.assert_line(
+        "drain router: .*connections 5 at the start, 5 at the end, 0 new; requests 0 completed, 5 cut",
+    );
 }

@@ -461,12 +461,24 @@ pub fn are_visible(addresses: &[SocketAddr]) -> io::Result<bool> {
 /// # Errors
 /// As for [`are_visible`].
 pub fn count(addresses: &[SocketAddr]) -> io::Result<u64> {
-    let canonical = |at: &SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
     let own = addresses.iter().map(canonical).collect();
     let listeners = Listeners { own, ..Listeners::default() };
     let wanted = Wanted { ports: listeners.ports().collect(), ..Wanted::default() };
     let is_counted = |socket: &&Socket| socket.is_open && listeners.has(socket.local);
     Ok(sockets(&OPEN, 0, &wanted)?.iter().filter(is_counted).count() as u64)
+}
+
+/// The number of connections that wait in the queues of the listeners at these addresses, until the
+/// program accepts them.
+///
+/// # Errors
+/// As for [`are_visible`].
+pub fn waiting(addresses: &[SocketAddr]) -> io::Result<u64> {
+    let at: BTreeSet<_> = addresses.iter().map(canonical).collect();
+    let wanted = Wanted { ports: at.iter().map(SocketAddr::port).collect(), ..Wanted::default() };
+    let listening = sockets(&[LISTEN], 0, &wanted)?;
+    let own = listening.iter().filter(|socket| at.contains(&socket.local));
+    Ok(own.map(|socket| u64::from(socket.queue)).sum())
 }
 
 /// The number of TCP connections that the kernel has accepted so far for all listeners of this
@@ -478,6 +490,10 @@ pub fn accepted() -> Option<u64> {
     let (names, values) = (lines.next()?.split(' '), lines.next()?.split(' '));
     let (_, value) = names.zip(values).find(|(name, _)| *name == "PassiveOpens")?;
     value.parse().ok()
+}
+
+fn canonical(at: &SocketAddr) -> SocketAddr {
+    SocketAddr::new(at.ip().to_canonical(), at.port())
 }
 
 /// Whether a socket with this local address belongs to a listener with this address.
@@ -518,9 +534,12 @@ mod tests {
             let to = SocketAddr::new(connect.parse().unwrap(), address.port());
             let client = TcpStream::connect(to).unwrap();
             assert_eq!(count(&[address]).unwrap(), 1, "{bind}");
+            assert_eq!(waiting(&[address]).unwrap(), 1, "{bind}");
+            assert_eq!(waiting(&[elsewhere]).unwrap(), 0, "{bind}");
             assert_eq!(count(&[elsewhere]).unwrap(), 0, "{bind}");
             // Only the client has closed its side of this connection.
             let (server, _) = listener.accept().unwrap();
+            assert_eq!(waiting(&[address]).unwrap(), 0, "{bind}");
             drop(client);
             assert_eq!(count(&[address]).unwrap(), 1, "{bind}");
             // The server has closed the second connection for writing only.

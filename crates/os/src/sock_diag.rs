@@ -81,6 +81,9 @@ pub(crate) struct Socket {
     pub is_flushing: bool,
     /// Whether the socket is transparent; `None` if the kernel does not report this.
     pub is_transparent: Option<bool>,
+    /// The number of connections that wait to be accepted, if this socket listens. Otherwise, the
+    /// number of bytes that the process has not read.
+    pub queue: u32,
     /// The bytes and times of the connection, if they were asked for.
     pub connection: Option<Connection>,
 }
@@ -220,7 +223,18 @@ fn parse(message: &[u8]) -> Option<Socket> {
         }
     }
     let (local, remote) = (end(4, 8)?, end(6, 24)?);
-    Some(Socket { family, local, remote, inode, is_open, is_flushing, is_transparent, connection })
+    let queue = u32_at(message, UNREAD)?;
+    Some(Socket {
+        family,
+        local,
+        remote,
+        inode,
+        is_open,
+        is_flushing,
+        is_transparent,
+        queue,
+        connection,
+    })
 }
 
 /// Reads a `struct tcp_info`; `None` before Linux 4.6.

@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep;
 
 use crate::config::{Address, Counting, Direction, DrainUntil, EnvoyDrain};
+use crate::core::envoy::Call;
 use crate::core::envoy::attempts::AskFailure;
 use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, DrainOutput, EnvoyTerms, Look};
 use crate::core::event::Unit;
@@ -55,14 +56,18 @@ pub(super) async fn drain(
     };
     let counter = Counter::new(&Counting::default(), Some(admin_port));
     let (mut asks, mut looks, mut witness) = (None, None, None);
+    // The connections that waited to be accepted when the listeners were closed. The kernel has
+    // reset them.
+    let mut reset = 0;
     loop {
         for output in outputs {
             match output {
                 DrainOutput::Ask(question) => {
                     let client = client.take().unwrap_or_else(|| Client::new(keys.admin.clone()));
-                    asks = Some(Box::pin(ask(&keys, client, Rc::clone(&uncounted), question)));
+                    asks =
+                        Some(Box::pin(ask(&keys, client, Rc::clone(&uncounted), question, reset)));
                 }
-                DrainOutput::Look => looks = Some(Box::pin(look(uncounted.counted.clone()))),
+                DrainOutput::Look => looks = Some(Box::pin(look(uncounted.counted.clone(), reset))),
                 DrainOutput::Witness => witness = Some(Box::pin(counter.look(&target.serving))),
                 report => target.report(report),
             }
@@ -82,8 +87,8 @@ pub(super) async fn drain(
                 }
                 None => return,
             },
-            (answer, back, listed) = done(&mut asks) => {
-                (client, uncounted) = (Some(back), listed);
+            (answer, back, listed, lost) = done(&mut asks) => {
+                (client, uncounted, reset) = (Some(back), listed, lost);
                 dialogue.answered(clock::now(), answer)
             }
             look = done(&mut looks) => dialogue.looked(clock::now(), look),
@@ -93,14 +98,16 @@ pub(super) async fn drain(
     }
 }
 
-/// Asks the admin. Returns the answer, the client, and which listeners count from now on. There is
-/// no time limit, because the end of the drain ends the request.
+/// Asks the admin. Returns the answer, the client, which listeners count from now on, and how many
+/// connections were reset because a call has closed the listeners (`reset` before this call). There
+/// is no time limit, because the end of the drain ends the request.
 async fn ask(
     keys: &EnvoyDrain,
     mut client: Client,
     mut uncounted: Rc<Uncounted>,
     ask: Ask,
-) -> (Answer, Client, Rc<Uncounted>) {
+    mut reset: u64,
+) -> (Answer, Client, Rc<Uncounted>, u64) {
     const LIMIT: Duration = Duration::MAX;
     let answer = match ask {
         Ask::Listeners => {
@@ -111,27 +118,43 @@ async fn ask(
             Answer::Listeners(answered.map_err(failure))
         }
         Ask::Sample { is_whole } => {
+            // The queues come first: a connection that Envoy accepts meanwhile counts twice, not
+            // never.
+            let waiting = waiting(uncounted.listening.clone()).await.saturating_add(reset);
             let sample = admin::sample(&mut client, &uncounted, is_whole, LIMIT).await;
-            Answer::Sample(sample.map_err(failure))
+            Answer::Sample(sample.map(|it| it.with_waiting(waiting)).map_err(failure))
         }
         Ask::State => Answer::State { is_unused: admin::is_unused(&mut client, LIMIT).await },
         Ask::Call(call) => {
-            Answer::Call(admin::post(&keys.admin, call, LIMIT).await.map_err(failure))
+            let closes = matches!(call, Call::CloseListeners | Call::CloseInbound);
+            let waits = if closes { waiting(uncounted.listening.clone()).await } else { 0 };
+            let called = admin::post(&keys.admin, call, LIMIT).await;
+            if called.is_ok() {
+                reset = reset.saturating_add(waits);
+            }
+            Answer::Call(called.map_err(failure))
         }
     };
-    (answer, client, uncounted)
+    (answer, client, uncounted, reset)
 }
 
-/// Counts the connections to these addresses; `None` if there is no address, or if the count fails.
+/// The connections that wait until Envoy accepts them; 0 if the kernel does not say.
+async fn waiting(addresses: Vec<SocketAddr>) -> u64 {
+    let count = move || connections::waiting(&addresses).unwrap_or_default();
+    on_thread(Duration::MAX, count).await.unwrap_or_default()
+}
+
+/// Counts the connections to these addresses, and adds those that were `reset`; `None` if there is no address, or if the count fails.
 /// The number of accepted connections is read first, so that no connection that arrives during the
 /// look is missed.
-async fn look(addresses: Vec<SocketAddr>) -> Option<Look> {
+async fn look(addresses: Vec<SocketAddr>, reset: u64) -> Option<Look> {
     if addresses.is_empty() {
         return None;
     }
     let look = move || {
         let accepted = connections::accepted();
-        connections::count(&addresses).ok().map(|open| Look { open, accepted })
+        let open = connections::count(&addresses).ok()?;
+        Some(Look { open: open.saturating_add(reset), accepted })
     };
     on_thread(Duration::MAX, look).await.ok().flatten()
 }

@@ -47,6 +47,20 @@ impl Sample {
         unsent: Some(0),
     };
 
+    /// Adds connections that wait in the kernel's queues until Envoy accepts them, as under
+    /// `stop_accepting_connections`. Envoy does not know these connections. Each may have sent a
+    /// request.
+    pub fn with_waiting(self, waiting: u64) -> Self {
+        let more = |count: Option<u64>| count.map(|count| count.saturating_add(waiting));
+        Self {
+            active: more(self.active),
+            accepted_total: more(self.accepted_total),
+            requests_active: more(self.requests_active),
+            requests_total: more(self.requests_total),
+            ..self
+        }
+    }
+
     /// Whether no statistic shows an accepted connection. The value is also true without
     /// statistics, as for an Envoy without listeners.
     pub fn has_accepted_none(&self) -> bool {
