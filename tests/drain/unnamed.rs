@@ -126,3 +126,20 @@ fn a_transparent_listener_is_unknown() {
     }
     warns("transparent", "", "web-1: its drain will last until `time`: .* transparent listener");
 }
+
+// holds: S764
+#[test]
+fn udp_ports_of_a_server_are_named() {
+    warns("udp", "", "web-1: UDP is not counted, and it has the UDP port PORT:");
+}
+
+// holds: S765
+#[test]
+fn a_listener_in_another_network_namespace_is_named() {
+    if !namespace::is_root_for("a network namespace") {
+        return;
+    }
+    let elsewhere =
+        "web-1: its drain will last until `time`: it listens in another network namespace";
+    warns("plain", "unshare, --net, ", elsewhere);
+}

@@ -16,7 +16,7 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use crate::Pid;
 use crate::descendants::{Holders, InstancePids, Sockets, holders, own_sockets};
-use crate::listening::unix_listeners;
+use crate::listening::{is_ephemeral, udp, unix_listeners};
 use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
 use drainit_core::connections::answers::Connection;
 
@@ -24,6 +24,8 @@ use drainit_core::connections::answers::Connection;
 pub const NOBODY_LISTENS: &str = "nobody listens on its TCP ports; if it serves on Unix sockets, \
                                   which do not count, drain the server in front of it instead";
 
+const ELSEWHERE: &str = "it listens in another network namespace, whose connections the kernel \
+                         does not show to drainit";
 const TRANSPARENT: &str = "the kernel does not show who connects to a transparent listener \
                            (IP_TRANSPARENT, TPROXY)";
 
@@ -72,6 +74,8 @@ pub struct Listeners {
     /// Whether a socket is transparent, or may be (before Linux 5.10).
     may_be_transparent: bool,
     families: BTreeSet<i32>,
+    /// Whether the instance listens in another network namespace.
+    is_elsewhere: bool,
     sharing: Sharing,
     /// The error if drainit lacks the permission to see all descriptors of the instance. drainit
     /// then also counts the connections of other processes at the same addresses.
@@ -155,6 +159,7 @@ impl Listening {
             may_be_transparent: before.may_be_transparent
                 || wanted.iter().any(|socket| socket.is_transparent != Some(false)),
             families: families.collect(),
+            is_elsewhere: before.is_elsewhere,
             hidden: None,
         }
     }
@@ -200,7 +205,9 @@ impl Listeners {
         ports: &[u16],
     ) -> Result<Self, String> {
         let listening = Listening::now()?;
-        if *of == self.of && listening.inodes.is_subset(&self.inodes) {
+        // No list shows drainit that a process begins to listen in another network namespace.
+        let is_known = !self.is_empty() && *of == self.of;
+        if is_known && listening.inodes.is_subset(&self.inodes) {
             let (known, Listening { all, inodes, .. }) = (Arc::clone(known), listening);
             return Ok(Self { known, all, inodes, ..self.clone() });
         }
@@ -210,7 +217,8 @@ impl Listeners {
             of_each: [((), hidden(error))].into(),
             ..Holders::default()
         });
-        let Sockets { mut inodes, hidden } = found.of_each.remove(&()).unwrap_or_default();
+        let Sockets { mut inodes, hidden, is_elsewhere } =
+            found.of_each.remove(&()).unwrap_or_default();
         let is_seen = |inode: u32| found.is_seen(inode);
         if !ports.is_empty() {
             inodes.extend(&found.strays.inodes);
@@ -219,7 +227,7 @@ impl Listeners {
         let hidden = hidden.map(|error| error.to_string());
         let (held, both) = (own_sockets(), [of, known]);
         let own = listening.of(both, inodes.iter().copied(), &held, is_seen, ports, self);
-        let own = Self { held: Arc::new(inodes), ..own };
+        let own = Self { is_elsewhere, held: Arc::new(inodes), ..own };
         match &hidden {
             None => Ok(own),
             Some(error) if own.is_empty() && ports.is_empty() => {
@@ -238,6 +246,15 @@ impl Listeners {
                 Ok(Self { sharing: Sharing::Nobody, hidden, ..all })
             }
         }
+    }
+
+    /// The ports of the UDP sockets of the instance at which clients may send, as far as the last
+    /// search that has read `/proc` shows. Leaves out the ports that the kernel chooses.
+    pub fn udp_ports(&self) -> BTreeSet<u16> {
+        let is_own = |(inode, _): &(u32, u16)| self.held.contains(inode);
+        let ports = udp().unwrap_or_default().into_iter().filter(is_own).map(|(_, port)| port);
+        let tcp: BTreeSet<_> = self.ports().collect();
+        ports.filter(|port| tcp.contains(port) || !is_ephemeral(*port)).collect()
     }
 
     /// Why connections to other processes at the same addresses count, too; `None` if only
@@ -276,7 +293,7 @@ impl Listeners {
 
     /// Whether no search has found a listening socket of the instance.
     pub fn is_empty(&self) -> bool {
-        self.own.is_empty()
+        self.own.is_empty() && !self.is_elsewhere
     }
 
     /// The open connections to these sockets, without those to the TCP port of an admin. If the
@@ -291,7 +308,7 @@ impl Listeners {
         let is_other = |at: &SocketAddr| Some(at.port()) != admin;
         let own = self.own.iter().copied().filter(is_other).collect();
         let others = Self { own, ..self.clone() };
-        if others.is_empty() && self.hidden.is_none() {
+        if others.own.is_empty() && !self.is_elsewhere && self.hidden.is_none() {
             let open = sockets(&OPEN, 0, &Wanted::default()).map_err(|error| unlisted(&error))?;
             let open = open.iter().filter(|one| is_other(&one.local)).map(|one| one.inode);
             let unix = unix_listeners().unwrap_or_default().into_iter();
@@ -307,6 +324,9 @@ impl Listeners {
     /// # Errors
     /// Says why the connections cannot be found.
     pub fn connections(&self) -> Result<Vec<Connection>, String> {
+        if self.is_elsewhere {
+            return Err(ELSEWHERE.to_owned());
+        }
         if self.is_empty() {
             return Err(NOBODY_LISTENS.to_owned());
         }

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::iter::successors;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
 use nix::unistd::{Gid, Uid, getsid, setfsgid, setfsuid};
 
 use crate::Pid;
+use crate::listening::tcp_listeners_of;
 use crate::reap::is_living_child;
 use drainit_core::types::harmless;
 
@@ -153,6 +155,8 @@ pub struct Sockets {
     pub inodes: BTreeSet<u32>,
     /// The error if drainit may not see the descriptors of some of these processes.
     pub hidden: Option<io::Error>,
+    /// Whether one of these processes listens in another network namespace.
+    pub is_elsewhere: bool,
 }
 
 impl Sockets {
@@ -216,7 +220,7 @@ pub fn holders<K: Copy + Ord>(
 ) -> io::Result<Holders<K>> {
     let own = std::process::id().cast_signed();
     let stats: BTreeMap<_, _> = processes()?.map(|stat| (stat.process.pid, stat)).collect();
-    let mut found = Holders::default();
+    let (mut found, network) = (Holders::default(), network_of(own));
     for (pid, _) in stats.iter().filter(|(_, stat)| stat.is_alive) {
         let parents = || successors(Some(*pid), |pid| Some(stats.get(pid)?.parent)).take(MAX_DEPTH);
         // As in `kin`, an orphan is recognized by its session.
@@ -235,6 +239,7 @@ pub fn holders<K: Copy + Ord>(
         let result = open_sockets(*pid, &mut of.inodes);
         let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         of.hidden = of.hidden.take().or(result.err().filter(is_denied));
+        of.is_elsewhere = of.is_elsewhere || listens_elsewhere(*pid, &network, &of.inodes);
     }
     Ok(found)
 }
@@ -283,6 +288,19 @@ fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => as_owner(pid, read)?,
         read => read,
     }
+}
+
+/// The network namespace of a process; `None` if drainit may not see it.
+fn network_of(pid: Pid) -> Option<PathBuf> {
+    let read = || fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    read().or_else(|| as_owner(pid, read).ok()?)
+}
+
+/// Whether a process runs in another network namespace than `own`, and one of the sockets `inodes`
+/// listens there.
+fn listens_elsewhere(pid: Pid, own: &Option<PathBuf>, inodes: &BTreeSet<u32>) -> bool {
+    let is_other = own.is_some() && network_of(pid).is_some_and(|it| Some(it) != *own);
+    is_other && tcp_listeners_of(pid).iter().any(|inode| inodes.contains(inode))
 }
 
 /// The inode of a socket whose file has this name.

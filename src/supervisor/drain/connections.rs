@@ -158,22 +158,15 @@ pub(crate) async fn check(
         _ => "its connections do not end its drain",
     };
     let (mut pause, mut was_warned) = (FIRST_PAUSE, false);
-    let warning = loop {
+    let warnings = loop {
         let looked = serving.look(&counting.ports, |listeners| {
             let is_empty = listeners.is_empty();
             let seen = if is_empty { Ok(Vec::new()) } else { listeners.connections() };
-            seen.map(|_| (is_empty, listeners.hidden().map(str::to_owned)))
+            seen.map(|_| (is_empty, beside(listeners)))
         });
         match looked.await.and_then(|seen| seen) {
-            Err(why) => break Some(format!("{outcome}: {why}")),
-            Ok((false, hidden)) => {
-                break hidden.map(|why| {
-                    format!(
-                        "connections to other processes on its ports hold its drain, too, because \
-                         drainit may not see its descriptors: {why}"
-                    )
-                });
-            }
+            Err(why) => break vec![format!("{outcome}: {why}")],
+            Ok((false, beside)) => break beside,
             Ok((true, _)) => {}
         }
         if process.readiness.is_some() && pause > LATE && !replace(&mut was_warned, true) {
@@ -184,10 +177,29 @@ pub(crate) async fn check(
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     };
-    match &warning {
-        Some(line) => tracing::warn!("{name}: {line}"),
-        None if was_warned => tracing::info!("{name}: listens now, so its connections count"),
-        None => {}
+    warnings.iter().for_each(|line| tracing::warn!("{name}: {line}"));
+    if warnings.is_empty() && was_warned {
+        tracing::info!("{name}: listens now, so its connections count");
     }
-    says(warning.into_iter().collect());
+    says(warnings);
+}
+
+/// The warnings about a process whose connections are counted: those that count although they are
+/// not its own, and clients that do not count.
+fn beside(listeners: &Listeners) -> Vec<String> {
+    let hidden = listeners.hidden().map(|why| {
+        format!(
+            "connections to other processes on its ports hold its drain, too, because drainit may \
+             not see its descriptors: {why}"
+        )
+    });
+    let ports: Vec<_> = listeners.udp_ports().iter().map(u16::to_string).collect();
+    let udp = (!ports.is_empty()).then(|| {
+        format!(
+            "UDP is not counted, and it has the UDP port {}: if clients use it, write the time that \
+             they need as `min`",
+            ports.join(", ")
+        )
+    });
+    hidden.into_iter().chain(udp).collect()
 }
