@@ -16,7 +16,7 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use crate::Pid;
 use crate::descendants::{Holders, InstancePids, Sockets, holders, own_sockets};
-use crate::listening::{is_ephemeral, udp, unix_listeners};
+use crate::proc_net::{is_ephemeral, udp, unix_listeners};
 use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
 use drainit_core::connections::answers::Connection;
 

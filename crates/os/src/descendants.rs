@@ -14,7 +14,7 @@ use std::thread;
 use nix::unistd::{Gid, Uid, getsid, setfsgid, setfsuid};
 
 use crate::Pid;
-use crate::listening::tcp_listeners_of;
+use crate::proc_net::tcp_listeners_of;
 use crate::reap::is_living_child;
 use drainit_core::types::harmless;
 

@@ -34,6 +34,8 @@ pub mod panic_hook;
 #[allow(clippy::disallowed_methods, reason = "an abstract socket has no file")]
 pub mod private_socket;
 #[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
+mod proc_net;
+#[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
 pub mod reap;
 #[allow(clippy::disallowed_methods, reason = "callers have a thread")]
 pub mod replace_file;
