@@ -99,8 +99,8 @@ pub(super) async fn drain(
 }
 
 /// Asks the admin. Returns the answer, the client, which listeners count from now on, and how many
-/// connections were reset because a call has closed the listeners (`reset` before this call). There
-/// is no time limit, because the end of the drain ends the request.
+/// connections were reset because a call has closed the listeners (`reset` before this call). The
+/// request has no time limit, because the end of the drain ends it.
 async fn ask(
     keys: &EnvoyDrain,
     mut client: Client,
