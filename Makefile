@@ -154,6 +154,9 @@ bench-streams: build envoy ## counts streams of 10 minutes that end whole when t
 bench-answers: build ## drains servers with thousands of connections by the kernel's count; CONNECTIONS=10000, SERVERS="node go"
 	@for server in $(or $(SERVERS),asyncio node uvicorn go nginx haproxy); do benches/answers.py target/release/drainit $$server $(or $(CONNECTIONS),10000) || exit; done
 
+bench-looks: build ## compares what two builds need while they wait for one answer beside idle connections; OLD=another drainit, QUOTA=0.1
+	@QUOTA=$(QUOTA) benches/looks.py $(OLD) target/release/drainit
+
 bench-sizes: build envoy ## drains Envoys with up to 10,000 clusters, 1,000 listeners or 10,000 connections, and slow ones; ROW="1,000 clusters" selects one
 	@benches/sizes.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy $(if $(ROW),"$(ROW)")
 

@@ -18,7 +18,7 @@ import sys, tempfile, time
 IDLE, QUITS = 2.0, 3.0
 # A count in the status may be this many seconds old: the pause between two looks at the kernel, the look itself, and
 # the time until drainit handles its result.
-AGE = 1.2
+AGE = 3.0
 # The longest tick of the kernel's clock, and the kinds of clients to which the server may send an answer in parts.
 TICK, IN_PARTS = 0.01, ["stream", "two", "ws", "h2"]
 KINDS = ["idle", "think", "stream", "upload", "two", "close"]

@@ -17,7 +17,8 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 use crate::Pid;
 use crate::descendants::{Holders, InstancePids, Sockets, holders, own_sockets};
 use crate::proc_net::{is_ephemeral, udp, unix_listeners};
-use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
+pub use crate::sock_diag::SocketId;
+use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, socket_of, sockets};
 use drainit_core::connections::answers::Connection;
 
 /// Why the connections of an instance are unknown if no search has found a listening TCP socket.
@@ -324,13 +325,21 @@ impl Listeners {
     /// # Errors
     /// Says why the connections cannot be found.
     pub fn connections(&self) -> Result<Vec<Connection>, String> {
+        self.open()?.of(self)
+    }
+
+    /// Lists the open connections to these sockets.
+    ///
+    /// # Errors
+    /// Says why the connections cannot be found.
+    pub fn open(&self) -> Result<Open, String> {
         if self.is_elsewhere {
             return Err(ELSEWHERE.to_owned());
         }
         if self.is_empty() {
             return Err(NOBODY_LISTENS.to_owned());
         }
-        Open::now([self])?.of(self)
+        Open::now([self])
     }
 
     /// Whether a connection with this local address belongs to these sockets, as far as the address
@@ -407,6 +416,19 @@ impl Open {
         })
     }
 
+    /// The sockets with these cookies.
+    pub fn ids(&self, cookies: &[u64]) -> Vec<SocketId> {
+        let all = self.sockets.values().flatten();
+        let has = |socket: &&Socket| {
+            socket.connection.is_some_and(|connection| cookies.contains(&connection.cookie))
+        };
+        let found: BTreeMap<_, _> = all
+            .filter(has)
+            .flat_map(|socket| Some((socket.connection?.cookie, &socket.id)))
+            .collect();
+        cookies.iter().filter_map(|cookie| found.get(cookie).copied().cloned()).collect()
+    }
+
     /// The connections to these sockets.
     ///
     /// # Errors
@@ -439,6 +461,19 @@ impl Open {
         let counted = at_ports.flat_map(|(_, sockets)| sockets).filter(is_counted).map(of_kernel);
         counted.collect::<Result<_, _>>().map_err(str::to_owned)
     }
+}
+
+/// Whether more than `most` of these connections are as `wanted` still. drainit asks the kernel for
+/// each of them, and not for a list, until this is known. A connection that another process may have
+/// accepted meanwhile is left out.
+pub fn are_more(ids: &[SocketId], most: u64, mut wanted: impl FnMut(&Connection) -> bool) -> bool {
+    let is_wanted = |id: &&SocketId| {
+        let socket = socket_of(id).ok().flatten();
+        let same = socket.filter(|it| it.id == **id && (it.is_open || it.is_flushing));
+        same.and_then(|it| it.connection).is_some_and(|it| wanted(&it))
+    };
+    let enough = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
+    ids.iter().filter(is_wanted).take(enough).count() == enough
 }
 
 /// Both addresses of each of drainit's own TCP connections. drainit's port alone does not identify
@@ -623,6 +658,40 @@ mod tests {
         assert!(own.connections().unwrap().iter().all(|one| !one.can_send));
     }
 
+    // holds: S766
+    #[test]
+    fn the_kernel_is_asked_for_single_connections_without_a_list() {
+        for (bind, connect) in [
+            ("127.0.0.1:0", "127.0.0.1"),
+            ("[::]:0", "127.0.0.1"),
+            ("[::]:0", "::1"),
+            ("[::1]:0", "::1"),
+        ] {
+            let listener = TcpListener::bind(bind).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let at = SocketAddr::new(listener.local_addr().unwrap().ip().to_canonical(), port);
+            let own = Listeners { own: [at].into(), ..Listeners::default() };
+            let ids = || {
+                let open = own.open().unwrap();
+                let cookies: Vec<_> = open.of(&own).unwrap().iter().map(|one| one.cookie).collect();
+                open.ids(&cookies)
+            };
+            let to = SocketAddr::new(connect.parse().unwrap(), port);
+            let mut client = TcpStream::connect(to).unwrap();
+            let waiting = ids();
+            assert!(are_more(&waiting, 0, |_| true), "{bind}");
+            let (server, _) = listener.accept().unwrap();
+            assert!(!are_more(&waiting, 0, |_| true), "{bind}: another process may have it");
+            let accepted = ids();
+            assert!(are_more(&accepted, 0, |one| !one.is_unread), "{bind}");
+            assert!(!are_more(&accepted, 1, |_| true), "{bind}");
+            client.write_all(b"question").unwrap();
+            assert!(are_more(&accepted, 0, |one| one.is_unread), "{bind}");
+            drop((client, server));
+            assert!(!are_more(&accepted, 0, |_| true), "{bind}");
+        }
+    }
+
     // holds: S703
     #[test]
     fn connections_to_the_admin_do_not_count_and_nobody_is_connected_to_a_process_without_sockets()
@@ -716,6 +785,18 @@ mod tests {
         let found = Listeners { own, ..Listeners::default() }.connections().unwrap();
         assert_eq!(found.len(), 300);
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        // One connection costs far less than the list.
+        let own = Listeners { own: addresses.into(), ..Listeners::default() };
+        let open = own.open().unwrap();
+        let ids = open.ids(&[open.of(&own).unwrap()[0].cookie]);
+        let took = |work: &dyn Fn() -> bool| {
+            let began = Instant::now();
+            assert!((0..20).all(|_| work()));
+            began.elapsed()
+        };
+        let one = took(&|| are_more(&ids, 0, |_| true));
+        let all = took(&|| own.connections().unwrap().len() == 300);
+        assert!(one < all / 4, "{one:?} {all:?}");
     }
 
     // holds: S434

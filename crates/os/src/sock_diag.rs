@@ -1,10 +1,11 @@
 //! The kernel's list of TCP sockets, over `NETLINK_SOCK_DIAG`. Reading the list needs no privilege.
 //! The kernel walks its whole table, but lists only the sockets with the requested ports.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -18,6 +19,10 @@ use drainit_core::connections::answers::Connection;
 const BY_FAMILY: u16 = 20;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 const DUMP: u16 = 0x301;
+/// `NLM_F_REQUEST`.
+const ONE: u16 = 0x1;
+/// The size of a part of the kernel's answers is at most 32 KiB.
+const PART: usize = 64 * 1024;
 /// States of include/net/tcp_states.h.
 const ESTABLISHED: u8 = 1;
 const FIN_WAIT1: u8 = 4;
@@ -49,8 +54,9 @@ const MOST_PORTS: usize = 1000;
 const HEADER: usize = 16;
 const REQUEST: usize = 56;
 const MESSAGE: usize = 72;
-/// The offsets of `idiag_cookie`, `idiag_rqueue`, `idiag_wqueue` and `idiag_inode` in
-/// `struct inet_diag_msg`.
+/// The offsets of `id` (with the addresses and the cookie), `idiag_cookie`, `idiag_rqueue`,
+/// `idiag_wqueue` and `idiag_inode` in `struct inet_diag_msg`.
+const ID: usize = 4;
 const COOKIE: usize = 44;
 const UNREAD: usize = 56;
 const UNSENT: usize = 60;
@@ -65,8 +71,23 @@ pub(crate) struct Wanted {
     pub families: BTreeSet<i32>,
 }
 
+thread_local! {
+    /// The thread's socket to the kernel, and a buffer for a part of an answer. There is none before
+    /// the first request, during a request, and after a failed request, whose answer may still come.
+    static NETLINK: Cell<Option<(OwnedFd, Vec<u8>)>> = const { Cell::new(None) };
+}
+
+/// The addresses and the cookie of a socket (`struct inet_diag_sockid`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketId {
+    family: u8,
+    id: [u8; 48],
+    pub(crate) inode: u32,
+}
+
 /// A socket of the network namespace.
 pub(crate) struct Socket {
+    pub id: SocketId,
     pub family: i32,
     pub local: SocketAddr,
     pub remote: SocketAddr,
@@ -108,31 +129,64 @@ pub(crate) fn sockets(states: &[u8], extensions: u8, wanted: &Wanted) -> io::Res
     Ok(found)
 }
 
+/// The socket with this ID, without a list of the others; `None` if the socket is gone.
+pub(crate) fn socket_of(wanted: &SocketId) -> io::Result<Option<Socket>> {
+    let mut request = vec![wanted.family, libc::IPPROTO_TCP as u8, 1 << (INFO - 1), 0];
+    request.extend(u32::MAX.to_ne_bytes());
+    request.extend(wanted.id);
+    with_netlink(|netlink, buffer| {
+        send(netlink, ONE, &request)?;
+        let length = receive(netlink.as_raw_fd(), buffer)?;
+        let mut found = None;
+        match read(&buffer[..length], &mut |message| parse(message).map(|it| found = Some(it))) {
+            // `ESTALE`: another socket has these addresses now.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => {}
+            result => _ = result?,
+        }
+        Ok(found)
+    })
+}
+
 /// Sends these requests to the kernel, and gives the messages of its answers to `parse`, which
 /// returns `None` for a malformed message.
 fn list(requests: &[Vec<u8>], parse: &mut dyn FnMut(&[u8]) -> Option<()>) -> io::Result<()> {
-    let netlink = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkSockDiag,
-    )?;
-    let mut buffer = vec![0; 64 * 1024];
-    for request in requests {
-        let mut message = Vec::with_capacity(HEADER + request.len());
-        message.extend(((HEADER + request.len()) as u32).to_ne_bytes());
-        message.extend(BY_FAMILY.to_ne_bytes());
-        message.extend(DUMP.to_ne_bytes());
-        message.resize(HEADER, 0);
-        message.extend(request);
-        sendto(netlink.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-        loop {
-            let length = receive(netlink.as_raw_fd(), &mut buffer)?;
-            if read(&buffer[..length], parse)? {
-                break;
+    with_netlink(|netlink, buffer| {
+        for request in requests {
+            send(netlink, DUMP, request)?;
+            loop {
+                let length = receive(netlink.as_raw_fd(), buffer)?;
+                if read(&buffer[..length], parse)? {
+                    break;
+                }
             }
         }
-    }
+        Ok(())
+    })
+}
+
+/// Does the work with the thread's socket to the kernel.
+fn with_netlink<T>(work: impl FnOnce(&OwnedFd, &mut Vec<u8>) -> io::Result<T>) -> io::Result<T> {
+    let (netlink, mut buffer) = match NETLINK.take() {
+        Some(kept) => kept,
+        None => {
+            let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkSockDiag);
+            let netlink = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+            (netlink, vec![0; PART])
+        }
+    };
+    let done = work(&netlink, &mut buffer)?;
+    NETLINK.set(Some((netlink, buffer)));
+    Ok(done)
+}
+
+fn send(netlink: &OwnedFd, flags: u16, request: &[u8]) -> io::Result<()> {
+    let mut message = Vec::with_capacity(HEADER + request.len());
+    message.extend(((HEADER + request.len()) as u32).to_ne_bytes());
+    message.extend(BY_FAMILY.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    message.resize(HEADER, 0);
+    message.extend(request);
+    sendto(netlink.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
     Ok(())
 }
 
@@ -224,7 +278,13 @@ fn parse(message: &[u8]) -> Option<Socket> {
     }
     let (local, remote) = (end(4, 8)?, end(6, 24)?);
     let queue = u32_at(message, UNREAD)?;
+    let id = SocketId {
+        family: *message.first()?,
+        id: message.get(ID..ID + 48)?.try_into().ok()?,
+        inode,
+    };
     Some(Socket {
+        id,
         family,
         local,
         remote,

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::mem::replace;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -14,8 +14,8 @@ use crate::core::connections::answers::{Answers, Counts};
 use crate::core::connections::watch::{ConnectionWatch, Terms};
 use crate::core::event::Unit;
 use crate::os::clock;
-use crate::os::connections::{Listeners, NOBODY_LISTENS};
-use crate::os::on_thread::on_thread;
+use crate::os::connections::{Listeners, NOBODY_LISTENS, SocketId, are_more};
+use crate::os::on_thread::begin_at_once;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::drain::{Ask, DrainCommand, done};
 use crate::supervisor::main_pids::MainPids;
@@ -29,6 +29,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_millis(800);
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The error if the thread of a look has ended without a result.
+const UNANSWERED: &str = "the look has failed";
 
 /// The sockets on which the instance of a process listens.
 pub(crate) struct Serving {
@@ -57,8 +60,8 @@ impl Serving {
             let seen = see(&found);
             Ok((found, seen))
         };
-        let looked = on_thread(Duration::MAX, look).await;
-        let (found, seen) = looked.unwrap_or_else(|why| Err(why.to_string()))?;
+        let looked = begin_at_once(look).map_err(|why| why.to_string())?.await;
+        let (found, seen) = looked.unwrap_or_else(|_| Err(UNANSWERED.to_owned()))?;
         self.listeners.replace(found);
         Ok(seen)
     }
@@ -70,27 +73,84 @@ pub(super) struct Counter {
     /// For an Envoy: the port of its admin, if the admin has a port.
     admin: Option<Option<u16>>,
     answers: Arc<Mutex<Answers>>,
+    /// Some connections that counted at the last look at all connections
+    /// ([`Answers::witnesses`]).
+    witnesses: Arc<Mutex<Vec<SocketId>>>,
+    unit: Unit,
+    exit_at: u64,
 }
 
 impl Counter {
     pub(super) fn new(counting: &Counting, admin: Option<Option<u16>>) -> Self {
-        let answers = Arc::new(Mutex::new(Answers::new(counting.idle)));
-        Self { ports: counting.ports.clone(), admin, answers }
+        let unit = match counting.until {
+            CountUntil::Answers => Unit::Requests,
+            CountUntil::Connections => Unit::Connections,
+        };
+        Self {
+            ports: counting.ports.clone(),
+            admin,
+            answers: Arc::new(Mutex::new(Answers::new(counting.idle))),
+            witnesses: Arc::default(),
+            unit,
+            exit_at: counting.exit_at.into(),
+        }
     }
 
     /// Counts once. Also returns the time at which the count began.
     pub(super) async fn look(&self, serving: &Serving) -> (Time, Result<Counts, String>) {
         let (began, answers, admin) = (clock::now(), Arc::clone(&self.answers), self.admin);
+        let (kept, unit, exit_at) = (Arc::clone(&self.witnesses), self.unit, self.exit_at);
         let looked = serving.look(&self.ports, move |listeners| {
-            let seen = match admin {
-                Some(port) => listeners.connections_except(port),
-                None => listeners.connections(),
-            };
-            let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.map(|seen| answers.looked(&seen))
+            let mut answers = locked(&answers);
+            if let Some(port) = admin {
+                return listeners.connections_except(port).map(|seen| answers.looked(&seen));
+            }
+            let open = listeners.open()?;
+            let counts = answers.looked(&open.of(listeners)?);
+            *locked(&kept) = open.ids(&answers.witnesses(unit, exit_at));
+            Ok(counts)
         });
         (began, looked.await.and_then(|seen| seen))
     }
+
+    /// Whether a few connections show that the drain is not over. If so, returns the time after
+    /// which they may no longer show it; zero if this time is unknown.
+    async fn not_over(&self) -> Option<Duration> {
+        let (answers, kept) = (Arc::clone(&self.answers), Arc::clone(&self.witnesses));
+        let (unit, exit_at) = (self.unit, self.exit_at);
+        let look = move || {
+            let (answers, mut settles) = (locked(&answers), Vec::new());
+            let is_over = !are_more(&locked(&kept), exit_at, |connection| {
+                settles.push(answers.settles(connection));
+                answers.counts(connection, unit)
+            });
+            let first = settles.into_iter().filter(|it| !it.is_zero()).min();
+            (!is_over).then(|| first.filter(|_| unit == Unit::Requests).unwrap_or_default())
+        };
+        begin_at_once(look).ok()?.await.ok()?
+    }
+}
+
+/// The outcome of a look.
+enum Seen {
+    /// The drain is not over. [`Counter::not_over`] has returned this time.
+    NotOver(Duration),
+    All(Result<Counts, String>),
+}
+
+/// Looks at a few connections, unless `needs_all`. If these do not show that the drain is not over,
+/// counts all connections. Also returns the time at which the look began.
+async fn look(counter: &Counter, serving: &Serving, needs_all: bool) -> (Time, Seen) {
+    let began = clock::now();
+    if !needs_all && let Some(settles) = counter.not_over().await {
+        return (began, Seen::NotOver(settles));
+    }
+    let (began, seen) = counter.look(serving).await;
+    (began, Seen::All(seen))
+}
+
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Drains a process whose connections the kernel counts. A process that is asked to drain may close
@@ -101,20 +161,18 @@ pub(super) async fn drain(
     mut ask: Option<Ask>,
     mut commands: UnboundedReceiver<DrainCommand>,
 ) {
-    let unit = match counting.until {
-        CountUntil::Answers => Unit::Requests,
-        CountUntil::Connections => Unit::Connections,
-    };
-    let (min_until, exit_at) = (clock::now() + target.min, counting.exit_at.into());
-    let is_asked = ask.is_some();
-    let mut watch = ConnectionWatch::new(Terms { min_until, unit, exit_at, is_asked });
     let counter = Counter::new(&counting, None);
+    let (min_until, is_asked) = (clock::now() + target.min, ask.is_some());
+    let Counter { unit, exit_at, .. } = counter;
+    let mut watch = ConnectionWatch::new(Terms { min_until, unit, exit_at, is_asked });
     let (mut under_way, mut has_looked) = (None, false);
     loop {
         let mut pause = Duration::MAX;
         if under_way.is_none() {
             pause = watch.looks_at().unwrap_or(Time::NEVER).since(clock::now());
-            under_way = pause.is_zero().then(|| Box::pin(counter.look(&target.serving)));
+            let needs_all = watch.needs_all(clock::now());
+            under_way =
+                pause.is_zero().then(|| Box::pin(look(&counter, &target.serving, needs_all)));
         }
         let outputs = tokio::select! {
             // A command that came before the end of a look is carried out first.
@@ -134,7 +192,13 @@ pub(super) async fn drain(
             asked = done(&mut ask), if has_looked => watch.asked(asked),
             (began, seen) = done(&mut under_way) => {
                 has_looked = true;
-                watch.looked(began, clock::now(), seen)
+                match seen {
+                    Seen::NotOver(settles) => {
+                        watch.is_not_over(began, clock::now(), settles);
+                        continue;
+                    }
+                    Seen::All(seen) => watch.looked(began, clock::now(), seen),
+                }
             }
             () = sleep(pause) => continue,
         };

@@ -15,11 +15,19 @@
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
+use crate::event::Unit;
+use crate::prelude::*;
 use crate::traffic::Traffic;
 
 /// The kernel rounds its ticks to milliseconds, so rounding can change the difference of two times
 /// by this much.
 const ROUNDING: Duration = Duration::from_millis(2);
+
+/// This many witnesses are chosen beyond those that are necessary, so that the end of one does not cost
+/// a look at all connections.
+const SPARE: usize = 7;
+/// With more witnesses, a look at all connections costs less.
+const MOST_WITNESSES: usize = 50;
 
 /// A connection, as one look at the kernel's list shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,6 +146,45 @@ impl Answers {
         Self { idle, connections: None, connected: 0, asked: 0 }
     }
 
+    /// The cookies of some connections of the last look that count for a drain with these limits,
+    /// first those that will probably count for the longest time. While more than `exit_at` of them
+    /// count, the drain cannot be over, whatever the other connections do. Empty if the last look
+    /// shows no such connections.
+    pub fn witnesses(&self, unit: Unit, exit_at: u64) -> Vec<u64> {
+        let most = usize::try_from(exit_at).unwrap_or(usize::MAX).saturating_add(1 + SPARE);
+        let all = self.connections.iter().flatten().map(|(_, (connection, _))| connection);
+        let rank = |one: &Connection| match one.answer(self.idle) {
+            Debt::Owed => Duration::ZERO,
+            _ => one.received_ago.min(one.sent_ago),
+        };
+        let mut counted: Vec<_> =
+            all.filter(|one| !one.is_ours && self.counts(one, unit)).collect();
+        if counted.len() as u64 <= exit_at || most > MOST_WITNESSES {
+            return Vec::new();
+        }
+        if counted.len() > most {
+            counted.select_nth_unstable_by_key(most, |one| rank(one));
+            counted.truncate(most);
+        }
+        counted.sort_unstable_by_key(|one| rank(one));
+        counted.iter().map(|one| one.cookie).collect()
+    }
+
+    /// If nothing moves for this time, this connection counts as answered ([`Counts::settles`]).
+    pub fn settles(&self, connection: &Connection) -> Duration {
+        let quiet = connection.received_ago.min(connection.sent_ago);
+        match connection.answer(self.idle) {
+            Debt::Unknown => self.idle.saturating_sub(quiet),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether a connection counts for a drain that waits for answers or for the end of the
+    /// connections.
+    pub fn counts(&self, connection: &Connection, unit: Unit) -> bool {
+        unit == Unit::Connections || connection.answer(self.idle) != Debt::Nothing
+    }
+
     /// Handles a look at all open connections.
     pub fn looked(&mut self, seen: &[Connection]) -> Counts {
         let before = self.connections.take();
@@ -170,8 +217,7 @@ impl Answers {
             counts.silent += u64::from(was_busy && !is_busy && now.can_send);
             if answer == Debt::Unknown {
                 counts.unknown += 1;
-                let quiet = now.received_ago.min(now.sent_ago);
-                counts.settles = counts.settles.max(self.idle.saturating_sub(quiet));
+                counts.settles = counts.settles.max(self.settles(now));
             }
             self.connected += u64::from(last.is_none());
             self.asked += u64::from(is_new);

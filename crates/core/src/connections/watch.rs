@@ -11,7 +11,7 @@ use crate::drain::progress::QUIET;
 use crate::envoy::output::DrainOutput;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
-use crate::traffic::{FACTOR, LONGEST, Moment, pause_after};
+use crate::traffic::{LONGEST, Moment, SHARE, pause_after};
 use crate::types::Time;
 
 /// The shortest pause between two looks when the drain may end soon. The drain ends when the looks
@@ -21,9 +21,9 @@ const OFTEN: Duration = Duration::from_millis(25);
 const SELDOM: Duration = Duration::from_millis(100);
 /// The looks become frequent this long before the earliest time at which the drain can be over.
 const LEAD: Duration = Duration::from_millis(400);
-/// Replaces [`FACTOR`] when the drain can soon be over. This factor is smaller, because the looks
-/// must show soon that the server has sent its final answer. With 10,000 connections, a look takes
-/// some 15 ms.
+/// When the drain can soon be over, the pause after a look at all connections is this many times as
+/// long as the look. This factor is smaller than [`SHARE`], because the looks must show soon that
+/// the server has sent its final answer. With 10,000 connections, a look takes some 15 ms.
 const LAST_FACTOR: u32 = 4;
 /// The kernel measures its times in ticks of up to this length.
 const TICK: Duration = Duration::from_millis(10);
@@ -57,6 +57,10 @@ pub struct ConnectionWatch {
     terms: Terms,
     /// The time of the next look.
     next: Time,
+    /// The time that the last look at all connections took.
+    took: Duration,
+    /// The time at which a look must show all connections, so that the numbers are not too old.
+    whole_at: Time,
     has_looked: bool,
     /// Whether a look has shown numbers. If so, a later look that fails proves nothing, and the
     /// drain continues.
@@ -82,6 +86,8 @@ impl ConnectionWatch {
         Self {
             terms,
             next: Time::default(),
+            took: Duration::ZERO,
+            whole_at: Time::default(),
             has_looked: false,
             has_counts: false,
             is_answered: false,
@@ -109,7 +115,23 @@ impl ConnectionWatch {
         self.closing.or(Some(self.next).filter(|_| !self.is_over))
     }
 
-    /// Handles the numbers that a look has shown, or the reason why it has shown none.
+    /// Whether the next look must show all connections. Otherwise, a few connections can show that
+    /// the drain is not over ([`Answers::witnesses`](super::answers::Answers::witnesses)). If they
+    /// do not show this, a look at all connections must follow at once.
+    pub fn needs_all(&self, now: Time) -> bool {
+        !self.has_counts || self.is_failing || self.closing.is_some() || self.whole_at <= now
+    }
+
+    /// Handles a look at a few connections, which has shown that the drain is not over. The pause is
+    /// as long as after a look at all connections, so that such looks cost a small part only.
+    /// `settles` is [`Counts::settles`] of these connections.
+    pub fn is_not_over(&mut self, began: Time, now: Time, settles: Duration) {
+        self.next = now + self.pause(now);
+        self.settle(began, now, settles);
+    }
+
+    /// Handles the numbers that a look at all connections has shown, or the reason why it has shown
+    /// none.
     pub fn looked(
         &mut self,
         began: Time,
@@ -119,7 +141,9 @@ impl ConnectionWatch {
         let mut outputs = Vec::new();
         let is_first = !core::mem::replace(&mut self.has_looked, true);
         let was_failing = core::mem::replace(&mut self.is_failing, seen.is_err());
-        self.next = now + self.pause(now, began);
+        self.took = now.since(began);
+        self.next = now + self.pause(now);
+        self.whole_at = now + LONGEST.max(self.took * SHARE);
         let sampled = match seen {
             Ok(counts) => {
                 self.has_counts = true;
@@ -194,9 +218,15 @@ impl ConnectionWatch {
     /// earlier.
     fn note_settling(&mut self, began: Time, now: Time, counts: Counts) {
         let is_close = self.terms.unit == Unit::Requests && counts.owing <= self.terms.exit_at;
-        if is_close && !counts.settles.is_zero() {
+        if is_close {
+            self.settle(began, now, counts.settles);
+        }
+    }
+
+    fn settle(&mut self, began: Time, now: Time, settles: Duration) {
+        if !settles.is_zero() {
             let least = OFTEN.max(now.since(began));
-            self.next = self.next.min((began + counts.settles + TICK).max(now + least));
+            self.next = self.next.min((began + settles + TICK).max(now + least));
         }
     }
 
@@ -244,11 +274,15 @@ impl ConnectionWatch {
         DrainOutput::Sampled { began, load, traffic, moment }
     }
 
-    fn pause(&self, now: Time, began: Time) -> Duration {
+    fn pause(&self, now: Time) -> Duration {
         let early = self.terms.min_until.since(now).saturating_sub(LEAD);
-        let factor = if early.is_zero() { LAST_FACTOR } else { FACTOR };
-        let least = if self.is_failing { LONGEST } else { OFTEN.max(SELDOM.min(early)) };
-        pause_after(now.since(began), least, factor)
+        if self.is_failing {
+            LONGEST
+        } else if early.is_zero() {
+            pause_after(self.took, OFTEN, LAST_FACTOR)
+        } else {
+            OFTEN.max(SELDOM.max(self.took * SHARE).min(early))
+        }
     }
 }
 
@@ -258,6 +292,33 @@ mod tests {
 
     const fn at(millis: u64) -> Time {
         Time(Duration::from_millis(millis))
+    }
+
+    // holds: S767
+    #[test]
+    fn a_look_at_all_connections_pays_for_itself_while_others_show_that_the_drain_is_not_over() {
+        let terms = Terms { min_until: at(0), unit: Unit::Requests, exit_at: 0, is_asked: false };
+        for (took, pause) in [(1, 500), (30, 990), (400, 13_200)] {
+            let mut watch = ConnectionWatch::new(terms);
+            let busy = Counts { open: 9, owing: 1, ..Counts::default() };
+            assert!(watch.needs_all(at(0)));
+            watch.looked(at(0), at(took), Ok(busy));
+            // Each pause is as long as if all connections were looked at each time.
+            let often = OFTEN.max((at(took * 4).since(at(0))).min(LONGEST));
+            let mut now = at(took) + often;
+            assert_eq!(watch.looks_at(), Some(now));
+            while !watch.needs_all(now) {
+                watch.is_not_over(now, now, at(0).since(at(0)));
+                now = now + often;
+                assert_eq!(watch.looks_at(), Some(now), "{took}");
+            }
+            assert!((at(took + pause)..at(took + pause) + often).contains(&now), "{took} {now:?}");
+            // The next look comes when the connections are silent for `idle`.
+            watch.is_not_over(now, now, OFTEN);
+            assert_eq!(watch.looks_at(), Some(now + often.min(OFTEN + TICK)), "{took}");
+            watch.looked(now, now, Err("it fails".to_owned()));
+            assert!(watch.needs_all(now), "{took}");
+        }
     }
 
     // holds: S304

@@ -48,6 +48,17 @@ impl World {
         }
     }
 
+    /// The first time to settle of a few connections that show that the drain is not over.
+    fn not_over(&self, terms: &Terms) -> Option<Duration> {
+        let witnesses = self.answers.witnesses(terms.unit, terms.exit_at);
+        let seen = |cookie: &u64| self.models[*cookie as usize - 1].seen();
+        let open = witnesses.iter().filter(|cookie| self.models[**cookie as usize - 1].is_open());
+        let counted = open.map(seen).filter(|one| self.answers.counts(one, terms.unit));
+        let settles: Vec<_> = counted.map(|one| self.answers.settles(&one)).collect();
+        let first = settles.iter().filter(|it| !it.is_zero()).min().copied().unwrap_or_default();
+        (settles.len() as u64 > terms.exit_at).then_some(first)
+    }
+
     fn look(&mut self, began: u64, took: u64) -> Look {
         let owes = |model: &&Model| !model.requests.is_empty() && !model.is_documented();
         let owes = self.models.iter().filter(owes).count() as u64;
@@ -143,8 +154,13 @@ fn play(seed: u64) {
         if world.play.machine.next_wakeup().is_some_and(|at| at <= Time(MS(now))) {
             world.act(now, Event::Tick);
         }
-        if look.is_none() && world.watch.looks_at().is_some_and(|at| at <= Time(MS(now))) {
-            look = Some(world.look(now, took));
+        let time_now = Time(MS(now));
+        if look.is_none() && world.watch.looks_at().is_some_and(|at| at <= time_now) {
+            let needs_all = world.watch.needs_all(time_now);
+            match world.not_over(&terms).filter(|_| !needs_all) {
+                Some(settles) => world.watch.is_not_over(time_now, time_now, settles),
+                None => look = Some(world.look(now, took)),
+            }
         }
         if let Some(done) = look.take_if(|look| look.ends <= now) {
             let fails = fails || mixes && world.last.is_some() && rng.once_in(2);
