@@ -249,6 +249,9 @@ impl Played {
                     }
                     Action::Spawn(process) => events.push_back(Event::Spawned(process)),
                     Action::Sweep(_) => events.push_back(Event::NothingLeft),
+                    Action::LookForExit(process) => {
+                        events.push_back(Event::ExitSeen { process, exits: false });
+                    }
                     Action::Exit(code) => self.code = Some(code),
                     _ => {}
                 }

@@ -572,6 +572,9 @@ impl Step<'_> {
                 self.events.queue.extend(self.executor.stop_orphans(process, signal));
             }
             Action::StopGroup { process, signal } => self.executor.stop_group(process, signal),
+            Action::LookForExit(process) => {
+                self.events.queue.push_back(self.executor.look_for_exit(process));
+            }
             Action::Kill(process) => self.executor.kill(process),
             Action::RunHook(hook) => self.events.queue.extend(self.executor.run_hook(hook)),
             Action::AbortHook(hook) => self.executor.abort_hook(hook),

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use crate::support::example::is_installed;
 use crate::support::namespace::{is_root_for, skip_unless};
 use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal, ms};
@@ -33,6 +34,62 @@ fn a_second_signal_keeps_the_order_and_a_third_kills() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(137).assert_took(third, ms(0)..ms(8000)).assert_line("third stop signal");
     ended.assert_no_event("python", "got SIGTERM");
+}
+
+/// Exits with code 0 at SIGTERM, and stays a process that is exiting for 3 s: it is traced, and the
+/// kernel shows its end to drainit only when its tracer is gone.
+const SLOW_EXIT: &str = r#"
+import ctypes, os, signal, sys, time
+libc = ctypes.CDLL(None)
+libc.prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)  # PR_SET_PTRACER_ANY
+(asked, ask), (seized, tell) = os.pipe(), os.pipe()
+main = os.getpid()
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.read(asked, 1)
+    assert libc.ptrace(0x4206, main, None, None) == 0  # PTRACE_SEIZE
+    os.write(tell, b"x")
+    while os.waitid(os.P_PID, main, os.WSTOPPED | os.WEXITED | os.WNOWAIT).si_code != os.CLD_EXITED:
+        stop = os.waitid(os.P_PID, main, os.WSTOPPED | os.WNOHANG)
+        libc.ptrace(7, main, None, ctypes.c_void_p(stop.si_status & 127 if stop else 0))  # PTRACE_CONT
+    time.sleep(3)
+    os._exit(0)
+def exits(*_):
+    os.write(ask, b"x")
+    os.read(seized, 1)
+    os._exit(0)
+signal.signal(signal.SIGTERM, exits)
+open(sys.argv[1], "w").close()
+while True:
+    signal.pause()
+"#;
+
+// holds: S840
+#[test]
+fn a_process_that_is_exiting_is_not_killed_and_its_code_is_its_own() {
+    if !is_installed("python3") {
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    rig.write("exits.py", SLOW_EXIT);
+    let drainit = rig.start_ready(
+        "
+        shutdown: {grace_period: 60s, reserve: 1s}
+        processes:
+          a:
+            command: [python3, DIR/exits.py, DIR/ready]
+            stop_grace_period: 1s
+            readiness: {file: DIR/ready}
+        ",
+    );
+    drainit
+        .stop()
+        .assert_code(0)
+        .assert_stopped_within(ms(2900)..ms(50_000))
+        .assert_line("a: is exiting, and the kernel still frees its memory")
+        .assert_line(r"  stop a: \d\S*, exited with code 0$")
+        .assert_no_line("SIGKILL to its process group");
 }
 
 // holds: S61

@@ -59,6 +59,9 @@ pub enum Action {
     StopOrphans { process: ProcessId, signal: Signal },
     /// Send a signal to the process group.
     StopGroup { process: ProcessId, signal: Signal },
+    /// The process has not ended in its time. Look whether it is exiting, and answer at once with
+    /// `Event::ExitSeen`.
+    LookForExit(ProcessId),
     /// Send SIGKILL to the process group.
     Kill(ProcessId),
     /// Start the command of a hook.

@@ -39,6 +39,13 @@ pub enum Event {
         /// follows.
         remains: bool,
     },
+    /// The answer to `Action::LookForExit`.
+    ExitSeen {
+        process: ProcessId,
+        /// Whether the process runs none of its code any more, and SIGKILL cannot end it sooner:
+        /// the kernel frees what the process had. False if that is unknown.
+        exits: bool,
+    },
     /// The answer to `Action::StopOrphans`: no member of the process group is a child of drainit.
     OrphansGone(ProcessId),
     /// The process group of an ended process has no members any more.

@@ -7,7 +7,7 @@ use crate::family;
 use crate::note::Note;
 use crate::prelude::*;
 use crate::spec::Stage;
-use crate::state::{Lifecycle, State};
+use crate::state::{Exit, Lifecycle, State};
 use crate::types::{ProcessId, StartCondition, Time};
 
 impl State {
@@ -165,7 +165,7 @@ impl State {
         self.family.spawned(process, self.now);
         self[process].has_run = true;
         (self[process].drain_signalled, self[process].asked) = (None, None);
-        self[process].listens_on_nothing = false;
+        (self[process].listens_on_nothing, self[process].exit) = (false, Exit::Unknown);
     }
 
     /// Records that an instance has met a condition. Dependents with `restart: true` do not restart

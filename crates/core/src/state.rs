@@ -245,6 +245,19 @@ pub struct Slot {
     /// For an instance that has ended, the time at which it was asked to end. If the instance ended
     /// by itself, the time at which the rest of its process group was asked to end.
     pub(super) asked: Option<Time>,
+    /// Whether the instance is exiting, as the kernel has shown when its time to end was over.
+    pub(super) exit: Exit,
+}
+
+/// What the core knows about the exit of an instance whose time to end is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Exit {
+    #[default]
+    Unknown,
+    /// `Action::LookForExit` was given, and is answered at once.
+    Asked,
+    /// The instance is exiting, so SIGKILL has no effect any more.
+    Seen,
 }
 
 impl Slot {
@@ -310,8 +323,11 @@ pub struct State {
     /// The number of evaluations of `only_if` so far. By this number, the core recognizes a late
     /// answer to an earlier evaluation.
     pub(super) checks: u32,
-    /// Whether a process was killed since the shutdown began.
-    pub killed: bool,
+    /// The processes that were killed since the shutdown began, themselves or the rest of their
+    /// process group. A process that turns out to have exited by itself is taken out again.
+    pub killed: BTreeSet<ProcessId>,
+    /// Whether leftovers were killed.
+    pub killed_leftovers: bool,
     /// The time of the last stop signal.
     pub(super) last_signal: Option<Time>,
     /// The end of the grace period. `None` until the core gives [`Action::Exit`].
@@ -350,7 +366,8 @@ impl State {
             has_begun: false,
             is_unlinked: false,
             checks: 0,
-            killed: false,
+            killed: BTreeSet::new(),
+            killed_leftovers: false,
             last_signal: None,
             grace_end: None,
             timers_at: now,

@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::family::{self, Tie};
 use crate::note::{DrainEnd, Note, StopLimit};
 use crate::spec::{HookId, Stage};
-use crate::state::{Lifecycle, State};
+use crate::state::{Exit, Lifecycle, State};
 use crate::types::{End, ProcessId, Signal, Time};
 
 /// The longest wait for the end of a killed process outside a shutdown. The wait is long, because
@@ -49,9 +49,16 @@ impl State {
     pub(crate) fn kill_if_due(&mut self, process: ProcessId, deadline: Time) {
         match self.life(process) {
             Lifecycle::Stopping { since, kill_at } if self.is_past(kill_at) => {
-                match self.spare_until(process, since, deadline) {
+                let exit = self[process].exit;
+                let spare = self.spare_until(process, since, exit == Exit::Seen, deadline);
+                let if_exiting = || self.spare_until(process, since, true, deadline);
+                match spare.or_else(|| if_exiting().filter(|_| exit == Exit::Unknown)) {
                     Some(until) => self.set_timer(process, until),
-                    None => self.kill(process, Some(since), deadline),
+                    None => return self.kill(process, Some(since), deadline),
+                }
+                if spare.is_none() {
+                    self[process].exit = Exit::Asked;
+                    self.act(Action::LookForExit(process));
                 }
             }
             Lifecycle::Remains { kill_at } if self.is_past(kill_at) => {
@@ -61,10 +68,30 @@ impl State {
         }
     }
 
+    /// Handles the answer to `Action::LookForExit`. A process that is exiting keeps the time that
+    /// the core has given it with the question.
+    fn exit_seen(&mut self, process: ProcessId, exits: bool, deadline: Time) {
+        if self[process].exit != Exit::Asked {
+            return;
+        }
+        self[process].exit = if exits { Exit::Seen } else { Exit::Unknown };
+        if let Lifecycle::Stopping { since, .. } = self.life(process)
+            && !exits
+        {
+            self.kill(process, Some(since), deadline);
+        }
+    }
+
     /// The time until which a process that was asked to end at `since` may still run, because the
-    /// later steps of its path need less time than when it was asked. `None` if there is no such
-    /// time.
-    fn spare_until(&self, process: ProcessId, since: Time, deadline: Time) -> Option<Time> {
+    /// later steps of its path need less time than when it was asked, or because it `exits`. `None`
+    /// if there is no such time.
+    fn spare_until(
+        &self,
+        process: ProcessId,
+        since: Time,
+        exits: bool,
+        deadline: Time,
+    ) -> Option<Time> {
         let left = deadline.since(self.now);
         let spare = self.now + self.budget.longest_stop(&self.spec, process, left);
         // In a shutdown that somebody asked for, only the deadline limits a stop without a declared
@@ -72,7 +99,15 @@ impl State {
         let is_unlimited = self.process(process).stop.is_none()
             && self.unset_stop >= self.spec.window
             && deadline < self.no_deadline();
-        let limit = if is_unlimited { Time::NEVER } else { since + self.stop_limit(process) };
+        let limit = since + self.stop_limit(process);
+        // SIGKILL cannot end a process that exits, so in a shutdown only the deadline limits its
+        // exit. Otherwise its exit gets the time that the end of a killed process gets.
+        let limit = match exits {
+            _ if is_unlimited => Time::NEVER,
+            true if deadline < self.no_deadline() => Time::NEVER,
+            true => limit + UNHURRIED_AFTER_KILL,
+            false => limit,
+        };
         let until = spare.min(limit);
         (family::tie(self, process) == Tie::None && !self.is_past(until)).then_some(until)
     }
@@ -125,7 +160,7 @@ impl State {
             false => Lifecycle::Killed { asked, holds_until },
         };
         self.set(process, life);
-        self.killed = true;
+        self.killed.insert(process);
     }
 
     /// The limit that ends the time of a process that was asked to end this long ago.
@@ -316,10 +351,16 @@ impl State {
         };
         self[id].asked = asked;
         let took = asked.map(|asked| self.now.since(asked));
-        let killed = matches!(self.life(id), Lifecycle::Killed { .. });
+        let was_killed = matches!(self.life(id), Lifecycle::Killed { .. });
+        // The status of a process that SIGKILL has ended says so. Any other process has exited by
+        // itself, although drainit had sent SIGKILL.
+        let killed = was_killed && (end.signal() == Some(Signal::KILL) || remains);
+        if was_killed && !killed {
+            self.killed.remove(&id);
+        }
         // drainit itself sent this SIGKILL, so the note must not name the OOM killer as its sender.
         let end = if killed { end.plainly() } else { end };
-        let handed_over = is_left_to_newer && !killed;
+        let handed_over = is_left_to_newer && !was_killed;
         self.note(Note::Stopped { process: id, end, took, killed, handed_over });
         let held_until = family::ended(self, id, remains);
         self.end_drain(id, DrainEnd::ProcessGone);
@@ -377,6 +418,7 @@ impl State {
             Event::Exited { process, end, remains } if self.life(process).is_alive() => {
                 self.exited(process, end, remains, deadline)
             }
+            Event::ExitSeen { process, exits } => self.exit_seen(process, exits, deadline),
             Event::GroupGone(process) if self.life(process).has_rest() => {
                 self.rest_gone(process);
                 self.after_end(process, deadline);

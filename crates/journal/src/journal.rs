@@ -297,6 +297,7 @@ impl Journal {
                     let stop = self.stop(process);
                     (stop.took, stop.ends) = (took, Some(now));
                     (stop.handed_over, stop.was_asked) = (handed_over, took.is_some());
+                    stop.killed &= killed;
                 }
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));
             }

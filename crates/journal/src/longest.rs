@@ -166,6 +166,8 @@ impl Play {
                 self.events.extend(silent.map(|(_, id)| Event::ListensOnNothing(id)));
                 return;
             }
+            // A process that hangs is not exiting.
+            Action::LookForExit(process) => Event::ExitSeen { process, exits: false },
             Action::Kill(process) => ended(process, End::Signal(Signal::KILL)),
             Action::Sweep(Signal::KILL) => Event::NothingLeft,
             Action::Sweep(_) => Event::Swept { any: true },

@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, getsid, setfsgid, setfsuid};
 
-use crate::Pid;
 use crate::proc_net::tcp_listeners_of;
 use crate::reap::is_living_child;
+use crate::{Pid, errno};
 use drainit_core::types::harmless;
 
 /// The processes of an instance: its main process, its former main processes that still run, and
@@ -247,10 +248,22 @@ pub fn holders<K: Copy + Ord>(
 /// Whether a process has ended, or is ending and no longer has its table of descriptors
 /// (`exit_files`). The kernel may then have closed some sockets of the process.
 pub fn is_closing(pid: Pid) -> bool {
-    /// `PF_EXITING` of linux/sched.h.
-    const EXITING: u64 = 4;
-    let is_ending = Stat::read(pid).is_none_or(|stat| !stat.is_alive || stat.flags & EXITING != 0);
+    let is_ending = Stat::read(pid).is_none_or(|stat| !stat.is_alive || stat.is_exiting());
     is_ending && descriptors(pid).map_or(true, |mut all| all.next().is_none())
+}
+
+/// Whether every thread of a process is exiting. The process then runs none of its code any more,
+/// and SIGKILL cannot end it sooner: the kernel frees what the process had. `false` if that is
+/// unknown, as for more than [`MOST_READ`] threads, or without a `/proc` of drainit's PID namespace.
+pub fn is_exiting(pid: Pid) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let exits = |thread: fs::DirEntry| match fs::read(thread.path().join("stat")) {
+        Ok(stat) => Stat::parse(&stat).is_some_and(|stat| stat.is_exiting()),
+        // A thread that is gone has exited.
+        Err(error) => [Errno::ENOENT, Errno::ESRCH].contains(&errno(&error)),
+    };
+    let mut threads = threads.flatten();
+    is_proc_ours() && threads.by_ref().take(MOST_READ).all(exits) && threads.next().is_none()
 }
 
 /// The descriptors of a process. If its main thread has ended, lists those of its threads.
@@ -474,6 +487,13 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// Whether the main thread is exiting, or has exited.
+    fn is_exiting(&self) -> bool {
+        /// `PF_EXITING` of linux/sched.h.
+        const EXITING: u64 = 4;
+        self.flags & EXITING != 0
+    }
+
     pub fn read(pid: Pid) -> Option<Self> {
         Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
     }

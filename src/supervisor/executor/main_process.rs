@@ -4,9 +4,10 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::Pid;
-use crate::os::descendants::session_of;
+use crate::os::descendants::{is_exiting, session_of};
 use crate::os::handle::Handle;
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::{Executor, with_cont};
@@ -133,6 +134,20 @@ impl Executor {
         let current = self.instance(process);
         let mains = current.former.iter().copied().chain(current.pid);
         mains.filter(move |pid| self.is_there(process, *pid))
+    }
+
+    /// Looks whether every main process of an instance is exiting.
+    pub(crate) fn look_for_exit(&self, process: ProcessId) -> Event {
+        let mains: Vec<_> = self.mains(process).collect();
+        let exits = !mains.is_empty() && mains.into_iter().all(is_exiting);
+        if exits {
+            tracing::info!(
+                "{}: is exiting, and the kernel still frees its memory or closes its files; SIGKILL \
+                 cannot end it sooner, so drainit waits as long as the later stops can spare",
+                self.process(process).name
+            );
+        }
+        Event::ExitSeen { process, exits }
     }
 
     /// Whether a pid belongs to this process, and is not reaped.

@@ -54,7 +54,7 @@ impl Play {
             };
             for _ in 0..if is_deaf { 0 } else { weight } {
                 let end = match random.below(5) {
-                    _ if slot.killed => End::Signal(Signal::KILL),
+                    _ if slot.killed && !random.one_in(4) => End::Signal(Signal::KILL),
                     0 => End::Code(7),
                     1 => End::Signal(Signal::TERM),
                     2 if random.one_in(3) => End::OutOfMemory(Duration::from_secs(1)),

@@ -75,7 +75,10 @@ impl Play {
                 let pid = slot.pid.take().unwrap();
                 (slot.state, slot.warnings, slot.last_end) = (None, None, Some(end));
                 slot.end = Some((now, end));
-                let (killed, code) = (slot.killed, end.exit_code());
+                // A process that SIGKILL has not ended has exited by itself.
+                let by_kill = remains || end.signal() == Some(Signal::KILL);
+                slot.killed_in_shutdown &= by_kill;
+                let (killed, code) = (slot.killed && by_kill, end.exit_code());
                 let kind = match end {
                     _ if killed => 3,
                     End::Code(0) => 0,
@@ -187,6 +190,10 @@ impl Play {
                     self.processes.history(process).ended_first = true;
                 }
                 slot.state = Some(ProcessState::Stopping);
+            }
+            Action::LookForExit(process) => {
+                let exits = self.random.one_in(2);
+                self.at_once.push_back(Event::ExitSeen { process, exits });
             }
             Action::Kill(process) => {
                 let is_stop = record.shutdown.as_ref().is_some_and(|(.., held)| !held);

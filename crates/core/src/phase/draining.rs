@@ -114,7 +114,7 @@ impl Draining {
         for process in state.spec.ids() {
             state.cancel_start(process, shutdown.deadline);
         }
-        state.killed = false;
+        state.killed.clear();
         state.fit_waits(shutdown.deadline);
         if let Cause::Ended { process, .. } = shutdown.cause
             && !state.life(process).has_rest()
@@ -320,7 +320,7 @@ impl Draining {
         let window = self.shutdown.deadline.since(state.now);
         state.act(Action::ShutdownBegins { patience: Budget::patience(&state.spec) });
         state.note(Note::ShutdownBegan { cause, window, drained_for });
-        state.killed = false;
+        state.killed.clear();
         state.limit_stops(cause.is_asked());
         state.plan_budget(window);
         state.fit_waits(self.shutdown.deadline);

@@ -44,7 +44,7 @@ impl Finishing {
                 return Self::hook(self.shutdown, state);
             }
             (Event::Swept { any }, LastWait::Sweep { signal, .. }) => {
-                state.killed |= signal == Signal::KILL && any;
+                state.killed_leftovers |= signal == Signal::KILL && any;
                 self.take_answer(state);
             }
             (
@@ -91,7 +91,7 @@ impl Finishing {
             LastWait::Sweep { signal, until, .. } if state.is_past(until) => match signal {
                 Signal::KILL => {
                     state.note(Note::LeftoversRemain);
-                    state.killed = true;
+                    state.killed_leftovers = true;
                     Self::hook(self.shutdown, state)
                 }
                 _ => Self::kill(self.shutdown, state),
@@ -148,7 +148,8 @@ impl Finishing {
 }
 
 fn exit(shutdown: &ShutdownFacts, state: &mut State) -> Phase {
+    let killed = state.killed_leftovers || !state.killed.is_empty();
     state.grace_end = Some(shutdown.deadline + state.spec.reserve);
-    state.act(Action::Exit(shutdown.cause.exit_code(state.killed)));
+    state.act(Action::Exit(shutdown.cause.exit_code(killed)));
     Phase::Done
 }

@@ -230,6 +230,7 @@ impl Running {
                     return exited(state, process, end, remains);
                 }
             }
+            Event::ExitSeen { .. } => state.handle_stop(event, state.no_deadline()),
             Event::DrainAnswered { .. }
             | Event::Drained(_)
             | Event::DrainSample { .. }

@@ -74,6 +74,8 @@ pub(super) fn gateway() -> Spec {
 /// A core whose events a test sends by hand, with times in milliseconds.
 pub(super) struct Play {
     pub(super) machine: Machine,
+    /// Whether each process that has not ended in its time is exiting.
+    exits: bool,
     story: String,
 }
 
@@ -91,14 +93,20 @@ impl Drop for Play {
 impl Play {
     fn new(spec: Spec) -> Self {
         let machine = Machine::new(Rc::new(spec), Time(Duration::ZERO));
-        Self { machine, story: String::new() }
+        Self { machine, exits: false, story: String::new() }
     }
 
-    /// Sends an event, and returns all of the core's actions.
+    /// Sends an event, and returns all of the core's actions. Answers looks at once.
     fn all(&mut self, millis: u64, event: Event) -> Vec<Action> {
-        let actions = self.machine.handle(Time(MS(millis)), event);
+        let mut actions = self.machine.handle(Time(MS(millis)), event);
         self.story.push_str(&format!("{millis:>8} ms {event:?}\n"));
         actions.iter().for_each(|one| self.story.push_str(&format!("            {one:?}\n")));
+        let look = |one: &Action| if let Action::LookForExit(id) = one { Some(*id) } else { None };
+        let looks: Vec<_> = actions.iter().filter_map(look).collect();
+        actions.retain(|one| look(one).is_none());
+        for process in looks {
+            actions.extend(self.all(millis, Event::ExitSeen { process, exits: self.exits }));
+        }
         actions
     }
 
@@ -1267,8 +1275,7 @@ fn a_dependent_follows_a_oneshot_that_a_reload_makes_into_a_service() {
         spec
     };
     let task = config(true, StartCondition::Completed);
-    let mut play =
-        Play { machine: Machine::new(Rc::new(task), Time(Duration::ZERO)), story: String::new() };
+    let mut play = Play::new(task);
     play.at(0, Event::Start);
     play.at(0, Event::Spawned(ENGINE));
     assert_eq!(play.at(10, exited(ENGINE)), [Action::Spawn(ROUTER)]);
@@ -1376,4 +1383,44 @@ fn unread_output_leaves_half_of_a_stop() {
     assert_eq!(patience(28_000, 2000), MS(2000));
     assert_eq!(patience(500, 700), MS(700), "the reserve");
     assert_eq!(patience(28_000, 8000), MS(2500), "half of stop_grace_period");
+}
+
+// holds: S840
+#[test]
+fn a_process_that_is_exiting_gets_the_time_that_is_left_and_is_not_killed() {
+    for ends_at in [20_000, 24_500] {
+        let mut play = Play::up(plain());
+        play.exits = true;
+        assert_eq!(play.at(1000, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+        assert_eq!(wakes_at(&play), 6000, "stop_grace_period");
+        assert_eq!(play.at(6000, Event::Tick), []);
+        assert_eq!(wakes_at(&play), 24_000, "the engine keeps its own stop_grace_period");
+        if ends_at > 24_000 {
+            assert_eq!(play.at(24_000, Event::Tick), [Action::Kill(ROUTER)]);
+        }
+        let notes = play.notes(ends_at, exited(ROUTER));
+        let took = Some(MS(ends_at - 1000));
+        let end = End::Code(0);
+        let stopped =
+            Note::Stopped { process: ROUTER, end, took, killed: false, handed_over: false };
+        assert!(notes.contains(&stopped), "{notes:?}");
+        play.at(ends_at + 10, exited(ENGINE));
+        assert_eq!(play.at(ends_at + 10, Event::Swept { any: false }), []);
+        assert_eq!(play.at(ends_at + 20, Event::NothingLeft), [Action::Exit(0)]);
+    }
+}
+
+// holds: S840
+#[test]
+fn an_exit_that_an_operator_asked_for_gets_no_more_time_than_sigkill() {
+    let mut play = Play::up(plain());
+    play.exits = true;
+    play.at(0, ask(ROUTER, Request::Stop));
+    assert_eq!(play.at(5000, Event::Tick), []);
+    assert_eq!(play.at(10_000, Event::Tick), [Action::Kill(ROUTER)]);
+    assert!(
+        play.notes(10_100, exited(ROUTER))
+            .iter()
+            .any(|note| { matches!(note, Note::Stopped { killed: false, .. }) })
+    );
 }

@@ -103,6 +103,7 @@ pub(crate) struct Checker<'a> {
     stop_signals: u32,
     last_signal: Option<Time>,
     exit: Option<u8>,
+    /// Whether leftovers were killed, or the rest of a process group, or whether they survive.
     killed: bool,
     has_hung: bool,
     sweeping: Option<Signal>,
@@ -264,6 +265,9 @@ struct Reloading {
     followed: BTreeSet<usize>,
     has_removed: bool,
 }
+
+/// An exit that an operator asked for gets this time after the limit of its stop.
+const MOST_EXIT: Duration = Duration::from_secs(5);
 
 impl<'a> Checker<'a> {
     pub(crate) fn new(scenario: &'a Scenario, now: Time) -> Self {
@@ -429,7 +433,7 @@ impl<'a> Checker<'a> {
             Event::SpawnFailed { exit_code, .. } if self.deadline.is_none() => {
                 self.last_end = Some((End::Code(exit_code), false));
             }
-            Event::Exited { process, end, .. } => {
+            Event::Exited { process, end, remains } => {
                 if self.deadline.is_none() {
                     let codes = &self.of(process).success_codes;
                     let is_success = matches!(end, End::Code(code) if codes.contains(&code));
@@ -443,6 +447,10 @@ impl<'a> Checker<'a> {
                 self.has_unasked_end |=
                     self.held_at.is_some() && self.at[process.index()].asked.is_none();
                 self.ended[self.slots.process(process)] = true;
+                // holds: S840
+                if end.signal() != Some(Signal::KILL) && !remains {
+                    self.at[process.index()].killed_in_shutdown = false;
+                }
                 self.at[process.index()].serves = false;
                 self.at[process.index()].gone = true;
                 self.at[process.index()].behind = false;
@@ -1235,10 +1243,14 @@ impl<'a> Checker<'a> {
                 self.hold(is_next != is_killed, "a signal to a group before its orphans are gone");
                 self.owes_rest = false;
             }
+            Action::LookForExit(process) => {
+                let proc = procs[process.index()];
+                let is_due = proc.alive && self.at[process.index()].signalled;
+                self.hold(is_due, "a look at a process that was not asked to end");
+            }
             Action::Kill(process) if procs[process.index()].group => {
                 self.holds_asked(now, process, self.at[process.index()].rest_signalled, procs);
                 self.at[process.index()].killed_in_shutdown |= self.deadline.is_some();
-                self.killed |= self.deadline.is_some();
                 self.at[process.index()].survives_at = Some(self.survivor_at(now));
             }
             Action::Kill(process) => {
@@ -1259,7 +1271,6 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].group_killed = true;
                 self.at[process.index()].killed_in_shutdown |= self.deadline.is_some();
                 self.at[process.index()].survives_at = Some(self.survivor_at(now));
-                self.killed |= self.deadline.is_some();
             }
             Action::AbortHook(hook) => {
                 self.hooks.remove(&hook);
@@ -1557,6 +1568,8 @@ impl<'a> Checker<'a> {
                 Some((asked, limit)) => asked + limit.min(FOREVER),
                 None => complete_by + hook.map_or(Duration::ZERO, |hook| hook.limit),
             };
+            // SIGKILL would not end an exit sooner.
+            let gone_by = gone_by + if procs[place].exits { MOST_EXIT } else { Duration::ZERO };
             let is_killed = now <= self.seen_at(gone_by) || seen.group_killed;
             self.hold(is_killed, "a oneshot is not killed after its timeout");
         }
@@ -2142,6 +2155,13 @@ impl<'a> Checker<'a> {
         match note {
             // The kernel kills these leftovers when PID 1 ends.
             Note::LeftoversRemain => self.killed = true,
+            Note::Stopped { process, end, killed, .. } => {
+                let seen = &self.at[process.index()];
+                let is_rest = procs[process.index()].group;
+                let by_kill = end.signal() == Some(Signal::KILL) || is_rest;
+                // holds: S840
+                self.hold(killed == (seen.group_killed && by_kill), "killed, but by its own end");
+            }
             Note::ShutdownBegan { cause, window, .. } => {
                 let counts = self.scenario.spec.counts_stops;
                 self.counted_until = counts.then(|| now + (window / 4).min(COUNTS));
@@ -2465,6 +2485,11 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Whether SIGKILL has ended something in the shutdown, or was to end what still lives.
+    fn has_killed(&self) -> bool {
+        self.killed || self.at.iter().any(|seen| seen.killed_in_shutdown)
+    }
+
     fn exits(&mut self, now: Time, code: u8, procs: &[Proc]) {
         self.exit = Some(code);
         let (Some(deadline), Some(cause)) = (self.deadline, self.cause) else {
@@ -2473,7 +2498,10 @@ impl<'a> Checker<'a> {
         };
         self.hold(self.asked_for.is_empty(), "a request without an answer");
         self.hold(self.reload.is_none(), "a reload without an answer");
-        let is_hurried = self.killed || self.stop_signals >= 2 || deadline <= now;
+        let is_hurried = self.killed
+            || self.at.iter().any(|seen| seen.survives_at.is_some())
+            || self.stop_signals >= 2
+            || deadline <= now;
         if !is_hurried && !self.has_reloaded {
             let hooks = |place: &usize| self.scenario.spec.processes[*place].hooks.post_stop;
             let is_owed = self.owes_post_stop.iter().any(|place| hooks(place).is_some());
@@ -2499,7 +2527,7 @@ impl<'a> Checker<'a> {
         self.hold(code == self.exit_code(cause), "the wrong exit code");
         // A process or hook that hung before the time of faults was over may use all of the time
         // until the deadline.
-        if self.has_faultless_shutdown() && !self.killed && !self.has_hung {
+        if self.has_faultless_shutdown() && !self.has_killed() && !self.has_hung {
             // A process that was asked to end during the time of faults may take until the
             // deadline. Its `post_stop` hook runs after its end, so the exit may come a moment
             // after the deadline.
@@ -2511,7 +2539,10 @@ impl<'a> Checker<'a> {
         }
         if let Cause::Signal(_) | Cause::ShutdownRequested = cause {
             // holds: S120, S128, S129, C356
-            self.hold(code == if self.killed { 137 } else { 0 }, "a code other than 0 or 137");
+            self.hold(
+                code == if self.has_killed() { 137 } else { 0 },
+                "a code other than 0 or 137",
+            );
         }
     }
 
@@ -2519,14 +2550,14 @@ impl<'a> Checker<'a> {
     /// the code comes from the last end before the shutdown.
     fn exit_code(&self, cause: Cause) -> u8 {
         let Cause::Ended { process, before_ready, .. } = cause else {
-            return cause.exit_code(self.killed);
+            return cause.exit_code(self.has_killed());
         };
         let is_failure =
             before_ready || self.of(process).on_exit.success == ExitPolicy::FailureShutdown;
         match self.last_end {
             Some((_, true)) => u8::from(is_failure),
             Some((end, false)) => end.exit_code().max(1),
-            None => cause.exit_code(self.killed),
+            None => cause.exit_code(self.has_killed()),
         }
     }
 

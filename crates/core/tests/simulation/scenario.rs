@@ -180,6 +180,10 @@ pub(crate) struct Behaviour {
     pub(crate) dies_after: Option<(Duration, u8)>,
     pub(crate) ends_after_term: Option<Duration>,
     pub(crate) ends_after_kill: Option<Duration>,
+    /// How long the process takes to exit when it ends by itself after its stop signal, because the
+    /// kernel frees much memory. SIGKILL has no effect in this time. `None` if the exit takes no
+    /// time, and the stop signal ends the process.
+    pub(crate) exits_for: Option<Duration>,
     /// When the liveness probes of the process begin to fail.
     pub(crate) hangs_after: Option<Duration>,
     /// The process asks for more time at two moments: the first duration after its start, and the
@@ -213,7 +217,8 @@ impl Scenario {
         let mut behaviours = || -> Vec<_> {
             spec.processes.iter().map(|process| Behaviour::new(rng, process, odds)).collect()
         };
-        let (behaviours, variants) = (behaviours(), behaviours());
+        let (mut behaviours, mut variants) = (behaviours(), behaviours());
+        slow_exits(seed, behaviours.iter_mut().chain(&mut variants));
         let drain_requested = rng.once_in(3).then(|| rng.millis(odds.signal));
         // In half of all cases, a stop signal follows the requested drain, as it does in Kubernetes
         // after a `preStop` hook that runs `drainit drain`.
@@ -331,6 +336,7 @@ impl Behaviour {
             dies_after: dies.then(|| (rng.millis(most), code)),
             ends_after_term: rng.maybe(of(Fault::IgnoresStop), |rng| rng.about(stop)),
             ends_after_kill: rng.maybe(of(Fault::SurvivesKill), |rng| rng.millis(3)),
+            exits_for: None,
             hangs_after: rng.once_in(of(Fault::Hangs)).then(|| rng.millis(most)),
             extends: rng.once_in(3).then(|| (rng.millis(4000), rng.millis(15_000))),
             group: rng
@@ -345,6 +351,17 @@ impl Behaviour {
             endpoint_removed: rng.millis(8000),
             connections_end: rng.about(drain),
             not_live: rng.once_in(of(Fault::NotLive)).then(|| rng.millis(2000)),
+        }
+    }
+}
+
+/// Draws, with a separate generator, the processes that take long to exit.
+fn slow_exits<'a>(seed: u64, behaviours: impl Iterator<Item = &'a mut Behaviour>) {
+    let rng = &mut Rng::new(seed ^ 0x5107);
+    if rng.once_in(2) {
+        let longest = rng.one_of([100, 3000, 20_000]);
+        for behaviour in behaviours {
+            behaviour.exits_for = rng.maybe(3, |rng| rng.millis(longest));
         }
     }
 }

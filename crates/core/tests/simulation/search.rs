@@ -67,6 +67,7 @@ struct World<'a> {
 enum Answer {
     Start,
     Spawn(ProcessId),
+    Exit(ProcessId),
     Sweep,
 }
 
@@ -114,6 +115,12 @@ impl<'a> World<'a> {
         match self.at_once.front() {
             Some(Answer::Start) => return vec![Event::Start],
             Some(Answer::Sweep) => return vec![Event::NothingLeft],
+            // The process is exiting, or not. If it is, it may also hang there.
+            Some(Answer::Exit(process)) => {
+                return [false, true]
+                    .map(|exits| Event::ExitSeen { process: *process, exits })
+                    .into();
+            }
             Some(Answer::Spawn(process)) if self.is_refused(*process) => {
                 return vec![Event::SpawnFailed { process: *process, exit_code: 126 }];
             }
@@ -343,6 +350,7 @@ impl<'a> World<'a> {
             Event::NotLive(process) => {
                 self.asked.remove(&(Asked::BeLive, process));
             }
+            Event::ExitSeen { process, exits } => self.procs[process.index()].exits = exits,
             Event::DrainAnswered { process, .. } => {
                 self.asked.remove(&(Asked::AnswerDrain, process));
             }
@@ -372,6 +380,7 @@ impl<'a> World<'a> {
         match *action {
             Action::Spawn(process) => self.at_once.push_back(Answer::Spawn(process)),
             Action::Sweep(_) => self.at_once.push_back(Answer::Sweep),
+            Action::LookForExit(process) => self.at_once.push_back(Answer::Exit(process)),
             Action::ProbeOnce(process) => {
                 self.asked.insert((Asked::BeLive, process));
             }

@@ -98,6 +98,8 @@ enum What {
         end: u8,
         asked: bool,
     },
+    /// The process begins to exit with code 0.
+    Exits,
     GroupEnds,
     BecomesReady,
     /// The answer to the last probe of an epoch whose time to become ready is over.
@@ -127,6 +129,8 @@ pub(crate) struct Proc {
     /// Whether other members of the process group have outlived the process.
     pub(super) group: bool,
     pub(super) killed: bool,
+    /// Whether the process is exiting by itself. SIGKILL has no effect any more.
+    pub(crate) exits: bool,
     instance: u32,
     drained_at: Option<Time>,
     min_until: Option<Time>,
@@ -388,6 +392,17 @@ impl<'a> World<'a> {
             }
             What::GroupEnds => std::mem::take(&mut proc.group).then_some(Event::GroupGone(process)),
             _ if !proc.alive => None,
+            What::Exits => {
+                if !proc.killed {
+                    proc.exits = true;
+                    let after = self.behaviour(process).exits_for;
+                    let after = self.unless_obeying(after).unwrap_or_default();
+                    self.push_to(self.now + after, process, What::Dies { end: 0, asked: true });
+                }
+                None
+            }
+            // Only the end of the exit ends the process.
+            What::Dies { end, .. } if proc.exits && end != 0 => None,
             What::Dies { end, asked } => {
                 let end = match (asked, obeys) {
                     (false, true) if self.slots.of(process).oneshot => 0,
@@ -507,7 +522,15 @@ impl<'a> World<'a> {
                     self.procs[older.index()].is_passed = true;
                     self.end_older(process);
                 }
-                self.end(process, self.behaviour(process).ends_after_term, 200 + 15);
+                let Behaviour { ends_after_term, exits_for, .. } = *self.behaviour(process);
+                match ends_after_term.filter(|_| exits_for.is_some() && !self.obeys()) {
+                    Some(after) => self.push_to(now + after, process, What::Exits),
+                    None => self.end(process, ends_after_term, 200 + 15),
+                }
+            }
+            Action::LookForExit(process) => {
+                let exits = self.procs[process.index()].exits;
+                self.at_once.push_back(Event::ExitSeen { process, exits });
             }
             Action::StopOrphans { process, .. } => {
                 let after = self.behaviour(process).group.and_then(Result::ok);

@@ -288,7 +288,9 @@ impl Checker<'_> {
         let is_asked = self.cause.is_none_or(|cause| cause.is_asked());
         // In a shutdown that somebody asked for, only the deadline limits a stop without a declared
         // time, even if the stop began before.
-        let is_limited = own.is_some() || !is_asked;
+        let exits = procs[slot.index()].exits;
+        // holds: S840
+        let is_limited = (own.is_some() || !is_asked) && !exits;
         let from = self.t0.map_or(asked, |t0| asked.max(t0));
         let left = deadline.since(from);
         let is_short = left < self.kept_after(slot) + LEAST_STOP;
