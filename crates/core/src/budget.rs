@@ -147,7 +147,7 @@ impl Budget {
         let left = left.saturating_sub(last.saturating_add(counts));
         let stop = |id| match ahead(id) {
             Ahead::Rest(left) => Some(left),
-            _ => of(id).stop,
+            _ => of(id).stop.or(measured(of(id))),
         };
         let runs = |id| ahead(id) != Ahead::Nothing;
         let is_unset = |id| u32::from(runs(id) && stop(id).is_none());
@@ -384,6 +384,12 @@ impl Budget {
 /// drainit does not count the traffic.
 fn closes(drain: DrainSpec) -> Duration {
     if drain.closes { MIN_CLOSING } else { Duration::ZERO }
+}
+
+/// The time that a stop without `stop_grace_period` keeps if a measurement shows that the process
+/// needs more than [`LEAST_STOP`].
+fn measured(process: &ProcessSpec) -> Option<Duration> {
+    process.to_end.filter(|time| *time > LEAST_STOP).map(|time| time.min(MOST_KEPT))
 }
 
 fn need(hook: Option<Wait>) -> Duration {

@@ -127,6 +127,12 @@ pub enum Event {
     },
     /// The kernel shows that the process listens on nothing, so it serves nobody.
     ListensOnNothing(ProcessId),
+    /// A measurement shows how long the process will probably need to end. Its stop keeps this time
+    /// from drains, even if its `stop_grace_period` is unset.
+    TimeToEnd {
+        process: ProcessId,
+        time: Duration,
+    },
     /// The answer to `Action::ShutdownBegins`: the connections that the stops will cut are counted.
     Counted,
     /// `Action::CloseListeners` was answered or given up.

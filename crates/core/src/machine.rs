@@ -139,6 +139,9 @@ impl Machine {
         if let Event::ListensOnNothing(process) = event {
             state[process].listens_on_nothing = true;
         }
+        if let Event::TimeToEnd { process, time } = event {
+            state.ends_within(process, time);
+        }
         let is_running = matches!(self.phase, Phase::Running(_));
         let is_watched = |state: &State, process| {
             is_running && matches!(state.life(process), Lifecycle::Ready { .. })

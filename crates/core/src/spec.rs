@@ -124,6 +124,9 @@ pub struct ProcessSpec {
     /// The time from `stop_signal` to SIGKILL (`stop_grace_period`). `None` if the config does not
     /// declare it: the stop then gets the time that the deadline leaves.
     pub stop: Option<Duration>,
+    /// The time that a running instance needs to end, from a measurement at this instance
+    /// ([`Event::TimeToEnd`](crate::event::Event::TimeToEnd)). `None` without a measurement.
+    pub to_end: Option<Duration>,
     /// Whether the config shows that the process accepts connections. The longest shutdown assumes
     /// that any other process listens on nothing.
     pub shows_listener: bool,

@@ -249,7 +249,7 @@ pub struct Slot {
     pub(super) exit: Exit,
 }
 
-/// What the core knows about the exit of an instance whose time to end is over.
+/// The knowledge about the exit of an instance whose time to end is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Exit {
     #[default]
@@ -440,12 +440,19 @@ impl State {
     /// Gives a slot another definition. If its instance runs, the two definitions differ only in
     /// settings that may change while a process runs.
     pub(super) fn define(&mut self, slot: ProcessId, new: ProcessSpec) {
+        let to_end = new.to_end.or(self.process(slot).to_end);
+        let new = ProcessSpec { to_end, ..new };
         self.unsettled -= usize::from(self.is_waited_for(slot, self.life(slot)));
         if !new.required {
             self.missing.remove(&slot);
         }
         Rc::make_mut(&mut self.spec).processes[slot.index()] = new;
         self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
+    }
+
+    /// Notes how long a running process needs to end. Its next instances probably need as long.
+    pub(crate) fn ends_within(&mut self, id: ProcessId, time: Duration) {
+        Rc::make_mut(&mut self.spec).processes[id.index()].to_end = Some(time);
     }
 
     /// Whether a process with the lifecycle `life` keeps the container from being ready.

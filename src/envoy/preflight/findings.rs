@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Direction, DrainUntil};
 use crate::envoy::listeners::EnvoyListener;
-use crate::envoy::preflight::{OF_EXEC, PreflightTarget, Sample};
+use crate::envoy::preflight::{END_PER_LIST, OF_EXEC, PreflightTarget, Sample};
 use crate::envoy::server_info::EnvoyOptions;
 use crate::http::HttpError;
 use crate::types::human;
@@ -69,6 +69,11 @@ impl Facts {
     fn gradual(&self) -> Option<Duration> {
         let options = self.options.as_ref()?;
         self.drain_time().filter(|_| options.drain_strategy != "Immediate")
+    }
+
+    /// The time that Envoy will probably need to end; `None` if it has not listed its statistics.
+    pub(super) fn to_end(&self) -> Option<Duration> {
+        self.sample.as_ref().map(|(_, took)| took.saturating_mul(END_PER_LIST))
     }
 
     /// Returns one sentence for each finding.
@@ -320,17 +325,23 @@ mod tests {
         };
         let said = |time: &str, wait, direction| {
             let wait = Duration::from_secs(wait);
-            let facts = Facts {
-                options: options(time, "Gradual"),
-                closes_idle: true,
-                listeners: Some(vec![
-                    with_timeout(true, 5),
-                    with_timeout(false, 10),
-                    EnvoyListener::default(),
-                ]),
-                ..healthy()
+            let mut all =
+                vec![with_timeout(true, 5), with_timeout(false, 10), EnvoyListener::default()];
+            let mut advice = |_| {
+                all.rotate_left(1);
+                let facts = Facts {
+                    options: options(time, "Gradual"),
+                    closes_idle: true,
+                    listeners: Some(all.clone()),
+                    ..healthy()
+                };
+                let target = PreflightTarget { wait, direction, ..target(true) };
+                facts.advice(&target).unwrap_or_default()
             };
-            facts.advice(&PreflightTarget { wait, direction, ..target(true) }).unwrap_or_default()
+            // The order of the listeners changes nothing.
+            let [first, second, third] = [0, 1, 2].map(&mut advice);
+            assert!(first == second && second == third, "{first} {second} {third}");
+            first
         };
         let (all, inbound) = (Direction::All, Direction::Inbound);
         for (time, wait, direction, part) in [

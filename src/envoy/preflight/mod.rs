@@ -33,8 +33,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Every stop has this time, so the log does not name a shorter end.
+const SHORT_END: Duration = Duration::from_secs(1);
 /// The largest answer, in bytes. Lists of listeners and their statistics may be long.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Envoy needs 3 to 5 times the processor time of a list of its statistics to end, because it
+/// deletes all clusters one by one (1.36.4 and 1.40.0, with 1,000 to 10,000 clusters, see
+/// docs/dev/performance.md). The rest is for a machine that is busier at the end than now.
+const END_PER_LIST: u32 = 6;
 
 const UNKNOWN_PATH: &str = "/drainit";
 /// The drain to check.
@@ -80,12 +87,20 @@ impl PreflightTarget {
 /// is removed.
 const OF_EXEC: &str = "DRAINIT_DRAIN_ENVOY";
 
+/// The result of [`check`].
+pub(crate) struct Checked {
+    /// The faults in the drain.
+    pub(crate) findings: Vec<String>,
+    /// The time that Envoy will probably need to end; `None` if nothing shows it.
+    pub(crate) to_end: Option<Duration>,
+}
+
 /// Finds the faults in the drain of a process; `None` if the process has no Envoy drain. `window`
 /// is the longest possible shutdown.
 pub(crate) fn check(
     process: &Process,
     window: Duration,
-) -> Option<impl Future<Output = Vec<String>> + use<>> {
+) -> Option<impl Future<Output = Checked> + use<>> {
     let drain = process.drain.as_ref()?;
     let DrainMethod::Envoy(envoy) = &drain.method else { return None };
     let target = PreflightTarget {
@@ -100,19 +115,26 @@ pub(crate) fn check(
         is_exec: process.environment.contains(&Variable::Removed(OF_EXEC.to_owned())),
     };
     Some(async move {
-        let findings = verify(&target, PATIENCE.max(target.wait)).await;
+        let facts = ask(&target, PATIENCE.max(target.wait)).await;
+        let to_end = facts.as_ref().ok().and_then(Facts::to_end);
+        let findings = judge(facts, &target);
         if findings.is_empty() {
             tracing::debug!("{}: nothing speaks against its drain", target.name);
         }
         for finding in &findings {
             tracing::warn!("{}: {}", target.name, harmless(finding));
         }
-        findings
+        Checked { findings, to_end }
     })
 }
 
 /// Returns one sentence for each finding, with its remedy.
-async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
+fn judge(facts: Result<Facts, String>, target: &PreflightTarget) -> Vec<String> {
+    facts.map_or_else(|why| vec![why], |facts| facts.findings(target))
+}
+
+/// Asks the admin for all facts. The error is the only finding.
+async fn ask(target: &PreflightTarget, patience: Duration) -> Result<Facts, String> {
     let mut client = Client::new(target.admin.clone());
     let mut facts = Facts::default();
     match until_initialized(&mut client, patience).await {
@@ -122,9 +144,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         }
         // The admin refuses `/server_info`, but may allow the paths that the drain needs.
         Err(HttpError::Status(StatusCode::FORBIDDEN)) => {}
-        Err(error) => {
-            return vec![unusable(target, &error, patience)];
-        }
+        Err(error) => return Err(unusable(target, &error, patience)),
     }
     if status(&mut client, UNKNOWN_PATH, patience).await == Some(StatusCode::FORBIDDEN) {
         let (begin, close) = Call::of(target.direction == Direction::Inbound);
@@ -142,8 +162,15 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     match sample(&mut client, &Rc::default(), true, patience).await {
         Ok(found) => {
             let took = began.elapsed();
-            tracing::info!("{}: Envoy lists its statistics in {}", target.name, human(took));
             facts.sample = Some((found, took));
+            let list = format!("Envoy lists its statistics in {}", human(took));
+            match facts.to_end().filter(|time| *time > SHORT_END) {
+                Some(time) => {
+                    let time = human(time);
+                    tracing::info!("{}: {list}, so it may need {time} to end", target.name);
+                }
+                None => tracing::info!("{}: {list}", target.name),
+            }
         }
         Err(HttpError::Status(StatusCode::FORBIDDEN)) => facts.refused.push(STATS),
         Err(_) => {}
@@ -174,7 +201,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     if let Some(advice) = facts.advice(target) {
         tracing::info!("{}: {advice}", target.name);
     }
-    facts.findings(target)
+    Ok(facts)
 }
 
 /// Polls until Envoy is initialized, or the admin answers with a 4xx status. After `patience`,
@@ -243,6 +270,10 @@ mod tests {
     use crate::testing::http_server::Server;
 
     const SHORT: Duration = Duration::from_millis(300);
+
+    async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
+        judge(ask(target, patience).await, target)
+    }
 
     pub(super) fn target(admin: &Address) -> PreflightTarget {
         PreflightTarget {

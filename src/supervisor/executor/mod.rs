@@ -34,7 +34,7 @@ use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Event, Request};
 use crate::core::note::RequestError;
 use crate::core::spec::HookId;
-use crate::envoy::preflight;
+use crate::envoy::preflight::{self, Checked};
 use crate::journal::event;
 use crate::local_task::LocalTask;
 use crate::logging::Output;
@@ -576,8 +576,15 @@ impl Executor {
                 let check = drain::connections::check(definition, serving, counting, says);
                 Some(LocalTask::of(share, check))
             }
-            _ => preflight::check(&definition, window)
-                .map(|check| LocalTask::of(share, async move { says(check.await) })),
+            _ => preflight::check(&definition, window).map(|check| {
+                let measured = self.instance_sender(process);
+                LocalTask::of(share, async move {
+                    let Checked { findings, to_end } = check.await;
+                    let event = to_end.map(|time| Event::TimeToEnd { process, time });
+                    event.into_iter().for_each(|event| measured.send(News::Event(event)));
+                    says(findings);
+                })
+            }),
         };
         let (instance, pid) = (self.instance_sender(process), self.pid(process));
         let load = pid.filter(|_| !is_oneshot).map(|pid| {

@@ -54,6 +54,7 @@ impl Config {
                 required: process.required && process.autostart,
                 stop_signal: process.stop_signal,
                 stop: process.stop_grace_period,
+                to_end: None,
                 shows_listener: process.shows_listener(),
                 hooks: HookWaits {
                     pre_start: (process.is_validated().then_some(Wait::DEFAULT))

@@ -41,6 +41,7 @@ pub(super) fn gateway() -> Spec {
         required: true,
         stop_signal: Signal::TERM,
         stop: Some(MS(5000)),
+        to_end: None,
         shows_listener: false,
         hooks: HookWaits::default(),
         drain: None,
@@ -1423,4 +1424,27 @@ fn an_exit_that_an_operator_asked_for_gets_no_more_time_than_sigkill() {
             .iter()
             .any(|note| { matches!(note, Note::Stopped { killed: false, .. }) })
     );
+}
+
+// holds: S842
+#[test]
+fn a_drain_that_fills_the_deadline_leaves_the_time_that_the_process_needs_to_end() {
+    for (measured, left) in
+        [(None, 1000), (Some(200), 1000), (Some(3300), 3300), (Some(60_000), 10_000)]
+    {
+        let mut spec = gateway();
+        let router = &mut spec.processes[ROUTER.index()];
+        router.stop = None;
+        router.drain = router.drain.map(|drain| DrainSpec { time: MS(60_000), ..drain });
+        let mut play = Play::up(spec);
+        if let Some(measured) = measured {
+            let time = MS(measured);
+            assert_eq!(play.at(100, Event::TimeToEnd { process: ROUTER, time }), []);
+        }
+        let notes = play.notes(1000, Event::Signal(Signal::TERM));
+        // The engine keeps 5 s, and the last count 250 ms.
+        let longest = MS(28_000 - 5000 - 250 - left);
+        let began = Note::DrainBegan { process: ROUTER, longest, min: MS(5000), counted: true };
+        assert!(notes.contains(&began), "{measured:?}: {notes:?}");
+    }
 }

@@ -80,6 +80,7 @@ fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
     by_kind(seed, &mut processes);
     overlap(seed, &mut processes);
     watch(seed, &mut processes);
+    measure(seed, &mut processes);
     let readiness_delay = if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO };
     Spec {
         window: rng.millis(odds.window),
@@ -154,12 +155,23 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         }),
         stop_signal: Signal::TERM,
         stop: rng.once_in(2).then(|| rng.millis(15_000)),
+        to_end: None,
         shows_listener: rng.once_in(2),
         hooks: hooks(rng, odds),
         drain,
         listens: rng.once_in(3),
         forward_signals: if rng.once_in(2) { vec![Signal::USR1] } else { Vec::new() },
         watch: Vec::new(),
+    }
+}
+
+/// Draws, with a separate generator, the processes of which it is known how long they need to end.
+fn measure(seed: u64, processes: &mut [ProcessSpec]) {
+    let rng = &mut Rng::new(seed ^ 0x70E4);
+    if rng.once_in(3) {
+        for process in processes {
+            process.to_end = rng.maybe(2, |rng| rng.millis(12_000));
+        }
     }
 }
 

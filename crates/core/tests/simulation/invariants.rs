@@ -2100,6 +2100,11 @@ impl<'a> Checker<'a> {
         }
         let is_late = matches!(why, RequestError::ShuttingDown | RequestError::Drained);
         self.hold(!self.unready || is_late, "a request in a shutdown fails for another reason");
+        // After T0, the shutdown is the reason, and not a drain that was requested before.
+        let is_held = self.deadline.is_none();
+        self.hold(why != RequestError::Drained || is_held, "refused for a drain in a shutdown");
+        let is_over = !is_held || self.held_at.is_none();
+        self.hold(why != RequestError::ShuttingDown || is_over, "refused for a stop in a drain");
     }
 
     /// The report lists each drain and each stop twice: at its process and as a step. Both entries
@@ -2498,10 +2503,9 @@ impl<'a> Checker<'a> {
         };
         self.hold(self.asked_for.is_empty(), "a request without an answer");
         self.hold(self.reload.is_none(), "a reload without an answer");
-        let is_hurried = self.killed
-            || self.at.iter().any(|seen| seen.survives_at.is_some())
-            || self.stop_signals >= 2
-            || deadline <= now;
+        // A process that got SIGKILL may have exited by itself, and late.
+        let has_hung = self.killed || self.at.iter().any(|seen| seen.survives_at.is_some());
+        let is_hurried = has_hung || self.stop_signals >= 2 || deadline <= now;
         if !is_hurried && !self.has_reloaded {
             let hooks = |place: &usize| self.scenario.spec.processes[*place].hooks.post_stop;
             let is_owed = self.owes_post_stop.iter().any(|place| hooks(place).is_some());
@@ -2527,7 +2531,7 @@ impl<'a> Checker<'a> {
         self.hold(code == self.exit_code(cause), "the wrong exit code");
         // A process or hook that hung before the time of faults was over may use all of the time
         // until the deadline.
-        if self.has_faultless_shutdown() && !self.has_killed() && !self.has_hung {
+        if self.has_faultless_shutdown() && !has_hung && !self.has_hung {
             // A process that was asked to end during the time of faults may take until the
             // deadline. Its `post_stop` hook runs after its end, so the exit may come a moment
             // after the deadline.

@@ -113,6 +113,10 @@ impl Checker<'_> {
         let fits = times.min + self.kept_after_drain(process, least_stop) <= left;
         // holds: S79
         self.hold(min >= times.min || !fits, "less than `min` although `min` fits");
+        let needs = self.of(process).stop.unwrap_or(needed(self.of(process)));
+        let is_left = longest <= min || longest + needs <= left;
+        // holds: S842
+        self.hold(is_left, "a drain leaves its own stop less time than it needs");
         let free = left.saturating_sub(self.kept_after_drain(process, kept_stop));
         let has_ended = self.count_ends > self.ended_before;
         // holds: S79
@@ -368,7 +372,12 @@ pub(super) fn kept_stop(of: &ProcessSpec) -> Duration {
 
 /// The time that a stop with its hooks needs if it declares a time, and a second otherwise.
 fn declared_stop(of: &ProcessSpec) -> Duration {
-    hooks_need(of) + of.stop.unwrap_or(LEAST_STOP)
+    hooks_need(of) + of.stop.unwrap_or(needed(of))
+}
+
+/// The time that a stop needs to end, as far as it is known, or a second.
+fn needed(of: &ProcessSpec) -> Duration {
+    of.to_end.unwrap_or_default().clamp(LEAST_STOP, MOST_KEPT)
 }
 
 /// The time that traffic leaves to a stop.
