@@ -276,10 +276,21 @@ fn text(status: &Value, width: usize, in_colour: bool) -> String {
         out.extend([line.as_str(), "\n"]);
     }
     for process in processes {
-        let Some(lines) = process["last_lines"].as_array() else { continue };
-        let _ = writeln!(out, "{} has failed; its last lines were:", row(process, false)[0]);
-        for line in lines.iter().filter_map(Value::as_str) {
-            let _ = writeln!(out, "  {}", harmless(line));
+        let name = &row(process, false)[0];
+        if let Some(places) = process["listens"].as_array() {
+            let places: Vec<_> = places.iter().filter_map(Value::as_str).map(harmless).collect();
+            let places = if places.is_empty() { "nothing".into() } else { places.join(", ") };
+            let _ = writeln!(out, "{name} listens on {places}");
+        }
+        for (key, what) in [
+            ("recent_lines", "is not ready; its last lines are:"),
+            ("last_lines", "has failed; its last lines were:"),
+        ] {
+            let Some(lines) = process[key].as_array() else { continue };
+            let _ = writeln!(out, "{name} {what}");
+            for line in lines.iter().filter_map(Value::as_str) {
+                let _ = writeln!(out, "  {}", harmless(line));
+            }
         }
     }
     out

@@ -19,9 +19,11 @@ pub(crate) mod testing;
 mod tests;
 mod turns;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -80,12 +82,26 @@ pub trait SupervisorHandle {
     fn reload(&self) -> Outcome;
     /// Answers what a reload would do.
     fn plan_reload(&self) -> Outcome;
+    /// Looks at the running instances in these slots.
+    fn look(&self, processes: &[ProcessId]) -> Looks;
     /// Sends a signal to a process, but not to its group.
     ///
     /// # Errors
     /// Fails if the process does not run, or the kernel refuses.
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()>;
 }
+
+/// The details that `drainit status NAME` shows of an instance that is not ready.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// Its last lines; empty if drainit does not read its output.
+    pub lines: Vec<String>,
+    /// The addresses on which it listens; `None` if they are unknown.
+    pub listens: Option<Vec<String>>,
+}
+
+/// The answer to [`SupervisorHandle::look`].
+pub type Looks = Pin<Box<dyn Future<Output = BTreeMap<ProcessId, Look>>>>;
 
 /// Serves requests until the future is dropped. The drop closes all connections and removes the
 /// socket. Needs a `LocalSet`.

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::control::connections::{Caller, ConnectionStage};
 use crate::control::status::{ProcessStatus, Status};
-use crate::control::{Outcome, SupervisorHandle, TEXT, refuse, response, status};
+use crate::control::{Looks, Outcome, SupervisorHandle, TEXT, refuse, response, status};
 use crate::core::event::Request;
 use crate::journal::state::ProcessState;
 use crate::language::written::as_written;
@@ -30,6 +30,8 @@ pub(crate) const NO_WAIT: &str = "no_wait";
 pub(crate) enum Answered {
     Now(Response<Full<Bytes>>),
     Later(Vec<Outcome>),
+    /// The status, with the looks at some processes.
+    Looked(Box<Status>, Looks),
 }
 
 impl Answered {
@@ -38,6 +40,15 @@ impl Answered {
         let gone = || "drainit exited before the request was done".to_owned();
         match self {
             Self::Now(response) => response,
+            Self::Looked(mut now, looks) => {
+                for (slot, look) in looks.await {
+                    let mut all = now.processes.iter_mut();
+                    if let Some(process) = all.find(|process| process.slot == slot) {
+                        (process.recent_lines, process.listens) = (look.lines, look.listens);
+                    }
+                }
+                status(&now, |_| {})
+            }
             Self::Later(outcomes) => {
                 let (mut texts, mut failures) = (Vec::new(), Vec::new());
                 for outcome in outcomes {
@@ -99,14 +110,19 @@ pub(crate) fn answer<B>(
     };
     let operation = match path {
         "status" => {
+            let mut starting = Vec::new();
             for place in query.processes {
                 let process = &mut now.processes[place];
                 if process.state == ProcessState::Ready {
                     continue; // it has recovered from its last failure
                 }
                 process.last_lines.clone_from(&process.tally.last_lines);
+                starting.extend((process.state == ProcessState::Starting).then_some(process.slot));
             }
-            return Answered::Now(status(&now, |_| {}));
+            return match starting.is_empty() {
+                true => Answered::Now(status(&now, |_| {})),
+                false => Answered::Looked(Box::new(now), supervisor.look(&starting)),
+            };
         }
         "kill" => return kill(&query, &now, *peer, supervisor),
         "stop" => Request::Stop,

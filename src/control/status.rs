@@ -144,6 +144,13 @@ pub struct ProcessStatus {
     /// naming the process, and only while the process is not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
+    /// The last log lines of an instance that is not ready. An operator gets them, and `listens`,
+    /// only by naming the process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recent_lines: Vec<String>,
+    /// The addresses on which an instance that is not ready listens; `None` if unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listens: Option<Vec<String>>,
     /// The drain and the last count of traffic, if the process is draining or drained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
@@ -363,6 +370,8 @@ pub(crate) fn example() -> Status {
         drain_warnings: None,
         has_closed_admin: false,
         last_lines: Vec::new(),
+        recent_lines: Vec::new(),
+        listens: None,
         state,
         pid,
         epoch: (name == "router").then_some(2),

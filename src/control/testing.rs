@@ -40,6 +40,13 @@ impl SupervisorHandle for CountingSupervisor {
         Ok(())
     }
 
+    fn look(&self, processes: &[ProcessId]) -> Looks {
+        let look =
+            Look { lines: vec!["a line".to_owned()], listens: Some(vec!["[::]:1".to_owned()]) };
+        let looks = processes.iter().map(|process| (*process, look.clone())).collect();
+        Box::pin(std::future::ready(looks))
+    }
+
     fn shutdown(&self, _: Peer) -> Outcome {
         self.shutdowns.update(|count| count + 1);
         let (reply, answer) = oneshot::channel();

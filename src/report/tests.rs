@@ -527,6 +527,44 @@ processes:
     assert_is_in_file("counts", &data);
 }
 
+// holds: S850, S851
+#[test]
+fn a_drain_that_ends_a_process_is_told_once_and_restarts_are_named() {
+    let config = "
+processes:
+  a:
+    command: [a]
+    drain: {signal: {signal: TERM, time: 4s, min: 0s}}
+    restart: on-failure
+    restart_delay: 1s
+  b: {command: [b], restart: always, restart_delay: 1s}
+  c: {command: [c], restart: always}
+";
+    let (report, text) = reported(config, |it| {
+        it.at(0, Event::Start);
+        it.exits(100, 0, End::OutOfMemory(Duration::from_secs(1)));
+        it.at(1100, Event::Tick);
+        for millis in [2000, 5000] {
+            it.exits(millis, 1, End::Code(0));
+            it.at(millis + 2500, Event::Tick);
+        }
+        it.at(10_000, Event::Signal(Signal::TERM));
+        it.exits(12_000, 0, End::Code(0));
+        it.exits(12_000, 1, End::Code(0));
+        it.exits(12_500, 2, End::Code(0));
+    });
+    for line in [
+        "  drain a: 2s, the process has ended",
+        "  stop a: exited with code 0 in its drain",
+        "  stop c: 500ms, exited with code 0",
+        "  restarts: a 1, b 2",
+        "  OOM kills: a 1",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line:?} in {text}");
+    }
+    assert_eq!(report.processes.iter().map(|it| it.oom_kills).collect::<Vec<_>>(), [1, 0, 0]);
+}
+
 // holds: S146, S160
 #[test]
 fn words_of_the_data_are_documented() {

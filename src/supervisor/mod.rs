@@ -35,7 +35,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::control::listen::ControlListeners;
 use crate::control::status::Status;
-use crate::control::{Outcome, SupervisorHandle, serve};
+use crate::control::{Looks, Outcome, SupervisorHandle, serve};
 use crate::core::budget::Budget;
 use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
@@ -271,6 +271,10 @@ impl SupervisorHandle for ControlHandle {
         let (reply, answer) = oneshot::channel();
         let _ = self.sender.send(Message::PlanReload { reply });
         answer
+    }
+
+    fn look(&self, processes: &[ProcessId]) -> Looks {
+        self.executor.borrow().look_at_unready(processes)
     }
 
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {

@@ -229,6 +229,8 @@ impl Processes {
                 last_exit_asked: history.is_last_asked,
                 down: history.down,
                 last_lines: Vec::new(),
+                recent_lines: Vec::new(),
+                listens: None,
                 warnings: history
                     .drain_warnings
                     .iter()

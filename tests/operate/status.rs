@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::support::http::free_address;
 use crate::support::rig::NOBODY;
 use crate::support::said;
 use crate::support::{LONG, Rig, Running, Said, Signal};
@@ -191,6 +192,34 @@ fn the_note_says_why_a_process_is_not_ready_or_could_not_be_started() {
     ] {
         drainit.wait_until(why, || drainit.processes(&[name])[0]["message"] == why);
     }
+    drainit.stop().assert_code(0);
+}
+
+// holds: S853
+#[test]
+fn a_named_process_that_is_not_ready_shows_last_lines_and_listening_addresses() {
+    let Some(rig) = Rig::new() else { return };
+    let [open, asked] = [free_address(), free_address()].map(|it| it.to_string());
+    let config = "
+        processes:
+          a:
+            command: [CHILD, a, 'print=booted', 'tcp=OPEN']
+            readiness: {tcp: 'ASKED', timeout: 60s}
+            log: {prefix: a}
+          b: {command: [CHILD, b]}
+        ";
+    let config = config.replace("OPEN", &open).replace("ASKED", &asked);
+    let drainit = rig.start(&config);
+    drainit.wait_until("a socket", || {
+        let said = drainit.exec(&["status", "a"]);
+        said.stdout.contains(&format!("\na listens on {open}\n"))
+    });
+    let said = drainit.exec(&["status", "a"]);
+    said.assert(0, "a is not ready; its last lines are:\n  booted\n").assert(0, "refused");
+    let said = drainit.exec(&["status", "b"]);
+    assert!(!said.stdout.contains("listens") && !said.stdout.contains("lines"), "{said:?}");
+    let said = drainit.exec(&["status"]);
+    assert!(!said.stdout.contains("listens"), "only for a named process: {said:?}");
     drainit.stop().assert_code(0);
 }
 

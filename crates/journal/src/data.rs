@@ -85,6 +85,9 @@ pub struct ProcessData {
     /// The time limit of the readiness probe.
     pub ready_within: Option<f64>,
     pub restarts: u32,
+    /// The number of ends by the kernel's OOM killer, over all instances.
+    #[serde(default)]
+    pub oom_kills: u64,
     /// The end of the last instance; null if drainit did not see an end.
     pub end: Option<EndData>,
     pub drain: Option<DrainData>,
@@ -255,6 +258,7 @@ impl Journal {
             ready: history.ready.map(since_start),
             ready_within: state.process(id).readiness_timeout.map(seconds),
             restarts: state[id].restarts,
+            oom_kills: self.counted(id).oom_kills(),
             stop: history.stop.map(|stop| {
                 let counts = history.cut();
                 StopData {

@@ -10,7 +10,7 @@ use crate::prelude::*;
 use crate::state::ProcessState;
 use drainit_core::cause::Failure;
 use drainit_core::event::Load;
-use drainit_core::note::DrainEnd;
+use drainit_core::note::{AfterEnd, DrainEnd};
 use drainit_core::state::Lifecycle;
 use drainit_core::traffic::{Moment, Traffic};
 use drainit_core::types::{Disposition, End, EndKind, ProcessId, Signal, Time};
@@ -187,6 +187,9 @@ pub struct Stop {
     pub(super) ends: Option<Time>,
     /// Whether the process itself was asked to end.
     pub(super) was_asked: bool,
+    /// Whether the process was only asked to drain, and has ended for that reason. The time that
+    /// this took is that of the drain.
+    pub(super) in_drain: bool,
     pub(super) killed: bool,
     /// Whether a newer instance had taken over from this instance, and was to end this instance.
     pub(super) handed_over: bool,
@@ -289,6 +292,8 @@ pub struct Tally {
     pub(super) slots: Vec<ProcessId>,
     /// The code of the last end of the process, as a shell reports it; `None` before the first end.
     pub last_exit_code: Option<u8>,
+    /// The number of restarts by `restart` since the start of the container.
+    pub(super) restarts: u32,
     /// The number of ends of each kind, in the order of [`EndKind::ALL`].
     pub ends: [u64; EndKind::ALL.len()],
     /// The number of failed attempts of the readiness probe; `None` if the process has no
@@ -308,6 +313,15 @@ impl Tally {
     pub(super) fn ended(&mut self, end: End, killed: bool) {
         self.last_exit_code = Some(end.exit_code());
         self.ends[EndKind::of(end, killed) as usize] += 1;
+    }
+
+    /// Counts a restart, if it follows an end or a failure.
+    pub(super) fn restarted(&mut self, next: AfterEnd) {
+        self.restarts += u32::from(matches!(next, AfterEnd::Restart { .. }));
+    }
+
+    pub(super) fn oom_kills(&self) -> u64 {
+        self.ends[EndKind::OomKilled as usize]
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Journal {
     pub names: Names,
     pub(crate) slots: Vec<History>,
     /// The counts of each process. The key is the name of the process.
-    tallies: BTreeMap<String, Tally>,
+    pub(super) tallies: BTreeMap<String, Tally>,
     /// The slots whose history a note has changed since the last call of [`Self::update`].
     noted: Vec<ProcessId>,
     all_ready: Option<Time>,
@@ -262,6 +262,7 @@ impl Journal {
             }
             Note::Unhealthy(process) => self.noted(process).gave_up = false,
             Note::Failed { process, why, next } => {
+                self.tally(process).restarted(next);
                 let history = self.noted(process);
                 history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
                 // drainit may have asked the process to end because of this failure. The failure is
@@ -274,6 +275,7 @@ impl Journal {
                 return history.gave_up;
             }
             Note::Ended { process, end, next } => {
+                self.tally(process).restarted(next);
                 self.ended(now, process, end, false);
                 // If drainit gives up the process, the report keeps this note. The note explains
                 // much of what follows, and the log may have been rotated.
@@ -291,6 +293,7 @@ impl Journal {
                     && !self.of(process).ended_first;
                 self.ended(now, process, end, killed);
                 let history = self.of_mut(process);
+                let has_signal = history.asked.is_some();
                 (history.gave_up, history.is_last_asked) = (false, is_asked);
                 if self.steps.is_shutdown {
                     self.mark_stopped(now, process);
@@ -298,6 +301,7 @@ impl Journal {
                     (stop.took, stop.ends) = (took, Some(now));
                     (stop.handed_over, stop.was_asked) = (handed_over, took.is_some());
                     stop.killed &= killed;
+                    stop.in_drain = took.is_some() && !has_signal && !killed;
                 }
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));
             }
@@ -368,7 +372,7 @@ impl Journal {
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));
                 if self.steps.is_shutdown {
                     let stop = self.stop(process);
-                    (stop.took, stop.ends) = (took, Some(now));
+                    (stop.took, stop.ends, stop.in_drain) = (took, Some(now), false);
                 }
             }
             Note::NotDrained(_) | Note::EndedUndrained(_) => return true,

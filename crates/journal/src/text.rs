@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::counts::Counts;
 use crate::data::label;
-use crate::history::{DrainHistory, History, Stop};
+use crate::history::{DrainHistory, History, Stop, Tally};
 use crate::prelude::*;
 use crate::timeline::{ShutdownStep, StepKind, part};
 use crate::{Journal, messages};
@@ -59,6 +59,17 @@ impl Journal {
         let killed = self.killed();
         if killed > 0 {
             let _ = write!(text, "\n  killed: {killed} of {count}");
+        }
+        let count = |of: fn(&Tally) -> u64| {
+            let counts = self.tallies.iter().map(|(name, tally)| (name, of(tally)));
+            let counts = counts.filter(|(_, count)| *count > 0);
+            counts.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+        };
+        let restarts = count(|tally| u64::from(tally.restarts));
+        for (what, counts) in [("restarts", restarts), ("OOM kills", count(Tally::oom_kills))] {
+            if !counts.is_empty() {
+                let _ = write!(text, "\n  {what}: {counts}");
+            }
         }
         for remark in &self.remarks {
             let _ = write!(text, "\n  {remark}");
@@ -154,6 +165,7 @@ impl Stop {
             None => "not seen to end".to_owned(),
         };
         match self.took {
+            _ if self.in_drain => text.push_str(" in its drain"),
             Some(took) if self.ends.is_some() => text = format!("{}, {text}", human(took)),
             _ if self.ends.is_none() && of.end.is_some() => {
                 text.push_str("; the rest of its process group was not seen to end");

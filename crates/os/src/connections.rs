@@ -312,7 +312,7 @@ impl Listeners {
         if others.own.is_empty() && !self.is_elsewhere && self.hidden.is_none() {
             let open = sockets(&OPEN, 0, &Wanted::default()).map_err(|error| unlisted(&error))?;
             let open = open.iter().filter(|one| is_other(&one.local)).map(|one| one.inode);
-            let unix = unix_listeners().unwrap_or_default().into_iter();
+            let unix = unix_listeners().unwrap_or_default().into_keys();
             if !open.chain(unix).any(|inode| self.held.contains(&inode)) {
                 return Ok(Vec::new());
             }

@@ -1,7 +1,7 @@
 //! The kernel's tables of sockets in `/proc/PID/net`, which also show the sockets of another network
 //! namespace.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
@@ -14,15 +14,17 @@ const LISTENS_ON_TCP: &str = "0A";
 /// `__SO_ACCEPTCON`, the flag of a Unix socket that listens, as `/proc/net/unix` has it.
 const LISTENS: &str = "00010000";
 
-/// The inodes of the Unix sockets on which any process listens.
-pub(crate) fn unix_listeners() -> io::Result<BTreeSet<u32>> {
+/// The Unix sockets on which any process listens, by their inodes, with their paths. An abstract
+/// name begins with `@`, and a socket without a name has an empty one.
+pub(crate) fn unix_listeners() -> io::Result<BTreeMap<u32, String>> {
     let all = fs::read("/proc/self/net/unix")?;
     // The name of a socket need not be UTF-8.
     let inode = |line: &[u8]| {
         let line = String::from_utf8_lossy(line);
         let mut fields = line.split_ascii_whitespace();
         fields.nth(3).filter(|flags| *flags == LISTENS)?;
-        fields.nth(2)?.parse().ok()
+        let inode = fields.nth(2)?.parse().ok()?;
+        Some((inode, fields.collect::<Vec<_>>().join(" ")))
     };
     Ok(all.split(|byte| *byte == b'\n').filter_map(inode).collect())
 }

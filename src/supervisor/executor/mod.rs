@@ -15,6 +15,7 @@ mod own_work;
 pub(crate) mod reload;
 mod start;
 mod stop_signal;
+mod unready;
 mod validation;
 
 use std::cell::{Cell, OnceCell};

@@ -73,6 +73,8 @@ struct Slot {
     /// The end of the last instance, until the next one starts.
     end: Option<(Time, End)>,
     killed_in_shutdown: bool,
+    /// Whether other members of the process group have outlived the last instance.
+    has_rest: bool,
     /// The last note about the end of an instance.
     verdict: Option<Note>,
     warnings: Option<Rc<[String]>>,

@@ -2,6 +2,14 @@
 
 use super::*;
 
+fn of_restarts(counts: &Counts) -> u64 {
+    u64::from(counts.restarts)
+}
+
+fn of_ooms(counts: &Counts) -> u64 {
+    counts.ends[4]
+}
+
 impl Play {
     /// Checks that the report says what the record says.
     pub(super) fn check_report(&self) {
@@ -23,6 +31,16 @@ impl Play {
         let killed = record.slots.values().filter(|slot| slot.killed_in_shutdown).count();
         assert_eq!(report.killed, killed, "the killed processes in {text}");
         assert_eq!(text.contains("\n  killed: "), killed > 0, "{text}");
+        for (what, of) in [("restarts", of_restarts as fn(&Counts) -> u64), ("OOM kills", of_ooms)]
+        {
+            let counts = record.of.iter().map(|(name, counts)| (name, of(counts)));
+            let counts = counts.filter(|(_, count)| *count > 0);
+            let counts: Vec<_> = counts.map(|(name, count)| format!("{name} {count}")).collect();
+            let begin = format!("  {what}: ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&begin));
+            // holds: S850
+            assert_eq!(line.unwrap_or_default(), counts.join(", "), "the {what} in {text}");
+        }
         let ShutdownReport { processes, phases, steps, warnings, .. } = &report;
         let (took, window) = (human(now.since(t0)), human(deadline.since(t0)));
         let head = format!("stopped in {took} of {window}, exit code {exit}: {cause}");
@@ -55,6 +73,14 @@ impl Play {
                 !is_current || process.restarts == counts.restarts,
                 "the restarts of {name} in the report"
             );
+            assert_eq!(process.oom_kills, counts.ends[4], "the OOM kills of {name} in the report");
+            // The time until a process has ended is that of its drain or that of its stop.
+            let line = format!("  stop {name}: ");
+            let stop = text.lines().find_map(|it| it.strip_prefix(&line));
+            let is_timed =
+                stop.is_some_and(|stop| stop.starts_with(|it: char| it.is_ascii_digit()));
+            // holds: S851
+            assert!(!is_timed || slot.asked.is_some() || slot.has_rest || slot.killed, "{text}");
             let after = |at: Option<Time>| at.map(|at| span(record.began, at));
             assert_eq!(process.started, after(slot.first_start), "{name}: first start");
             assert_eq!(process.ready, after(slot.first_ready), "{name}: first ready");

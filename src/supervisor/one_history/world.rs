@@ -75,6 +75,7 @@ impl Play {
                 let pid = slot.pid.take().unwrap();
                 (slot.state, slot.warnings, slot.last_end) = (None, None, Some(end));
                 slot.end = Some((now, end));
+                slot.has_rest = remains;
                 // A process that SIGKILL has not ended has exited by itself.
                 let by_kill = remains || end.signal() == Some(Signal::KILL);
                 slot.killed_in_shutdown &= by_kill;

@@ -1,0 +1,45 @@
+//! Finds the details that `drainit status NAME` shows of a process that is not ready: its last
+//! lines, and where it listens in place of the address that its readiness probe asks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::control::{Look, Looks};
+use crate::os::listening::addresses;
+use crate::os::on_thread::{self, Share};
+use crate::supervisor::executor::Executor;
+use crate::types::ProcessId;
+
+/// The longest wait for the addresses, because an operator waits for them. A look at a few thousand
+/// processes takes less.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+impl Executor {
+    /// Looks at the running instances in these slots.
+    pub(crate) fn look_at_unready(&self, processes: &[ProcessId]) -> Looks {
+        let lines = |process: &ProcessId| {
+            let log = self.instance(*process).log.as_ref();
+            let lines = log.map(|log| log.last_lines()).unwrap_or_default();
+            (*process, Look { lines, listens: None })
+        };
+        let mut looks: BTreeMap<_, _> = processes.iter().map(lines).collect();
+        let pids = self.stop_counts.pids().now();
+        let of_each = pids.of_each.iter().filter(|(id, _)| looks.contains_key(id));
+        let leaders = of_each.flat_map(|(id, kin)| kin.iter().map(|pid| (*pid, *id))).collect();
+        let known = Arc::clone(&pids.all);
+        let found = on_thread::begin(Share::Container, move || addresses(&leaders, &known));
+        Box::pin(async move {
+            if let Ok(found) = found
+                && let Ok(Ok(Ok(found))) = timeout(LONGEST_LOOK, found).await
+            {
+                for (process, listens) in found {
+                    looks.entry(process).or_default().listens = Some(listens);
+                }
+            }
+            looks
+        })
+    }
+}
