@@ -332,6 +332,33 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_drain_timeout_of_all_managers_counts() {
+        let of = |timeouts: &[Option<&str>]| {
+            let chain = |timeout: &Option<&str>| {
+                let mut chain = manager("m")[0].clone();
+                if let Some(time) = timeout {
+                    chain["filters"][0]["typed_config"]["drain_timeout"] = (*time).into();
+                }
+                chain
+            };
+            let chains: Vec<_> = timeouts.iter().map(chain).collect();
+            let listener = serde_json::json!({"name": "in", "filter_chains": chains});
+            let dump = serde_json::json!({"configs": [{"listener": listener}]});
+            parse(&dump, &ListenerList::new(LIST))[0].drain_timeout.map(|time| time.as_millis())
+        };
+        for (timeouts, longest) in [
+            (&[][..], None),
+            (&[Some("1s")], Some(1000)),
+            (&[Some("1s"), Some("30s")], Some(30_000)),
+            (&[Some("30s"), Some("1s")], Some(30_000)),
+            (&[Some("0.5s"), None], Some(5000)),
+            (&[None, Some("7s"), Some("0s")], Some(7000)),
+        ] {
+            assert_eq!(of(timeouts), longest, "{timeouts:?}");
+        }
+    }
+
+    #[test]
     fn addresses_count_if_all_are_of_tcp() {
         let of = |list: &str, ignored: &str| {
             let list = ListenerList::new(list);

@@ -67,7 +67,7 @@ while True:
 
 // holds: S840
 #[test]
-fn a_process_that_is_exiting_is_not_killed_and_its_code_is_its_own() {
+fn a_process_that_is_exiting_is_not_killed_and_keeps_the_code() {
     if !is_installed("python3") {
         return;
     }

@@ -5,6 +5,7 @@ use std::fs;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::support::example::is_installed;
 use crate::support::{LONG, Rig, Running, Signal, Stream, ms};
 
 pub(crate) fn exec(rig: Rig, options: &[&str], command: &[&str]) -> Running {
@@ -29,6 +30,38 @@ fn leftovers_of_a_command_get_sigterm_and_after_the_time_sigkill() {
             ended.assert_order(&["a exit 3", "b got SIGTERM"]);
             assert_eq!(ended.record.event("b", "exit 0").is_some(), reaction != "ignore");
         }
+    }
+}
+
+/// Leaves its process group, in which another process stays, and ignores SIGTERM.
+const LEAVES_ITS_GROUP: &str = r#"
+import os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+stays = os.fork()
+if stays == 0:
+    while True: signal.pause()
+leads = os.fork()
+if leads == 0:
+    os.setpgid(0, 0)
+    while True: signal.pause()
+while os.getpgid(leads) != leads: pass
+os.setpgid(0, leads)
+open(sys.argv[1], "w").close()
+while True: signal.pause()
+"#;
+
+#[test]
+fn a_command_that_has_left_the_group_is_killed_after_the_time() {
+    if !is_installed("python3") {
+        return;
+    }
+    for rig in Rig::both() {
+        let command = ["python3", "-c", LEAVES_ITS_GROUP, "DIR/left"];
+        let drainit = exec(rig, &["--grace-period", "300ms"], &command);
+        drainit.wait_until("another group", || drainit.path("left").exists());
+        let stop = drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(137).assert_took(stop, ms(300)..ms(30_000));
     }
 }
 

@@ -530,8 +530,12 @@ impl Stat {
 }
 
 #[cfg(test)]
+#[allow(clippy::zombie_processes)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
+    use crate::testing::isolated::in_own_process;
 
     #[test]
     fn session_decides_where_there_is_no_proc() {
@@ -540,6 +544,36 @@ mod tests {
         assert_eq!(kin_by_session(own, session + 1), Kin::Stranger);
         // No process has so large a pid (proc(5), `pid_max`).
         assert_eq!(kin_by_session(Pid::MAX, session), Kin::Gone);
+    }
+
+    // holds: S840
+    #[test]
+    fn a_process_is_exiting_only_if_all_threads_are_exiting() {
+        in_own_process(|| {
+            assert!(!is_exiting(std::process::id().cast_signed()));
+            assert!(!is_exiting(Pid::MAX));
+            let mut child = Command::new("true").spawn().unwrap();
+            let pid = child.id().cast_signed();
+            while is_living_child(pid) {
+                std::thread::yield_now();
+            }
+            assert!(is_exiting(pid), "a zombie");
+            child.wait().unwrap();
+            // The main thread ends, and another thread works on.
+            let program = "import ctypes, threading\nthreading.Thread(target=input).start()\n\
+                           ctypes.CDLL(None).pthread_exit(None)";
+            let mut python = Command::new("python3");
+            let python = python.args(["-c", program]).stdin(Stdio::piped()).spawn();
+            let Ok(mut python) = python else { return };
+            let pid = python.id().cast_signed();
+            let is_alone = || Stat::read(pid).is_some_and(|stat| stat.is_exiting());
+            while !is_alone() && python.try_wait().unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            assert!(is_alone() && !is_exiting(pid));
+            drop(python.stdin.take());
+            python.wait().unwrap();
+        });
     }
 
     #[test]

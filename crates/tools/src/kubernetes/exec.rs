@@ -14,6 +14,7 @@ use crate::kubernetes::commands::unanswered;
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env;
 use crate::kubernetes::env::PodEnv;
+use crate::kubernetes::grace::rounded_up;
 use crate::kubernetes::manifest::{Container, Word, Workload, base, seconds};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::invalid::Invalid;
@@ -174,7 +175,7 @@ fn too_long(problems: &mut Problems, workload: &Workload, given: &[Given]) {
             human(time),
             human(pod)
         );
-        let needed = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let needed = rounded_up(time);
         problems
             .error(grace.span, message)
             .help(format!("write `{NAME}: {needed}`, or a shorter `--grace-period`"));

@@ -110,8 +110,8 @@ fn unknown_hook(ctx: &mut Context<'_>, before: &PreStop) {
     }
 }
 
-/// Rounds up to whole seconds.
-fn rounded_up(time: Duration) -> u64 {
+/// Rounds up to whole seconds, as a manifest has them.
+pub(super) fn rounded_up(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Process, ProcessKind};
 use crate::kubernetes::entry::names_drainit;
+use crate::kubernetes::grace::rounded_up;
 use crate::kubernetes::manifest::{Container, Word, containers, key, text, words};
 use crate::kubernetes::{Context, Severity, pre_stop};
 use crate::language::yaml::node::get;
@@ -99,7 +100,7 @@ fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
         ctx.container.name,
         human(drain)
     );
-    let time = drain.as_secs() + u64::from(drain.subsec_nanos() > 0);
+    let time = rounded_up(drain);
     ctx.add(Severity::Warning, span, message)
         .help(format!("give it `lifecycle: {{preStop: {{sleep: {{seconds: {time}}}}}}}`"));
 }

@@ -1045,6 +1045,38 @@ spec:
 }
 
 #[test]
+fn the_number_of_a_help_is_the_least_that_mends() {
+    const GRACE: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: app}
+spec:
+  terminationGracePeriodSeconds: 10
+  containers:
+    - name: app
+      image: app
+      command: [drainit, exec, --grace-period, TIME, --]
+      args: [/app]
+";
+    let key = "terminationGracePeriodSeconds: ";
+    let named = |pod: &str| {
+        let checked = check("", pod);
+        let numbers = checked.diagnostics.iter().filter_map(|it| {
+            let (_, number) = it.help.as_ref()?.split_once(key)?;
+            number.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
+        });
+        numbers.max()
+    };
+    for time in ["10001ms", "11s", "60500ms", "90s"] {
+        let pod = GRACE.replace("TIME", time);
+        let least = named(&pod).unwrap_or_else(|| panic!("no number for {time}"));
+        let with = |time: u64| pod.replace(&format!("{key}10"), &format!("{key}{time}"));
+        assert_eq!(named(&with(least)), None, "{time}: {least}");
+        assert_eq!(named(&with(least - 1)), Some(least), "{time}");
+    }
+}
+
+#[test]
 fn only_a_pod_that_gets_requests_needs_a_readiness_probe() {
     let worker = "shutdown: {grace_period: 45s}\nprocesses: {app: {command: [app], readiness: notify, drain: {notify: {signal: USR1}}}}\n";
     let server =
