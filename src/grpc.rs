@@ -177,46 +177,6 @@ mod tests {
         response
     }
 
-    /// A server may send these frames at any time after its settings, as one that stops gracefully
-    /// does: the last call that it answers is this call or a later one.
-    // holds: C870
-    #[tokio::test]
-    async fn frames_that_do_not_change_the_call_change_no_answer() {
-        let goaway = |last: u32| frame(GOAWAY, 0, 0, &[&last.to_be_bytes()[..], &[0; 4]].concat());
-        let harmless = [
-            goaway(CALL),
-            goaway((1 << 31) - 1),
-            goaway(1 << 31 | CALL),
-            [goaway((1 << 31) - 1), goaway(CALL)].concat(),
-            frame(SETTINGS, 0, 0, &[]),
-            frame(PING, 0, 0, &[7; 8]),
-            frame(8, 0, 0, &[0, 0, 1, 0]),
-            frame(0xfe, 0xff, 0, &[1, 2, 3]),
-        ];
-        let packed = include_bytes!("../tests/fuzz/corpus/grpc");
-        let mut rest = &packed[..];
-        let mut count = 0;
-        while let Some(line) = rest.iter().position(|byte| *byte == b'\n') {
-            let head = str::from_utf8(&rest[..line]).unwrap();
-            let (bytes, after) =
-                rest[line + 1..].split_at(head.split_once(' ').unwrap().1.parse().unwrap());
-            let answer = &bytes[1..];
-            let expected = asked(answer, "").await;
-            let mut at = 0;
-            while let Some([a, b, c, kind, flags]) = answer.get(at..at + 5) {
-                at += 9 + u32::from_be_bytes([0, *a, *b, *c]) as usize;
-                let is_open = [HEADERS, CONTINUATION].contains(kind) && flags & END_HEADERS == 0;
-                for more in harmless.iter().filter(|_| !is_open && at < answer.len()) {
-                    let said = asked(&[&answer[..at], more, &answer[at..]].concat(), "").await;
-                    assert_eq!(said, expected, "{head}: {more:?} at {at}");
-                    count += 1;
-                }
-            }
-            rest = &after[1..];
-        }
-        assert!(count > 100, "{count}");
-    }
-
     #[derive(prost::Message)]
     struct Question {
         #[prost(string, tag = "1")]

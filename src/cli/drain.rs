@@ -52,7 +52,7 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
         };
         let otherwise = match args.no_wait {
             true => "the drain has begun\n",
-            false => "no process has a drain\n",
+            false => "nothing is left to drain\n",
         };
         changes::tell_drained(&found, otherwise, request).await
     })

@@ -150,18 +150,27 @@ impl Budget {
             _ => of(id).stop.or(measured(of(id))),
         };
         let runs = |id| ahead(id) != Ahead::Nothing;
+        let stops = longest_through(spec, |id| u32::from(runs(id)), u32::saturating_add);
         let is_unset = |id| u32::from(runs(id) && stop(id).is_none());
         let unset = longest_through(spec, is_unset, u32::saturating_add);
-        let declared = |id| {
-            let HookWaits { pre_stop, post_stop, .. } = of(id).hooks;
-            let drain = drain(id).map(|drain| drain.time.saturating_add(closes(drain)));
-            let times = [stop(id), drain, Some(need(pre_stop)), Some(need(post_stop))];
-            let times = times.into_iter().flatten().filter(|_| runs(id));
-            times.fold(Duration::ZERO, Duration::saturating_add)
+        let declared = |with_drains: bool| {
+            let own = move |id| {
+                let HookWaits { pre_stop, post_stop, .. } = of(id).hooks;
+                let drain = drain(id).filter(|_| with_drains);
+                let drain = drain.map(|drain| drain.time.saturating_add(closes(drain)));
+                let times = [stop(id), drain, Some(need(pre_stop)), Some(need(post_stop))];
+                let times = times.into_iter().flatten().filter(|_| runs(id));
+                times.fold(Duration::ZERO, Duration::saturating_add)
+            };
+            longest_through(spec, own, Duration::saturating_add)
         };
-        let declared = longest_through(spec, declared, Duration::saturating_add);
-        // The declared times come first. The other stops share what is left.
-        let share = |place: usize| left.saturating_sub(declared[place]) / unset[place];
+        let (stopping, declared) = (declared(false), declared(true));
+        // The declared times come first. The other stops share what is left. If the stops declare
+        // more than there is, the excess is shared, too.
+        let share = |place: usize| {
+            let excess = stopping[place].saturating_sub(left).min(left / stops[place]);
+            (left.saturating_sub(declared[place]) / unset[place]).max(excess)
+        };
         let count = spec.processes.len();
         let end = Path { kept: last, declared: last, ..Path::default() };
         let mut budget = Self {
@@ -307,9 +316,8 @@ impl Budget {
     /// The time from the stop signal to SIGKILL for a process that is asked to stop now. `unset` is
     /// the limit of a stop without `stop_grace_period`.
     pub fn stop(&self, spec: &Spec, id: ProcessId, unset: Duration, left: Duration) -> Duration {
-        let stop = spec.of(id).stop;
-        let keeps = stop.unwrap_or(MOST_KEPT);
-        self.after_stop(spec, id).grants(stop.unwrap_or(unset), keeps, left)
+        let limit = spec.of(id).stop.unwrap_or(unset);
+        self.after_stop(spec, id).grants(limit, self.kept[id.index()], left)
     }
 
     /// The longest time for which a process that is being stopped may still run. The later stops
@@ -319,9 +327,11 @@ impl Budget {
     }
 
     /// The time before the deadline at which a stop begins that no drain needs. Its declared time
-    /// then still fits, and those of the later steps of its path.
-    pub fn latest_stop(&self, id: ProcessId) -> Duration {
-        self.stops[id.index()].declared
+    /// then still fits, and those of the later steps of its path. A drained process does nothing
+    /// more for clients, so its stop leaves later stops the time that they keep.
+    pub fn latest_stop(&self, spec: &Spec, id: ProcessId) -> Duration {
+        let Path { declared, kept, .. } = self.stops[id.index()];
+        if spec.of(id).drain.is_some() { kept } else { declared }
     }
 
     /// The process with the longest drain, and the services that may take work until this drain is
@@ -335,7 +345,7 @@ impl Budget {
         let is_beside = |id: &ProcessId| {
             let of = spec.of(*id);
             let serves = of.drain.is_some() || of.listens || !of.dependents.is_empty();
-            let begins = spec.window.saturating_sub(budget.latest_stop(*id));
+            let begins = spec.window.saturating_sub(budget.latest_stop(spec, *id));
             !(serves || of.oneshot || of.left_out) && begins >= time
         };
         Some((longest, spec.ids().filter(is_beside).collect()))

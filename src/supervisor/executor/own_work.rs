@@ -23,8 +23,7 @@ impl Executor {
         let spec = &self.processes.machine().state().spec;
         let delay = spec.readiness_delay.max(spec.unready_delay);
         let pids = self.stop_counts.pids().now();
-        let of_each = pids.of_each.iter();
-        let of_each = of_each.filter(|(id, _)| spec.of(**id).stop.is_some() && !delay.is_zero());
+        let of_each = pids.of_each.iter().filter(|_| !delay.is_zero());
         let leaders: BTreeMap<_, _> =
             of_each.flat_map(|(id, kin)| kin.iter().map(|pid| (*pid, *id))).collect();
         if leaders.is_empty() {
@@ -51,7 +50,7 @@ impl Executor {
             return;
         };
         let of = |id| (id, (self.process(id).stop_signal, self.process(id).name.clone()));
-        let drained = self.process(drained).name.clone();
+        let (window, drained) = (state.spec.window, self.process(drained).name.clone());
         let names: BTreeMap<_, _> = beside.iter().copied().map(of).collect();
         let mains: Vec<_> = beside.iter().filter_map(|id| self.pid(*id)).collect();
         let pids = Rc::clone(self.stop_counts.pids());
@@ -66,7 +65,8 @@ impl Executor {
             let Ok(Ok(silent)) = on_thread(Duration::MAX, look).await else { return };
             let silent = silent.iter().filter_map(|id| names.get(id));
             let silent = silent.map(|(signal, name)| (*signal, &**name));
-            let lines = own_work::lines("no socket for clients", silent, &drained, drain.time);
+            let times = [drain.time, window];
+            let lines = own_work::lines("no socket for clients", silent, &drained, times);
             lines.iter().for_each(|line| tracing::info!("{line}"));
         }));
     }

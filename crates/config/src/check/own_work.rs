@@ -30,19 +30,20 @@ fn shows_socket(process: &Process) -> bool {
 
 /// Says that the work of some processes continues until a drain is over, and how to end it sooner, in
 /// a line for each stop signal. `beside` has the stop signal and the name of each process, `why`
-/// says why they may fetch their own work, and the drain of `drained` lasts up to `time`.
+/// says why they may fetch their own work, and the drain of `drained` lasts up to `time`. `window` is
+/// the time from the stop signal to the deadline.
 pub fn lines<'a>(
     why: &str,
     beside: impl IntoIterator<Item = (Signal, &'a str)>,
     drained: &str,
-    time: Duration,
+    [time, window]: [Duration; 2],
 ) -> Vec<String> {
     let mut by_signal: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (signal, name) in beside {
         by_signal.entry(signal).or_default().push(name);
     }
     let line = |(signal, names): (Signal, Vec<&str>)| {
-        let (names, remedy) = (shortened(&names), remedy(signal, time));
+        let (names, remedy) = (shortened(&names), remedy(signal, window));
         let until = until(drained, time);
         format!("{names}: no dependents, and {why}; after a stop signal, {until}; {remedy}")
     };
@@ -53,9 +54,11 @@ fn until(drained: &str, time: Duration) -> String {
     format!("the work continues until the drain of {drained} is over, up to {} later", human(time))
 }
 
-/// Says which drain gives a process its stop signal at once, and shortens no other drain.
-fn remedy(signal: Signal, time: Duration) -> String {
-    let (name, time) = (signal.to_string(), human(time));
+/// Says which drain gives a process its stop signal at once, and shortens no other drain. The drain
+/// leaves a second to the stop, and the time of a last count of the connections of others.
+fn remedy(signal: Signal, window: Duration) -> String {
+    let time = window.saturating_sub(Duration::from_millis(1250)).as_secs().max(1);
+    let (name, time) = (signal.to_string(), human(Duration::from_secs(time)));
     let short = name.trim_start_matches("SIG");
     format!(
         "if the work comes from a queue, write `drain: {{signal: {{signal: {short}, time: \
@@ -71,7 +74,7 @@ pub fn in_plan(config: &Config, graph: &Graph) -> Vec<String> {
     let time = spec.processes[drained.index()].drain.map(|drain| drain.time).unwrap_or_default();
     let beside =
         beside.into_iter().map(process).map(|process| (process.stop_signal, &*process.name));
-    lines(NO_KEY, beside, &process(drained).name, time)
+    lines(NO_KEY, beside, &process(drained).name, [time, spec.window])
 }
 
 /// Adds a note about each process that may fetch its own work beside a drain.
@@ -87,6 +90,6 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, graph: &Graph, pla
             process.name
         );
         let place = places.processes[id.index()].at("command");
-        problems.note(place, message).help(remedy(process.stop_signal, drain.time));
+        problems.note(place, message).help(remedy(process.stop_signal, spec.window));
     }
 }

@@ -490,7 +490,7 @@ impl Draining {
                 && is_free
                 && is_drained
             {
-                let latest = state.budget.latest_stop(process);
+                let latest = state.budget.latest_stop(&spec, process);
                 let left = self.shutdown.deadline.since(state.now);
                 let at = state.now + left.saturating_sub(latest);
                 let at = if state[process].listens_on_nothing { at } else { at.max(served_until) };

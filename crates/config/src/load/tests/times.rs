@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::check::own_work;
+use crate::core::budget::{Ahead, Budget};
 use crate::load::Severity;
 use crate::load::testing::{checked, config, load};
 use crate::load::tests::{assert_only, lines, problems};
+use crate::types::ProcessId;
 
 const CHAIN: &str = "
 processes:
@@ -78,6 +80,23 @@ fn a_stop_without_a_time_is_named_if_a_later_one_takes_it() {
              worker: {{command: [worker], depends_on: [db]}}\n"
         );
         assert_eq!(lines(&checked(&text, &[])), expected, "{stop}");
+    }
+}
+
+/// A step begins some milliseconds later than planned, and then leaves later stops their time, too.
+// holds: S75, S78
+#[test]
+fn a_stop_that_begins_late_leaves_a_written_one_its_time() {
+    for (db, left, gets) in [(25, 28_000, 3000), (27, 28_000, 1000), (27, 27_990, 1000)] {
+        let text = format!(
+            "shutdown: {{grace_period: 30s}}\nprocesses:\n  db: {{command: [db], stop_grace_period: {db}s}}\n  \
+             worker: {{command: [worker], depends_on: [db]}}\n"
+        );
+        let loaded = load(&[&text], &[]).unwrap();
+        let spec = loaded.config.spec(&loaded.graph);
+        let budget = Budget::new(&spec, Duration::from_millis(left), |_| Ahead::Stop);
+        let limit = budget.stop(&spec, ProcessId(1), spec.window, Duration::from_millis(left));
+        assert_eq!(limit.as_millis(), gets, "{db} {left}");
     }
 }
 
@@ -268,11 +287,11 @@ fn a_process_that_may_take_work_during_a_drain_gets_a_note() {
     );
     assert_eq!(notes[0].message, message);
     let help = notes[0].help.as_deref().unwrap();
-    let line = "write `drain: {signal: {signal: INT, time: 20s}}`, so that SIGINT comes at once";
+    let line = "write `drain: {signal: {signal: INT, time: 26s}}`, so that SIGINT comes at once";
     assert!(help.ends_with(line) && planned[0].ends_with(line), "{help} {planned:?}");
     assert!(planned[0].starts_with("w: ") && planned[0].contains(until), "{planned:?}");
     // A process that follows the line gets no note, and shortens no drain.
-    let drained = "w: {command: [w], depends_on: [], drain: {signal: {signal: INT, time: 20s}}}";
+    let drained = "w: {command: [w], depends_on: [], drain: {signal: {signal: INT, time: 26s}}}";
     assert_eq!(found(drained).0, []);
     for (process, is_noted) in [
         ("readiness: {log: up}", true),

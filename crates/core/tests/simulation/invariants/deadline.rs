@@ -189,8 +189,11 @@ impl Checker<'_> {
         if self.has_reloaded {
             return;
         }
-        let declared = self.path_from(slot, |_, of| declared_stop(of)) + self.needed_at_the_end();
-        let is_late = self.deadline.is_some_and(|deadline| deadline <= now + declared);
+        // A drained process leaves later stops what they keep.
+        let is_drained = self.of(slot).drain.is_some();
+        let needs = if is_drained { kept_stop } else { declared_stop };
+        let needs = self.path_from(slot, |_, of| needs(of)) + self.needed_at_the_end();
+        let is_late = self.deadline.is_some_and(|deadline| deadline <= now + needs);
         // holds: S860
         self.hold(is_late, "a stop before the drains are over");
         let serves = !self.at[slot.index()].listens_on_nothing;
