@@ -5,9 +5,8 @@ use core::time::Duration;
 /// After a look at the kernel's list of connections, the pause is at least this many times as long
 /// as the look, or [`LONGEST`] if that is shorter. Looks therefore cost at most a tenth of a core.
 pub const FACTOR: u32 = 10;
-/// If no end of a drain waits for a look, the pause after the look is so many times as long as the
-/// look. Such looks cost at most 3 % of the processor time that drainit can get: where a container
-/// gets little, a look takes long.
+/// If no end of a drain waits for a look, the pause after the look is this many times as long as
+/// its processor time lasts. Such looks cost at most 3 % of the processor time.
 pub const SHARE: u32 = 33;
 /// The pause after a long look is at most this long. On a busy machine, a look takes long, but uses
 /// little processor time.

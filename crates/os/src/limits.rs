@@ -48,13 +48,29 @@ fn cpus(root: &Path) -> Option<u64> {
     let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
     let allowed = allowed.chars().filter_map(|digit| digit.to_digit(16));
     let allowed = allowed.map(|digit| u64::from(digit.count_ones())).sum();
-    let granted = cgroups(root, "cpu").into_iter().filter_map(|cgroup| {
+    let granted = quotas(root).map(|(quota, period)| quota.div_ceil(period));
+    granted.chain([allowed]).min().map(|cpus| cpus.max(1))
+}
+
+/// The part of one processor that the quota of drainit's cgroups permits, in percent: at least 1,
+/// at most 100.
+pub fn percent_of_core() -> u32 {
+    percent(Path::new("/"))
+}
+
+fn percent(root: &Path) -> u32 {
+    let granted = quotas(root).map(|(quota, period)| quota.saturating_mul(100) / period);
+    granted.chain([100]).min().and_then(|it| it.try_into().ok()).unwrap_or(100).max(1)
+}
+
+/// The quotas of drainit's cgroups, and their periods, in microseconds.
+fn quotas(root: &Path) -> impl Iterator<Item = (u64, u64)> {
+    cgroups(root, "cpu").into_iter().filter_map(|cgroup| {
         let v2 = cgroup.join("cpu.max");
         let quota = number(&v2, 0).or_else(|| number(&cgroup.join("cpu.cfs_quota_us"), 0))?;
         let period = number(&v2, 1).or_else(|| number(&cgroup.join("cpu.cfs_period_us"), 0))?;
-        Some(quota.div_ceil(period.max(1)))
-    });
-    granted.chain([allowed]).min().map(|cpus| cpus.max(1))
+        Some((quota, period.max(1)))
+    })
 }
 
 /// The directories of drainit's own cgroup and of the cgroups above it. Some of these directories
@@ -100,11 +116,12 @@ mod tests {
         let v1 = ("proc/self/cgroup", "7:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n");
         let none: &[(&str, &str)] = &[];
         let cases = [
-            (none, 2 << 30, 40),
+            (none, 2 << 30, 40, 100),
             (
                 &[v2, ("sys/fs/cgroup/memory.max", "max"), ("sys/fs/cgroup/cpu.max", "max 100000")],
                 2 << 30,
                 40,
+                100,
             ),
             (
                 &[
@@ -114,6 +131,7 @@ mod tests {
                 ],
                 1000,
                 2,
+                100,
             ),
             (
                 &[
@@ -124,6 +142,7 @@ mod tests {
                 ],
                 2000,
                 1,
+                10,
             ),
             (
                 &[
@@ -134,15 +153,17 @@ mod tests {
                 ],
                 2 << 30,
                 40,
+                100,
             ),
         ];
-        for (files, bytes, processors) in cases {
+        for (files, bytes, processors, of_core) in cases {
             let root = TempDir::new();
             for (path, text) in machine.iter().chain(files) {
                 root.file(path, 0o644, text);
             }
             assert_eq!(memory(&root.path("")), Some(bytes), "{files:?}");
             assert_eq!(cpus(&root.path("")), Some(processors), "{files:?}");
+            assert_eq!(percent(&root.path("")), of_core, "{files:?}");
         }
         assert!(NAMES.iter().all(|name| value(name).is_some_and(|value| value > 0)));
     }

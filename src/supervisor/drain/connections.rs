@@ -15,6 +15,7 @@ use crate::core::connections::watch::{ConnectionWatch, Terms};
 use crate::core::event::Unit;
 use crate::os::clock;
 use crate::os::connections::{Listeners, NOBODY_LISTENS, SocketId, are_more};
+use crate::os::limits::percent_of_core;
 use crate::os::on_thread::begin_at_once;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::drain::{Ask, DrainCommand, done};
@@ -76,6 +77,8 @@ pub(super) struct Counter {
     /// Some connections that counted at the last look at all connections
     /// ([`Answers::witnesses`]).
     witnesses: Arc<Mutex<Vec<SocketId>>>,
+    /// The processor time of the last look at all connections.
+    used: Arc<Mutex<Duration>>,
     unit: Unit,
     exit_at: u64,
 }
@@ -91,6 +94,7 @@ impl Counter {
             admin,
             answers: Arc::new(Mutex::new(Answers::new(counting.idle))),
             witnesses: Arc::default(),
+            used: Arc::default(),
             unit,
             exit_at: counting.exit_at.into(),
         }
@@ -100,7 +104,9 @@ impl Counter {
     pub(super) async fn look(&self, serving: &Serving) -> (Time, Result<Counts, String>) {
         let (began, answers, admin) = (clock::now(), Arc::clone(&self.answers), self.admin);
         let (kept, unit, exit_at) = (Arc::clone(&self.witnesses), self.unit, self.exit_at);
+        let used = Arc::clone(&self.used);
         let looked = serving.look(&self.ports, move |listeners| {
+            let before = clock::thread_cpu();
             let mut answers = locked(&answers);
             if let Some(port) = admin {
                 return listeners.connections_except(port).map(|seen| answers.looked(&seen));
@@ -108,6 +114,7 @@ impl Counter {
             let open = listeners.open()?;
             let counts = answers.looked(&open.of(listeners)?);
             *locked(&kept) = open.ids(&answers.witnesses(unit, exit_at));
+            *locked(&used) = clock::thread_cpu().saturating_sub(before);
             Ok(counts)
         });
         (began, looked.await.and_then(|seen| seen))
@@ -135,7 +142,8 @@ impl Counter {
 enum Seen {
     /// The drain is not over. [`Counter::not_over`] has returned this time.
     NotOver(Duration),
-    All(Result<Counts, String>),
+    /// With the processor time that the look has used.
+    All(Result<Counts, String>, Duration),
 }
 
 /// Looks at a few connections, unless `needs_all`. If these do not show that the drain is not over,
@@ -146,7 +154,7 @@ async fn look(counter: &Counter, serving: &Serving, needs_all: bool) -> (Time, S
         return (began, Seen::NotOver(settles));
     }
     let (began, seen) = counter.look(serving).await;
-    (began, Seen::All(seen))
+    (began, Seen::All(seen, *locked(&counter.used)))
 }
 
 fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -166,6 +174,10 @@ pub(super) async fn drain(
     let Counter { unit, exit_at, .. } = counter;
     let mut watch = ConnectionWatch::new(Terms { min_until, unit, exit_at, is_asked });
     let (mut under_way, mut has_looked) = (None, false);
+    let percent = match begin_at_once(percent_of_core) {
+        Ok(percent) => percent.await.unwrap_or(100),
+        Err(_) => 100,
+    };
     loop {
         let mut pause = Duration::MAX;
         if under_way.is_none() {
@@ -197,7 +209,10 @@ pub(super) async fn drain(
                         watch.is_not_over(began, clock::now(), settles);
                         continue;
                     }
-                    Seen::All(seen) => watch.looked(began, clock::now(), seen),
+                    Seen::All(seen, used) => {
+                        watch.note_cost(used, percent);
+                        watch.looked(began, clock::now(), seen)
+                    }
                 }
             }
             () = sleep(pause) => continue,

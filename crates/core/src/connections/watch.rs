@@ -25,6 +25,14 @@ const LEAD: Duration = Duration::from_millis(400);
 /// long as the look. This factor is smaller than [`SHARE`], because the looks must show soon that
 /// the server has sent its final answer. With 10,000 connections, a look takes some 15 ms.
 const LAST_FACTOR: u32 = 4;
+/// Replaces [`SHARE`] for a look at all connections that only keeps the numbers fresh, because the
+/// looks at a few connections cost something, too.
+const FRESH_SHARE: u32 = 100;
+/// The processor time of a look at a few connections, with all that drainit does for it (measured:
+/// 60 to 120 µs).
+const FEW: Duration = Duration::from_micros(100);
+/// After a look at a few connections, the pause is at least this many times as long as [`FEW`].
+const FEW_SHARE: u32 = 50;
 /// The kernel measures its times in ticks of up to this length.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -59,6 +67,11 @@ pub struct ConnectionWatch {
     next: Time,
     /// The time that the last look at all connections took.
     took: Duration,
+    /// The processor time of the last look at all connections, multiplied as in
+    /// [`ConnectionWatch::note_cost`].
+    cost: Duration,
+    /// The processors of the container, in percent of one.
+    percent: u32,
     /// The time at which a look must show all connections, so that the numbers are not too old.
     whole_at: Time,
     has_looked: bool,
@@ -87,6 +100,8 @@ impl ConnectionWatch {
             terms,
             next: Time::default(),
             took: Duration::ZERO,
+            cost: Duration::ZERO,
+            percent: 100,
             whole_at: Time::default(),
             has_looked: false,
             has_counts: false,
@@ -122,11 +137,23 @@ impl ConnectionWatch {
         !self.has_counts || self.is_failing || self.closing.is_some() || self.whole_at <= now
     }
 
+    /// Call this before [`Self::looked`]: the look has used this processor time, and the container
+    /// gets `percent` of a processor, at most 100.
+    pub fn note_cost(&mut self, used: Duration, percent: u32) {
+        self.percent = percent.clamp(1, 100);
+        self.cost = self.of_container(used);
+    }
+
+    /// The time in which the container gets this processor time.
+    fn of_container(&self, used: Duration) -> Duration {
+        used * 100 / self.percent
+    }
+
     /// Handles a look at a few connections, which has shown that the drain is not over. The pause is
     /// as long as after a look at all connections, so that such looks cost a small part only.
     /// `settles` is [`Counts::settles`] of these connections.
     pub fn is_not_over(&mut self, began: Time, now: Time, settles: Duration) {
-        self.next = now + self.pause(now);
+        self.next = now + self.pause(now).max(self.of_container(FEW) * FEW_SHARE);
         self.settle(began, now, settles);
     }
 
@@ -143,7 +170,7 @@ impl ConnectionWatch {
         let was_failing = core::mem::replace(&mut self.is_failing, seen.is_err());
         self.took = now.since(began);
         self.next = now + self.pause(now);
-        self.whole_at = now + LONGEST.max(self.took * SHARE);
+        self.whole_at = now + LONGEST.max(self.cost * FRESH_SHARE);
         let sampled = match seen {
             Ok(counts) => {
                 self.has_counts = true;
@@ -281,7 +308,7 @@ impl ConnectionWatch {
         } else if early.is_zero() {
             pause_after(self.took, OFTEN, LAST_FACTOR)
         } else {
-            OFTEN.max(SELDOM.max(self.took * SHARE).min(early))
+            OFTEN.max(SELDOM.max(self.cost * SHARE).min(early))
         }
     }
 }
@@ -298,13 +325,18 @@ mod tests {
     #[test]
     fn a_look_at_all_connections_pays_for_itself_while_others_show_that_the_drain_is_not_over() {
         let terms = Terms { min_until: at(0), unit: Unit::Requests, exit_at: 0, is_asked: false };
-        for (took, pause) in [(1, 500), (30, 990), (400, 13_200)] {
+        // A look that takes 400 ms uses 40 ms of a tenth of a processor.
+        for (took, used, percent, pause, few) in
+            [(1, 1, 100, 500, 5), (30, 30, 100, 3000, 5), (400, 40, 10, 40_000, 50)]
+        {
             let mut watch = ConnectionWatch::new(terms);
             let busy = Counts { open: 9, owing: 1, ..Counts::default() };
             assert!(watch.needs_all(at(0)));
+            watch.note_cost(at(used).since(at(0)), percent);
             watch.looked(at(0), at(took), Ok(busy));
             // Each pause is as long as if all connections were looked at each time.
-            let often = OFTEN.max((at(took * 4).since(at(0))).min(LONGEST));
+            let often =
+                OFTEN.max((at(took * 4).since(at(0))).min(LONGEST)).max(Duration::from_millis(few));
             let mut now = at(took) + often;
             assert_eq!(watch.looks_at(), Some(now));
             while !watch.needs_all(now) {

@@ -72,6 +72,7 @@ impl World {
             true => Err("refused".to_owned()),
             false => Ok(self.answers.looked(&look.seen)),
         };
+        self.watch.note_cost(MS(look.ends - look.began), 100);
         let outputs = self.watch.looked(Time(MS(look.began)), Time(MS(now)), seen);
         if !fails || self.last.is_none() {
             self.last = Some(look);
