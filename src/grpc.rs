@@ -13,12 +13,12 @@ use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::{Address, GrpcTarget};
 use crate::http::{Answerer, HttpError, connect_unix};
+use crate::os::own_connections;
 use crate::types::harmless;
 
 /// The largest body of an answer, in bytes. A healthy server sends seven bytes.
@@ -55,7 +55,7 @@ pub(crate) async fn check(target: &GrpcTarget, limit: Duration) -> Result<(), Gr
     let asked = async {
         match &target.address {
             Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await.map_err(HttpError::Io)?;
+                let stream = own_connections::connect(*address).await.map_err(HttpError::Io)?;
                 ask(stream, &address.to_string(), &target.service).await
             }
             Address::Unix(path) => {

@@ -15,12 +15,13 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Address;
 use crate::os::on_thread::{on_thread, peer_at};
+use crate::os::own_connections;
 use crate::os::private_socket;
 use crate::types::{harmless, human};
 
@@ -272,7 +273,7 @@ impl HttpConnection {
     async fn open(address: &Address, from: Answerer) -> Result<Self, HttpError> {
         match address {
             Address::Tcp(address) => {
-                Self::over(TcpStream::connect(address).await.map_err(HttpError::Io)?).await
+                Self::over(own_connections::connect(*address).await.map_err(HttpError::Io)?).await
             }
             Address::Unix(path) => Self::over(connect_unix(path, from).await?).await,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::core::action::Action;
 use crate::core::cause::{Cause, Failure};
+use crate::core::connections::endings::Ending;
 use crate::core::event::{Event, Load};
 use crate::core::machine::Machine;
 use crate::core::note::{DrainEnd, Note, StopLimit};
@@ -152,13 +153,17 @@ fn upgrades_that_have_ended_are_reported_apart() {
     }
 }
 
-// holds: S361, S362, S431
+// holds: S361, S431, S784, S785, S786, S787, S788
 #[test]
-fn counts_at_a_stop_are_exact_only_if_a_signal_ends_the_process_at_once() {
+fn only_connections_that_have_ended_without_an_answer_are_cut() {
+    use Ending::{Answered, Cut, Reset, Sending, Unaccepted, Unknown};
     let web = ProcessId(0);
     let at = |millis| Time(Duration::from_millis(millis));
-    let of = |seen: &[(u64, u64, u64)], end: End| {
+    let of = |seen: &[(u64, u64, u64)], end: End, endings: Option<&[(u64, Ending)]>| {
         let mut report = Noted::of(&["web"]);
+        if endings.is_some() {
+            report.sees_endings();
+        }
         let (cause, limit) = (Cause::Signal(Signal::TERM), Duration::from_secs(5));
         report.note(at(0), &Note::ShutdownBegan { cause, window: limit, drained_for: None });
         let traffic = |connections, requests| Traffic {
@@ -171,8 +176,13 @@ fn counts_at_a_stop_are_exact_only_if_a_signal_ends_the_process_at_once() {
             report.stop_traffic(at(millis), web, traffic(connections, requests));
         };
         seen.iter().filter(|seen| seen.0 < 1000).for_each(|seen| count(&mut report, seen));
+        report.of_mut(web).asked_since = Some(at(1000));
+        report.of_mut(web).disposition = Some((Signal::TERM, Disposition::Fatal));
         report.note(at(1000), &Note::Stopping { process: web, signal: Signal::TERM, limit });
         seen.iter().filter(|seen| seen.0 >= 1000).for_each(|seen| count(&mut report, seen));
+        for (millis, ending) in endings.unwrap_or_default() {
+            report.connection_ended(at(*millis), web, *ending);
+        }
         let (took, killed) = (Some(Duration::from_millis(80)), false);
         report
             .note(at(1080), &Note::Stopped { process: web, end, took, killed, handed_over: false });
@@ -180,21 +190,36 @@ fn counts_at_a_stop_are_exact_only_if_a_signal_ends_the_process_at_once() {
         let line = text.lines().find(|line| line.contains("stop web")).unwrap().to_owned();
         line.split_once("; ").map_or(String::new(), |(_, counts)| counts.to_owned())
     };
-    let term = End::Signal(Signal::TERM);
-    let exact = "connections 9 at the start, 8 cut at the end; requests 4 at the start (perhaps 2 more), 3 cut (perhaps 2 more)";
-    assert_eq!(of(&[(500, 5, 5), (990, 9, 4), (1050, 8, 3)], term), exact);
+    let (term, exited) = (End::Signal(Signal::TERM), End::Code(0));
+    let seen = [(500, 5, 5), (990, 9, 4), (1050, 8, 3)];
+    let connections = "connections 9 at the start, 8";
+    let at_start = "requests 4 at the start (perhaps 2 more)";
+    let late = "when last seen 30ms before the end";
+    for (end, endings, expected) in [
+        (term, None, "at the end; requests 4 at the start (perhaps 2 more), 4 in flight at the stop signal (perhaps 2 more)".to_owned()),
+        (exited, Some(&[][..]), format!("{late}; {at_start}, 0 cut")),
+        // Clients that had left before the stop signal were not cut.
+        (exited, Some(&[(999, Cut), (1000, Cut), (1070, Cut)]), format!("{late}; {at_start}, 2 cut")),
+        (exited, Some(&[(1001, Answered), (1001, Sending)]), format!("{late}; {at_start}, 0 cut")),
+        (exited, Some(&[(1001, Unknown), (1001, Cut)]), format!("{late}; {at_start}, 1 cut (perhaps 1 more)")),
+        (
+            exited,
+            Some(&[(1001, Reset), (1001, Unaccepted), (1001, Unaccepted)]),
+            format!("{late}; {at_start}, 0 cut; 3 reset, 2 of them before they were accepted"),
+        ),
+        // The kernel ended the process during a stream, or the rest of its group answered later.
+        (term, Some(&[(1079, Sending)]), format!("at the end; {at_start}, 0 cut (perhaps 1 more)")),
+        (term, Some(&[(1900, Sending)]), format!("at the end; {at_start}, 0 cut")),
+    ] {
+        assert_eq!(of(&seen, end, endings), format!("{connections} {expected}"), "{endings:?}");
+    }
     assert_eq!(
-        of(&[(500, 5, 5), (1001, 9, 4), (1050, 8, 3)], End::Code(0)),
-        "connections 9 at the start, 8 when last seen 30ms before the end; \
-         requests 4 at the start (perhaps 2 more), 3 in flight when last seen (perhaps 2 more)"
-    );
-    assert_eq!(
-        of(&[(500, 9, 4)], term),
+        of(&[(500, 9, 4)], term, None),
         "connections 9 at the start, 9 when last seen 580ms before the end; \
          requests 4 at the start (perhaps 2 more), 4 in flight when last seen (perhaps 2 more)"
     );
-    assert_eq!(of(&[(1001, 0, 0)], term), "");
-    assert_eq!(of(&[], term), "");
+    assert_eq!(of(&[(1001, 0, 0)], term, Some(&[])), "");
+    assert_eq!(of(&[], term, None), "");
 }
 
 /// Runs a shutdown of this config, and returns its report as data.

@@ -21,6 +21,7 @@ pub(crate) mod slots;
 pub(crate) mod sockets;
 pub(crate) mod status;
 pub(crate) mod stop_counts;
+pub(crate) mod witness;
 
 use std::cell::RefCell;
 use std::io;

@@ -205,8 +205,9 @@ impl Processes {
             let last = journal.last_drain(slot);
             let drained_by =
                 journal.others(slot).chain([slot]).filter_map(|id| world.drained_by(id));
+            let cut = last.and_then(|(drained, _)| journal.of(drained).cut_after_drain());
             let drain = last.map(|(_, drain)| DrainStatus {
-                traffic: TrafficStatus::new(drain.traffic(), drain.cut()),
+                traffic: TrafficStatus::new(drain.traffic(), cut),
                 elapsed: drain.elapsed(now),
                 over: drain.over(),
                 left: drained_by.max().map_or(Duration::ZERO, |until| until.since(now)),

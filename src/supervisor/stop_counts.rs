@@ -25,10 +25,8 @@ use crate::os::descendants::is_closing;
 use crate::os::on_thread;
 use crate::supervisor::main_pids::{MainPids, Pids};
 use crate::supervisor::message::{Message, MessageSender};
+use crate::supervisor::witness::Witness;
 use crate::types::{ProcessId, Time};
-
-/// The shortest pause between two looks at the connections while a process is being stopped.
-const OFTEN: Duration = Duration::from_millis(50);
 
 /// The counts of all processes. One look serves all of them.
 pub(crate) struct StopCounts {
@@ -37,8 +35,6 @@ pub(crate) struct StopCounts {
     /// The latest look at the connections; `None` once [`Self::watch`] waits for this look.
     under_way: Cell<Option<oneshot::Receiver<bool>>>,
     is_looking: Cell<bool>,
-    /// Whether a process has got its stop signal.
-    is_stopping: Cell<bool>,
     changed: Notify,
     is_counting: Cell<bool>,
 }
@@ -54,6 +50,7 @@ struct Looks {
     drained: Mutex<Vec<ProcessId>>,
     /// The results that the journal has not got yet.
     seen: Mutex<Vec<(Time, ProcessId, Counts)>>,
+    witness: Arc<Witness>,
 }
 
 struct Watched {
@@ -98,10 +95,12 @@ impl Looks {
             let is_closing = it.kin.iter().all(|pid| is_closing(*pid));
             if let (false, Ok(connections)) = (is_closing, open.of(&it.listeners)) {
                 let counts = it.answers.looked(&connections);
+                self.witness.looked(it.process, &it.listeners, &connections);
                 locked(&self.seen).push((began, it.process, counts));
             }
             !is_closing
         });
+        self.witness.narrow();
         !watched.is_empty()
     }
 }
@@ -113,7 +112,6 @@ impl StopCounts {
             looks: Arc::default(),
             under_way: Cell::default(),
             is_looking: Cell::default(),
-            is_stopping: Cell::default(),
             changed: Notify::new(),
             is_counting: Cell::default(),
         })
@@ -122,6 +120,11 @@ impl StopCounts {
     /// The main processes of all instances. Every new main process must be set here.
     pub(crate) fn pids(&self) -> &Rc<MainPids> {
         &self.pids
+    }
+
+    /// Finds out how the connections end.
+    pub(crate) fn witness(&self) -> &Arc<Witness> {
+        &self.looks.witness
     }
 
     /// Handles the beginning of a drain that counts the connections of its process.
@@ -157,7 +160,6 @@ impl StopCounts {
     /// Begins one more look at the connections. Call this function right before a stop signal.
     pub(crate) fn stopping(&self) {
         if self.is_counting.get() {
-            self.is_stopping.set(true);
             self.look();
         }
     }
@@ -194,9 +196,7 @@ impl StopCounts {
             self.is_looking.set(false);
             counted(&sender, take(&mut is_first));
             let took = clock::now().since(began);
-            // Before the first stop signal, drainit looks less often.
-            let least = if self.is_stopping.get() { OFTEN } else { LONGEST };
-            pause = pause_after(took, least, FACTOR);
+            pause = pause_after(took, LONGEST, FACTOR);
             self.is_counting.set(is_any);
         }
     }

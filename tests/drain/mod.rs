@@ -4,6 +4,7 @@ pub(crate) mod admin_faults;
 mod connections;
 mod drain_command;
 mod drain_kinds;
+mod endings;
 mod listeners;
 mod random;
 pub(crate) mod run_signals;

@@ -61,7 +61,7 @@ fn idle_connections_hold_a_drain_unless_only_requests_count() {
             None,
             true,
             1000,
-            "no request in flight; connections 1 at the start, 1 cut at the end",
+            "no request in flight; connections 1 at the start, 1 at the end",
         ),
     ] {
         let change = change.unwrap_or(|_| {});

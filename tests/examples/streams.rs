@@ -133,6 +133,6 @@ fn calls_of_an_mcp_server_are_answered_and_open_event_streams_do_not_hold_the_st
     let ended = pod.running.wait_exit(LONG);
     ended.assert_code(0).assert_took(t0, ms(9000)..ms(16_000));
     ended.assert_line(
-        "drain mcp: .*no request in flight; connections 3 at the start, 1 (cut|when last seen)",
+        "drain mcp: .*no request in flight; connections 3 at the start, 1 (at the end|when last seen)",
     );
 }

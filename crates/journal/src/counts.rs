@@ -27,21 +27,50 @@ pub struct RequestData {
     /// The number of upgrades (WebSockets, CONNECT) that have ended, no matter who ended them; null
     /// if the number is unknown.
     pub upgrades_ended: Option<u64>,
-    pub cut: u64,
+    /// The number of requests that got no answer; null if nobody has seen how they ended.
+    pub cut: Option<u64>,
     /// Like `start_unsure`, for the requests that may have been cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsure: Option<u64>,
+    /// The number of requests in flight at the stop signal; present if `cut` is null.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u64>,
+    /// The number of connections that the process has reset; absent if it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<u64>,
+    /// The number of connections among `reset` that the process had not accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unaccepted: Option<u64>,
+}
+
+/// The connections that have ended without an answer, as the kernel tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) cut: u64,
+    /// The connections that perhaps owed an answer.
+    pub(super) perhaps: u64,
+    pub(super) reset: u64,
+    pub(super) unaccepted: u64,
 }
 
 impl RequestData {
-    pub(super) fn of(first: Traffic, last: Traffic) -> Option<Self> {
+    /// `last` was counted at the stop signal. If a process counts its requests itself, then the
+    /// requests in flight at the signal are cut.
+    pub(super) fn of(first: Traffic, last: Traffic, ends: Option<Ends>) -> Option<Self> {
+        let in_flight = last.requests?;
+        let is_of_kernel = last.unsure.is_some();
+        let ends = ends.filter(|_| is_of_kernel);
+        let is_seen = !is_of_kernel || ends.is_some();
         Some(Self {
             start: first.requests,
             start_unsure: first.unsure,
             completed: newer(first.completed, last.completed),
             upgrades_ended: newer(first.upgrades, last.upgrades),
-            cut: last.requests?,
-            unsure: last.unsure,
+            cut: is_seen.then_some(ends.map_or(in_flight, |ends| ends.cut)),
+            unsure: ends.map_or(last.unsure, |ends| Some(ends.perhaps)),
+            in_flight: (!is_seen).then_some(in_flight),
+            reset: ends.map(|ends| ends.reset),
+            unaccepted: ends.map(|ends| ends.unaccepted),
         })
     }
 }

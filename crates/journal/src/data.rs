@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::counts::{ConnectionData, RequestData};
+use crate::counts::{ConnectionData, Counts, RequestData};
 use crate::history::DrainHistory;
 use crate::prelude::*;
 use crate::timeline::{Key, ShutdownStep, StepKind, Timeline, part};
@@ -273,7 +273,7 @@ impl Journal {
                 }
             }),
             end,
-            drain: drain.map(|drain| drain.data(t0)),
+            drain: drain.map(|drain| drain.data(t0, history.drained())),
         }
     }
 
@@ -331,8 +331,7 @@ impl Journal {
 }
 
 impl DrainHistory {
-    fn data(&self, t0: Time) -> DrainData {
-        let counts = self.counts();
+    fn data(&self, t0: Time, counts: Option<Counts>) -> DrainData {
         let (why, text) = match self.over {
             Some((_, why, _, last)) => (Some(why.name()), messages::drain_end(why, last)),
             None => (None, "not over".to_owned()),

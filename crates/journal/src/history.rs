@@ -4,11 +4,12 @@
 use alloc::rc::Rc;
 use core::time::Duration;
 
-use crate::counts::{ConnectionData, Counts, RequestData, newer};
+use crate::counts::{ConnectionData, Counts, Ends, RequestData, newer};
 use crate::messages;
 use crate::prelude::*;
 use crate::state::ProcessState;
 use drainit_core::cause::Failure;
+use drainit_core::connections::endings::Ending;
 use drainit_core::event::Load;
 use drainit_core::note::{AfterEnd, DrainEnd};
 use drainit_core::state::Lifecycle;
@@ -91,6 +92,13 @@ pub struct History {
     pub(super) served: Option<Served>,
     /// The last drain that has begun.
     pub drain: Option<Box<DrainHistory>>,
+    /// The time right before drainit first asked the instance to end or to drain.
+    pub asked_since: Option<Time>,
+    /// The time right before the first SIGKILL of drainit.
+    pub killed_since: Option<Time>,
+    /// The connections that have ended in the shutdown, and have perhaps owed an answer; `None` if
+    /// the kernel does not tell.
+    pub(super) endings: Option<Vec<(Time, Ending)>>,
 }
 
 impl History {
@@ -256,12 +264,62 @@ impl History {
         let Served { first: (_, first), last: (seen, last) } = self.counted_by_stop()?;
         let connections =
             ConnectionData { start: first.connections, end: last.connections, new: None };
-        let requests = RequestData::of(first, last);
-        // If a signal ended the process, the process answered nothing after the signal. If the
-        // process ended in another way, it may have answered after the count.
+        let requests = RequestData::of(first, first, self.ends());
+        // If a signal ended the process, the process closed nothing after the signal. If the
+        // process ended in another way, it may have closed connections after the count.
         let age = self.end.map(|(at, _)| at.since(seen)).unwrap_or_default();
         let is_last = matches!(self.end, Some((_, End::Signal(_)))) && age <= FRESH;
         Some((connections, requests, (!is_last).then_some(age)))
+    }
+
+    /// Whether no count came after the stop signal, or right before it.
+    pub(super) fn is_counted_early(&self) -> bool {
+        let is_early =
+            |(asked, ..): (Time, _, _), served: Served| asked.since(served.first.0) > FRESH;
+        self.asked.zip(self.served).is_some_and(|(asked, served)| is_early(asked, served))
+    }
+
+    /// The counts of the last drain; `None` if nothing was counted.
+    pub(super) fn drained(&self) -> Option<Counts> {
+        self.drain.as_ref()?.counts(self.ends())
+    }
+
+    /// The requests that the stop after the drain has cut; `None` if the number is unknown, or if
+    /// there was no stop yet.
+    pub fn cut_after_drain(&self) -> Option<u64> {
+        self.drain.as_ref().filter(|drain| drain.is_stopped)?;
+        self.drained()?.1?.cut
+    }
+
+    /// The connections that have ended without an answer since the process was asked to end or to
+    /// drain; `None` if the kernel does not tell. If nobody had asked the process before it ended,
+    /// all connections since the beginning of the shutdown count.
+    pub(super) fn ends(&self) -> Option<Ends> {
+        let since = self.asked_since.filter(|_| !self.ended_first).unwrap_or_default();
+        let mut ends = Ends::default();
+        for (at, ending) in self.endings.as_ref()?.iter().filter(|(at, _)| *at >= since) {
+            match ending {
+                Ending::Answered => {}
+                Ending::Sending => ends.perhaps += u64::from(self.is_forced(*at)),
+                Ending::Unknown => ends.perhaps += 1,
+                Ending::Cut => ends.cut += 1,
+                Ending::Reset => ends.reset += 1,
+                Ending::Unaccepted => {
+                    (ends.reset, ends.unaccepted) = (ends.reset + 1, ends.unaccepted + 1)
+                }
+            }
+        }
+        Some(ends)
+    }
+
+    /// Whether a connection that ended at this time ended because a signal ended the process by
+    /// force, and not because the process closed the connection.
+    fn is_forced(&self, at: Time) -> bool {
+        let is_fatal = |(ended, end): (Time, End)| {
+            let is_at_end = ended.since(at) <= FRESH && end.signal() == Some(Signal::KILL);
+            at.since(ended) <= FRESH && (is_at_end || self.is_uncaught(end))
+        };
+        self.killed_since.is_some_and(|killed| killed <= at) || self.end.is_some_and(is_fatal)
     }
 
     fn counted_by_stop(&self) -> Option<Served> {
@@ -270,11 +328,11 @@ impl History {
     }
 
     /// The last count of the stop, and the number of requests that the stop has cut. The number is
-    /// `None` while the process runs. The whole value is `None` if nothing was counted, or if the
+    /// `None` while the process runs, and if the kernel does not tell. The whole value is `None` if nothing was counted, or if the
     /// drain has counted.
     pub fn stop_traffic(&self) -> Option<(Traffic, Option<u64>)> {
         let (_, last) = self.counted_by_stop()?.last;
-        Some((last, last.requests.filter(|_| self.end.is_some())))
+        Some((last, self.ends().filter(|_| self.end.is_some()).map(|ends| ends.cut)))
     }
 
     /// The Envoy epoch or the PID by which people distinguish the last instance from the other
@@ -359,13 +417,6 @@ impl DrainHistory {
         last.map(|(_, traffic, _)| traffic).unwrap_or_default()
     }
 
-    /// The requests that the stop after the drain has cut; `None` if the number is unknown, or if
-    /// there was no stop yet.
-    pub fn cut(&self) -> Option<u64> {
-        let (_, requests, _) = self.counts().filter(|_| self.is_stopped)?;
-        Some(requests?.cut)
-    }
-
     /// The time that the drain has taken so far. If the drain is over, this is its whole duration.
     pub fn elapsed(&self, now: Time) -> Duration {
         self.over.map_or_else(|| now.since(self.began), |(_, _, took, _)| took)
@@ -391,7 +442,7 @@ impl DrainHistory {
     }
 
     /// The counts of this drain; `None` if nothing was counted.
-    pub(super) fn counts(&self) -> Option<Counts> {
+    fn counts(&self, ends: Option<Ends>) -> Option<Counts> {
         let (seen, last, moment) = self.last?;
         let first = self.first.unwrap_or_default();
         first.connections.or(last.connections)?;
@@ -400,7 +451,7 @@ impl DrainHistory {
             end: last.connections,
             new: newer(first.accepted, last.accepted),
         };
-        let requests = RequestData::of(first, last);
+        let requests = RequestData::of(first, last, ends);
         Some((connections, requests, self.age(seen, last, moment)))
     }
 }

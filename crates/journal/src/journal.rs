@@ -13,6 +13,7 @@ use crate::steps::Steps;
 use crate::timeline::{ShutdownStep, StepKind};
 use drainit_core::action::Action;
 use drainit_core::cause::{Cause, Failure};
+use drainit_core::connections::endings::Ending;
 use drainit_core::event::Event;
 use drainit_core::machine::Machine;
 use drainit_core::note::{AfterEnd, Note, RequestError};
@@ -215,6 +216,7 @@ impl Journal {
                 let ended = history.end.map(|(at, _)| at);
                 (history.down_since, history.down) = (history.down_since.or(ended), None);
                 (history.end, history.asked, history.why_ended) = (None, None, None);
+                (history.asked_since, history.killed_since) = (None, None);
                 (history.is_skipped, history.gave_up) = (false, false);
                 (history.ended_by_itself, history.ended_first) = (false, false);
                 // While two instances run, each has a label. An instance keeps its label after the
@@ -468,6 +470,22 @@ impl Journal {
     /// and was over before the instance ended.
     pub fn stop_traffic(&mut self, began: Time, process: ProcessId, traffic: Traffic) {
         self.of_mut(process).serves(began, traffic);
+    }
+
+    /// Records that from now on, the kernel tells how the connections of each process end.
+    pub fn sees_endings(&mut self) {
+        self.slots.iter_mut().for_each(|of| of.endings = Some(Vec::new()));
+    }
+
+    /// Records how a connection has ended.
+    pub fn connection_ended(&mut self, at: Time, process: ProcessId, ending: Ending) {
+        let endings = self.of_mut(process).endings.as_mut().filter(|_| ending != Ending::Answered);
+        endings.into_iter().for_each(|endings| endings.push((at, ending)));
+    }
+
+    /// Records that the ends of some connections are unknown.
+    pub fn lost_endings(&mut self) {
+        self.slots.iter_mut().for_each(|of| of.endings = None);
     }
 
     /// Records a poll that has failed.

@@ -3,13 +3,12 @@
 use core::fmt::Write as _;
 use core::time::Duration;
 
-use crate::counts::Counts;
+use crate::counts::{Counts, Ends};
 use crate::data::label;
 use crate::history::{DrainHistory, History, Stop, Tally};
 use crate::prelude::*;
 use crate::timeline::{ShutdownStep, StepKind, part};
 use crate::{Journal, messages};
-use drainit_core::event::Unit;
 use drainit_core::types::{ProcessId, Signal, Time, human};
 
 /// Shorter waits get no line.
@@ -29,7 +28,10 @@ impl Journal {
         let slots = || (0..).map(ProcessId).zip(&self.slots);
         let drains = slots().filter_map(|(slot, of)| {
             let drain = of.drain.as_ref().filter(|drain| !drain.is_past)?;
-            Some((drain.place, format!("drain {}: {}", self.name_of(slot), drain.text(t0))))
+            Some((
+                drain.place,
+                format!("drain {}: {}", self.name_of(slot), drain.text(t0, of.drained())),
+            ))
         });
         let stops = slots().filter_map(|(slot, of)| {
             let stop = of.stop.as_ref()?;
@@ -91,7 +93,7 @@ impl Journal {
 }
 
 impl DrainHistory {
-    fn text(&self, t0: Time) -> String {
+    fn text(&self, t0: Time, counts: Option<Counts>) -> String {
         let Some((_, why, took, last)) = self.over else { return "not over".to_owned() };
         // A requested drain may be over long before the shutdown begins, so the line says when the
         // drain began.
@@ -101,33 +103,26 @@ impl DrainHistory {
         };
         let why = messages::drain_end(why, last);
         let mut text = format!("{}{before}, {why}", human(took));
-        let Some(counts) = self.counts() else {
+        let Some(counts) = counts else {
             let is_unknown = self.counted || self.last.is_some();
             text.push_str(if is_unknown { "; connections unknown" } else { "" });
             return text;
         };
-        text + &described(counts, last.unit)
+        let is_early = counts.2.is_some();
+        text + &described(counts, is_early)
     }
 }
 
-/// Describes counts, as the last part of a sentence.
-fn described((connections, requests, age): Counts, unit: Unit) -> String {
+/// Describes counts, as the last part of a sentence. `is_early` says whether the requests in flight
+/// were counted before the stop signal.
+fn described((connections, requests, age): Counts, is_early: bool) -> String {
     let count =
         |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
-    let is_of_kernel = requests.is_some_and(|requests| requests.unsure.is_some());
     // If the last poll was made before the end of the drain, nobody knows what happened between
     // the poll and the end.
-    let (at, cut) = match age {
-        // The drain did not wait for these connections. Either the drain waits for requests only,
-        // or nobody asks the clients to leave. The line therefore says that the stop cuts these
-        // connections.
-        None if (unit == Unit::Requests || is_of_kernel) && connections.end > Some(0) => {
-            ("cut at the end".to_owned(), "cut")
-        }
-        None => ("at the end".to_owned(), "cut"),
-        Some(age) => {
-            (format!("when last seen {} before the end", human(age)), "in flight when last seen")
-        }
+    let at = match age {
+        None => "at the end".to_owned(),
+        Some(age) => format!("when last seen {} before the end", human(age)),
     };
     let (start, end) = (count(connections.start), count(connections.end));
     let mut text = format!("; connections {start} at the start, {end} {at}");
@@ -143,8 +138,20 @@ fn described((connections, requests, age): Counts, unit: Unit) -> String {
             }
             (None, None) => String::new(),
         };
+        let is_of_kernel = requests.unsure.is_some();
         let after = messages::perhaps(requests.unsure.unwrap_or_default());
-        let _ = write!(text, "; requests {before}{} {cut}{after}", requests.cut);
+        let (number, what) = match (requests.cut, requests.in_flight.unwrap_or_default()) {
+            (Some(cut), _) if is_of_kernel || !is_early => (cut, "cut"),
+            (in_flight, or) if is_early => (in_flight.unwrap_or(or), "in flight when last seen"),
+            (_, in_flight) => (in_flight, "in flight at the stop signal"),
+        };
+        let _ = write!(text, "; requests {before}{number} {what}{after}");
+        if let Some(reset @ 1..) = requests.reset {
+            let _ = write!(text, "; {reset} reset");
+        }
+        if let Some(unaccepted @ 1..) = requests.unaccepted {
+            let _ = write!(text, ", {unaccepted} of them before they were accepted");
+        }
         if let Some(upgrades @ 1..) = requests.upgrades_ended {
             let _ = write!(text, "; upgrades {upgrades} ended");
         }
@@ -184,8 +191,9 @@ impl Stop {
             }
         }
         let is_seen = |(connections, ..): &Counts| connections.start.max(connections.end) > Some(0);
-        if let Some(counts) = of.cut().filter(is_seen) {
-            text.push_str(&described(counts, Unit::Requests));
+        let has_ended = of.ends().is_some_and(|ends| ends != Ends::default());
+        if let Some(counts) = of.cut().filter(|counts| is_seen(counts) || has_ended) {
+            text.push_str(&described(counts, of.is_counted_early()));
         }
         text
     }

@@ -16,6 +16,7 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use crate::Pid;
 use crate::descendants::{Holders, InstancePids, Sockets, holders, own_sockets};
+use crate::own_connections;
 use crate::proc_net::{is_ephemeral, udp, unix_listeners};
 pub use crate::sock_diag::SocketId;
 use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, socket_of, sockets};
@@ -344,7 +345,7 @@ impl Listeners {
 
     /// Whether a connection with this local address belongs to these sockets, as far as the address
     /// tells. The check must be fast, because there can be thousands of connections and of sockets.
-    fn has(&self, local: SocketAddr) -> bool {
+    pub fn has(&self, local: SocketAddr) -> bool {
         self.own.contains(&local) || !self.all.contains(&local) && self.is_at(local)
     }
 
@@ -357,7 +358,8 @@ impl Listeners {
             || local.is_ipv4() && is_at_any(Ipv4Addr::UNSPECIFIED.into())
     }
 
-    fn ports(&self) -> impl Iterator<Item = u16> {
+    /// The ports of these sockets; a port may come several times.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
         self.own.iter().map(SocketAddr::port)
     }
 }
@@ -489,7 +491,8 @@ fn own_connections() -> BTreeSet<(SocketAddr, SocketAddr)> {
         let fd = entry.file_name().to_str()?.parse().ok()?;
         Some((address(getsockname(fd).ok()?)?, address(getpeername(fd).ok()?)?))
     };
-    fs::read_dir("/proc/self/fd").into_iter().flatten().flatten().filter_map(both).collect()
+    let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten().filter_map(both);
+    open.chain(own_connections::recent()).collect()
 }
 
 fn unlisted(error: &io::Error) -> String {

@@ -12,6 +12,8 @@ pub mod connections;
 #[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub mod descendants;
 #[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
+pub mod destroyed;
+#[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
 pub mod disposition;
 pub mod fingerprint;
 pub mod handle;
@@ -29,6 +31,7 @@ pub mod notify_socket;
 pub mod on_thread;
 #[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub mod oom;
+pub mod own_connections;
 #[allow(clippy::disallowed_methods, reason = "drainit is about to exit")]
 pub mod panic_hook;
 #[allow(clippy::disallowed_methods, reason = "an abstract socket has no file")]

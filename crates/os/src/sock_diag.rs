@@ -51,9 +51,9 @@ const PORT_AT_MOST: u8 = 3;
 const PER_PORT: usize = 20;
 const MOST_PORTS: usize = 1000;
 /// The sizes of `struct nlmsghdr`, `struct inet_diag_req_v2` and `struct inet_diag_msg`.
-const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 16;
 const REQUEST: usize = 56;
-const MESSAGE: usize = 72;
+pub(crate) const MESSAGE: usize = 72;
 /// The offsets of `id` (with the addresses and the cookie), `idiag_cookie`, `idiag_rqueue`,
 /// `idiag_wqueue` and `idiag_inode` in `struct inet_diag_msg`.
 const ID: usize = 4;
@@ -249,7 +249,7 @@ fn read(mut part: &[u8], parse: &mut dyn FnMut(&[u8]) -> Option<()>) -> io::Resu
 }
 
 /// Reads a `struct inet_diag_msg` and its attributes.
-fn parse(message: &[u8]) -> Option<Socket> {
+pub(crate) fn parse(message: &[u8]) -> Option<Socket> {
     let [family, state] = *message.get(..2)? else { return None };
     // A connection that the server has closed, and that still has data to send, has no inode.
     let inode = u32_at(message, INODE)?;
@@ -309,10 +309,12 @@ fn moved(message: &[u8], info: &[u8]) -> Option<Connection> {
     Some(Connection {
         cookie: u64_at(message, COOKIE)?,
         is_unread: u32_at(message, UNREAD)? > end || is_waiting,
+        is_waiting,
         is_sending: unsent != 0,
         can_send,
         received: u64_at(info, 128)?.saturating_sub(end.into()),
-        has_sent: u32_at(info, 156)? > 0 || unsent > 0,
+        // The server's FIN counts as one unsent byte.
+        has_sent: u32_at(info, 156)? > 0 || unsent > u32::from(!can_send),
         is_ours: false,
         sent_ago: ago(44)?,
         received_ago: ago(52)?,

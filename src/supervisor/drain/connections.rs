@@ -20,6 +20,7 @@ use crate::os::on_thread::begin_at_once;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::drain::{Ask, DrainCommand, done};
 use crate::supervisor::main_pids::MainPids;
+use crate::supervisor::witness::Witness;
 use crate::types::{ProcessId, Time};
 
 /// The pause after the first look at a ready process that does not listen. Each further pause is
@@ -38,6 +39,7 @@ const UNANSWERED: &str = "the look has failed";
 pub(crate) struct Serving {
     pub(crate) process: ProcessId,
     pub(crate) pids: Rc<MainPids>,
+    pub(crate) witness: Arc<Witness>,
     /// The sockets that the last look has found.
     pub(crate) listeners: Rc<RefCell<Listeners>>,
 }
@@ -104,15 +106,20 @@ impl Counter {
     pub(super) async fn look(&self, serving: &Serving) -> (Time, Result<Counts, String>) {
         let (began, answers, admin) = (clock::now(), Arc::clone(&self.answers), self.admin);
         let (kept, unit, exit_at) = (Arc::clone(&self.witnesses), self.unit, self.exit_at);
-        let used = Arc::clone(&self.used);
+        let (used, witness) = (Arc::clone(&self.used), Arc::clone(&serving.witness));
+        let process = serving.process;
         let looked = serving.look(&self.ports, move |listeners| {
             let before = clock::thread_cpu();
             let mut answers = locked(&answers);
             if let Some(port) = admin {
-                return listeners.connections_except(port).map(|seen| answers.looked(&seen));
+                let seen = listeners.connections_except(port)?;
+                witness.looked(process, listeners, &seen);
+                return Ok(answers.looked(&seen));
             }
             let open = listeners.open()?;
-            let counts = answers.looked(&open.of(listeners)?);
+            let seen = open.of(listeners)?;
+            witness.looked(process, listeners, &seen);
+            let counts = answers.looked(&seen);
             *locked(&kept) = open.ids(&answers.witnesses(unit, exit_at));
             *locked(&used) = clock::thread_cpu().saturating_sub(before);
             Ok(counts)

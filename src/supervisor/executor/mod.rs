@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process, ProcessKind};
+use crate::config::{Config, DrainMethod, Hook, LogFile, LogFormat, LogMode, Process, ProcessKind};
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Event, Request};
 use crate::core::note::RequestError;
@@ -426,6 +426,7 @@ impl Executor {
                 current.end_probes();
                 current.listener = None;
                 self.stop_counts.pids().remove(process);
+                self.record_endings(false);
                 self.processes.journal.reaped(process);
                 if self.process(process).hooks.post_stop.is_none() {
                     self.forget_values(process);
@@ -440,6 +441,7 @@ impl Executor {
             self.look_at_signal(process, signal);
         }
         let mains: Vec<_> = self.mains(process).collect();
+        self.processes.history(process).killed_since.get_or_insert_with(clock::now);
         let current = &mut self.processes.slots[process].instance;
         current.asked = Some(Signal::KILL);
         let led = mains.iter().filter(|pid| is_child(**pid));
@@ -490,6 +492,7 @@ impl Executor {
         current.asked = Some(signal);
         self.keep_listening(process);
         self.stop_counts.stopping();
+        self.processes.history(process).asked_since.get_or_insert_with(clock::now);
         // drainit must look before it sends the signal, because sending a signal to a child that
         // has ended succeeds until the child is reaped.
         if self.pid(process).is_some_and(has_ended) {
@@ -526,6 +529,9 @@ impl Executor {
             true => drain.clone().by_connections(),
             false => drain.clone(),
         };
+        if !matches!(drain.method, DrainMethod::Envoy(_) | DrainMethod::Connections(_)) {
+            self.processes.history(process).asked_since = Some(clock::now());
+        }
         let running = RunningDrain::begin(drain, target, starter, |command| {
             let hook = Hook { command: command.to_vec(), timeout: None, user: None };
             let launcher = self.launcher(Some(process_config));
@@ -547,7 +553,8 @@ impl Executor {
 
     fn serving(&self, process: ProcessId) -> Serving {
         let listeners = Rc::clone(&self.instance(process).listeners);
-        Serving { process, pids: Rc::clone(self.stop_counts.pids()), listeners }
+        let witness = Arc::clone(self.stop_counts.witness());
+        Serving { process, pids: Rc::clone(self.stop_counts.pids()), witness, listeners }
     }
 
     pub(crate) fn close_listeners(&self, process: ProcessId) {
@@ -608,6 +615,9 @@ impl Executor {
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
         self.own_work = self.look_who_serves();
         self.processes.slots.all_mut().for_each(|(_, slot)| slot.instance.keeps_listening = None);
+        if self.stop_counts.witness().begins() {
+            self.processes.journal.sees_endings();
+        }
         self.stop_counts.shutdown_began(self.sender.clone(), |process| {
             let drain = self.instance(process).drain.as_ref();
             (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))
@@ -670,6 +680,19 @@ impl Executor {
         for (began, process, counts) in self.stop_counts.seen() {
             journal.stop_traffic(began, process, counts.traffic(true));
         }
+        self.record_endings(false);
+    }
+
+    /// Adds the connections that have ended to the journal.
+    fn record_endings(&mut self, is_last: bool) {
+        match self.stop_counts.witness().endings(is_last) {
+            None => self.processes.journal.lost_endings(),
+            Some(endings) => {
+                for (at, process, ending) in endings {
+                    self.processes.journal.connection_ended(at, process, ending);
+                }
+            }
+        }
     }
 
     /// Whether the container stops because a process could not be started.
@@ -684,6 +707,7 @@ impl Executor {
     /// this file takes at most `within`, and so does writing the termination log.
     pub(crate) fn report(&mut self, now: Time, code: u8, within: &dyn Fn() -> Duration) {
         self.record_counts();
+        self.record_endings(true);
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);
         let is_json = format == LogFormat::Json;
         let wall = SystemTime::now();

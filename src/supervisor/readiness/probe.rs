@@ -20,6 +20,7 @@ use crate::grpc::{self, GrpcError};
 use crate::http::{HttpError, describe_io, status};
 use crate::os::is_own_lack;
 use crate::os::on_thread::{on_thread, peer_at};
+use crate::os::own_connections;
 use crate::os::trusted_path::Place;
 use crate::supervisor::run_command::AttemptFailure;
 use crate::types::{harmless, human};
@@ -107,7 +108,7 @@ pub(crate) async fn attempt(
             at(&path.display(), found.and_then(|found| Ok(found?)))
         }
         Probe::Tcp(address) => {
-            let connect = bounded(limit, TcpStream::connect(address)).await;
+            let connect = bounded(limit, own_connections::connect(*address)).await;
             at(address, connect.and_then(|stream| Ok(refuse_own_connection(&stream)?)))
         }
         Probe::Http(target) => at(target, get(target, limit).await),

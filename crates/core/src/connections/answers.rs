@@ -38,6 +38,8 @@ pub struct Connection {
     pub is_ours: bool,
     /// Whether the server has not accepted the connection yet, or has not read all of its bytes.
     pub is_unread: bool,
+    /// Whether the server has not accepted the connection yet.
+    pub is_waiting: bool,
     /// Whether the client has not acknowledged all bytes that the server has sent.
     pub is_sending: bool,
     /// Whether the server can still send.
@@ -55,7 +57,7 @@ pub struct Connection {
 
 /// Whether a connection owes an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Debt {
+pub(super) enum Debt {
     Nothing,
     /// The kernel cannot tell.
     Unknown,
@@ -74,12 +76,15 @@ impl Connection {
         self.received > 0 || self.has_sent
     }
 
-    fn answer(&self, idle: Duration) -> Debt {
-        // A request can arrive in the tick in which its connection began. Then `received_ago` and
-        // `sent_ago` are equal, although nothing was sent.
-        let is_asking = self.received > 0 && (!self.has_sent || self.received_ago < self.sent_ago);
+    /// Whether the latest data came from the client. A request can arrive in the tick in which its
+    /// connection began. Then `received_ago` and `sent_ago` are equal, although nothing was sent.
+    pub(super) fn is_asking(&self) -> bool {
+        self.received > 0 && (!self.has_sent || self.received_ago < self.sent_ago)
+    }
+
+    pub(super) fn answer(&self, idle: Duration) -> Debt {
         let is_moving = self.was_used() && self.received_ago.min(self.sent_ago) < idle;
-        if self.is_unread || self.can_send && is_asking {
+        if self.is_unread || self.can_send && self.is_asking() {
             Debt::Owed
         } else if self.is_sending || self.can_send && is_moving {
             Debt::Unknown

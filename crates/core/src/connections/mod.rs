@@ -2,9 +2,10 @@
 //!
 //! [`answers`] finds out which connections owe an answer. A server can have very many connections,
 //! so `answers` runs on the thread that reads the kernel's list. [`watch`] decides when the
-//! supervisor reads the list (a *look*), and what the core learns. The simulations
-//! `tests/simulation/answers.rs` and `tests/simulation/watch.rs` play both against models of
-//! servers.
+//! supervisor reads the list (a *look*), and what the core learns. [`endings`] judges how a connection
+//! has ended. The simulations `tests/simulation/answers.rs` and `tests/simulation/watch.rs` play all
+//! three against models of servers.
 
 pub mod answers;
+pub mod endings;
 pub mod watch;

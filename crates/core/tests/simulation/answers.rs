@@ -9,6 +9,7 @@ use crate::cases::MS;
 use crate::scenario::Rng;
 use crate::tests::number;
 use drainit_core::connections::answers::{Answers, Connection};
+use drainit_core::connections::endings::Ending;
 
 const TICK: u64 = 4;
 pub(super) const IDLE: u64 = 1500;
@@ -209,21 +210,51 @@ impl Model {
     }
 }
 
+/// Checks what drainit would say if the connection ended now. `before` has the connection at the
+/// first look after the latest request.
+fn check_ending(seed: u64, model: &Model, before: Option<&Connection>) {
+    let end = Connection { can_send: false, ..model.seen() };
+    let ending = end.ending(before, false, MS(IDLE));
+    let is_owed = !model.requests.is_empty() || !model.coming.is_empty();
+    let is_asked_last =
+        end.received > 0 && (!end.has_sent || model.received_at / TICK > model.sent_at / TICK);
+    let was_sending = before.is_some_and(|before| {
+        before.has_sent && before.sent_ago <= before.received_ago && before.sent_ago < MS(IDLE)
+    });
+    // holds: S784
+    assert!(
+        match ending {
+            Ending::Cut => is_owed && is_asked_last,
+            Ending::Unknown => true,
+            _ => !is_owed || !is_asked_last && !was_sending,
+        },
+        "seed {seed}, {:?} at {}: {ending:?} {end:?} {before:?} {:?}",
+        model.kind,
+        model.now,
+        model.requests,
+    );
+}
+
 /// Plays one connection, and returns the number of looks that have shown that an answer is owed.
 fn play(seed: u64) -> u32 {
     let mut model = Model::new(seed);
     let mut answers = Answers::new(MS(IDLE));
     let mut looks_at = model.rng.below(6000);
     let first = looks_at;
-    let mut owed = 0;
+    let (mut owed, mut before) = (0, None::<Connection>);
     while model.now < END {
         model.step();
+        before = before.filter(|before| before.has_all_of(&model.seen()));
+        if model.now >= model.opens_at {
+            check_ending(seed, &model, before.as_ref());
+        }
         if model.now >= looks_at {
             // The longest pause stands for the time between the end of a drain and the stop:
             // drainit does not look in that time.
             looks_at = model.now + [25, 100, 300, 4000][model.rng.below(4) as usize];
             let seen = if model.is_open() { vec![model.seen()] } else { vec![] };
             let counts = answers.looked(&seen);
+            before = before.or(seen.first().copied());
             let is_counted = counts.owing + counts.unknown > 0;
             let owes = !model.requests.is_empty();
             let is_still = model.now >= model.moved_at() + IDLE + TICK;

@@ -11,7 +11,7 @@ use std::borrow::Borrow;
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::ptr;
@@ -52,6 +52,27 @@ pub fn pending_signals() -> SignalSet {
 pub fn kill(target: i32, signal: Signal) -> io::Result<()> {
     // SAFETY: takes two integers and no memory of ours.
     checked(unsafe { libc::kill(target, signal.number()) }).map(drop)
+}
+
+/// Lets a socket receive only the messages that this program of the classic BPF accepts.
+pub(crate) fn attach_filter(
+    socket: BorrowedFd,
+    program: &mut [libc::sock_filter],
+) -> io::Result<()> {
+    let Ok(len) = program.len().try_into() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let filter = libc::sock_fprog { len, filter: program.as_mut_ptr() };
+    // SAFETY: `filter` is valid for the duration of the call, and describes `program` exactly. The
+    // kernel checks and copies the program, and keeps no pointer.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            size_of_val(&filter) as libc::socklen_t,
+        )
+    };
+    checked(result).map(drop)
 }
 
 /// A descriptor that keeps referring to a process after the kernel has reused its pid (Linux 5.3).

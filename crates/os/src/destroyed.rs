@@ -1,0 +1,315 @@
+//! The kernel's messages about TCP sockets that it destroys, over `NETLINK_SOCK_DIAG`. Each message
+//! has the last state of the socket, needs no privilege, and costs the server nothing. A message
+//! comes when the client has acknowledged the end of the connection.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::mem::take;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt,
+    socket, sockopt,
+};
+
+use crate::signal::mask;
+use crate::sock_diag::{
+    HEADER, INFO, MESSAGE, OPEN, Socket, Wanted, attributes, parse, sockets, u32_at,
+};
+use crate::{clock, own_connections, sys};
+use drainit_core::connections::answers::Connection;
+use drainit_core::types::Time;
+
+/// The bits of the multicast groups `SKNLGRP_INET_TCP_DESTROY` and `SKNLGRP_INET6_TCP_DESTROY` of
+/// linux/sock_diag.h (Linux 4.2).
+const GROUPS: u32 = 1 << 0 | 1 << 2;
+/// The wanted size of the queue of messages, for some 10,000 connections that end at once. Without
+/// `CAP_NET_ADMIN`, the kernel allows less (`net.core.rmem_max`).
+const QUEUE: usize = 16 << 20;
+/// The offset of the local port in a message.
+const PORT: u32 = 20;
+/// The offsets of `tcpi_advmss` and `tcpi_data_segs_in` in `struct tcp_info`.
+const ADVMSS: usize = 84;
+const DATA_SEGMENTS: usize = 152;
+/// A filter has two instructions for each port, and the kernel allows 4,096 instructions. With more
+/// ports, there is no filter.
+const MOST_PORTS: usize = 2000;
+
+/// A TCP connection that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub at: Time,
+    pub local: SocketAddr,
+    /// Whether the server has reset the connection. The kernel then no longer knows the client, nor
+    /// what was sent.
+    pub is_reset: bool,
+    /// Whether the client was drainit.
+    pub is_ours: bool,
+    pub last: Connection,
+}
+
+/// Receives the messages on a thread of its own, which never waits for anything else.
+pub struct Destroyed {
+    netlink: Arc<OwnedFd>,
+    received: Arc<(Mutex<Received>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Received {
+    ended: Vec<Ended>,
+    /// Whether messages were lost, or can no longer be received.
+    is_lost: bool,
+}
+
+fn locked(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
+    received.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Destroyed {
+    /// Begins to receive.
+    ///
+    /// # Errors
+    /// Fails if the kernel has no such messages (before Linux 4.2, gVisor), or no thread can be
+    /// started.
+    pub fn open() -> io::Result<Self> {
+        let (raw, netlink) = (SockType::Raw, SockProtocol::NetlinkSockDiag);
+        let netlink = socket(AddressFamily::Netlink, raw, SockFlag::SOCK_CLOEXEC, netlink)?;
+        setsockopt(&netlink, sockopt::RcvBufForce, &QUEUE)
+            .or_else(|_| setsockopt(&netlink, sockopt::RcvBuf, &QUEUE))?;
+        bind(netlink.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+        let (netlink, received) = (Arc::new(netlink), Arc::default());
+        let (from, to) = (Arc::clone(&netlink), Arc::clone(&received));
+        let run = move || {
+            mask::block_here();
+            receive(&from, &to);
+        };
+        thread::Builder::new().name("ends".to_owned()).spawn(run)?;
+        Ok(Self { netlink, received })
+    }
+
+    /// Receives only messages about connections to these ports from now on.
+    pub fn only(&self, ports: &BTreeSet<u16>) {
+        if ports.len() > MOST_PORTS {
+            return;
+        }
+        let operation =
+            |code: u32, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+        let load = operation(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, PORT);
+        let [refuse, accept] = [0, u32::MAX].map(|bytes| operation(libc::BPF_RET, 0, bytes));
+        let is_port = |port| operation(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, port);
+        let each = ports.iter().flat_map(|port| [is_port((*port).into()), accept]);
+        let mut program: Vec<_> = [load].into_iter().chain(each).chain([refuse]).collect();
+        // Without the filter, messages about other connections are dropped later.
+        let _ = sys::attach_filter(self.netlink.as_fd(), &mut program);
+    }
+
+    /// The connections that have ended since the last call; `None` if some may be missing.
+    pub fn take(&self) -> Option<Vec<Ended>> {
+        let mut received = locked(&self.received.0);
+        (!received.is_lost).then(|| take(&mut received.ended))
+    }
+
+    /// Waits for a message that [`Self::take`] has not returned yet, for at most this time.
+    pub fn wait(&self, limit: Duration) {
+        let (received, changed) = &*self.received;
+        let is_nothing = |received: &mut Received| received.ended.is_empty() && !received.is_lost;
+        // The caller takes what is there in any case.
+        drop(changed.wait_timeout_while(locked(received), limit, is_nothing));
+    }
+}
+
+fn receive(netlink: &OwnedFd, (received, changed): &(Mutex<Received>, Condvar)) {
+    let mut buffer = vec![0; 8 * 1024];
+    loop {
+        let message = match recv(netlink.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => continue,
+            Err(_) => None,
+            Ok(length) => buffer.get(HEADER..length),
+        };
+        let is_over = message.is_none();
+        match message.map(|message| (ended(message), message)) {
+            Some((Some(ended), _)) => locked(received).ended.push(ended),
+            Some((None, message)) if is_listener(message) => continue,
+            // An error (`ENOBUFS`: the queue was full) or a malformed message.
+            _ => locked(received).is_lost = true,
+        }
+        changed.notify_one();
+        if is_over {
+            return;
+        }
+    }
+}
+
+fn info(message: &[u8]) -> Option<&[u8]> {
+    let attributes = attributes(message.get(MESSAGE..)?);
+    attributes.filter(|(kind, _)| *kind == INFO).map(|(_, info)| info).next()
+}
+
+/// Whether the socket has listened: it has no client, and was never connected.
+fn is_listener(message: &[u8]) -> bool {
+    let is_connected = |info: &[u8]| u32_at(info, ADVMSS) != Some(0);
+    parse(message).is_some_and(|it| it.remote.port() == 0)
+        && !info(message).is_none_or(is_connected)
+}
+
+/// Reads a message; `None` for a listening socket.
+fn ended(message: &[u8]) -> Option<Ended> {
+    if is_listener(message) {
+        return None;
+    }
+    let mut ended = of(parse(message)?)?;
+    // The client's FIN counts as a received byte, also after a connection without a request.
+    if u32_at(info(message)?, DATA_SEGMENTS)? == 0 {
+        ended.last.received = 0;
+    }
+    Some(ended)
+}
+
+fn of(socket: Socket) -> Option<Ended> {
+    let Socket { local, remote, connection, .. } = socket;
+    let is_ours = own_connections::is_recent(remote, local);
+    Some(Ended {
+        at: clock::now(),
+        local,
+        is_reset: remote.port() == 0,
+        is_ours,
+        last: connection?,
+    })
+}
+
+/// The connections to these ports that have not ended. The flag says whether somebody has the
+/// connection open, or whether only the kernel still sends on it.
+///
+/// # Errors
+/// Fails if the kernel does not list its sockets.
+pub fn still(ports: BTreeSet<u16>) -> io::Result<Vec<(bool, Ended)>> {
+    let wanted = Wanted { ports, ..Wanted::default() };
+    let all = sockets(&OPEN, 1 << (INFO - 1), &wanted)?;
+    Ok(all.into_iter().filter_map(|one| Some((one.is_open, of(one)?))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::time::Instant;
+
+    use nix::sys::socket::sockopt::Linger;
+
+    use super::*;
+    use crate::testing::isolated::in_own_process;
+    use drainit_core::connections::endings::Ending;
+
+    const TICK: Duration = Duration::from_millis(30);
+
+    fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    /// The next connections to end at this address.
+    fn next(from: &Destroyed, at: SocketAddr, count: usize) -> Vec<Ended> {
+        let (began, mut found) = (Instant::now(), Vec::new());
+        while found.len() < count {
+            assert!(began.elapsed() < Duration::from_secs(10), "{found:?}");
+            from.wait(Duration::from_millis(100));
+            found.extend(from.take().unwrap().into_iter().filter(|one| one.local == at));
+        }
+        found
+    }
+
+    // holds: S780, S781
+    #[test]
+    fn the_kernel_tells_how_each_connection_has_ended() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).unwrap();
+            let at = listener.local_addr().unwrap();
+            let from = Destroyed::open().unwrap();
+            from.only(&[at.port()].into());
+            let ends = |end: &dyn Fn(TcpStream, TcpStream)| {
+                let (mut client, mut server) = pair(&listener);
+                client.write_all(b"request").unwrap();
+                server.read_exact(&mut [0; 7]).unwrap();
+                thread::sleep(TICK);
+                end(client, server);
+                let [ended] = next(&from, at, 1)[..] else { panic!() };
+                ended.last.ending(None, ended.is_reset, Duration::from_secs(5))
+            };
+            let answered = |client: TcpStream, mut server: TcpStream| {
+                server.write_all(b"answer").unwrap();
+                drop((server, client));
+            };
+            assert_eq!(ends(&answered), Ending::Sending, "{address}");
+            assert_eq!(ends(&|client, server| drop((server, client))), Ending::Cut);
+            let leaves = |client: TcpStream, mut server: TcpStream| {
+                client.shutdown(Shutdown::Write).unwrap();
+                assert_eq!(server.read(&mut [0; 9]).unwrap(), 0);
+            };
+            assert_eq!(ends(&leaves), Ending::Cut);
+            let resets = |client: TcpStream, server: TcpStream| {
+                let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+                setsockopt(&server, Linger, &at_once).unwrap();
+                drop((server, client));
+            };
+            assert_eq!(ends(&resets), Ending::Reset);
+            // A connection on which nothing was asked.
+            let (client, server) = pair(&listener);
+            drop(client);
+            drop(server);
+            let [unused] = next(&from, at, 1)[..] else { panic!() };
+            assert_eq!(
+                unused.last.ending(None, false, Duration::MAX),
+                Ending::Answered,
+                "{unused:?}"
+            );
+            // The listening socket ends, too, and says nothing about a client.
+            let waiting = [(); 3].map(|()| TcpStream::connect(at).unwrap());
+            drop(listener);
+            let reset = next(&from, at, 3);
+            assert!(reset.iter().all(|one| one.is_reset), "{reset:?}");
+            drop(waiting);
+        }
+    }
+
+    // holds: S782
+    #[test]
+    fn connections_to_other_ports_are_left_out_and_lost_messages_are_unknown() {
+        in_own_process(|| {
+            let [own, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+            let (at, from) = (own.local_addr().unwrap(), Destroyed::open().unwrap());
+            from.only(&[at.port()].into());
+            drop(pair(&other));
+            drop(pair(&own));
+            from.wait(Duration::from_secs(10));
+            let ended = from.take().unwrap();
+            assert_eq!(ended.iter().map(|one| one.local).collect::<Vec<_>>(), [at]);
+            let received = (Mutex::default(), Condvar::new());
+            let (no_netlink, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+            no_netlink.set_nonblocking(true).unwrap();
+            receive(&no_netlink.into(), &received);
+            assert!(locked(&received.0).is_lost, "an error is not zero");
+        });
+    }
+
+    // holds: S783
+    #[test]
+    fn probes_of_drainit_are_known_by_their_own_sockets_even_after_their_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let from = Destroyed::open().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let probe = runtime.block_on(own_connections::connect(at)).unwrap();
+        drop(probe);
+        let client = TcpStream::connect(at).unwrap();
+        let [server, other] = [(); 2].map(|()| listener.accept().unwrap().0);
+        drop((server, client, other));
+        let mut ours = next(&from, at, 2).iter().map(|one| one.is_ours).collect::<Vec<_>>();
+        ours.sort_unstable();
+        assert_eq!(ours, [false, true]);
+    }
+}

@@ -1,0 +1,193 @@
+//! Tests that the report says how connections have ended, with real servers that finish, cut or
+//! reset their clients.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+
+use crate::support::client::{Client, RequestResult};
+use crate::support::example::is_installed;
+use crate::support::http::free_address;
+use crate::support::{Ended, LONG, Rig, Running, in_parallel, ms, said};
+
+/// A server that answers `GET /N` after N milliseconds, and closes the connection. The first
+/// argument says what the server does at SIGTERM: `finish`, `reraise` after finishing, `exit` at
+/// once, or nothing (`die`). With `deaf`, the server accepts nobody. With `streams`, the server
+/// sends a byte every 20 ms and never ends its answer.
+const SERVER: &str = r#"
+import http.server, os, signal, sys, threading, time
+mode, port = sys.argv[1], int(sys.argv[2])
+END = b"\r\n\r\nok"
+class App(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(int(self.path[1:]) / 1000)
+        self.protocol_version = "HTTP/1.1"
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.send_header("Content-Length", str(len(END)))
+        self.end_headers()
+        while mode == "streams":
+            self.wfile.write(b".")
+            time.sleep(0.02)
+        self.wfile.write(END)
+    def log_message(self, *_): pass
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size, daemon_threads = 64, False
+server = Server(("127.0.0.1", port), App)
+stop = lambda *_: threading.Thread(target=server.shutdown).start()
+if mode in ("finish", "reraise"):
+    signal.signal(signal.SIGTERM, stop)
+if mode == "exit":
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+print("up", flush=True)
+while mode == "deaf":
+    signal.pause()
+server.serve_forever()
+server.server_close()
+if mode == "reraise":
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+"#;
+
+/// Runs a server with this command, and lets three clients wait for an answer when the shutdown
+/// begins. Returns the number of answers.
+fn play(rig: Rig, command: &str, drain: &str) -> Option<(usize, Ended)> {
+    let (drainit, address) = start(rig, command, drain)?;
+    let mut clients: Vec<_> = (0..3).map(|_| Client::new(address)).collect();
+    clients.iter_mut().for_each(|client| client.send(1500).unwrap());
+    // The requests are in flight for many ticks of the kernel's clock.
+    thread::sleep(ms(300));
+    let receive = |mut client: Client| thread::spawn(move || client.receive().went);
+    let clients: Vec<_> = clients.into_iter().map(receive).collect();
+    let ended = drainit.stop();
+    let went = clients.into_iter().map(|client| client.join().unwrap());
+    let answered = went.filter(|went| matches!(went, RequestResult::Answered { .. })).count();
+    Some((answered, ended))
+}
+
+fn start(rig: Rig, command: &str, drain: &str) -> Option<(Running, SocketAddr)> {
+    if !is_installed(command.split([',', ' ']).next().unwrap()) {
+        return None;
+    }
+    let address = free_address();
+    rig.write("server.py", SERVER);
+    rig.write("app.py", "import time\ndef wsgi(environ, start):\n    time.sleep(int(environ['PATH_INFO'][1:]) / 1000)\n    start('200 OK', [('Content-Length', '6')])\n    return [b'\\r\\n\\r\\nok']\n");
+    rig.write("asgi.py", "import asyncio\nasync def app(scope, receive, send):\n    if scope['type'] != 'http': return\n    await asyncio.sleep(int(scope['path'][1:]) / 1000)\n    await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'content-length', b'6')]})\n    await send({'type': 'http.response.body', 'body': b'\\r\\n\\r\\nok'})\n");
+    let config = format!(
+        "shutdown: {{grace_period: 20s, report: DIR/report.json}}\nprocesses:\n  \
+         web: {{command: [{command}], readiness: {{tcp: '127.0.0.1:PORT', timeout: 30s}}{drain}}}"
+    );
+    let drainit = rig.start(&config.replace("PORT", &address.port().to_string()));
+    drainit.wait("readiness", LONG, |record| record.line(said::ALL_READY).map(drop));
+    Some((drainit, address))
+}
+
+// holds: S784, S785, S789
+#[test]
+fn only_requests_that_got_no_answer_are_cut() {
+    let python = |mode: &str| format!("python3, DIR/server.py, {mode}, PORT");
+    let shell = "sh, -c, 'python3 DIR/server.py finish PORT; true'".to_owned();
+    let gunicorn =
+        "gunicorn, --chdir, DIR, -k, gthread, --threads, 8, -b, '127.0.0.1:PORT', 'app:wsgi'";
+    let uvicorn = "uvicorn, --app-dir, DIR, --port, PORT, 'asgi:app'";
+    let counted = ", drain: {connections: {min: 0, time: 100ms}}";
+    in_parallel(
+        [
+            (python("finish"), "", 3),
+            (python("finish"), counted, 3),
+            (python("reraise"), "", 3),
+            (shell, "", 3),
+            (gunicorn.to_owned(), "", 3),
+            (uvicorn.to_owned(), counted, 3),
+            (python("die"), "", 0),
+            (python("exit"), "", 0),
+            (python("exit"), counted, 0),
+            (python("exit"), ", drain: {signal: {signal: TERM}}", 0),
+        ],
+        |(command, drain, answers)| {
+            let Some(rig) = Rig::new() else { return };
+            let Some((answered, ended)) = play(rig, &command, drain) else { return };
+            assert_eq!(answered, answers, "{command} {}", ended.record);
+            let step = if drain.contains("connections") { "drain" } else { "stop" };
+            let cut = 3 - answers;
+            ended.assert_line(&format!(
+                "{step} web: .*; connections 3 at the start.*; requests 3 at the start, {cut} cut$"
+            ));
+            let counts = &ended.report("report.json")["processes"][0][step]["requests"];
+            assert_eq!(counts["cut"], cut, "{command}");
+        },
+    );
+}
+
+// holds: S783, S786
+#[test]
+fn clients_in_the_accept_queue_are_reset_and_probes_are_no_clients() {
+    let Some(rig) = Rig::new() else { return };
+    let Some((drainit, address)) = start(rig, "python3, DIR/server.py, deaf, PORT", "") else {
+        return;
+    };
+    let clients = [(); 5].map(|()| {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"GET /0 HTTP/1.1\r\n\r\n").unwrap();
+        client
+    });
+    let ended = drainit.stop();
+    for mut client in clients {
+        assert!(client.read(&mut [0]).is_err(), "the client is reset");
+    }
+    ended.assert_line(
+        "stop web: .*; connections 5 at the start, .*; requests 5 at the start, 0 cut; 5 reset, \
+         5 of them before they were accepted$",
+    );
+}
+
+// holds: S787
+#[test]
+fn a_stream_that_a_signal_ends_by_force_is_perhaps_cut() {
+    let Some(rig) = Rig::new() else { return };
+    let Some((drainit, address)) = start(rig, "python3, DIR/server.py, streams, PORT", "") else {
+        return;
+    };
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"GET /0 HTTP/1.1\r\n\r\n").unwrap();
+    // The head and some parts.
+    for _ in 0..4 {
+        assert!(client.read(&mut [0; 512]).unwrap() > 0);
+    }
+    thread::spawn(move || while client.read(&mut [0; 512]).is_ok_and(|length| length > 0) {});
+    drainit.stop().assert_line(
+        "stop web: .*; requests 0 at the start .perhaps 1 more., 0 cut .perhaps 1 more.$",
+    );
+}
+
+/// Refuses to bind a netlink socket (whose address has 12 bytes), so the kernel sends no messages
+/// about ended connections.
+const WITHOUT_MESSAGES: &str = r#"
+import ctypes, errno, os, platform, struct, sys
+bind = {"x86_64": 49, "aarch64": 200}[platform.machine()]
+steps = [(0x20, 0, 0, 0), (0x15, 0, 3, bind), (0x20, 0, 0, 32), (0x15, 0, 1, 12),
+         (0x06, 0, 0, 0x50000 | errno.EPERM), (0x06, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+program = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(38, 1, 0, 0, 0)
+assert libc.prctl(22, 2, program, 0, 0) == 0
+os.execvp(sys.argv[1], sys.argv[1:])
+"#;
+
+// holds: S788, S789
+#[test]
+fn without_messages_of_the_kernel_requests_are_in_flight_and_not_cut() {
+    let counted = ", drain: {connections: {min: 0, time: 100ms}}";
+    in_parallel([("", "stop"), (counted, "drain")], |(drain, step)| {
+        let Some(rig) = Rig::new() else { return };
+        let rig = rig.wrapper(&["python3", "-c", WITHOUT_MESSAGES]);
+        let command = "python3, DIR/server.py, exit, PORT";
+        let Some((_, ended)) = play(rig, command, drain) else { return };
+        ended.assert_line(&format!(
+            "{step} web: .*; requests 3 at the start, 3 in flight at the stop signal$"
+        ));
+        let counts = &ended.report("report.json")["processes"][0][step]["requests"];
+        assert_eq!((&counts["cut"], &counts["in_flight"]), (&().into(), &3.into()));
+    });
+}
