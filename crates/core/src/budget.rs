@@ -327,11 +327,15 @@ impl Budget {
     }
 
     /// The time before the deadline at which a stop begins that no drain needs. Its declared time
-    /// then still fits, and those of the later steps of its path. A drained process does nothing
-    /// more for clients, so its stop leaves later stops the time that they keep.
-    pub fn latest_stop(&self, spec: &Spec, id: ProcessId) -> Duration {
-        let Path { declared, kept, .. } = self.stops[id.index()];
-        if spec.of(id).drain.is_some() { kept } else { declared }
+    /// then still fits, and those of the later steps of its path.
+    pub fn latest_stop(&self, id: ProcessId) -> Duration {
+        self.stops[id.index()].declared
+    }
+
+    /// Like [`Self::latest_stop`], for a process whose drain is over: its stop and the later steps
+    /// have all the time that they keep.
+    pub fn drained_stop(&self, id: ProcessId) -> Duration {
+        self.stops[id.index()].kept
     }
 
     /// The process with the longest drain, and the services that may take work until this drain is
@@ -345,7 +349,7 @@ impl Budget {
         let is_beside = |id: &ProcessId| {
             let of = spec.of(*id);
             let serves = of.drain.is_some() || of.listens || !of.dependents.is_empty();
-            let begins = spec.window.saturating_sub(budget.latest_stop(spec, *id));
+            let begins = spec.window.saturating_sub(budget.latest_stop(*id));
             !(serves || of.oneshot || of.left_out) && begins >= time
         };
         Some((longest, spec.ids().filter(is_beside).collect()))

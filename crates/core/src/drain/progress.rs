@@ -41,6 +41,14 @@ impl Progress {
         matches!(self, Self::Drained { .. } | Self::FinalCount(_) | Self::Over)
     }
 
+    /// The time until which the stop may wait for traffic that has come since the drain.
+    pub(crate) fn waits_until(&self) -> Time {
+        match self {
+            Self::Drained { until, .. } | Self::FinalCount(FinalCount { until, .. }) => *until,
+            _ => Time::default(),
+        }
+    }
+
     /// The time at which the next timer is due.
     pub(crate) fn wakes_at(&self, now: Time) -> Option<Time> {
         match self {

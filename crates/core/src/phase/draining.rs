@@ -490,9 +490,13 @@ impl Draining {
                 && is_free
                 && is_drained
             {
-                let latest = state.budget.latest_stop(&spec, process);
                 let left = self.shutdown.deadline.since(state.now);
-                let at = state.now + left.saturating_sub(latest);
+                let before = |needed: Duration| state.now + left.saturating_sub(needed);
+                let mut at = before(state.budget.latest_stop(process));
+                if spec.of(process).drain.is_some() {
+                    let drained = before(state.budget.drained_stop(process));
+                    at = at.min(drained.max(state[process].drain.waits_until()));
+                }
                 let at = if state[process].listens_on_nothing { at } else { at.max(served_until) };
                 if at <= state.now {
                     if !core::mem::replace(&mut is_planned, true) {
