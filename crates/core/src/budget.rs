@@ -238,10 +238,7 @@ impl Budget {
         left: Duration,
     ) -> Duration {
         let later = self.after_drain(spec, id);
-        let close = match spec.of(id).drain {
-            Some(drain) if drain.closes => closes(drain).saturating_add(self.counts),
-            _ => Duration::ZERO,
-        };
+        let close = spec.of(id).drain.map_or(Duration::ZERO, closes).saturating_add(self.counts);
         let left = left.saturating_sub(close);
         let free = left.saturating_sub(later.kept);
         longest.min(free.max(min.min(left.saturating_sub(later.least))))
@@ -355,12 +352,14 @@ impl Budget {
         Some((longest, spec.ids().filter(is_beside).collect()))
     }
 
-    /// The limit of the `pre_stop` hook of a process; `None` if there is none.
+    /// The limit of the `pre_stop` hook of a process; `None` if there is none. A hook that declares
+    /// its time comes before an own stop that does not.
     pub fn pre_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
-        let Wait { limit, need } = spec.of(id).hooks.pre_stop?;
-        let later = self.after_stop(spec, id);
-        let later = later.after_stop(spec.of(id).stop, self.kept[id.index()]);
-        Some(later.grants(limit, need, left))
+        let hook = spec.of(id).hooks.pre_stop?;
+        let kept = if hook.is_declared() { LEAST_STOP } else { self.kept[id.index()] };
+        let kept = spec.of(id).stop.unwrap_or(kept);
+        let later = self.after_stop(spec, id).after_stop(spec.of(id).stop, kept);
+        Some(later.grants(hook.limit, hook.need, left))
     }
 
     /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.

@@ -40,7 +40,7 @@ fn explicit_mins_that_do_not_fit_are_an_error_with_the_sum() {
     let text = chain("1s", "time: 50s, min: 50s", "time: 1s", "");
     let found =
         lines(&problems(&text.replace("[db], s", "[db], depends_on: [router], s"))).concat();
-    for expected in ["circular dependency", "drain engine gets 26.5s of 50s"] {
+    for expected in ["circular dependency", "drain engine gets 26.75s of 50s"] {
         assert!(found.contains(expected), "{found}");
     }
 }
