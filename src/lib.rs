@@ -7,6 +7,7 @@
 //!   tests of `core` run it against random processes and faults.
 //! - `config`, `load` and `plan` are also a crate of their own: the typed config; its reader, which
 //!   reports all problems at once; and the worst-case timeline of the shutdown.
+//! - `commands` is a crate, too: the command line, which the tools also read.
 //! - `supervisor` is `drainit run`: it carries out the decisions of the core.
 //! - `exec` is `drainit exec`: one process without a config, so that it starts fast.
 //! - `journal`, a crate too, records what happens, and has the words for it. `report` has the tests
@@ -45,8 +46,9 @@ mod supervisor;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use drainit_commands as commands;
 pub(crate) use drainit_config::keys as config;
-pub(crate) use drainit_config::{check, exec_options, keys, language, load, plan};
+pub(crate) use drainit_config::{check, keys, language, load, plan};
 pub(crate) use drainit_core as core;
 pub(crate) use drainit_core::graph;
 #[doc(hidden)]

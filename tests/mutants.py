@@ -39,8 +39,8 @@ ROOMS = {
     "journal": ["crates/journal/src"],
     "config: language, load": ["crates/config/src/language", "crates/config/src/load"],
     "config: keys": ["crates/config/src/keys"],
-    "config: check, plan": ["crates/config/src/check", "crates/config/src/plan", "crates/config/src/exec_options.rs"],
-    "cli": ["src/cli"],
+    "config: check, plan": ["crates/config/src/check", "crates/config/src/plan"],
+    "cli, commands": ["src/cli", "crates/commands/src"],
     "tools": ["crates/tools/src"],
 }
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -8,8 +8,9 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 
 use crate::cli::control_address;
-use crate::cli::control_address::{Found, Whom, for_operator};
+use crate::cli::control_address::{Found, for_operator};
 use crate::cli::{fail, say};
+use crate::commands::Whom;
 use crate::config::Address;
 use crate::http::{Answerer, HttpError, Response, request};
 use crate::os::{Pid, private_socket};

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::Args;
 use drainit_tools::kubernetes;
 
 use crate::check::image::ImageLookup;
-use crate::cli::config_files::ConfigFiles;
+use crate::cli::config_files;
 use crate::cli::{fail, say};
+use crate::commands::CheckArgs;
 use crate::config::Config;
 use crate::language::written::as_written;
 use crate::load::at_start;
@@ -18,36 +18,6 @@ use crate::load::{Diagnostic, Environment, Severity};
 use crate::types::suggest::shortened;
 use crate::types::{counted, exit_code, harmless};
 use crate::{image, load};
-
-/// Options of `check`.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    #[command(flatten)]
-    files: ConfigFiles,
-    /// Treat warnings as errors
-    #[arg(long)]
-    strict: bool,
-    /// Check the config against a manifest too: a Pod, Deployment, StatefulSet, DaemonSet,
-    /// ReplicaSet, Job or CronJob; - reads standard input
-    #[arg(long, value_name = "FILE")]
-    pod: Option<PathBuf>,
-    /// Whether this is the image that the config is written for; if so, the files that the config
-    /// names must exist [default: true if PID 1 is drainit, or the config has its default path in a
-    /// container]
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    image: Option<bool>,
-    /// Name of the container that runs drainit [default: each container whose command names
-    /// drainit, else the only container]
-    #[arg(long, value_name = "NAME", requires = "pod")]
-    container: Option<String>,
-    /// A variable of the container, such as one of the image's ENV; for NAME alone, the value comes
-    /// from the environment of this command. May be repeated
-    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
-    env: Vec<String>,
-    /// A file with variables of the container, written like an `env_file`; `--env` overrides it. May be repeated
-    #[arg(long, value_name = "FILE")]
-    env_file: Vec<PathBuf>,
-}
 
 /// The variables of `--env-file` and `--env`. A later variable overrides an earlier one of the same
 /// name.
@@ -66,7 +36,7 @@ fn given(args: &CheckArgs, here: &Environment) -> Result<Environment, String> {
 /// Prints the problems. Returns 0 if there are no errors. With `--strict`, warnings count as
 /// errors, and notes do not.
 pub(super) fn check(args: &CheckArgs) -> u8 {
-    let (paths, here) = (args.files.paths(), Environment::from_process());
+    let (paths, here) = (config_files::paths(&args.files), Environment::from_process());
     let env = match given(args, &here) {
         Ok(env) => env,
         Err(why) => return fail(&why, exit_code::CONFIG),
@@ -75,8 +45,10 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         all.into_iter().flat_map(Environment::iter).collect()
     };
     let environment = of([&here, &env]);
-    let is_image =
-        Cell::new(args.image.unwrap_or_else(|| image::detect::is_image(args.files.is_default())));
+    let is_image = Cell::new(
+        args.image
+            .unwrap_or_else(|| image::detect::is_image(config_files::is_default(&args.files))),
+    );
     let unchecked = RefCell::new(BTreeSet::new());
     let note = |found: image::ImageCheck| {
         unchecked.borrow_mut().extend(found.unchecked);
@@ -122,7 +94,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     let elsewhere = !unchecked.is_empty() && !is_image.get();
     // If the command line names no config, the output names the file that was read. There may be no
     // file, because a pod that runs `drainit exec` needs none.
-    let read = match (args.files.named(), &*paths) {
+    let read = match (&*args.files.config, &*paths) {
         ([], [path]) if path.exists() => format!("{}: ", harmless(&path.to_string_lossy())),
         _ => String::new(),
     };

@@ -4,8 +4,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-
+use crate::commands::ConfigFiles;
 use crate::load::Environment;
 use crate::load::control;
 use crate::load::control::FoundControl;
@@ -21,47 +20,29 @@ const LOCAL: &str = "drainit.yaml";
 /// The file that `-` stands for.
 const STDIN: &str = "/dev/stdin";
 
-/// The option `-c FILE`.
-#[derive(Clone, Debug, Args)]
-pub(super) struct ConfigFiles {
-    /// Config file, a directory of *.yaml and *.yml files, or - for stdin; may be repeated, a later one overlays
-    /// the earlier [default: $DRAINIT_CONFIG, then /etc/drainit.yaml, then ./drainit.yaml]
-    #[arg(short, long = "config", value_name = "FILE")]
-    config: Vec<PathBuf>,
+/// The files to read, at least one.
+pub(super) fn paths(files: &ConfigFiles) -> Vec<PathBuf> {
+    if !files.config.is_empty() {
+        let named = files.config.iter();
+        return named
+            .map(|path| if path == Path::new("-") { STDIN.into() } else { path.clone() })
+            .collect();
+    }
+    vec![variable().map_or_else(|| unnamed(Path::new(DEFAULT), Path::new(LOCAL)), PathBuf::from)]
 }
 
-impl ConfigFiles {
-    /// The files to read, at least one.
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
-        if !self.config.is_empty() {
-            let named = self.config.iter();
-            return named
-                .map(|path| if path == Path::new("-") { STDIN.into() } else { path.clone() })
-                .collect();
-        }
-        vec![
-            variable().map_or_else(|| unnamed(Path::new(DEFAULT), Path::new(LOCAL)), PathBuf::from),
-        ]
-    }
+/// The key `control` of this config. `None` if the user names no config file, and no file exists at
+/// the default paths.
+pub(super) fn control(files: &ConfigFiles) -> Option<FoundControl> {
+    let paths = paths(files);
+    let is_named = !files.config.is_empty() || variable().is_some();
+    let is_any = is_named || paths.iter().any(|path| is_there(path));
+    is_any.then(|| control::find(&paths, &Environment::from_process()))
+}
 
-    /// The files that `-c` names.
-    pub(super) fn named(&self) -> &[PathBuf] {
-        &self.config
-    }
-
-    /// The key `control` of this config. `None` if the user names no config file, and no file
-    /// exists at the default paths.
-    pub(super) fn control(&self) -> Option<FoundControl> {
-        let paths = self.paths();
-        let is_named = !self.config.is_empty() || variable().is_some();
-        let is_any = is_named || paths.iter().any(|path| is_there(path));
-        is_any.then(|| control::find(&paths, &Environment::from_process()))
-    }
-
-    /// Whether the config is the default file, and this file exists.
-    pub(super) fn is_default(&self) -> bool {
-        self.paths() == [PathBuf::from(DEFAULT)] && Path::new(DEFAULT).exists()
-    }
+/// Whether the config is the default file, and this file exists.
+pub(super) fn is_default(files: &ConfigFiles) -> bool {
+    paths(files) == [PathBuf::from(DEFAULT)] && Path::new(DEFAULT).exists()
 }
 
 /// The value of [`VARIABLE`], unless the value is empty.

@@ -4,12 +4,10 @@
 //! supervisor has.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-
-use crate::cli::config_files::ConfigFiles;
+use crate::cli::config_files;
+use crate::commands::Whom;
 use crate::config::{Address, Control, ControlSocket};
 use crate::http::Response;
 use crate::load::control;
@@ -20,17 +18,6 @@ use crate::types::{exit_code, visible};
 
 /// At most this many characters of an answer are printed.
 const MAX_LINE: usize = 1000;
-
-/// The options with which drainit's own commands find the running supervisor.
-#[derive(Debug, Args)]
-pub(super) struct Whom {
-    #[command(flatten)]
-    pub(super) files: ConfigFiles,
-    /// The control socket of drainit: a path, or @NAME [default: the socket in the config, else the
-    /// private socket of a drainit that runs here]
-    #[arg(long, value_name = "SOCKET")]
-    pub(super) socket: Option<PathBuf>,
-}
 
 /// An address, and a hint for the error if nothing answers there.
 pub(super) struct Found {
@@ -89,7 +76,7 @@ async fn find(
         return Ok(Address::Unix(name.map_or(socket.clone(), private_socket::path)).into());
     }
     let files = whom.files.clone();
-    let read = on_thread(within, move || files.control()).await;
+    let read = on_thread(within, move || config_files::control(&files)).await;
     let read = read.map_err(|error| {
         let reason = format!("the config cannot be read: {error}; name the socket with --socket");
         (reason, exit_code::NOT_READY)

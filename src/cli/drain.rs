@@ -7,14 +7,14 @@
 use std::io;
 use std::time::Duration;
 
-use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::ask::{MAX_ANSWER, is_cut_off, is_unreachable, nobody, run, why_unreachable};
 use crate::cli::changes;
 use crate::cli::control_address;
-use crate::cli::control_address::{Found, Whom};
+use crate::cli::control_address::Found;
+use crate::commands::DrainArgs;
 use crate::config::Address;
 use crate::http::{Answerer, HttpError, Response, request};
 use crate::types::harmless_lines;
@@ -29,16 +29,6 @@ const UNKNOWN: Duration = Duration::from_secs(30);
 const SLACK: Duration = Duration::from_secs(5);
 /// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Options of `drain`.
-#[derive(Debug, Args)]
-pub struct DrainArgs {
-    #[command(flatten)]
-    whom: Whom,
-    /// Return when the drain has begun
-    #[arg(long)]
-    no_wait: bool,
-}
 
 /// Returns 0 when the drain is done, or with `--no-wait` when it has begun.
 pub(super) fn drain(args: &DrainArgs) -> u8 {

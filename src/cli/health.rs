@@ -8,17 +8,16 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::ask::{block_on, nobody, why_unreachable};
 use crate::cli::changes;
 use crate::cli::control_address;
-use crate::cli::control_address::{Found, Whom};
+use crate::cli::control_address::Found;
+use crate::commands::HealthArgs;
 use crate::config::HttpTarget;
 use crate::http::{Answerer, HttpError, Response, request};
-use crate::keys::values;
 use crate::language::written::as_written;
 use crate::types::{exit_code, harmless, human};
 
@@ -29,30 +28,6 @@ const MAX_ANSWER: usize = 1024 * 1024;
 /// `LONGEST_PAUSE`.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-
-/// Options of `health`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "The exit code is 0 if drainit is healthy, 1 if it is not or does not answer in time, 2 for a wrong command \
-        line, 78 for a wrong config or one without a control address."
-)]
-pub struct HealthArgs {
-    #[command(flatten)]
-    whom: Whom,
-    /// Ask whether drainit runs (/livez), not whether all processes are ready (/readyz)
-    #[arg(long)]
-    live: bool,
-    /// Address of drainit: http://127.0.0.1:9902 or unix:/path. With a path in the URL, ask any
-    /// server for that path instead
-    #[arg(long, value_name = "URL", value_parser = values::http, conflicts_with = "socket")]
-    url: Option<HttpTarget>,
-    /// Time limit for each answer
-    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration, default_value = "1s")]
-    timeout: Duration,
-    /// Repeat until the answer is good, for at most this time
-    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
-    wait: Option<Duration>,
-}
 
 /// Returns 0 for an answer with a 2xx status, 78 if the config is wrong or gives no address, and
 /// otherwise 1, the code for unhealthy in Docker.

@@ -3,12 +3,10 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::{fs, io};
 
-use clap::Args;
-
 use crate::cli::{fail, print};
+use crate::commands::InstallArgs;
 use crate::os::replace_file;
 use crate::types::{exit_code, harmless};
 
@@ -16,16 +14,6 @@ use crate::types::{exit_code, harmless};
 const NAME: &str = "drainit";
 /// Everybody may run the copy, but only its owner may write to it.
 const MODE: u32 = 0o755;
-
-/// Options of `install`.
-#[derive(Debug, Args)]
-pub struct InstallArgs {
-    /// The file to write, or the directory for the file `drainit`
-    path: PathBuf,
-    /// Replace a file with another content
-    #[arg(long)]
-    force: bool,
-}
 
 /// Copies this program. A file with the same content and mode is left alone.
 pub(super) fn install(args: &InstallArgs) -> u8 {

@@ -1,7 +1,6 @@
 //! Suggests a remedy for a command line that drainit has probably read differently than the user
 //! meant it.
 
-use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Command;
@@ -10,7 +9,6 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::keys::neighbours::{COMPOSE, IMPORT};
 use crate::load;
 use crate::load::{Diagnostic, Environment};
-use crate::types::Signal;
 use crate::types::suggest::nearest;
 
 /// The names that subcommands have in other programs, each with what to use in drainit.
@@ -36,26 +34,6 @@ const ELSEWHERE: [(&str, &str); 18] = [
 ];
 const LOGS: &str = "drainit keeps no logs: use `docker logs` or `kubectl logs`; `drainit status NAME` has the last lines of \
     a process that failed";
-
-/// Rewrites the forms `kill -9` and `kill -HUP` of kill(1) to `kill -s 9` and `kill -s HUP`.
-pub(super) fn with_signal(args: Vec<OsString>) -> Vec<OsString> {
-    if args.get(1).is_none_or(|verb| verb != "kill") {
-        return args;
-    }
-    let rewritten = args.into_iter().flat_map(|arg| {
-        let name = arg.to_str().and_then(|arg| arg.strip_prefix('-'));
-        // Options of drainit have small letters, so `-HPU` is a signal with a typing error.
-        let is_signal = |name: &&str| {
-            Signal::parse(name).is_some()
-                || !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase())
-        };
-        match name.filter(is_signal).map(str::to_owned) {
-            Some(name) => vec![OsString::from("-s"), name.into()],
-            None => vec![arg],
-        }
-    });
-    rewritten.collect()
-}
 
 /// The remedy for a command line that clap refuses, or for which clap prints the help or the
 /// version.

@@ -24,10 +24,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::CommandFactory;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::cli::tools::Tool;
+use crate::commands;
+use crate::commands::{Cli, Command, GROUPS};
 use crate::compat;
 use crate::language::written::as_written;
 use crate::logging::colour;
@@ -39,69 +40,24 @@ use crate::types::{Stream, exit_code, harmless};
 /// The time limit for parsing the command line.
 const LONGEST_PARSE: Duration = Duration::from_secs(10);
 
-/// The init that drains before it stops.
-#[derive(Debug, Parser)]
-#[command(name = "drainit", version, propagate_version = true, subcommand_required = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Start the processes of a config, supervise them, drain and stop them in order
-    Run(crate::cli::run::RunArgs),
-    /// Run one command, without a config: forward signals, reap orphans
-    Exec(Box<crate::cli::exec::ExecArgs>),
-    /// Report all errors and warnings of a config
-    Check(crate::cli::check::CheckArgs),
-    /// Show the start order, and the longest shutdown against the grace period
-    Plan(crate::cli::plan::PlanArgs),
-    /// Drain the running container, without stopping it; only a restart of the container undoes it
-    Drain(crate::cli::drain::DrainArgs),
-    /// Drain the running container and stop it, as SIGTERM does, and wait for its end
-    Shutdown(crate::cli::shutdown::ShutdownArgs),
-    /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
-    Health(crate::cli::health::HealthArgs),
-    /// Show the processes of the running container, and the progress of a shutdown
-    Status(crate::cli::status::StatusArgs),
-    /// Stop processes, their dependents first; they stay down until they are started
-    Stop(crate::cli::operate::OperateArgs),
-    /// Start processes, their dependencies first
-    Start(crate::cli::operate::OperateArgs),
-    /// Restart processes, each as its `update` says
-    Restart(crate::cli::operate::OperateArgs),
-    /// Read the config again, and replace the processes that differ
-    ///
-    /// The running drainit reads again the files with which it started; `-c` only finds its
-    /// socket.
-    Reload(crate::cli::control_address::Whom),
-    /// Send a signal to processes
-    Kill(crate::cli::operate::KillArgs),
-    /// Copy this program to a path, for a container whose image does not have it
-    Install(crate::cli::install::InstallArgs),
-    #[command(flatten)]
-    Tool(Tool),
-}
-
 /// Parses the command line and carries it out.
 pub fn main() -> ExitCode {
     // Signals are blocked first, because a stop signal may arrive right after the exec of drainit.
     mask::hold();
     let args: Vec<_> = std::env::args_os().collect();
     let code = compat::run(&args).or_else(|| crate::cli::exec::exec_plainly(&args));
-    ExitCode::from(code.unwrap_or_else(|| carry_out(misread::with_signal(args))))
+    ExitCode::from(code.unwrap_or_else(|| carry_out(args)))
 }
 
 /// Parses the command line on a thread of its own. The parser needs 70 KiB of stack, which the main
 /// thread would keep as long as the container runs.
 fn parsed(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let own = args.clone();
-    let parsed = wait_for(LONGEST_PARSE, move || Ok(Cli::try_parse_from(own)));
+    let parsed = wait_for(LONGEST_PARSE, move || Ok(commands::parse(own)));
     // When a process starts its first thread, the C library unblocks the signals that the library
     // reserves. drainit blocks these signals again.
     mask::hold();
-    parsed.unwrap_or_else(|_| Cli::try_parse_from(args))
+    parsed.unwrap_or_else(|_| commands::parse(args))
 }
 
 fn carry_out(args: Vec<OsString>) -> u8 {
@@ -157,16 +113,6 @@ fn carry_out(args: Vec<OsString>) -> u8 {
     }
 }
 
-/// The subcommands, grouped by their purpose.
-const GROUPS: [(&str, &[&str]); 4] = [
-    ("In a container", &["run", "exec"]),
-    (
-        "To operate a running container",
-        &["status", "stop", "start", "restart", "reload", "kill", "drain", "shutdown", "health"],
-    ),
-    ("Before and after a run", &["check", "plan", "import"]),
-    ("To install it", &["install", "schema", "completions", "man", "help"]),
-];
 const EXAMPLES: &str = "\
 Examples:
   drainit check -c drainit.yaml --pod pod.yaml
@@ -179,13 +125,17 @@ Examples:
 fn grouped(drainit: &clap::Command) -> String {
     let about = drainit.get_about().map(ToString::to_string).unwrap_or_default();
     let mut text = format!("{about}\n\nUsage: drainit <COMMAND>\n\n");
-    for (title, names) in GROUPS {
+    let mut commands: Vec<_> = drainit.get_subcommands().collect();
+    commands.sort_by_key(|command| command.get_display_order());
+    for (group, title) in GROUPS.iter().enumerate() {
         text.push_str(&format!("{title}:\n"));
-        for name in names {
-            let about = drainit.find_subcommand(name).and_then(clap::Command::get_about);
-            let about =
-                about.map_or_else(|| "Print the help of a command".to_owned(), ToString::to_string);
-            text.push_str(&format!("  {name:<11}  {about}\n"));
+        let is_here = |command: &&&clap::Command| command.get_display_order() / 100 == group + 1;
+        for command in commands.iter().filter(is_here) {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            text.push_str(&format!("  {:<11}  {about}\n", command.get_name()));
+        }
+        if group + 1 == GROUPS.len() {
+            text.push_str("  help         Print the help of a command\n");
         }
         text.push('\n');
     }
@@ -207,8 +157,8 @@ fn print_help(text: &str, is_error: bool) {
 /// Parses a command line, and checks it without running it.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn parse(args: Vec<OsString>) {
-    match Cli::try_parse_from(args) {
-        Ok(Cli { command: Command::Exec(args) }) => drop(crate::cli::exec::checked(*args)),
+    match commands::parse(args) {
+        Ok(Cli { command: Command::Exec(args) }) => drop(args.checked(&|_| None, Duration::MAX)),
         Ok(_) => {}
         Err(error) => drop(error.to_string()),
     }
@@ -237,42 +187,4 @@ fn fail(message: &str, code: u8) -> u8 {
 fn say(text: &str) {
     // Errors are ignored, because stderr may have no reader.
     let _ = io::stderr().write_all(colour::on(Stream::Stderr, text).as_bytes());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_check_of_a_pod_knows_every_subcommand() {
-        let drainit = Cli::command();
-        let names = drainit.get_subcommands().map(clap::Command::get_name).chain(["help"]);
-        let known = drainit_tools::kubernetes::commands::SUBCOMMANDS;
-        assert_eq!(
-            names.collect::<std::collections::BTreeSet<_>>(),
-            known.into_iter().collect::<std::collections::BTreeSet<_>>()
-        );
-    }
-
-    #[test]
-    fn the_check_of_a_pod_knows_every_option_of_the_commands_in_manifests() {
-        let mut drainit = Cli::command();
-        drainit.build();
-        for usage in drainit_tools::kubernetes::commands::USAGES {
-            let command = drainit.find_subcommand(usage.name).unwrap();
-            let mut options = std::collections::BTreeSet::new();
-            for option in command.get_opts().chain(command.get_arguments()) {
-                let has_value = option.get_action().takes_values();
-                let long = option.get_long().map(|long| format!("--{long}"));
-                let short = option.get_short().map(|short| format!("-{short}"));
-                options.extend(long.into_iter().chain(short).map(|name| (name, has_value)));
-            }
-            let is_own = |name: &str| !drainit_tools::kubernetes::commands::HELP.contains(&name);
-            options.retain(|(name, _)| is_own(name));
-            let known =
-                usage.options.iter().map(|(name, has_value)| (name.to_string(), *has_value));
-            assert_eq!(options, known.collect(), "{}", usage.name);
-            assert_eq!(command.get_positionals().count(), usage.words, "{}", usage.name);
-        }
-    }
 }

@@ -2,38 +2,12 @@
 
 use std::time::Duration;
 
-use clap::Args;
 use hyper::Method;
 
 use crate::cli::ask::{LIMIT, ask, query, run};
-use crate::cli::control_address::{Found, Whom};
+use crate::cli::control_address::Found;
 use crate::cli::{changes, print};
-use crate::keys::values;
-use crate::types::Signal;
-
-/// Options of `stop`, `start` and `restart`.
-#[derive(Debug, Args)]
-pub struct OperateArgs {
-    #[command(flatten)]
-    whom: Whom,
-    /// The processes; `app-*` means all whose names begin with `app-`
-    #[arg(required = true, value_name = "NAME")]
-    names: Vec<String>,
-}
-
-/// Options of `kill`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "The signal goes to the process, not to its children. If the process ends, its `restart` and `on_exit` decide what happens; \
-        `drainit stop` stops a process."
-)]
-pub struct KillArgs {
-    /// The signal, by name or number
-    #[arg(short, long, value_name = "SIGNAL", value_parser = values::signal, default_value = "KILL")]
-    signal: Signal,
-    #[command(flatten)]
-    operate: OperateArgs,
-}
+use crate::commands::{KillArgs, OperateArgs};
 
 /// Stops, starts or restarts processes, and returns 0 when that is done. Interrupting the command
 /// does not interrupt the operation.

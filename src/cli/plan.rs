@@ -2,12 +2,11 @@
 
 use std::mem::ManuallyDrop;
 
-use clap::{Args, ValueEnum};
-
 use crate::check::own_work;
-use crate::cli::control_address::Whom;
+use crate::cli::config_files;
 use crate::cli::width::{WHOLE, wrap};
 use crate::cli::{fail, print, reload, say};
+use crate::commands::{PlanArgs, PlanFormat};
 use crate::load;
 use crate::load::{Environment, Loaded};
 use crate::os::sys;
@@ -17,39 +16,11 @@ use crate::types::{exit_code, harmless};
 const OF_THE_RUNNING: &str = "`-c` only finds the socket of the running drainit; the plan compares \
     the files that this drainit was started with";
 
-/// Options of `plan`.
-#[derive(Debug, Args)]
-pub struct PlanArgs {
-    #[command(flatten)]
-    whom: Whom,
-    /// Show what `drainit reload` would change in the running container. The running drainit reads
-    /// again the files with which it started; `-c` only finds its socket
-    #[arg(long)]
-    reload: bool,
-    /// Output format
-    #[arg(short = 'o', long, alias = "output", value_enum, default_value_t)]
-    format: PlanFormat,
-    /// Short for `--format json`
-    #[arg(long, conflicts_with = "format")]
-    json: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum PlanFormat {
-    /// For a terminal
-    #[default]
-    Text,
-    /// For programs
-    Json,
-    /// A chart that GitHub, GitLab and many wikis draw
-    Mermaid,
-}
-
 /// Prints the plan, and the problems of the config on stderr.
 pub(super) fn plan(args: &PlanArgs) -> u8 {
     let format = if args.json { PlanFormat::Json } else { args.format };
     if args.reload {
-        if !args.whom.files.named().is_empty() {
+        if !args.whom.files.config.is_empty() {
             say(&format!("[drainit] {OF_THE_RUNNING}\n"));
         }
         return match format {
@@ -63,8 +34,10 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
         return fail("--socket needs --reload", exit_code::USAGE);
     }
     // Freeing the memory would only take time before the exit.
-    let loaded =
-        ManuallyDrop::new(load::load(&args.whom.files.paths(), &Environment::from_process()));
+    let loaded = ManuallyDrop::new(load::load(
+        &config_files::paths(&args.whom.files),
+        &Environment::from_process(),
+    ));
     let (problems, plan) = match &*loaded {
         Ok(Loaded { config, graph, warnings, .. }) => {
             let plan = ManuallyDrop::new(Plan::new(config, graph));
@@ -85,7 +58,7 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
         }
         PlanFormat::Json => json::json(&plan),
         PlanFormat::Mermaid => {
-            let paths = args.whom.files.paths();
+            let paths = config_files::paths(&args.whom.files);
             let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
             mermaid::mermaid(&plan, &harmless(&names.join(", ")))
         }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use hyper::Method;
 
 use crate::cli::ask::{ask, run};
-use crate::cli::control_address::{Found, Whom};
+use crate::cli::control_address::Found;
 use crate::cli::{changes, print, say};
+use crate::commands::Whom;
 use crate::types::harmless_lines;
 
 /// The time limit of a request for the plan of a reload. drainit itself gives up reading the files

@@ -5,15 +5,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use clap::Args;
 use tracing::Level;
 
-use crate::cli::config_files::ConfigFiles;
+use crate::cli::config_files;
 use crate::cli::misread;
+use crate::commands::RunArgs;
+use crate::commands::exec::ExecOptions;
 use crate::config::LogFormat;
 use crate::control::listen::ControlListeners;
 use crate::exec;
-use crate::exec::options::ExecOptions;
 use crate::image::detect::is_stopped_by_docker;
 use crate::language::written::as_written;
 use crate::load;
@@ -35,16 +35,6 @@ use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, hu
 /// in two cases: before an exit because of an error at the start, and before drainit runs a command
 /// as `drainit exec` does.
 const FLUSH: Duration = Duration::from_millis(500);
-
-/// Options of `run`.
-#[derive(Debug, Args)]
-pub struct RunArgs {
-    #[command(flatten)]
-    files: ConfigFiles,
-    /// The container's arguments, for the processes that claim them by `args.prefix`
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
-    args: Vec<String>,
-}
 
 /// The reason why nothing was started, and the exit code.
 type Refusal = (String, u8);
@@ -84,8 +74,8 @@ fn start(
 ) -> Result<u8, Refusal> {
     let signals =
         signals.map_err(|error| (format!("cannot set up: {error}"), exit_code::SOFTWARE))?;
-    let paths = args.files.paths();
-    let is_unnamed = args.files.named().is_empty();
+    let paths = config_files::paths(&args.files);
+    let is_unnamed = args.files.config.is_empty();
     let word = args.args.first().filter(|_| is_unnamed);
     let unnamed = word.and_then(|word| misread::unnamed_config(word));
     let with_remedy = |error: &str, remedy: &Option<String>| match remedy {

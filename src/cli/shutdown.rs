@@ -2,24 +2,14 @@
 
 use std::time::Duration;
 
-use clap::Args;
 use hyper::Method;
 
 use crate::cli::ask::{LIMIT, ask, run};
-use crate::cli::control_address::{Found, Whom};
+use crate::cli::control_address::Found;
 use crate::cli::print;
+use crate::commands::ShutdownArgs;
 use crate::control::operate::NO_WAIT;
 use crate::types::harmless_lines;
-
-/// Options of `shutdown`.
-#[derive(Debug, Args)]
-pub struct ShutdownArgs {
-    #[command(flatten)]
-    whom: Whom,
-    /// Return when the shutdown has begun, for a process that drainit itself stops
-    #[arg(long)]
-    no_wait: bool,
-}
 
 /// Returns 0 when everything has stopped and the container ends with 0, or with `--no-wait` when the
 /// shutdown has begun. Interrupting the command does not interrupt the shutdown.

@@ -9,15 +9,15 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::cli::ask::{LIMIT, MAX_ANSWER, answer_of, is_cut_off, is_unreachable, query, run};
-use crate::cli::control_address::{Found, Whom};
+use crate::cli::control_address::Found;
 use crate::cli::print;
 use crate::cli::width::{WHOLE, wrap};
+use crate::commands::{StatusArgs, StatusFormat};
 use crate::http::{Answerer, request};
 use crate::logging::colour;
 use crate::os::descendants::{Stat, status_field};
@@ -31,32 +31,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The length of a tick, in milliseconds. `/proc/PID/stat` has times in ticks, `USER_HZ` of them in
 /// a second. `USER_HZ` is 100 on every architecture that drainit runs on.
 const TICK: u64 = 10;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum StatusFormat {
-    Text,
-    Json,
-    Name,
-}
-
-/// Options of `status`.
-#[derive(Debug, Args)]
-pub struct StatusArgs {
-    #[command(flatten)]
-    whom: Whom,
-    /// Show the status again every second until drainit has ended
-    #[arg(short, long)]
-    watch: bool,
-    /// A table, one JSON object, or the names of the processes
-    #[arg(short = 'o', long, alias = "output", value_name = "FORMAT", default_value = "text")]
-    format: StatusFormat,
-    /// Short for `--format json`
-    #[arg(long, conflicts_with = "format")]
-    json: bool,
-    /// The processes to show; `app-*` means all whose names begin with `app-` [default: all]
-    #[arg(value_name = "NAME")]
-    names: Vec<String>,
-}
 
 /// Returns 0 if drainit answers, in whatever state it is.
 pub(super) fn status(mut args: StatusArgs) -> u8 {

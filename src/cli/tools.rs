@@ -2,13 +2,13 @@
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, print, say};
+use crate::cli::{print, say};
+use crate::commands::{Cli, Tool};
 use crate::types::exit_code;
-pub(super) use drainit_tools::Tool;
-use drainit_tools::{Refused, Shown};
+use drainit_tools::{Refused, Shown, run as run_tool};
 
 pub(super) fn run(tool: Tool) -> u8 {
-    match tool.run(Cli::command()) {
+    match run_tool(tool, Cli::command()) {
         Ok(Shown { text, note }) => {
             print(text.as_bytes());
             say(&note);

@@ -4,10 +4,10 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
+use crate::commands::exec::ExecOptions;
 use crate::compat::getopt::{Getopt, LongName};
 use crate::compat::{PrintedAnswer, describe, leading_number, shown};
 use crate::exec::event_loop::{CommandLoop, Jobs, Told};
-use crate::exec::options::ExecOptions;
 use crate::os::kill::{Group, kill_group, left_group};
 use crate::os::reap::Reaped;
 use crate::os::signal::mask::{BlockedSignals, FIRST_31};

@@ -8,10 +8,10 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
+use crate::commands::exec::ExecOptions;
 use crate::compat::getopt::Getopt;
 use crate::compat::{PrintedAnswer, describe, leading_number, shown};
 use crate::exec::event_loop::{CommandLoop, Jobs, Told};
-use crate::exec::options::ExecOptions;
 use crate::os::Pid;
 use crate::os::boot;
 use crate::os::reap::{Reaped, reap_next};

@@ -5,8 +5,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::commands::exec::ExecOptions;
 use crate::exec::machine::{ExecAction, ExecEvent, ExecMachine, ExecMessage, STOPS};
-use crate::exec::options::ExecOptions;
 use crate::os::kill::{kill_child, kill_group_of_child};
 use crate::os::reap::{REAP_AT_ONCE, Reaped, has_child_in_group, reap_next, stopped_by};
 use crate::os::signal::ReceivedSignal;

@@ -13,7 +13,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::exec::options::ExecOptions;
+use crate::commands::exec::ExecOptions;
 use crate::types::{End, ONE_SIGNAL, Signal, Time, human};
 
 /// The longest wait for killed processes. Only a process that waits in the kernel, for example for

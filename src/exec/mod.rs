@@ -5,8 +5,6 @@
 
 pub mod event_loop;
 mod machine;
-pub mod options;
-pub mod rewrite;
 #[cfg(test)]
 mod simulation;
 pub mod socket_activation;
@@ -15,8 +13,8 @@ pub mod with_drain;
 use std::fmt::Display;
 use std::io;
 
+use crate::commands::exec::ExecOptions;
 use crate::exec::event_loop::{CommandLoop, Jobs, Told};
-use crate::exec::options::ExecOptions;
 use crate::logging::colour;
 use crate::os::oom::OomKills;
 use crate::os::reap::Reaped;

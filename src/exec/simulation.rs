@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use crate::commands::exec::ExecOptions;
+use crate::commands::rewrite::Rewrite;
 use crate::exec::machine::{ExecAction, ExecEvent, ExecMachine};
-use crate::exec::options::ExecOptions;
-use crate::exec::rewrite::Rewrite;
 use crate::testing::random::Random;
 use crate::types::{End, ONE_SIGNAL, Signal, Time};
 

@@ -475,7 +475,7 @@ fn causes_have_a_kind_and_a_process() {
         );
         let data = report.data(at, 0, &report.state, ProcessId::index, |_| String::new()).unwrap();
         let found = data.cause;
-        assert_eq!((&*found.kind, found.process.as_deref()), (kind, process), "{cause:?}");
+        assert_eq!((found.kind, found.process.as_deref()), (kind, process), "{cause:?}");
         assert_eq!(found.text, messages::why(cause, &report.names));
     }
 }
@@ -500,9 +500,9 @@ processes:
         app.exits(5200, 0, End::Code(0));
     });
     let drain = &report.steps[0];
-    assert_eq!((&*drain.step, drain.begins, drain.ends), ("drain", None, None));
+    assert_eq!((drain.step, drain.begins, drain.ends), ("drain", None, None));
     assert!(drain.planned.is_some() && report.processes[1].drain.is_none());
-    let phases: Vec<_> = report.phases.iter().map(|phase| &*phase.phase).collect();
+    let phases: Vec<_> = report.phases.iter().map(|phase| phase.phase).collect();
     assert_eq!(phases, ["stopping", "finishing"]);
     assert_eq!(report.warnings, ["router: not drained: stopping needs all the remaining time"]);
 }

@@ -6,8 +6,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use serde_json::json;
-
 use crate::support::temp_dir::TempDir;
 
 fn examples() -> PathBuf {
@@ -113,93 +111,6 @@ fn the_chart_with_the_snippets_passes_as_helm_renders_the_chart() {
         let lines: Vec<_> = text.lines().filter(is_kept).collect();
         assert_eq!(lines.join("\n"), fs::read_to_string(rendered).unwrap().trim_end());
     }
-}
-
-// holds: S532
-#[test]
-fn the_check_of_a_pod_fails_where_exec_refuses_an_option() {
-    let valued = [
-        ("--rewrite", "TERM:QUIT"),
-        ("--remap-exit", "143"),
-        ("--stop-signal", "USR1"),
-        ("--parent-death-signal", "TERM"),
-        ("--grace-period", "45s"),
-        ("--drain-time", "9s"),
-        ("--drain-ignore-listeners", "a"),
-    ];
-    // For each case, its variables and its options.
-    let mut cases: Vec<(String, String)> = Vec::new();
-    for (option, good) in valued {
-        for form in ["O G", "O=G", "O G O G", "O nonsense"] {
-            cases.push((String::new(), form.replace('O', option).replace('G', good)));
-        }
-    }
-    for flag in ["--group", "--subreaper", "--no-subreaper", "--verbose"] {
-        for form in ["F", "F F", "F=yes", "F --grace-period 45s", "--wrong F"] {
-            cases.push((String::new(), form.replace('F', flag)));
-        }
-    }
-    for line in ["-vv", "-vg", "-e3 -e4", "-pTERM -p INT", "-x"] {
-        cases.push((String::new(), line.to_owned()));
-    }
-    for name in [
-        "DRAIN_ENVOY",
-        "DRAIN_TIME",
-        "DRAIN_MIN",
-        "DRAIN_FAIL_HEALTHCHECK",
-        "DRAIN_UNTIL",
-        "DRAIN_EXIT_AT",
-        "DRAIN_DIRECTION",
-        "DRAIN_IGNORE_LISTENERS",
-        "READINESS",
-        "GRACE_PERIOD",
-        "UNREADY_DELAY",
-    ] {
-        let valid = ["20", "1", "500ms", "6s", "true", "requests", "all", "a,b", "unix:/a"];
-        for value in valid.into_iter().chain(["nonsense", "0", ""]) {
-            cases.push((format!("DRAINIT_{name}={value}"), String::new()));
-        }
-    }
-    for (grace_period, other) in [
-        ("1", "DRAIN_MIN=900ms"),
-        ("1", "DRAIN_MIN=901ms"),
-        ("12s", "DRAIN_MIN=10s"),
-        ("10", "DRAIN_MIN=9"),
-        ("2", "DRAIN_MIN=2"),
-        ("10s", "UNREADY_DELAY=8999ms"),
-        ("10s", "UNREADY_DELAY=9s"),
-        ("1", "UNREADY_DELAY=1"),
-    ] {
-        let variables = format!("DRAINIT_GRACE_PERIOD={grace_period} DRAINIT_{other}");
-        cases.push((variables, String::new()));
-    }
-    let mut refused = 0;
-    for (variables, line) in cases {
-        let variables: Vec<_> =
-            variables.split_whitespace().map(|one| one.split_once('=').unwrap()).collect();
-        for drain in ["", "--drain-envoy http://127.0.0.1:9"] {
-            let words = format!("exec {drain} {line} -- true");
-            let words: Vec<_> = words.split_whitespace().collect();
-            let mut exec = Command::new(env!("CARGO_BIN_EXE_drainit"));
-            let exec = exec.envs(variables.iter().copied()).args(&words).output().unwrap();
-            let command = json!([&["drainit"][..], &words].concat());
-            let env = variables.iter().map(|(name, value)| json!({"name": name, "value": value}));
-            let container = json!({"name": "a", "image": "a", "env": env.collect::<Vec<_>>(), "command": command});
-            let pod = format!(
-                "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  terminationGracePeriodSeconds: 45\n  \
-                 containers:\n    - {container}\n"
-            );
-            let output = check("none.yaml", Path::new("-"), &pod, &[]);
-            let is_refused = exec.status.code() == Some(2);
-            refused += u32::from(is_refused);
-            assert_eq!(
-                output.status.code() == Some(78),
-                is_refused,
-                "{variables:?} {command}: {exec:?} {output:?}"
-            );
-        }
-    }
-    assert!(refused > 30, "{refused}");
 }
 
 // holds: C791

@@ -74,13 +74,13 @@ fn variables_are_options_that_the_command_line_overrides() {
         let ended = exec(rig, options, &["CHILD", "a"]).wait_exit(LONG);
         ended.assert_code(2).assert_no_event("a", "start").assert_line(says);
     };
-    refused(variables("ever"), &[], "DRAINIT_DRAIN_TIME: ");
+    refused(variables("ever"), &[], "`DRAINIT_DRAIN_TIME` is `ever`: ");
     for (name, value) in [
         ("DRAINIT_DRAIN_EXIT_AT", "few"),
         ("DRAINIT_READINESS", "0"),
         ("DRAINIT_GRACE_PERIOD", "long"),
     ] {
-        refused(variables("8s").env(name, value), &[], &format!("{name}: "));
+        refused(variables("8s").env(name, value), &[], &format!("`{name}` is `{value}`: "));
     }
     let longer = r"\(DRAINIT_DRAIN_MIN\) 700ms is longer than .*\(DRAINIT_DRAIN_TIME\)";
     refused(variables("500ms"), &[], longer);
@@ -88,8 +88,8 @@ fn variables_are_options_that_the_command_line_overrides() {
     for options in [&[][..], &["-v"]] {
         let rig = |time| variables(time).env("DRAINIT_DRAIN_ENVOY", "");
         let plain = Rig::not_init().env("DRAINIT_GRACE_PERIOD", "long");
-        refused(plain, options, "DRAINIT_GRACE_PERIOD: ");
-        refused(rig("ever"), options, "DRAINIT_DRAIN_TIME: ");
+        refused(plain, options, "`DRAINIT_GRACE_PERIOD` is `long`: ");
+        refused(rig("ever"), options, "`DRAINIT_DRAIN_TIME` is `ever`: ");
         let ended = exec(rig("2s"), options, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
         ended.assert_code(3).assert_no_line(said::ALL_READY);
     }

@@ -162,7 +162,7 @@ fn wrong_usage_is_reported_and_nothing_is_started() {
         ("-r TREM:INT", "did you mean `TERM`?"),
         ("-r TERM", "write SIGNAL:SIGNAL"),
         ("-r KILL:TERM", "SIGKILL never arrives"),
-        ("-e 256", "256 is not in 0..=255"),
+        ("-e 256", "not an exit code; write a number from 0 to 255"),
         ("-e -1", "invalid value '-1'"),
         ("-p 0", "not a signal"),
         ("--stop-signal STOP", "a signal that no process can catch"),

@@ -3,7 +3,6 @@
 //! - `load` reads a config from files, or reports all errors together.
 //! - `check` judges a whole config.
 //! - `plan` computes how the container starts, how long its shutdown may take, and what a reload does.
-//! - `exec_options` has the options of `drainit exec`.
 //! - `keys` has the type and the reader of each key.
 //! - `language` has what a config is made of: files, the tree of YAML, `${…}`, and problems with their
 //!   places.
@@ -18,7 +17,6 @@
 #![allow(missing_docs, reason = "only drainit uses this crate, and most names say it all")]
 
 pub mod check;
-pub mod exec_options;
 pub mod keys;
 pub mod language;
 pub mod load;

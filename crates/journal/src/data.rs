@@ -187,7 +187,7 @@ impl Journal {
         let phases: Vec<_> = self.steps.phases().collect();
         let ends = phases.iter().skip(1).map(|(_, begins)| *begins).chain([now]);
         let phases = phases.iter().zip(ends).map(|((phase, begins), ends)| PhaseData {
-            phase: phase,
+            phase,
             begins: between(t0, *begins),
             ends: between(t0, ends),
         });

@@ -1,27 +1,27 @@
 //! `drainit completions`: prints a script that completes drainit's command line in a shell.
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Command};
-use clap_complete::Shell;
+use clap::{Arg, Args as _, Command};
+use clap_complete::Shell as Generator;
+use drainit_commands::{CompletionsArgs, Shell, Whom};
 
 use crate::types::Signal;
 
-/// The shells that people use in containers and at work.
-const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
-
-/// Options of `completions`.
-#[derive(Debug, Args)]
-pub struct CompletionsArgs {
-    /// The shell that will read the script
-    #[arg(value_parser = PossibleValuesParser::new(SHELLS).try_map(|name| name.parse::<Shell>()))]
-    shell: Shell,
+/// The commands that take names of processes.
+fn naming(drainit: &Command) -> Vec<&str> {
+    let takes_names =
+        |command: &&Command| command.get_positionals().any(|words| words.get_id() == "names");
+    drainit.get_subcommands().filter(takes_names).map(Command::get_name).collect()
 }
 
-/// The commands that take names of processes.
-const NAMING: [&str; 5] = ["kill", "restart", "start", "status", "stop"];
-
 /// The options that select a running drainit. The script completes the names of its processes.
-const WHERE: [&str; 3] = ["-c", "--config", "--socket"];
+fn selecting() -> Vec<String> {
+    let command = Whom::augment_args(Command::new("drainit"));
+    let names = |option: &Arg| {
+        let short = option.get_short().map(|short| format!("-{short}"));
+        short.into_iter().chain(option.get_long().map(|long| format!("--{long}")))
+    };
+    command.get_opts().flat_map(names).collect()
+}
 
 /// The addition to clap's script for bash. It calls the function that clap generates, and then
 /// completes names of processes and signals.
@@ -81,17 +81,23 @@ end
 /// Makes the script that completes `command` in a shell.
 pub(super) fn script(args: &CompletionsArgs, mut command: Command) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command, "drainit", &mut script);
+    let generator = match args.shell {
+        Shell::Bash => Generator::Bash,
+        Shell::Zsh => Generator::Zsh,
+        Shell::Fish => Generator::Fish,
+    };
+    clap_complete::generate(generator, &mut command, "drainit", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     let signals: Vec<_> = Signal::names().collect();
     let signals = signals.join(" ");
     match args.shell {
         Shell::Bash => {
-            let names = BASH.replace("COMMANDS", &NAMING.join("|")).replace("SIGNALS", &signals);
-            script + &names.replace("WHERE", &WHERE.join("|"))
+            let names =
+                BASH.replace("COMMANDS", &naming(&command).join("|")).replace("SIGNALS", &signals);
+            script + &names.replace("WHERE", &selecting().join("|"))
         }
         Shell::Zsh => zsh(&script, &signals),
-        _ => script + &fish(&signals),
+        Shell::Fish => script + &fish(&naming(&command), &signals),
     }
 }
 
@@ -104,18 +110,18 @@ fn zsh(script: &str, signals: &str) -> String {
     // The last lines of the script call clap's function, which calls `_drainit_names`. Therefore
     // `_drainit_names` stands before these lines.
     let end = parts.iter().rposition(|line| line.starts_with("if [ \"$funcstack")).unwrap_or(0);
-    parts.insert(end, ZSH.replace("WHERE", &WHERE.join("|")));
+    parts.insert(end, ZSH.replace("WHERE", &selecting().join("|")));
     parts.join("\n") + "\n"
 }
 
-fn fish(signals: &str) -> String {
+fn fish(naming: &[&str], signals: &str) -> String {
     let names = |verb: &&str| {
         format!(
             "complete -c drainit -n \"__fish_drainit_using_subcommand {verb}\" -f -a \"(__drainit_names)\"\n"
         )
     };
-    let names: String = NAMING.iter().map(names).collect();
-    let function = FISH.replace("WHERE", &WHERE.join(" "));
+    let names: String = naming.iter().map(names).collect();
+    let function = FISH.replace("WHERE", &selecting().join(" "));
     format!(
         "{function}{names}complete -c drainit -n \"__fish_drainit_using_subcommand kill\" -s s -l signal -x -a \"{signals}\"\n"
     )

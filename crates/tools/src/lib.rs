@@ -19,23 +19,11 @@ mod schema;
 #[allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 mod schema_tests;
 
-use clap::{Command, Subcommand};
+use clap::Command;
+use drainit_commands::Tool;
 pub(crate) use drainit_config::keys as config;
 pub(crate) use drainit_config::{check, keys, language, load, plan};
 pub(crate) use drainit_core::{graph, types};
-
-/// The commands.
-#[derive(Debug, Subcommand)]
-pub enum Tool {
-    /// Draft a config from a Procfile or a supervisord.conf
-    Import(import::command::ImportArgs),
-    /// Print the JSON Schema of a config, for editors
-    Schema,
-    /// Print a script that completes the command line in a shell
-    Completions(completions::CompletionsArgs),
-    /// Print the manual page
-    Man,
-}
 
 /// The output of a command that has succeeded.
 #[derive(Debug, Default)]
@@ -52,16 +40,14 @@ pub struct Refused {
     pub code: u8,
 }
 
-impl Tool {
-    /// Runs the command. `drainit` is the definition of the whole command line; `completions` and
-    /// `man` need it.
-    pub fn run(self, drainit: Command) -> Result<Shown, Refused> {
-        let text = match self {
-            Self::Import(args) => return import::command::run(&args),
-            Self::Schema => format!("{:#}\n", schema::schema()),
-            Self::Completions(args) => completions::script(&args, drainit),
-            Self::Man => man::page(drainit).unwrap_or_default(),
-        };
-        Ok(Shown { text, note: String::new() })
-    }
+/// Runs the command. `drainit` is the definition of the whole command line; `completions` and `man`
+/// need it.
+pub fn run(tool: Tool, drainit: Command) -> Result<Shown, Refused> {
+    let text = match tool {
+        Tool::Import(args) => return import::command::run(&args),
+        Tool::Schema => format!("{:#}\n", schema::schema()),
+        Tool::Completions(args) => completions::script(&args, drainit),
+        Tool::Man => man::page(drainit).unwrap_or_default(),
+    };
+    Ok(Shown { text, note: String::new() })
 }

@@ -97,7 +97,7 @@ impl Play {
             }
             if let (Some(shown), Some(drain)) = (&process.drain, &slot.drain) {
                 let over = drain.over.map(|(at, why)| (span(t0, at), why.name()));
-                let shown_over = shown.ends.zip(shown.why.as_deref());
+                let shown_over = shown.ends.zip(shown.why);
                 assert_eq!(
                     (shown.begins, shown_over),
                     (span(t0, drain.began), over),

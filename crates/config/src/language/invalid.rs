@@ -12,7 +12,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    pub(crate) fn new(why: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn new(why: impl Into<String>, help: impl Into<String>) -> Self {
         Self { why: why.into(), help: help.into() }
     }
 }

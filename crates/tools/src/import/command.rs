@@ -1,26 +1,12 @@
 //! `drainit import`: converts the file of another program to a draft of a config.
 
-use std::path::PathBuf;
-
-use clap::Args;
+use drainit_commands::{Format, ImportArgs};
 
 use crate::import::input::is_stdin;
-use crate::import::{Format, import};
+use crate::import::{format_of, import};
 use crate::keys::neighbours::{COMPOSE, IMPORT, foreign};
 use crate::types::exit_code;
 use crate::{Refused, Shown};
-
-/// Options of `import`.
-#[derive(Debug, Args)]
-pub struct ImportArgs {
-    /// A Procfile or a supervisord.conf; several become one config. `-` reads standard input, and
-    /// needs --format
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-    /// Format of the files [default: known by their names]
-    #[arg(long, value_enum)]
-    format: Option<Format>,
-}
 
 /// Converts the files. Returns the config, and a note about the next step.
 pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
@@ -29,7 +15,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
         // If the file is missing, any format will do, because reading the file then fails.
         let is_missing = !is_stdin(file) && !file.exists();
         let of_missing = || is_missing.then_some(Format::Procfile);
-        let Some(format) = args.format.or_else(|| Format::of(file)).or_else(of_missing) else {
+        let Some(format) = args.format.or_else(|| format_of(file)).or_else(of_missing) else {
             let name = match is_stdin(file) {
                 true => "standard input".to_owned(),
                 false => file.display().to_string(),

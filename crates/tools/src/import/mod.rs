@@ -21,6 +21,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use drainit_commands::Format;
 use regex_lite::Regex;
 
 use crate::import::draft::Draft;
@@ -33,24 +34,13 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap()
 }
 
-/// The format of the file, for `--format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Foreman, Heroku and others
-    Procfile,
-    /// supervisord
-    Supervisord,
-}
-
-impl Format {
-    /// Finds the format of a file by its name; `None` if the name does not show the format.
-    pub fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
-            "conf" | "ini" => Some(Self::Supervisord),
-            "procfile" => Some(Self::Procfile),
-            _ => name.starts_with("procfile").then_some(Self::Procfile),
-        }
+/// Finds the format of a file by its name; `None` if the name does not show the format.
+pub fn format_of(path: &Path) -> Option<Format> {
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
+        "conf" | "ini" => Some(Format::Supervisord),
+        "procfile" => Some(Format::Procfile),
+        _ => name.starts_with("procfile").then_some(Format::Procfile),
     }
 }
 

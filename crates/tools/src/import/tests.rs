@@ -2,7 +2,7 @@
 
 use crate::import::every_option::draft;
 use crate::import::input::InputFile;
-use crate::import::{Format, convert, import};
+use crate::import::{Format, convert, format_of, import};
 use crate::load::testing;
 use drainit_config::testing::random::Random;
 use drainit_config::testing::temp_dir::TempDir;
@@ -192,7 +192,7 @@ fn a_format_is_found_by_file_name() {
         ("compose.yaml", None),
         ("README.md", None),
     ] {
-        assert_eq!(Format::of(name.as_ref()), format, "{name}");
+        assert_eq!(format_of(name.as_ref()), format, "{name}");
     }
 }
 
@@ -269,7 +269,7 @@ fn files_become_a_single_config() {
     dir.write("Procfile", b"worker: work\n");
     let files = ["a.conf", "b.conf", "Procfile"].map(|name| {
         let path = dir.path(name);
-        let format = Format::of(&path).unwrap();
+        let format = format_of(&path).unwrap();
         (path, format)
     });
     let config = import(&files).unwrap().text;

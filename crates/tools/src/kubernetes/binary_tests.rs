@@ -82,7 +82,7 @@ fn an_init_container_that_cannot_install_drainit_is_reported() {
         ("args: []", "6:13 E drainit has no subcommand, and"),
         ("args: [instal, /i/drainit]", "8:14 E has no subcommand `instal`"),
         ("command: [/drainit, /i/drainit]", "8:27 E has no subcommand `/i/drainit`"),
-        ("args: [install]", "8:14 E `drainit install` has no path"),
+        ("args: [install]", "8:14 E `drainit install` needs <PATH>"),
     ];
     each_in(POD, "args: [install, /i/drainit]", &rows);
     let rows = [

@@ -1,5 +1,12 @@
 //! Finds the commands of a container, and checks those of drainit in its probes and hooks.
 
+use std::sync::LazyLock;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Arg, Command, CommandFactory as _};
+use drainit_commands::Cli;
+use drainit_commands::value::UNKNOWN;
+
 use crate::config::ControlSocket;
 use crate::kubernetes::entry::{EntryPoint, at, entry, script};
 use crate::kubernetes::manifest::{Container, Word, containers, is_drainit, items, text, words};
@@ -9,28 +16,15 @@ use crate::language::script::{self, is_builtin};
 use crate::language::span::Span;
 use crate::types::suggest::nearest;
 
-/// The subcommands of drainit.
-pub const SUBCOMMANDS: [&str; 19] = [
-    "run",
-    "exec",
-    "check",
-    "plan",
-    "drain",
-    "shutdown",
-    "health",
-    "status",
-    "stop",
-    "start",
-    "restart",
-    "reload",
-    "kill",
-    "install",
-    "import",
-    "schema",
-    "completions",
-    "man",
-    "help",
-];
+/// The names of the subcommands of drainit.
+static SUBCOMMANDS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let names = Cli::command().get_subcommands().map(|it| it.get_name().to_owned()).collect();
+    [names, vec!["help".to_owned()]].concat()
+});
+
+pub(super) fn is_subcommand(name: &str) -> bool {
+    SUBCOMMANDS.iter().any(|it| it == name)
+}
 
 /// Where a container has commands, except `command` and `args`.
 pub(super) const HOOKS: [&[&str]; 5] = [
@@ -40,40 +34,6 @@ pub(super) const HOOKS: [&[&str]; 5] = [
     &["lifecycle", "postStart", "exec", "command"],
     &["lifecycle", "preStop", "exec", "command"],
 ];
-
-/// The options and words of a subcommand.
-pub struct Usage {
-    pub name: &'static str,
-    /// The name of each option, and whether the option has a value.
-    pub options: &'static [(&'static str, bool)],
-    /// The largest number of words that the subcommand takes, not counting its options.
-    pub words: usize,
-}
-
-/// The subcommands of init containers, probes and hooks.
-pub const USAGES: [Usage; 3] = [
-    Usage { name: "install", options: &[("--force", false)], words: 1 },
-    Usage {
-        name: "health",
-        options: &[
-            ("-c", true),
-            ("--config", true),
-            ("--socket", true),
-            ("--live", false),
-            ("--url", true),
-            ("--timeout", true),
-            ("--wait", true),
-        ],
-        words: 0,
-    },
-    Usage {
-        name: "drain",
-        options: &[("-c", true), ("--config", true), ("--socket", true), ("--no-wait", false)],
-        words: 0,
-    },
-];
-/// The options that drainit itself and every subcommand have.
-pub const HELP: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
 /// The commands of a command line: the line itself or, if the line starts a shell with a script,
 /// the commands of the script.
@@ -86,7 +46,7 @@ pub(super) fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
 /// Whether the word at `at` starts drainit, because a subcommand of drainit stands behind the word.
 /// The word may stand behind another program such as `env`, but not behind `echo`.
 pub(super) fn has_subcommand(words: &[Word], at: usize) -> bool {
-    let is_it = |next: &Word| SUBCOMMANDS.contains(&&*next.text);
+    let is_it = |next: &Word| is_subcommand(&next.text);
     words.get(at + 1).is_some_and(is_it) && !is_builtin(program(words))
 }
 
@@ -108,46 +68,48 @@ pub(super) fn refused(program: Span, words: &[Word], usage: &str) -> Option<Foun
     let Some((name, rest)) = words.split_first() else {
         return found(program, "drainit has no subcommand, and fails".to_owned(), None);
     };
-    if name.text.starts_with('$') || HELP.contains(&&*name.text) {
+    if name.text.starts_with('$') {
         return None;
     }
-    if name.text.starts_with('-') {
+    let is_help = |it: &&Word| ["-h", "--help", "-V", "--version"].contains(&&*it.text);
+    if name.text.starts_with('-') && !is_help(&name) {
         let message = format!("`{}` stands before the subcommand", name.text);
         return found(name.span, message, None);
     }
-    if !SUBCOMMANDS.contains(&&*name.text) {
+    if !is_subcommand(&name.text) && !is_help(&name) {
         let message = format!("drainit has no subcommand `{}`", name.text);
-        return found(name.span, message, nearest(&name.text, SUBCOMMANDS));
+        return found(name.span, message, nearest(&name.text, SUBCOMMANDS.iter().map(|it| &**it)));
     }
-    let Usage { options, words: most, .. } = USAGES.into_iter().find(|it| it.name == name.text)?;
-    let (mut rest, mut others) = (rest.iter(), 0);
-    while let Some(word) = rest.next() {
-        let text = &*word.text;
-        if text == "--" {
-            continue;
-        }
-        if text.contains('$') || HELP.contains(&text) {
-            return None;
-        }
-        let option = text.split('=').next().unwrap_or_default();
-        let is_it = |(it, has_value): &&(&str, bool)| {
-            *it == option || *has_value && !it.starts_with("--") && text.starts_with(it)
-        };
-        match options.iter().find(is_it) {
-            Some((it, true)) if *it == text => drop(rest.next()),
-            Some(_) => {}
-            None if text.starts_with('-') => {
-                let message = format!("`drainit {}` has no option `{option}`", name.text);
-                return found(word.span, message, nearest(option, options.iter().map(|it| it.0)));
-            }
-            None => others += 1,
-        }
-        if others > most {
-            let message = format!("`drainit {}` takes no further word `{text}`", name.text);
-            return Some((word.span, message, "remove it".to_owned()));
-        }
+    // A word with a variable may be any word.
+    let text = |word: &Word| if word.text.contains('$') { UNKNOWN } else { &word.text }.into();
+    let line = ["drainit".into()].into_iter().chain(words.iter().map(text)).collect();
+    let error = drainit_commands::parse(line).err().filter(|error| error.exit_code() != 0)?;
+    let of = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let (wrong, value) = (of(ContextKind::InvalidArg), of(ContextKind::InvalidValue));
+    if wrong.contains(UNKNOWN) || value.contains(UNKNOWN) {
+        return None;
     }
-    None
+    let is_wrong = |word: &&Word| word.text.starts_with(&*wrong) || word.text == value;
+    let word = rest.iter().find(is_wrong);
+    let span = word.map_or(name.span, |word| word.span);
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        return found(name.span, format!("`drainit {}` needs {wrong}", name.text), None);
+    }
+    if error.kind() != ErrorKind::UnknownArgument {
+        let text = error.to_string();
+        let why = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        return found(span, format!("drainit refuses this command: {why}"), None);
+    }
+    if !wrong.starts_with('-') {
+        let message = format!("`drainit {}` takes no further word `{wrong}`", name.text);
+        return Some((span, message, "remove it".to_owned()));
+    }
+    let drainit = Cli::command();
+    let command = drainit.find_subcommand(&name.text);
+    let longs = command.into_iter().flat_map(Command::get_arguments).filter_map(Arg::get_long);
+    let longs: Vec<_> = longs.map(|long| format!("--{long}")).collect();
+    let message = format!("`drainit {}` has no option `{wrong}`", name.text);
+    found(span, message, nearest(&wrong, longs.iter().map(|long| &**long)))
 }
 
 /// A command of drainit in a probe or a hook.
@@ -210,7 +172,7 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
                 "this {what} drains the pod when it first runs, and nothing undoes the drain"
             );
             problems.error(command.program.span, message).shared().help(help);
-        } else if SUBCOMMANDS.contains(&command.name())
+        } else if is_subcommand(command.name())
             && (matches!(command.name(), "run" | "shutdown")
                 || command.is_probe && !matches!(command.name(), "health" | "exec"))
         {

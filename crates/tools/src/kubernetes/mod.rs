@@ -19,6 +19,9 @@ mod entry;
 mod entry_tests;
 mod env;
 mod exec;
+mod exec_line;
+#[cfg(test)]
+mod exec_tests;
 mod grace;
 mod manifest;
 mod pre_stop;
@@ -48,7 +51,7 @@ use crate::load::{Diagnostic, Environment, Loaded, Severity};
 use crate::plan::Plan;
 use crate::types::human;
 use crate::types::suggest::{list, nearest, shortened};
-use drainit_config::exec_options::OPTIONS;
+use drainit_commands::exec::KEY_OPTIONS;
 
 #[derive(Debug)]
 pub struct PodCheck {
@@ -117,7 +120,7 @@ fn mentions(config: &str, name: &str) -> bool {
 /// Reports variables that begin with `DRAINIT_`, but that neither drainit nor the config uses.
 /// `uses` says whether the config uses a variable.
 fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> bool) {
-    let known = || OWN.iter().copied().chain(OPTIONS.iter().map(|it| it.variable));
+    let known = || OWN.iter().copied().chain(KEY_OPTIONS.iter().map(|it| it.variable));
     let is_wrong = |name: &str| name.starts_with("DRAINIT_") && known().all(|known| known != name);
     for (name, span) in env.names().filter(|(name, _)| is_wrong(name) && !uses(name)) {
         let longer = || known().find(|known| known.starts_with(name));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::ControlSocket;
 use crate::keys::values;
-use crate::kubernetes::commands::{OwnCommand, SUBCOMMANDS, commands, own_commands};
+use crate::kubernetes::commands::{OwnCommand, commands, is_subcommand, own_commands};
 use crate::kubernetes::manifest::{Container, Word, base, is_drainit, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::language::span::Span;
@@ -139,7 +139,7 @@ fn one_command(words: &[Word], found: &mut PreStop) {
         // a misspelt command.
         [program, rest @ ..]
             if is_drainit(program)
-                && !rest.iter().any(|it| *it != "drain" && SUBCOMMANDS.contains(it)) => {}
+                && !rest.iter().any(|it| *it != "drain" && is_subcommand(it)) => {}
         [program, ..] if matches!(base(program), "true" | ":" | "echo" | "exit") => {}
         [] => {}
         _ => found.is_unknown = true,

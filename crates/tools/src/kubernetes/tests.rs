@@ -601,7 +601,7 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
     silent(&config, &with(&sidecar, "      containers:\n", log));
     // A `postStart` hook also delays the next container.
     let delayed = with(&sidecar, startup, "");
-    let wait = "lifecycle: {postStart: {exec: {command: [drainit, health, --wait]}}, ";
+    let wait = "lifecycle: {postStart: {exec: {command: [drainit, health, --wait, 60s]}}, ";
     silent(&config, &with(&delayed, "          lifecycle: {", &format!("          {wait}")));
     let times = [("30s", sidecar.clone(), "9:76 W for 30s"), ("0", with(&sidecar, sleep, ""), "")];
     for (time, manifest, expected) in times {
@@ -846,9 +846,9 @@ fn the_options_of_exec_are_checked_like_a_config() {
         ("--stop-signal=HUP, --stop-signal, $(UNKNOWN), envoy", ""),
         (
             "-ve256, --rewrite, 'TERM:', envoy",
-            "11:97 E would not start: `--remap-exit`: `256` is not an exit code; \
-             11:105 E would not start: `--rewrite` cannot be used with a drain; \
-             11:105 E would not start: `--rewrite`: `` is not a signal",
+            "11:97 E would not start: `--remap-exit` is `256`: not an exit code; \
+             11:105 E would not start: --rewrite cannot be used with a drain; \
+             11:105 E would not start: `--rewrite` is `TERM:`: not a signal",
         ),
         ("--drain-min, $(UNKNOWN), --drain-time, soon, envoy", "11:122 E `--drain-time` is `soon`"),
     ];
@@ -981,7 +981,7 @@ fn a_service_with_policy_local_needs_the_unready_delay_of_exec() {
         (
             "--unready-delay, 58s",
             "value: ''",
-            "9:95 E would not start: `--unready-delay` (58s) leaves nothing of the 58s",
+            "9:95 E would not start: --unready-delay (DRAINIT_UNREADY_DELAY) (58s) leaves nothing of the 58s",
         ),
         ("--drain-min=12s", "value: '10'", ""),
         ("--drain-min=12s, --unready-delay=10s", "value: ''", ""),

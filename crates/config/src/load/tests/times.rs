@@ -67,7 +67,7 @@ fn waits_that_do_not_fit_are_reported_at_the_key_of_the_longest() {
 
 // holds: C784
 #[test]
-fn a_stop_without_a_time_is_named_if_a_later_one_takes_it() {
+fn a_stop_without_a_time_is_named_if_a_later_stop_takes_the_time() {
     for (stop, expected) in [
         (
             "27s",
@@ -86,7 +86,7 @@ fn a_stop_without_a_time_is_named_if_a_later_one_takes_it() {
 /// A step begins some milliseconds later than planned, and then leaves later stops their time, too.
 // holds: S75, S78
 #[test]
-fn a_stop_that_begins_late_leaves_a_written_one_its_time() {
+fn a_stop_that_begins_late_leaves_the_written_time_of_a_later_stop() {
     for (db, left, gets) in [(25, 28_000, 3000), (27, 28_000, 1000), (27, 27_990, 1000)] {
         let text = format!(
             "shutdown: {{grace_period: 30s}}\nprocesses:\n  db: {{command: [db], stop_grace_period: {db}s}}\n  \
