@@ -4,6 +4,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
+use core::mem::replace;
 
 use crate::Journal;
 use crate::messages::Names;
@@ -50,6 +51,7 @@ struct Play {
     /// The oneshots that still run when the shutdown begins.
     running: BTreeSet<ProcessId>,
     has_begun: bool,
+    has_swept: bool,
     /// The drains for which no time was left.
     undrained: Vec<ShutdownStep>,
 }
@@ -91,6 +93,7 @@ impl Play {
             events: [Event::Start].into(),
             running,
             has_begun: false,
+            has_swept: false,
             undrained: Vec::new(),
         };
         play.settle();
@@ -170,6 +173,8 @@ impl Play {
             Action::LookForExit(process) => Event::ExitSeen { process, exits: false },
             Action::Kill(process) => ended(process, End::Signal(Signal::KILL)),
             Action::Sweep(Signal::KILL) => Event::NothingLeft,
+            // The second scan does not end, so a long wait for leftovers takes no more steps.
+            Action::Sweep(_) if replace(&mut self.has_swept, true) => return,
             Action::Sweep(_) => Event::Swept { any: true },
             Action::Note(note) => {
                 if let Note::NotDrained(process) = note {

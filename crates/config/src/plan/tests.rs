@@ -1,5 +1,7 @@
 //! Tests the plans of whole configs, as text, as JSON and as a chart.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::load::testing::load;
@@ -123,6 +125,23 @@ fn a_oneshot_completes_in_the_plan_with_any_success_codes() {
         plan(&format!("processes: {{{oneshot}, {app}}}"), &[]).after_signal.total
     };
     assert_eq!(longest("[0]"), longest("[3]"));
+}
+
+/// drainit makes a plan at each start, so a long wait for leftovers must not take more steps.
+#[test]
+fn a_long_grace_period_costs_no_more_than_a_short_one() {
+    let text =
+        "shutdown: {grace_period: '${GRACE}'}\nprocesses: {a: {command: [a], type: oneshot}}";
+    let cost = |grace: &str| {
+        let runs = (0..3).map(|_| {
+            let began = Instant::now();
+            drop(plan(text, &[("GRACE", grace)]));
+            began.elapsed()
+        });
+        runs.min().unwrap()
+    };
+    let (short, long) = (cost("30s"), cost("1d"));
+    assert!(long < 20 * short.max(Duration::from_millis(2)), "{short:?}, {long:?}");
 }
 
 // holds: S95, S96, C657
