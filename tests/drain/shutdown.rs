@@ -302,6 +302,29 @@ fn a_worker_with_an_hour_gets_the_window_and_cuts_no_delay() {
     ended.assert_line("Z job: exited with code 0, .* after it was asked to stop$");
 }
 
+/// The job declares no time, but the stop of its dependency does, and would not fit after the delay.
+// holds: S75, S78, S861
+#[test]
+fn a_stop_above_a_declared_one_begins_during_the_delay_and_leaves_the_declared_time() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(
+        "
+        shutdown: {grace_period: 9s, reserve: 1s, readiness_delay: 4s}
+        processes:
+          web: {command: [CHILD, web, 'tcp=127.0.0.1:0']}
+          db: {command: [CHILD, db, 'on=TERM:exit:0:5500'], stop_grace_period: 6s}
+          job: {command: [CHILD, job, 'on=TERM:ignore'], depends_on: [db]}
+        ",
+    );
+    drainit.wait_for_start(&["web", "db", "job"]);
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    let asked = ended.event("job", "got SIGTERM").at - t0;
+    assert!(asked < ms(2500), "{asked:?}");
+    ended.assert_code(137).assert_line("job: still alive (9..ms|1(\\..*)?s) after SIGTERM");
+    ended.assert_line("Z db: exited with code 0, .* after it was asked to stop$");
+}
+
 // holds: S371
 #[test]
 fn a_process_that_had_failed_by_itself_was_not_asked_to_stop() {
