@@ -391,6 +391,7 @@ impl State {
             };
             match self.life(id) {
                 life if life.is_down() => Ahead::Nothing,
+                Lifecycle::PostStop { .. } => Ahead::Rest(Duration::ZERO),
                 Lifecycle::Stopping { kill_at, .. } if self.process(id).stop.is_some() => {
                     Ahead::Rest(kill_at.since(self.now).min(self.stop_limit(id)))
                 }
