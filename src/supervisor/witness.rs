@@ -92,19 +92,22 @@ impl Witness {
         }
         let mut endings = inner.take()?;
         if is_last && inner.known.values().any(|(_, open)| !open.is_empty()) {
-            // A connection that is not in this list has ended, so its message is on the way.
+            // A connection that is not in this list has ended, so its message is on the way. The
+            // kernel still has to end one that is open: its processes are gone.
             let still = still(inner.ports.clone()).ok()?;
-            let listed: BTreeSet<_> = still.iter().map(|(_, one)| one.last.cookie).collect();
+            let flushing = still.iter().filter(|(is_open, _)| !is_open);
+            let flushing: BTreeSet<_> = flushing.map(|(_, one)| one.last.cookie).collect();
             let began = Instant::now();
-            while inner.open().any(|cookie| !listed.contains(&cookie)) && began.elapsed() < LATE {
+            while inner.open().any(|cookie| !flushing.contains(&cookie)) && began.elapsed() < LATE {
                 inner.destroyed.as_ref()?.wait(LATE.saturating_sub(began.elapsed()));
                 endings.extend(inner.take()?);
             }
-            let flushing = still.into_iter().filter(|(is_open, _)| !is_open);
-            endings.extend(flushing.filter_map(|(_, one)| inner.judge(&one)));
+            let known: BTreeSet<_> = inner.open().collect();
+            let is_left = |it: &(bool, Ended)| !it.0 || known.contains(&it.1.last.cookie);
+            let left = still.into_iter().filter(is_left);
+            endings.extend(left.filter_map(|(_, one)| inner.judge(&one)));
             let unknown = inner.known.iter().flat_map(|(process, (_, open))| {
-                let gone =
-                    open.values().filter(|one| !listed.contains(&one.cookie) && !one.is_ours);
+                let gone = open.values().filter(|one| !one.is_ours);
                 gone.map(|_| (crate::os::clock::now(), *process, Ending::Unknown))
             });
             endings.extend(unknown);

@@ -40,7 +40,7 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
         "warning: flip: ignores SIGTERM",
         "warning: deaf: ignores SIGTERM, its stop signal, .* needs SIGKILL",
         "Z worker, nap, many-1, many-2, shell, deaf, busy, late, 1 more: no dependents, and no socket for clients; .* until the \
-         drain of web is over, up to 5s .*signal: {signal: TERM, time: 5s}}`",
+         drain of web is over, up to 5s .*signal: {signal: TERM, time: 26s}}`",
     ] {
         drainit.wait_for_line(&line.replace("{", r"\{"));
     }
@@ -57,7 +57,7 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
         );
     for stop in [
         "nap: .*, was ended by SIGTERM, which it does not catch",
-        "told: .*, was ended by SIGTERM, which it does not catch",
+        "told: was ended by SIGTERM in its drain, which it does not catch",
         "flip: .*, was ended by SIGTERM, which it does not catch",
         "shell: .*, was ended by SIGTERM, which it does not catch",
         "worker: .*, exited with code 0",
