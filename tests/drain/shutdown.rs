@@ -305,7 +305,7 @@ fn a_worker_with_an_hour_gets_the_window_and_cuts_no_delay() {
 /// The job declares no time, but the stop of its dependency does, and would not fit after the delay.
 // holds: S75, S78, S861
 #[test]
-fn a_stop_above_a_declared_one_begins_during_the_delay_and_leaves_the_declared_time() {
+fn a_stop_above_a_declared_stop_begins_during_the_delay_and_leaves_the_declared_time() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(
         "

@@ -129,7 +129,7 @@ fn a_oneshot_completes_in_the_plan_with_any_success_codes() {
 
 /// drainit makes a plan at each start, so a long wait for leftovers must not take more steps.
 #[test]
-fn a_long_grace_period_costs_no_more_than_a_short_one() {
+fn a_plan_costs_the_same_with_a_long_grace_period() {
     let text =
         "shutdown: {grace_period: '${GRACE}'}\nprocesses: {a: {command: [a], type: oneshot}}";
     let cost = |grace: &str| {
