@@ -69,6 +69,11 @@ struct Path {
 }
 
 impl Path {
+    /// The path of the last hook of the container, which needs this time.
+    fn end(last: Duration) -> Self {
+        Self { kept: last, declared: last, ..Self::default() }
+    }
+
     /// This path after a step with these times: `kept`, `least` and `declared`.
     fn after(self, steps: u32, [kept, least, declared]: [Duration; 3]) -> Self {
         Self {
@@ -172,7 +177,7 @@ impl Budget {
             (left.saturating_sub(declared[place]) / unset[place]).max(excess)
         };
         let count = spec.processes.len();
-        let end = Path { kept: last, declared: last, ..Path::default() };
+        let end = Path::end(last);
         let mut budget = Self {
             kept: vec![Duration::ZERO; count],
             stops: vec![end; count],
@@ -238,8 +243,8 @@ impl Budget {
         left: Duration,
     ) -> Duration {
         let later = self.after_drain(spec, id);
-        let close = spec.of(id).drain.map_or(Duration::ZERO, closes).saturating_add(self.counts);
-        let left = left.saturating_sub(close);
+        let close = spec.of(id).drain.map_or(Duration::ZERO, closes);
+        let left = left.saturating_sub(close.saturating_add(self.counts));
         let free = left.saturating_sub(later.kept);
         longest.min(free.max(min.min(left.saturating_sub(later.least))))
     }
@@ -383,8 +388,7 @@ impl Budget {
 
     /// The path after the end of a process.
     fn below(&self, spec: &Spec, id: ProcessId) -> Path {
-        let end = Path { kept: self.last, declared: self.last, ..Path::default() };
-        end.below(spec.of(id), &self.stops)
+        Path::end(self.last).below(spec.of(id), &self.stops)
     }
 
     /// The path after the drain of a process.
