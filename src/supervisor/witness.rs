@@ -103,9 +103,19 @@ impl Witness {
                 endings.extend(inner.take()?);
             }
             let known: BTreeSet<_> = inner.open().collect();
-            let is_left = |it: &(bool, Ended)| !it.0 || known.contains(&it.1.last.cookie);
-            let left = still.into_iter().filter(is_left);
-            endings.extend(left.filter_map(|(_, one)| inner.judge(&one)));
+            for (is_open, one) in still {
+                if is_open && !known.contains(&one.last.cookie) {
+                    continue;
+                }
+                // One that is still open may also belong to a process that drainit does not see.
+                let unless_open = |ending| match ending {
+                    Ending::Answered => ending,
+                    _ if is_open => Ending::Unknown,
+                    _ => ending,
+                };
+                let judged = inner.judge(&one);
+                endings.extend(judged.map(|(at, of, ending)| (at, of, unless_open(ending))));
+            }
             let unknown = inner.known.iter().flat_map(|(process, (_, open))| {
                 let gone = open.values().filter(|one| !one.is_ours);
                 gone.map(|_| (crate::os::clock::now(), *process, Ending::Unknown))

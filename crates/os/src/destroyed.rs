@@ -40,6 +40,10 @@ const DATA_SEGMENTS: usize = 152;
 /// ports, there is no filter.
 const MOST_PORTS: usize = 2000;
 
+/// At most this many ends wait until they are taken. Each has some 100 bytes, and a server whose drain
+/// drainit does not count can end very many.
+const MOST_WAITING: usize = 100_000;
+
 /// A TCP connection that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
@@ -133,7 +137,14 @@ fn receive(netlink: &OwnedFd, (received, changed): &(Mutex<Received>, Condvar)) 
         };
         let is_over = message.is_none();
         match message.map(|message| (ended(message), message)) {
-            Some((Some(ended), _)) => locked(received).ended.push(ended),
+            Some((Some(ended), _)) => {
+                let mut received = locked(received);
+                received.ended.push(ended);
+                if received.ended.len() > MOST_WAITING {
+                    *received = Received { ended: Vec::new(), is_lost: true };
+                    return changed.notify_one();
+                }
+            }
             Some((None, message)) if is_listener(message) => continue,
             // An error (`ENOBUFS`: the queue was full) or a malformed message.
             _ => locked(received).is_lost = true,
