@@ -328,8 +328,8 @@ impl History {
     }
 
     /// The last count of the stop, and the number of requests that the stop has cut. The number is
-    /// `None` while the process runs, and if the kernel does not tell. The whole value is `None` if nothing was counted, or if the
-    /// drain has counted.
+    /// `None` while the process runs, and if the kernel does not tell. The whole value is `None` if
+    /// nothing was counted, or if the drain has counted.
     pub fn stop_traffic(&self) -> Option<(Traffic, Option<u64>)> {
         let (_, last) = self.counted_by_stop()?.last;
         Some((last, self.ends().filter(|_| self.end.is_some()).map(|ends| ends.cut)))

@@ -138,13 +138,15 @@ async fn ask(
     (answer, client, uncounted, reset)
 }
 
-/// The connections that wait until Envoy accepts them; 0 if the kernel does not say.
+/// The connections that wait until Envoy accepts them. If the kernel does not say (gVisor), 0: Envoy's
+/// own counts then decide alone.
 async fn waiting(addresses: Vec<SocketAddr>) -> u64 {
     let count = move || connections::waiting(&addresses).unwrap_or_default();
     on_thread(Duration::MAX, count).await.unwrap_or_default()
 }
 
-/// Counts the connections to these addresses, and adds those that were `reset`; `None` if there is no address, or if the count fails.
+/// Counts the connections to these addresses, and adds those that were `reset`; `None` if there is no
+/// address, or if the count fails.
 /// The number of accepted connections is read first, so that no connection that arrives during the
 /// look is missed.
 async fn look(addresses: Vec<SocketAddr>, reset: u64) -> Option<Look> {
