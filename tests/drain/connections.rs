@@ -6,6 +6,7 @@ use std::thread;
 use crate::support::client::{Client, RequestResult};
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
+use crate::support::rig::REFUSING;
 use crate::support::{Duration, Ended, LONG, Rig, Running, Signal, in_parallel, ms, now, said};
 
 /// An app that answers `GET /N` after N milliseconds. It runs under uvicorn (`app:asgi`), under
@@ -308,19 +309,9 @@ fn connections_that_are_unknown_are_waited_for_until_time() {
     rig.start_ready(&config).stop().assert_line("web: drain over after .*: complete");
 }
 
-/// Runs a program in which no `NETLINK_SOCK_DIAG` socket can be opened, as in gVisor.
-const WITHOUT_NETLINK: &str = r#"
-import ctypes, errno, os, platform, struct, sys
-socket = {"x86_64": 41, "aarch64": 198}[platform.machine()]
-steps = [(0x20, 0, 0, 0), (0x15, 0, 3, socket), (0x20, 0, 0, 16), (0x15, 0, 1, 16),
-         (0x06, 0, 0, 0x50000 | errno.EPROTONOSUPPORT), (0x06, 0, 0, 0x7fff0000)]
-code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
-program = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
-libc = ctypes.CDLL(None, use_errno=True)
-libc.prctl(38, 1, 0, 0, 0)
-assert libc.prctl(22, 2, program, 0, 0) == 0
-os.execvp(sys.argv[1], sys.argv[1:])
-"#;
+/// No `NETLINK_SOCK_DIAG` socket can be opened, as in gVisor.
+const WITHOUT_NETLINK: [&str; 8] =
+    ["python3", "-c", REFUSING, "41", "198", "16", "16", "EPROTONOSUPPORT"];
 
 // holds: S305, S433
 #[test]
@@ -332,7 +323,7 @@ fn without_a_list_of_the_kernel_a_drain_ends_as_without_counts() {
     ];
     in_parallel(drains, |(drain, why)| {
         let Some(rig) = Rig::new() else { return };
-        let rig = rig.wrapper(&["python3", "-c", WITHOUT_NETLINK]);
+        let rig = rig.wrapper(&WITHOUT_NETLINK);
         let Some((drainit, _)) = start(Some(rig), PYTHON, drain) else { return };
         drainit.wait_for_line("web: its (drain|connections) .*: the kernel does not list them");
         drainit.stop().assert_line(&format!("web: drain over after .*: {why}"));

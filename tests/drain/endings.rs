@@ -8,6 +8,7 @@ use std::thread;
 use crate::support::client::{Client, RequestResult};
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
+use crate::support::rig::REFUSING;
 use crate::support::{Ended, LONG, Rig, Running, in_parallel, ms, said};
 
 /// A server that answers `GET /N` after N milliseconds, and closes the connection. The first
@@ -160,20 +161,9 @@ fn a_stream_that_a_signal_ends_by_force_is_perhaps_cut() {
     );
 }
 
-/// Refuses to bind a netlink socket (whose address has 12 bytes), so the kernel sends no messages
-/// about ended connections.
-const WITHOUT_MESSAGES: &str = r#"
-import ctypes, errno, os, platform, struct, sys
-bind = {"x86_64": 49, "aarch64": 200}[platform.machine()]
-steps = [(0x20, 0, 0, 0), (0x15, 0, 3, bind), (0x20, 0, 0, 32), (0x15, 0, 1, 12),
-         (0x06, 0, 0, 0x50000 | errno.EPERM), (0x06, 0, 0, 0x7fff0000)]
-code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
-program = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
-libc = ctypes.CDLL(None, use_errno=True)
-libc.prctl(38, 1, 0, 0, 0)
-assert libc.prctl(22, 2, program, 0, 0) == 0
-os.execvp(sys.argv[1], sys.argv[1:])
-"#;
+/// No netlink socket (whose address has 12 bytes) can be bound, so the kernel sends no messages about
+/// ended connections.
+const WITHOUT_MESSAGES: [&str; 8] = ["python3", "-c", REFUSING, "49", "200", "32", "12", "EPERM"];
 
 // holds: S788, S789
 #[test]
@@ -181,7 +171,7 @@ fn without_messages_of_the_kernel_requests_are_in_flight_and_not_cut() {
     let counted = ", drain: {connections: {min: 0, time: 100ms}}";
     in_parallel([("", "stop"), (counted, "drain")], |(drain, step)| {
         let Some(rig) = Rig::new() else { return };
-        let rig = rig.wrapper(&["python3", "-c", WITHOUT_MESSAGES]);
+        let rig = rig.wrapper(&WITHOUT_MESSAGES);
         let command = "python3, DIR/server.py, exit, PORT";
         let Some((_, ended)) = play(rig, command, drain) else { return };
         ended.assert_line(&format!(

@@ -35,6 +35,23 @@ pub(crate) struct Rig {
     child: PathBuf,
 }
 
+/// A Python program that runs a command in which a system call fails if one of its arguments has this
+/// value. Its arguments are the numbers of the call on x86-64 and on arm64, the offset of the argument
+/// in `struct seccomp_data`, the value, the name of the error, and the command.
+pub(crate) const REFUSING: &str = r#"
+import ctypes, errno, os, platform, struct, sys
+x86, arm, offset, value = map(int, sys.argv[1:5])
+call = {"x86_64": x86, "aarch64": arm}[platform.machine()]
+steps = [(0x20, 0, 0, 0), (0x15, 0, 3, call), (0x20, 0, 0, offset), (0x15, 0, 1, value),
+         (0x06, 0, 0, 0x50000 | getattr(errno, sys.argv[5])), (0x06, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+program = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(38, 1, 0, 0, 0)
+assert libc.prctl(22, 2, program, 0, 0) == 0
+os.execvp(sys.argv[6], sys.argv[6:])
+"#;
+
 impl Rig {
     /// Runs drainit as PID 1 of a new PID namespace. Returns `None` if namespaces are not
     /// permitted; the test is then skipped.
