@@ -17,7 +17,9 @@ pub enum StopLimit {
     Own { is_declared: bool },
     /// The stop of a dependency, and the steps after it, keep this time.
     Kept { by: ProcessId, time: Duration, is_declared: bool },
-    /// The deadline has come, or the end of a hot restart, or a third stop signal.
+    /// The deadline has come.
+    Deadline { is_declared: bool },
+    /// The end of a hot restart, or a third stop signal.
     Other,
 }
 

@@ -328,6 +328,8 @@ pub struct State {
     pub killed: BTreeSet<ProcessId>,
     /// Whether leftovers were killed.
     pub killed_leftovers: bool,
+    /// Whether a third stop signal ends everything at once, before the deadline.
+    pub(super) is_cut_short: bool,
     /// The time of the last stop signal.
     pub(super) last_signal: Option<Time>,
     /// The end of the grace period. `None` until the core gives [`Action::Exit`].
@@ -367,6 +369,7 @@ impl State {
             is_unlinked: false,
             checks: 0,
             killed: BTreeSet::new(),
+            is_cut_short: false,
             killed_leftovers: false,
             last_signal: None,
             grace_end: None,

@@ -171,14 +171,15 @@ impl State {
         deadline: Time,
     ) -> StopLimit {
         let is_declared = self.process(process).stop.is_some();
+        let is_spent = after.is_some_and(|after| after >= self.stop_limit(process));
         match self.budget.keeper(&self.spec, process) {
-            _ if self.now >= deadline => StopLimit::Other,
+            _ if self.is_cut_short => StopLimit::Other,
+            _ if is_declared && is_spent => StopLimit::Own { is_declared },
+            _ if self.now >= deadline => StopLimit::Deadline { is_declared },
             Some((by, time)) if deadline.since(self.now) <= time => {
                 StopLimit::Kept { by, time, is_declared }
             }
-            _ if after.is_some_and(|after| after >= self.stop_limit(process)) => {
-                StopLimit::Own { is_declared }
-            }
+            _ if is_spent => StopLimit::Own { is_declared },
             Some((by, time)) => StopLimit::Kept { by, time, is_declared },
             None => StopLimit::Other,
         }

@@ -53,6 +53,10 @@ pub(crate) fn stop_limit(limit: StopLimit, names: &Names) -> String {
             let is = if is_declared { "does not fit" } else { "is not written" };
             format!(": `stop_grace_period` {is}, and `{}` keeps {}", names.of(by), human(time))
         }
+        StopLimit::Deadline { is_declared } => {
+            let is = if is_declared { "does not fit" } else { "is not written" };
+            format!(": `stop_grace_period` {is}, and the deadline of `grace_period` has come")
+        }
         StopLimit::Other => String::new(),
     }
 }

@@ -74,6 +74,7 @@ impl Stopping {
                 Some(2) => self.cut_waits(state),
                 Some(_) => {
                     state.note(Note::Hurried(Hurry::KillAll));
+                    state.is_cut_short = true;
                     self.kill_all();
                 }
             }

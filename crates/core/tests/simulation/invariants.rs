@@ -2160,6 +2160,9 @@ impl<'a> Checker<'a> {
         match note {
             // The kernel kills these leftovers when PID 1 ends.
             Note::LeftoversRemain => self.killed = true,
+            Note::Killed { process, after: Some(after), why } => {
+                self.holds_named_limit(now, process, after, why);
+            }
             Note::Stopped { process, end, killed, .. } => {
                 let seen = &self.at[process.index()];
                 let is_rest = procs[process.index()].group;

@@ -307,6 +307,31 @@ impl Checker<'_> {
         self.hold(is_over, "a SIGKILL while time is left that nobody needs");
     }
 
+    /// The line before a SIGKILL names what ended the time of the stop, and nothing else.
+    // holds: S768
+    pub(super) fn holds_named_limit(
+        &self,
+        now: Time,
+        slot: ProcessId,
+        after: Duration,
+        why: StopLimit,
+    ) {
+        let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
+        let own = self.of(slot).stop;
+        let is_true = match why {
+            StopLimit::Own { is_declared } => {
+                is_declared == own.is_some() && after >= self.stop_limit(slot)
+            }
+            StopLimit::Kept { by, is_declared, .. } => {
+                let is_below = self.of(slot).dependencies.iter().any(|(on, _)| on.index() == self.slots.process(by));
+                is_declared == own.is_some() && is_below && !is_over
+            }
+            StopLimit::Deadline { is_declared } => is_declared == own.is_some() && is_over,
+            StopLimit::Other => !is_over || self.stop_signals >= 3,
+        };
+        self.hold(is_true || self.has_reloaded, "a SIGKILL for another reason than it says");
+    }
+
     /// A drain ends for lack of time only if the later steps of its path keep the rest.
     // holds: S38, S862
     pub(super) fn holds_no_early_end(&self, now: Time, slot: ProcessId, procs: &[Proc]) {
