@@ -52,9 +52,12 @@ pub(crate) async fn is_unused(client: &mut Client, limit: Duration) -> Option<bo
 /// Makes a call once.
 ///
 /// # Errors
-/// Fails if there is no answer with 200 within the limit.
+/// Fails if there is no answer with 200 within the limit, or if the answer is not that of an Envoy.
 pub(crate) async fn post(admin: &Address, call: Call, limit: Duration) -> Result<(), HttpError> {
     let answer =
         request((admin, Answerer::Anybody), Method::POST, call.path(), limit, MAX_REPLY).await?;
-    answer.into_ok_body().map(drop)
+    match answer.into_ok_body()?.trim_ascii() {
+        b"OK" => Ok(()),
+        body => Err(HttpError::Malformed(String::from_utf8_lossy(body).into_owned())),
+    }
 }

@@ -1,9 +1,11 @@
-//! Tests the stop of a real Envoy whose admin drains nothing: it refuses the calls, is closed, or
-//! never answers. The kernel then counts the requests.
+//! Tests the stop of a real Envoy whose admin drains nothing: it refuses the calls, is closed, never
+//! answers, or is somebody else. The kernel then counts the requests.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
+use std::thread;
 
 use serde_json::{Value, json};
 
@@ -38,6 +40,17 @@ fn stop_with_a_request(drainit: Running, mut client: Client) {
         .assert_line(COUNTED);
 }
 
+/// Answers every request with 200 and a text that is none of Envoy's.
+fn answer_all(listener: UnixListener) {
+    for client in listener.incoming().flatten() {
+        let mut lines = BufReader::new(&client).lines().map_while(Result::ok);
+        if lines.by_ref().find(String::is_empty).is_some() {
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+            let _ = (&client).write_all(answer.as_bytes());
+        }
+    }
+}
+
 // holds: S49, S50, S700, S702
 #[test]
 fn the_last_request_ends_the_drain_of_an_envoy_whose_admin_drains_nothing() {
@@ -48,17 +61,23 @@ fn the_last_request_ends_the_drain_of_an_envoy_whose_admin_drains_nothing() {
         config.as_object_mut().unwrap().remove("admin");
     };
     let rows = [
-        ("answered 403 Forbidden", refuses, false),
-        ("no such file or directory", has_none, false),
-        ("its admin had not answered when the drain was over", has_none, true),
+        ("answered 403 Forbidden", refuses, None),
+        ("no such file or directory", has_none, None),
+        ("its admin had not answered when the drain was over", has_none, Some(false)),
+        ("answered something else than asked for \\(hello\\)", has_none, Some(true)),
     ];
     in_parallel(rows.into_iter().flat_map(|row| [(row, true), (row, false)]), |(row, asks)| {
-        let (why, change, hangs) = row;
+        let (why, change, other) = row;
         let readiness = "exec: ['true']";
         let envoy = RealEnvoy { change, readiness, ..patient() };
         let Some((drainit, address)) = envoy.start() else { return };
         drainit.wait_until("Envoy listens", || TcpStream::connect(address).is_ok());
-        let _hangs = hangs.then(|| UnixListener::bind(drainit.path("admin.sock")).unwrap());
+        // Another program listens at the address of the admin, and answers or does not answer.
+        let listener = other.map(|_| UnixListener::bind(drainit.path("admin.sock")).unwrap());
+        if let (Some(true), Some(listener)) = (other, &listener) {
+            let listener = listener.try_clone().unwrap();
+            thread::spawn(move || answer_all(listener));
+        }
         let client = Client::new(address);
         if asks {
             return stop_with_a_request(drainit, client);

@@ -54,21 +54,24 @@ pub(super) async fn drain(
         Address::Tcp(address) => Some(address.port()),
         Address::Unix(_) => None,
     };
-    let counter = Counter::new(&Counting::default(), Some(admin_port));
+    // The second counter leaves no port out, for the case that the admin is none of an Envoy.
+    let [counter, whole] =
+        [admin_port, None].map(|port| Counter::new(&Counting::default(), Some(port)));
     let (mut asks, mut looks, mut witness) = (None, None, None);
-    // The connections that waited to be accepted when the listeners were closed. The kernel has
-    // reset them.
-    let mut reset = 0;
+    let mut called = Called::default();
     loop {
         for output in outputs {
             match output {
                 DrainOutput::Ask(question) => {
                     let client = client.take().unwrap_or_else(|| Client::new(keys.admin.clone()));
                     asks =
-                        Some(Box::pin(ask(&keys, client, Rc::clone(&uncounted), question, reset)));
+                        Some(Box::pin(ask(&keys, client, Rc::clone(&uncounted), question, called)));
                 }
-                DrainOutput::Look => looks = Some(Box::pin(look(uncounted.counted.clone(), reset))),
-                DrainOutput::Witness => witness = Some(Box::pin(counter.look(&target.serving))),
+                DrainOutput::Look => looks = Some(Box::pin(look(uncounted.counted.clone(), called.reset))),
+                DrainOutput::Witness => {
+                    let counter = if called.is_foreign { &whole } else { &counter };
+                    witness = Some(Box::pin(counter.look(&target.serving)));
+                }
                 report => target.report(report),
             }
         }
@@ -87,8 +90,8 @@ pub(super) async fn drain(
                 }
                 None => return,
             },
-            (answer, back, listed, lost) = done(&mut asks) => {
-                (client, uncounted, reset) = (Some(back), listed, lost);
+            (answer, back, listed, calls) = done(&mut asks) => {
+                (client, uncounted, called) = (Some(back), listed, calls);
                 dialogue.answered(clock::now(), answer)
             }
             look = done(&mut looks) => dialogue.looked(clock::now(), look),
@@ -98,16 +101,27 @@ pub(super) async fn drain(
     }
 }
 
-/// Asks the admin. Returns the answer, the client, which listeners count from now on, and how many
-/// connections were reset because a call has closed the listeners (`reset` before this call). The
-/// request has no time limit, because the end of the drain ends it.
+/// What the calls to the admin have shown.
+#[derive(Clone, Copy, Default)]
+struct Called {
+    /// The connections that waited to be accepted when the listeners were closed. The kernel has
+    /// reset them.
+    reset: u64,
+    /// Whether something else than an Envoy has answered. The port of the admin can then be one of
+    /// this Envoy's own for traffic.
+    is_foreign: bool,
+}
+
+/// Asks the admin. Returns the answer, the client, which listeners count from now on, and what the
+/// calls have shown (`called` before this call). The request has no time limit, because the end of
+/// the drain ends it.
 async fn ask(
     keys: &EnvoyDrain,
     mut client: Client,
     mut uncounted: Rc<Uncounted>,
     ask: Ask,
-    mut reset: u64,
-) -> (Answer, Client, Rc<Uncounted>, u64) {
+    mut called: Called,
+) -> (Answer, Client, Rc<Uncounted>, Called) {
     const LIMIT: Duration = Duration::MAX;
     let answer = match ask {
         Ask::Listeners => {
@@ -120,7 +134,7 @@ async fn ask(
         Ask::Sample { is_whole } => {
             // The queues come first: a connection that Envoy accepts meanwhile counts twice, not
             // never.
-            let waiting = waiting(uncounted.listening.clone()).await.saturating_add(reset);
+            let waiting = waiting(uncounted.listening.clone()).await.saturating_add(called.reset);
             let sample = admin::sample(&mut client, &uncounted, is_whole, LIMIT).await;
             Answer::Sample(sample.map(|it| it.with_waiting(waiting)).map_err(failure))
         }
@@ -128,14 +142,15 @@ async fn ask(
         Ask::Call(call) => {
             let closes = matches!(call, Call::CloseListeners | Call::CloseInbound);
             let waits = if closes { waiting(uncounted.listening.clone()).await } else { 0 };
-            let called = admin::post(&keys.admin, call, LIMIT).await;
-            if called.is_ok() {
-                reset = reset.saturating_add(waits);
+            let answered = admin::post(&keys.admin, call, LIMIT).await;
+            match &answered {
+                Ok(()) => called.reset = called.reset.saturating_add(waits),
+                Err(error) => called.is_foreign |= matches!(error, HttpError::Malformed(_)),
             }
-            Answer::Call(called.map_err(failure))
+            Answer::Call(answered.map_err(failure))
         }
     };
-    (answer, client, uncounted, reset)
+    (answer, client, uncounted, called)
 }
 
 /// The connections that wait until Envoy accepts them. If the kernel does not say (gVisor), 0: Envoy's
