@@ -88,6 +88,17 @@ fn shutdown_drains_and_ends_the_container_and_answers_each_client() {
     drainit.wait_exit(LONG).assert_code(0).assert_order(&["drain exit 0", "web got SIGTERM"]);
 }
 
+// holds: C712
+#[test]
+fn a_process_of_the_container_does_not_wait_for_the_shutdown_that_it_requests() {
+    let Some(rig) = Rig::new() else { return };
+    // The shell handles SIGTERM only after its command has ended.
+    let drainit = rig.env("DRAINIT", env!("CARGO_BIN_EXE_drainit")).start(
+        "processes: {job: {command: [sh, -c, 'trap : TERM; \"$$DRAINIT\" shutdown; exit 0']}}",
+    );
+    drainit.wait_exit(LONG).assert_code(0).assert_line("the shutdown has begun");
+}
+
 // holds: S722, C711
 #[test]
 fn shutdown_fails_if_the_container_does_not_end_with_code_0() {

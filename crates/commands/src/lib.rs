@@ -238,7 +238,7 @@ pub struct DrainArgs {
 pub struct ShutdownArgs {
     #[command(flatten)]
     pub whom: Whom,
-    /// Return when the shutdown has begun, for a process that drainit itself stops
+    /// Return when the shutdown has begun, as always in a process that drainit itself stops
     #[arg(long)]
     pub no_wait: bool,
 }
