@@ -37,8 +37,8 @@ use crate::config::Config;
 use crate::control::listen::ControlListeners;
 use crate::control::status::Status;
 use crate::control::{Looks, Outcome, SupervisorHandle, serve};
-use crate::core::budget::Budget;
 use crate::core::event::{Event, Request};
+use crate::core::final_waits;
 use crate::core::machine::Machine;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
@@ -180,12 +180,12 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
         (!executor.has_failed_to_start(), over, executor.config().shutdown.reserve, logs)
     });
     let code = if is_started && successes.contains(&code) { exit_code::OK } else { code };
-    let within = move || Budget::at_the_end(reserve, clock::now(), over);
+    let within = move || final_waits::at_the_end(reserve, clock::now(), over);
     last_lines(logs, &within).await;
     event_loop.finish(code, &within);
     // Errors are ignored, because an error means that nobody reads the output, and then nobody
     // would read a line about the error.
-    let longest = Budget::left_at_the_end(clock::now(), over);
+    let longest = final_waits::left_at_the_end(clock::now(), over);
     let _ = output.flush_patiently(within(), longest).await;
     // The end of PID 1 ends the clients, too, so each client first gets time to print its answer.
     let_others_run().await;

@@ -24,14 +24,6 @@ pub const MOST_KEPT: Duration = Duration::from_secs(10);
 /// Closing the listeners gets this time even if the stops need all the time left. An Envoy that is
 /// not busy answers within milliseconds.
 const MIN_CLOSING: Duration = Duration::from_millis(250);
-/// A *final* wait is a wait right before the exit, for example for a reader of the output. It gets
-/// this time even with a shorter [`Spec::reserve`], because a reader reacts within milliseconds.
-const MIN_FINAL: Duration = Duration::from_millis(500);
-/// A final wait ends at the latest this long before the end of the grace period, so that drainit
-/// can still exit. A final wait that begins very late ends later, because a final wait may always
-/// take this long.
-const EXIT_MARGIN: Duration = Duration::from_millis(100);
-
 /// The times that a step has to leave for the steps after it. They are sums along the longest path
 /// through the dependencies of a process, and are computed only once.
 #[derive(Clone, Debug)]
@@ -155,9 +147,9 @@ impl Budget {
             _ => of(id).stop.or(measured(of(id))),
         };
         let runs = |id| ahead(id) != Ahead::Nothing;
-        let stops = longest_through(spec, |id| u32::from(runs(id)), u32::saturating_add);
+        let stops = spec.longest_through(|id| u32::from(runs(id)), u32::saturating_add);
         let is_unset = |id| u32::from(runs(id) && stop(id).is_none());
-        let unset = longest_through(spec, is_unset, u32::saturating_add);
+        let unset = spec.longest_through(is_unset, u32::saturating_add);
         let declared = |with_drains: bool| {
             let own = move |id| {
                 let HookWaits { pre_stop, post_stop, .. } = of(id).hooks;
@@ -167,7 +159,7 @@ impl Budget {
                 let times = times.into_iter().flatten().filter(|_| runs(id));
                 times.fold(Duration::ZERO, Duration::saturating_add)
             };
-            longest_through(spec, own, Duration::saturating_add)
+            spec.longest_through(own, Duration::saturating_add)
         };
         let (stopping, declared) = (declared(false), declared(true));
         // The declared times come first. The other stops share what is left. If the stops declare
@@ -226,13 +218,6 @@ impl Budget {
         spec.unready_delay.min(left.saturating_sub(self.after_first.saturating_add(self.counts)))
     }
 
-    /// The limit of the container's `post_stop` hook; `None` if there is none. The hook may use a
-    /// part of the reserve.
-    pub fn container_post_stop(spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
-        let left = (deadline + spec.after_deadline()).since(now);
-        Some(spec.hooks.post_stop?.limit.min(left))
-    }
-
     /// The longest wait of a drain that begins now, or that may last `longest` from now. The drain
     /// gets the time that the later steps of its path do not keep, but its `min` at their cost.
     pub fn drain(
@@ -267,37 +252,10 @@ impl Budget {
         part(MIN_CLOSING, left).min(left.saturating_sub(later).max(MIN_CLOSING))
     }
 
-    /// The limit for a final count, which shows what is open right before the stop.
-    pub fn counting(now: Time, deadline: Time) -> Duration {
-        counting(deadline.since(now))
-    }
-
     /// The time for which the dependencies of a killed process wait for its end. If a process has
     /// much memory and gets only a tenth of a core, it needs longer than [`AFTER_KILL`] to end.
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
         part(AFTER_KILL, deadline.since(now))
-    }
-
-    /// The time that is left for a final wait before the end of the grace period (`over`).
-    pub fn left_at_the_end(now: Time, over: Time) -> Duration {
-        over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN)
-    }
-
-    /// The limit of a final wait for something that may hang: the reserve, which exists for these
-    /// waits, or [`MIN_FINAL`] if that is longer.
-    pub fn at_the_end(reserve: Duration, now: Time, over: Time) -> Duration {
-        Self::left_at_the_end(now, over).min(reserve.max(MIN_FINAL))
-    }
-
-    /// The longest time for which a process blocks in a shutdown because nobody reads its output.
-    /// The time is as long as a final wait, but at most half of the shortest limit of a stop. Each
-    /// process must still have time to end after its wait.
-    pub fn patience(spec: &Spec) -> Duration {
-        let over = Time(spec.window.saturating_add(spec.reserve));
-        let stops = spec.processes.iter().filter(|process| !process.left_out);
-        let halves = stops.map(|process| process.stop.unwrap_or(MOST_KEPT) / 2);
-        let halves = halves.filter(|half| !half.is_zero());
-        halves.fold(Self::at_the_end(spec.reserve, Time::default(), over), Duration::min)
     }
 
     /// The time that leftover processes get between SIGTERM and SIGKILL. drainit does not know
@@ -338,23 +296,6 @@ impl Budget {
     /// have all the time that they keep.
     pub fn drained_stop(&self, id: ProcessId) -> Duration {
         self.stops[id.index()].kept
-    }
-
-    /// The process with the longest drain, and the services that may take work until this drain is
-    /// over: services without a drain, without dependents and without sockets from drainit, whose
-    /// stops begin only after the drain. `None` if no process is drained.
-    pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<ProcessId>)> {
-        let time = |id: &ProcessId| spec.of(*id).drain.map(|drain| drain.time);
-        let longest = spec.ids().max_by_key(time)?;
-        let time = time(&longest).filter(|time| !time.is_zero())?;
-        let budget = Self::new(spec, spec.window, |_| Ahead::Drain);
-        let is_beside = |id: &ProcessId| {
-            let of = spec.of(*id);
-            let serves = of.drain.is_some() || of.listens || !of.dependents.is_empty();
-            let begins = spec.window.saturating_sub(budget.latest_stop(*id));
-            !(serves || of.oneshot || of.left_out) && begins >= time
-        };
-        Some((longest, spec.ids().filter(is_beside).collect()))
     }
 
     /// The limit of the `pre_stop` hook of a process; `None` if there is none. A hook that declares
@@ -419,73 +360,11 @@ fn part(least: Duration, left: Duration) -> Duration {
     (left / 8).max(least).min(left / 4)
 }
 
-/// The limit of a count by the kernel, which needs only milliseconds.
-fn counting(left: Duration) -> Duration {
+/// The limit of a count by the kernel, which needs only milliseconds, such as the last count before
+/// a stop.
+pub fn counting(left: Duration) -> Duration {
     MIN_CLOSING.min(left / 4)
 }
 
-/// For each process: the largest sum of `own` along a path of dependencies through it.
-fn longest_through<T: Copy + Default + Ord>(
-    spec: &Spec,
-    own: impl Fn(ProcessId) -> T,
-    add: impl Fn(T, T) -> T,
-) -> Vec<T> {
-    let longest = |ids: &mut dyn Iterator<Item = ProcessId>, beyond: &[T]| {
-        ids.map(|id| add(beyond[id.index()], own(id))).max().unwrap_or_default()
-    };
-    let mut below = vec![T::default(); spec.processes.len()];
-    for id in &spec.order {
-        let mut on = spec.of(*id).dependencies.iter().map(|(on, _)| *on);
-        below[id.index()] = longest(&mut on, &below);
-    }
-    let mut above = vec![T::default(); spec.processes.len()];
-    for id in spec.order.iter().rev() {
-        above[id.index()] = longest(&mut spec.of(*id).dependents.iter().copied(), &above);
-    }
-    spec.ids().map(|id| add(add(above[id.index()], own(id)), below[id.index()])).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn s(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    /// A path of this number of steps that keep `kept` seconds.
-    fn path(steps: u32, kept: u64) -> Path {
-        Path { steps, kept: s(kept), ..Path::default() }
-    }
-
-    // holds: S75, S76, S77, S78, S218
-    #[test]
-    fn a_step_gets_what_later_steps_do_not_keep() {
-        for (later, limit, keeps, left, granted) in [
-            (path(1, 5), 10, 10, 20, 10),
-            (path(1, 5), 10, 10, 12, 7),
-            (path(1, 10), 28, 10, 28, 18),
-            (path(1, 20), 28, 10, 28, 8),
-            (path(1, 3600), 28, 10, 28, 10),
-            (path(1, 10), 10, 10, 10, 5),
-            (path(2, 20), 20, 20, 12, 4),
-            (path(1, 10), 10, 10, 0, 0),
-            (path(0, 0), 3600, 3600, 28, 28),
-        ] {
-            let is = later.grants(s(limit), s(keeps), s(left));
-            assert_eq!(is, s(granted), "{later:?} {limit} {keeps} {left}");
-        }
-    }
-
-    // holds: S73, S270, C602, C604
-    #[test]
-    fn the_final_wait_ends_before_the_grace_period() {
-        let (ms, at) = (Duration::from_millis, |ms| Time(Duration::from_millis(ms)));
-        for (now, limit) in [(0, 2000), (28_000, 1900), (29_500, 400), (29_850, 100), (31_000, 100)]
-        {
-            assert_eq!(Budget::at_the_end(ms(2000), at(now), at(30_000)), ms(limit), "{now}");
-        }
-        assert_eq!(Budget::at_the_end(ms(0), at(0), at(30_000)), MIN_FINAL);
-        assert_eq!(Budget::left_at_the_end(at(0), at(30_000)), ms(29_900));
-    }
-}
+mod tests;

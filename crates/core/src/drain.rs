@@ -20,7 +20,7 @@ pub mod progress;
 use core::time::Duration;
 
 use crate::action::Action;
-use crate::budget::Budget;
+use crate::budget;
 use crate::drain::progress::{Active, Closing, FinalCount, Progress, QUIET};
 use crate::event::{Event, Load};
 use crate::family;
@@ -136,7 +136,7 @@ impl State {
             return self.end_final_count(process);
         }
         self.act(Action::CloseListeners(process));
-        let next = self.now + Budget::counting(self.now, deadline);
+        let next = self.now + budget::counting(deadline.since(self.now));
         let count = FinalCount { next, is_asked: true, load: Load::default(), ..count };
         self[process].drain = Progress::FinalCount(count);
     }

@@ -39,6 +39,7 @@ pub mod drain;
 pub mod envoy;
 pub mod event;
 pub(crate) mod family;
+pub mod final_waits;
 pub mod graph;
 pub mod machine;
 pub mod note;

@@ -211,6 +211,27 @@ impl Spec {
         found
     }
 
+    /// For each process: the largest sum of `own` along a path of dependencies through it.
+    pub fn longest_through<T: Copy + Default + Ord>(
+        &self,
+        own: impl Fn(ProcessId) -> T,
+        add: impl Fn(T, T) -> T,
+    ) -> Vec<T> {
+        let longest = |ids: &mut dyn Iterator<Item = ProcessId>, beyond: &[T]| {
+            ids.map(|id| add(beyond[id.index()], own(id))).max().unwrap_or_default()
+        };
+        let mut below = vec![T::default(); self.processes.len()];
+        for id in &self.order {
+            let mut on = self.of(*id).dependencies.iter().map(|(on, _)| *on);
+            below[id.index()] = longest(&mut on, &below);
+        }
+        let mut above = vec![T::default(); self.processes.len()];
+        for id in self.order.iter().rev() {
+            above[id.index()] = longest(&mut self.of(*id).dependents.iter().copied(), &above);
+        }
+        self.ids().map(|id| add(add(above[id.index()], own(id)), below[id.index()])).collect()
+    }
+
     pub fn of(&self, id: ProcessId) -> &ProcessSpec {
         &self.processes[id.index()]
     }

@@ -426,7 +426,8 @@ fn kin_by_session(pid: Pid, leader: Pid) -> Kin {
 /// Whether this process is a child of `pid`, or a child of such a child, and so on.
 pub fn descends_from(pid: Pid) -> bool {
     let parent = |pid: &Pid| Stat::read(*pid).map(|stat| stat.parent).filter(|it| *it > 0);
-    core::iter::successors(parent(&std::process::id().cast_signed()), parent).any(|above| above == pid)
+    core::iter::successors(parent(&std::process::id().cast_signed()), parent)
+        .any(|above| above == pid)
 }
 
 /// The session of a process or zombie; `None` if the process does not exist.

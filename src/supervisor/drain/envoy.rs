@@ -67,7 +67,9 @@ pub(super) async fn drain(
                     asks =
                         Some(Box::pin(ask(&keys, client, Rc::clone(&uncounted), question, called)));
                 }
-                DrainOutput::Look => looks = Some(Box::pin(look(uncounted.counted.clone(), called.reset))),
+                DrainOutput::Look => {
+                    looks = Some(Box::pin(look(uncounted.counted.clone(), called.reset)))
+                }
                 DrainOutput::Witness => {
                     let counter = if called.is_foreign { &whole } else { &counter };
                     witness = Some(Box::pin(counter.look(&target.serving)));

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::own_work;
-use crate::core::budget::Budget;
 use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::listening::listen_on_nothing;
@@ -44,7 +43,7 @@ impl Executor {
     /// drains of others are over. Call this when every process is ready.
     pub(crate) fn look_for_own_work(&mut self) {
         let state = self.processes.machine().state();
-        let Some((drained, beside)) = Budget::beside_drains(&state.spec) else { return };
+        let Some((drained, beside)) = own_work::beside_drains(&state.spec) else { return };
         let beside: Vec<_> = beside.into_iter().filter(|id| self.pid(*id).is_some()).collect();
         let Some(drain) = state.process(drained).drain.filter(|_| !beside.is_empty()) else {
             return;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::check::undrained;
-use crate::core::budget::Budget;
+use crate::core::budget::{Ahead, Budget};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::keys::{Config, Process};
@@ -19,9 +19,26 @@ const NO_KEY: &str = "no key that shows a socket for clients";
 /// The process with the longest drain, and the processes beside this drain whose keys show no port
 /// and no socket. `None` if there are no such processes.
 fn find(config: &Config, spec: &Spec) -> Option<(ProcessId, Vec<ProcessId>)> {
-    let (drained, mut beside) = Budget::beside_drains(spec)?;
+    let (drained, mut beside) = beside_drains(spec)?;
     beside.retain(|id| !shows_socket(&config.processes[id.index()]));
     (!beside.is_empty()).then_some((drained, beside))
+}
+
+/// The process with the longest drain, and the services that may take work until this drain is over:
+/// services without a drain, without dependents and without sockets from drainit, whose stops begin
+/// only after the drain. `None` if no process is drained.
+pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<ProcessId>)> {
+    let time = |id: &ProcessId| spec.of(*id).drain.map(|drain| drain.time);
+    let longest = spec.ids().max_by_key(time)?;
+    let time = time(&longest).filter(|time| !time.is_zero())?;
+    let budget = Budget::new(spec, spec.window, |_| Ahead::Drain);
+    let is_beside = |id: &ProcessId| {
+        let of = spec.of(*id);
+        let serves = of.drain.is_some() || of.listens || !of.dependents.is_empty();
+        let begins = spec.window.saturating_sub(budget.latest_stop(*id));
+        !(serves || of.oneshot || of.left_out) && begins >= time
+    };
+    Some((longest, spec.ids().filter(is_beside).collect()))
 }
 
 fn shows_socket(process: &Process) -> bool {

@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use drainit_journal::timeline;
 
 use crate::core::budget::{Ahead, Budget, MOST_KEPT};
+use crate::core::final_waits;
 use crate::core::spec::{HookWaits, Spec, Wait};
 use crate::graph::Graph;
 use crate::keys::{Config, DeadlineShare, OnlyIf, Process, StartCondition};
@@ -252,7 +253,7 @@ impl<'c> Plan<'c> {
 fn without_leftovers(spec: &Spec, timeline: &Timeline) -> Duration {
     let leftovers = timeline.steps.iter().find(|step| step.kind == StepKind::Leftovers);
     leftovers.map_or(timeline.total, |ShutdownStep { begins, .. }| {
-        let hook = Budget::container_post_stop(spec, *begins, Time(spec.window));
+        let hook = final_waits::container_post_stop(spec, *begins, Time(spec.window));
         begins.0.saturating_add(hook.unwrap_or_default())
     })
 }

@@ -14,7 +14,6 @@ use alloc::rc::Rc;
 use core::time::Duration;
 
 use crate::action::Action;
-use crate::budget::Budget;
 use crate::cause::Cause;
 use crate::drain::progress::Progress;
 use crate::event::Event;
@@ -26,6 +25,7 @@ use crate::prelude::*;
 use crate::spec::{HookId, Stage, Wait};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Signal, Time};
+use crate::{budget, final_waits};
 
 /// If the grace period of the stop counts from an earlier `POST /drain`, the stop keeps the
 /// deadline of the drain, but gets at least this time. This time is shorter than the 2 s that the
@@ -81,7 +81,7 @@ impl Draining {
         if held {
             state.note(Note::DrainRequested);
         } else {
-            state.act(Action::ShutdownBegins { patience: Budget::patience(&state.spec) });
+            state.act(Action::ShutdownBegins { patience: final_waits::patience(&state.spec) });
             let (cause, window) = (shutdown.cause, state.spec.window);
             state.note(Note::ShutdownBegan { cause, window, drained_for: None });
         }
@@ -99,7 +99,7 @@ impl Draining {
         state.limit_stops(shutdown.cause.is_asked());
         let hook = state.spec.hooks.pre_stop.map_or(Duration::ZERO, |wait| wait.need);
         let delay = if was_ready { state.spec.readiness_delay } else { Duration::ZERO };
-        let count = Budget::counting(state.now, shutdown.deadline);
+        let count = budget::counting(shutdown.deadline.since(state.now));
         let count = if state.spec.counts_stops { count } else { Duration::ZERO };
         let before = delay.max(hook).max(count);
         let left = shutdown.deadline.since(state.now).saturating_sub(before);
@@ -285,7 +285,7 @@ impl Draining {
             _ => false,
         };
         if state.spec.counts_stops && state.spec.ids().any(is_uncounted) {
-            let limit = Budget::counting(state.now, self.shutdown.deadline);
+            let limit = budget::counting(self.shutdown.deadline.since(state.now));
             self.counted_until = Some(state.now + limit);
         }
     }
@@ -318,7 +318,7 @@ impl Draining {
         (self.held, self.rests_since) = (false, None);
         self.shutdown.cause = cause;
         let window = self.shutdown.deadline.since(state.now);
-        state.act(Action::ShutdownBegins { patience: Budget::patience(&state.spec) });
+        state.act(Action::ShutdownBegins { patience: final_waits::patience(&state.spec) });
         state.note(Note::ShutdownBegan { cause, window, drained_for });
         state.killed.clear();
         state.limit_stops(cause.is_asked());

@@ -2,8 +2,8 @@
 //! runs, and drainit exits.
 
 use crate::action::Action;
-use crate::budget::Budget;
 use crate::event::Event;
+use crate::final_waits;
 use crate::note::{Hurry, Note};
 use crate::phase::{Phase, ShutdownFacts};
 use crate::spec::{HookId, SWEEP_PAUSE, Stage};
@@ -137,7 +137,7 @@ impl Finishing {
 
     /// Runs the `post_stop` hook of the container in the remaining time and a part of the reserve.
     fn hook(shutdown: ShutdownFacts, state: &mut State) -> Phase {
-        match Budget::container_post_stop(&state.spec, state.now, shutdown.deadline) {
+        match final_waits::container_post_stop(&state.spec, state.now, shutdown.deadline) {
             Some(within) if !within.is_zero() && shutdown.signals < 3 && state.has_begun => {
                 let until = state.run_hook(None, Stage::PostStop, within);
                 Phase::Finishing(Self { shutdown, step: LastWait::Hook { until } })

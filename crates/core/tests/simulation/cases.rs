@@ -3,9 +3,9 @@
 use crate::invariants::is_told;
 use crate::replacements::restart;
 use crate::*;
-use drainit_core::budget::Budget;
 use drainit_core::cause::Failure;
 use drainit_core::event::{Load, Unit};
+use drainit_core::final_waits;
 use drainit_core::note::AfterEnd;
 use drainit_core::phase::Phase;
 use drainit_core::spec::{DrainSpec, Wait};
@@ -1379,7 +1379,7 @@ fn a_reload_is_refused_while_a_process_survives_sigkill() {
 #[test]
 fn unread_output_leaves_half_of_a_stop() {
     let patience = |window: u64, reserve: u64| {
-        Budget::patience(&Spec { window: MS(window), reserve: MS(reserve), ..gateway() })
+        final_waits::patience(&Spec { window: MS(window), reserve: MS(reserve), ..gateway() })
     };
     assert_eq!(patience(28_000, 2000), MS(2000));
     assert_eq!(patience(500, 700), MS(700), "the reserve");

@@ -323,7 +323,11 @@ impl Checker<'_> {
                 is_declared == own.is_some() && after >= self.stop_limit(slot)
             }
             StopLimit::Kept { by, is_declared, .. } => {
-                let is_below = self.of(slot).dependencies.iter().any(|(on, _)| on.index() == self.slots.process(by));
+                let is_below = self
+                    .of(slot)
+                    .dependencies
+                    .iter()
+                    .any(|(on, _)| on.index() == self.slots.process(by));
                 is_declared == own.is_some() && is_below && !is_over
             }
             StopLimit::Deadline { is_declared } => is_declared == own.is_some() && is_over,
