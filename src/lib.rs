@@ -48,7 +48,7 @@ mod testing;
 
 pub(crate) use drainit_commands as commands;
 pub(crate) use drainit_config::keys as config;
-pub(crate) use drainit_config::{check, keys, language, load, plan};
+pub(crate) use drainit_config::{check, keys, known, language, load, plan};
 pub(crate) use drainit_core as core;
 pub(crate) use drainit_core::graph;
 #[doc(hidden)]

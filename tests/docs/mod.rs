@@ -1,6 +1,7 @@
 //! Tests the pages, manifests and rules of the docs: links lead somewhere, configs pass, and each
 //! promise has a test.
 
+mod known_programs;
 mod manifests;
 mod pages;
 mod prometheus;

@@ -302,6 +302,34 @@ fn a_worker_with_an_hour_gets_the_window_and_cuts_no_delay() {
     ended.assert_line("Z job: exited with code 0, .* after it was asked to stop$");
 }
 
+// holds: S880
+#[test]
+fn a_worker_with_a_drain_is_asked_at_once_and_shortens_no_other_drain() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(
+        "
+        shutdown: {grace_period: 9s, reserve: 1s}
+        processes:
+          web:
+            command: [CHILD, web, 'tcp=127.0.0.1:0']
+            depends_on: []
+            drain: {exec: {command: ['true'], min: 3s}}
+          worker:
+            command: [CHILD, worker, 'on=TERM:exit:0:1500']
+            depends_on: []
+            drain: {signal: {signal: TERM, time: 7s, min: 0s}}
+        ",
+    );
+    drainit.wait_for_start(&["web", "worker"]);
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    let asked = |name: &str| ended.event(name, "got SIGTERM").at - t0;
+    assert!(asked("worker") < ms(1000), "{:?}", asked("worker"));
+    assert!(asked("web") >= ms(3000), "{:?}", asked("web"));
+    ended.assert_code(0);
+    ended.assert_line("worker: drain over after (1[.][4-9]|2).*: the process has ended");
+}
+
 /// The job declares no time, but the stop of its dependency does, and would not fit after the delay.
 // holds: S75, S78, S861
 #[test]

@@ -1,9 +1,9 @@
 //! Tests that the log and the report say what the stop signal does to a process, and which
 //! processes may take work during a drain.
 
-use crate::support::Rig;
+use crate::support::{Rig, child};
 
-// holds: S740, S741, S742, S743, S744
+// holds: S740, S741, S742, S743, S744, C788
 #[test]
 fn processes_that_lose_work_at_their_stop_signal_are_named() {
     let config = "
@@ -20,12 +20,13 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
           many: {command: [sleep, '1000'], scale: 2}
           shell: {command: [sh, -c, 'sleep 1000; true']}
           deaf: {command: [sh, -c, \"trap '' TERM; sleep 1000; true\"], stop_grace_period: 300ms}
-          busy: {command: [CHILD, busy, 'on=TERM:ignore'], stop_grace_period: 300ms}
+          busy: {command: [DIR/uwsgi, busy, 'on=TERM:ignore'], stop_grace_period: 300ms}
           late: {command: [sh, DIR/late.sh], stop_grace_period: 2s}
           flip: {command: [sh, DIR/flip.sh]}
           task: {command: [sleep, '0.1'], type: oneshot}
         ";
     let Some(rig) = Rig::new() else { return };
+    std::os::unix::fs::symlink(child(), rig.path("uwsgi")).unwrap();
     // The effect of the signal changes: here when the signal comes, and there before the stop.
     rig.write("late.sh", "trap 'trap \"\" TERM' TERM\nwhile :; do sleep 0.1; done\n");
     let flip = "trap '' TERM\nuntil test -e DIR/flip; do sleep 0.1; done\ntrap - TERM\n\
@@ -53,7 +54,8 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
         .assert_line("late: still alive .*, which it ignores: its `stop_grace_period` is over; sending SIGKILL")
         .assert_line("deaf: still alive .*, which it ignores: its `stop_grace_period` is over; sending SIGKILL")
         .assert_line(
-            "busy: still alive .* after SIGTERM, which it catches, so it may still be busy: its",
+            "busy: still alive .* after SIGTERM, which it catches, so it may still be busy: its .*; \
+             uwsgi starts again at SIGTERM: add `--hook-master-start",
         );
     for stop in [
         "nap: .*, was ended by SIGTERM, which it does not catch",

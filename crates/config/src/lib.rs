@@ -4,6 +4,7 @@
 //! - `check` judges a whole config.
 //! - `plan` computes how the container starts, how long its shutdown may take, and what a reload does.
 //! - `keys` has the type and the reader of each key.
+//! - `known` has the programs that many containers run, and how they stop best.
 //! - `language` has what a config is made of: files, the tree of YAML, `${…}`, and problems with their
 //!   places.
 //!
@@ -18,6 +19,7 @@
 
 pub mod check;
 pub mod keys;
+pub mod known;
 pub mod language;
 pub mod load;
 pub mod plan;

@@ -22,7 +22,7 @@ mod schema_tests;
 use clap::Command;
 use drainit_commands::Tool;
 pub(crate) use drainit_config::keys as config;
-pub(crate) use drainit_config::{check, keys, language, load, plan};
+pub(crate) use drainit_config::{check, keys, known, language, load, plan};
 pub(crate) use drainit_core::{graph, types};
 
 /// The output of a command that has succeeded.

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::thread;
 use std::time::Duration;
 
+use crate::known;
 use crate::os::Pid;
 use crate::os::descendants::{Descendant, MOST_READ, Stat, list, living_children};
 use crate::supervisor::executor::Executor;
@@ -14,19 +15,6 @@ use crate::types::ProcessId;
 
 /// The unit of start times in `/proc/PID/stat`, on every architecture that drainit runs on.
 const TICK: Duration = Duration::from_millis(10);
-
-/// The commands that keep well-known programs in the foreground, by the file names of the programs.
-const FOREGROUND: [(&str, &str); 9] = [
-    ("nginx", "nginx -g 'daemon off;'"),
-    ("httpd", "httpd -DFOREGROUND"),
-    ("apache2", "apache2 -DFOREGROUND"),
-    ("apachectl", "apachectl -DFOREGROUND"),
-    ("php-fpm", "php-fpm --nodaemonize"),
-    ("sshd", "sshd -D"),
-    ("crond", "crond -f"),
-    ("cron", "cron -f"),
-    ("rsyslogd", "rsyslogd -n"),
-];
 
 /// [`left_by`] looks again at most this many times, each time after a pause of [`LOOK`].
 const LOOKS: usize = 10;
@@ -99,8 +87,10 @@ fn names(command: &[String]) -> impl Iterator<Item = &str> {
 }
 
 fn advice(what: &str, left: &[Descendant], command: &[String]) -> String {
-    let example = FOREGROUND.iter().find(|(name, _)| names(command).any(|word| word == *name));
-    let example = example.map(|(_, line)| format!(": `{line}`")).unwrap_or_default();
+    let example = known::find(command.iter().map(String::as_str));
+    let example = example.filter(|it| !it.program.foreground.is_empty());
+    let example = example.map(|it| format!(": `{} {}`", it.name, it.program.foreground));
+    let example = example.unwrap_or_default();
     format!(
         "{what}: {}; drainit supervises only the process that it starts itself, so run the \
          program in the foreground{example}",

@@ -5,6 +5,7 @@ use crate::config::{LogFormat, LogMode, Watch};
 use crate::core::cause::Failure;
 use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::journal::entry::Level;
+use crate::known;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::shown;
 use crate::types::{ProcessId, Time};
@@ -29,6 +30,11 @@ impl Executor {
                 join([remedy, self.failed(process)])
             }
             Note::Completed { process, .. } => self.in_background(process),
+            Note::Killed { process, after: Some(_), .. } => {
+                let process = self.process(process);
+                let known = known::find(process.command.iter().map(String::as_str))?;
+                known.why_alive(process.stop_signal)
+            }
             Note::Ended { process, end, next } => {
                 let spec = self.processes.machine().state().process(process);
                 let is_success = spec.is_success(end);

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::check::known_programs::known_of;
 use crate::check::undrained;
 use crate::core::budget::{Ahead, Budget};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::keys::{Config, Process};
+use crate::known::Kind;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::Places;
 use crate::types::suggest::shortened;
@@ -42,7 +44,8 @@ pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<ProcessId>)> {
 }
 
 fn shows_socket(process: &Process) -> bool {
-    undrained::listens(process).is_some() || process.shows_listener()
+    let is_store = known_of(process).is_some_and(|it| it.program.kind == Kind::Store);
+    is_store || undrained::listens(process).is_some() || process.shows_listener()
 }
 
 /// Says that the work of some processes continues until a drain is over, and how to end it sooner, in

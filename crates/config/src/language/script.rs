@@ -81,9 +81,14 @@ pub struct Command<'a> {
 
 /// The program of a command, which stands behind words such as `then` and `exec`. Empty if there is
 /// none.
-pub fn program<'a>(words: impl IntoIterator<Item = &'a str>) -> &'a str {
-    let is_program = |word: &&str| !LEADS.contains(word) && !word.contains('=');
-    words.into_iter().find(is_program).unwrap_or_default()
+pub fn program<'a>(words: impl IntoIterator<Item = &'a str> + Clone) -> &'a str {
+    let place = place_of_program(words.clone());
+    place.and_then(|place| words.into_iter().nth(place)).unwrap_or_default()
+}
+
+/// The place of the program among the words of a command.
+pub fn place_of_program<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<usize> {
+    words.into_iter().position(|word| !LEADS.contains(&word) && !word.contains('='))
 }
 
 /// The names of the functions that these commands define, as `NAME()` or `function NAME`.

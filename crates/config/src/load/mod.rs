@@ -254,6 +254,7 @@ fn finish(
                 let is_held_back = lookup.is_some_and(|lookup| lookup.is_held_back);
                 let problems = &mut problems;
                 check::shell_child::check(problems, &config, &places);
+                check::known_programs::check(problems, &config, &places);
                 says_how_traffic_leaves =
                     check::undrained::check(problems, &config, &graph, &places, is_held_back);
                 check::own_work::check(problems, &config, &graph, &places);

@@ -247,7 +247,7 @@ impl Journal {
                     self.of(id).effect_of(signal),
                     stop_limit(why, names)
                 );
-                one(id, "killed", &text).at(Warning).seconds(after)
+                one(id, "killed", &text).and(detail).at(Warning).seconds(after)
             }
             Note::LeftoversRemain => {
                 let text = "leftover processes survive SIGKILL (stuck in the kernel, not \

@@ -79,14 +79,15 @@ impl DraftedProcess {
         self.entries.get(key)?.as_str()
     }
 
-    /// The command in one line, as a person reads it.
-    pub(super) fn command_line(&self) -> String {
+    /// The words of the command.
+    pub(super) fn command_words(&self) -> Vec<String> {
+        let in_blanks = |text: &str| text.split_whitespace().map(str::to_owned).collect();
         match self.entries.get("command") {
-            Some(Value::String(text)) => text.clone(),
+            Some(Value::String(text)) => shlex::split(text).unwrap_or_else(|| in_blanks(text)),
             Some(Value::Array(words)) => {
-                words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+                words.iter().filter_map(Value::as_str).map(str::to_owned).collect()
             }
-            _ => String::new(),
+            _ => Vec::new(),
         }
     }
 

@@ -204,37 +204,50 @@ fn a_script_with_a_command_in_double_quotes_is_kept() {
     assert!(config.contains(command) && !config.contains("# not converted:"), "{config}");
 }
 
+/// The `stop_signal` and the comments of the only process of a draft.
+fn signal_and_notes(format: Format, text: &str) -> (String, Vec<String>) {
+    let config = processes(format, text);
+    let mut lines = config.lines().map(str::trim);
+    let signal = lines.find_map(|line| line.strip_prefix("stop_signal: "));
+    let notes = config.lines().filter_map(|line| line.strip_prefix("  # ").map(str::to_owned));
+    let notes = notes.filter(|note| !note.starts_with(' ')).collect();
+    (signal.unwrap_or_default().to_owned(), notes)
+}
+
+// holds: C787
+#[test]
+fn a_known_program_gets_the_signal_at_which_the_program_finishes() {
+    for (command, signal, note) in [
+        ("nginx -g 'daemon off;'", "QUIT", "`stop_signal`: nginx cuts requests at SIGTERM"),
+        ("/usr/sbin/php-fpm8.2 -F", "QUIT", "at SIGTERM; set `process_control_timeout` in"),
+        ("sh -c 'prepare && exec postgres -D /data'", "INT", "until the last client has left"),
+        ("sh -x -ec 'env A=1 nginx; rm /run/a'", "QUIT", "nginx cuts"),
+        ("huey_consumer app.huey", "INT", "loses jobs"),
+        ("celery -A app worker", "", ""),
+        ("uwsgi --master", "", "add `--hook-master-start"),
+        // The draft keeps the signal of the file.
+        ("nginx -g 'daemon off;'\nstopsignal=QUIT", "QUIT", ""),
+        (
+            "nginx\nstopsignal=INT",
+            "INT",
+            "at SIGQUIT, and not at SIGINT: write `stop_signal: QUIT`",
+        ),
+    ] {
+        let text = format!("[program:a]\ncommand={command}\n");
+        let (found, notes) = signal_and_notes(Format::Supervisord, &text);
+        assert_eq!((&*found, notes.len()), (signal, usize::from(!note.is_empty())), "{command}");
+        assert!(notes.iter().all(|found| found.contains(note)), "{notes:?}");
+    }
+    let texts = ["bash -c 'nginx -g \"daemon off;\"'", "\"nginx\" -g 'daemon off;'", "A=1 nginx"];
+    for text in texts.map(|command| format!("web: {command}\n")) {
+        assert_eq!(signal_and_notes(Format::Procfile, &text).0, "QUIT", "{text}");
+    }
+}
+
 // holds: S376
 #[test]
-fn programs_with_another_stop_signal_and_words_of_supervisord_have_a_hint() {
-    let quit = "`stop_signal: QUIT`";
-    let hints = |command: &str| {
-        let text = format!("[program:a]\ncommand={command}\n");
-        let config = draft(Format::Supervisord, &text);
-        let (_, processes) = config.split_once("processes:\n").unwrap();
-        let notes =
-            processes.lines().filter_map(|line| line.strip_prefix("  # ").map(str::to_owned));
-        notes.filter(|note| !note.starts_with(' ')).collect::<Vec<_>>()
-    };
+fn words_of_supervisord_have_a_hint() {
     for (command, expected) in [
-        ("nginx -g 'daemon off;'", Some(quit)),
-        ("nginx -g 'daemon off;'\nstopsignal=QUIT", None),
-        ("/usr/sbin/php-fpm8.2 -F", Some(quit)),
-        ("sh -c 'prepare && exec postgres -D /data'", Some("`stop_signal: INT`")),
-        ("apache2ctl -D FOREGROUND", Some("`stop_signal: WINCH`")),
-        ("/docker-entrypoint.sh nginx -g 'daemon off;'", Some(quit)),
-        ("tini -g -- /usr/sbin/php-fpm -F", Some(quit)),
-        ("gosu postgres postmaster -D /data", Some("`stop_signal: INT`")),
-        ("env A=1 sudo -u www -E /usr/sbin/nginx", Some(quit)),
-        ("sh -c 'nginx -g \"daemon off;\"'", Some(quit)),
-        ("bash -c \"php-fpm -F\"", Some(quit)),
-        ("/bin/bash -lc \"/usr/sbin/php-fpm\"", Some(quit)),
-        ("sh -x -ec 'env A=1 nginx; rm /run/a'", Some(quit)),
-        ("'nginx' -g 'daemon off;'", Some(quit)),
-        ("sh -c 'tail -F \"/var/log/nginx\"'", None),
-        ("grep -rc nginx /etc", None),
-        ("sudo -u nginx worker", None),
-        ("tini -- tail -F /etc/nginx", None),
         ("python3 -u /usr/bin/pidproxy /run/a.pid app", Some("pidproxy passes signals")),
         ("python3 /usr/bin/pidproxy.py /run/a.pid app", Some("pidproxy passes signals")),
         ("tail -F /var/log/nginx.log /etc/nginx", None),
@@ -244,19 +257,10 @@ fn programs_with_another_stop_signal_and_words_of_supervisord_have_a_hint() {
         // All sizes of log files share one comment on the whole draft.
         ("app\nstdout_logfile_maxbytes=50MB\nstderr_logfile_maxbytes=1MB", None),
     ] {
-        let found = hints(command);
+        let text = format!("[program:a]\ncommand={command}\n");
+        let (_, found) = signal_and_notes(Format::Supervisord, &text);
         assert_eq!(found.len(), usize::from(expected.is_some()), "{command}: {found:?}");
         assert!(expected.is_none_or(|words| found[0].contains(words)), "{found:?}");
-    }
-}
-
-#[test]
-fn a_procfile_with_a_quoted_program_has_a_hint() {
-    for command in
-        ["bash -c 'nginx -g \"daemon off;\"'", "\"nginx\" -g 'daemon off;'", "A=1 nginx -t"]
-    {
-        let text = processes(Format::Procfile, &format!("web: {command}\n"));
-        assert!(text.contains("`stop_signal: QUIT`"), "{text}");
     }
 }
 

@@ -213,14 +213,11 @@ fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
         "readiness: {http: 'http://127.0.0.1:80/'}",
         "readiness: {envoy: 'http://127.0.0.1:9901'}",
         "listen: ['tcp://0.0.0.0:80'], readiness: {notify: true}",
-        "command: [/usr/sbin/nginx, -g, daemon off;]",
+        "command: [/usr/sbin/nginx, -g, daemon off;], stop_signal: QUIT",
         "command: [python3, -m, uvicorn, 'app:app']",
         "command: [sh, -ec, 'migrate && A=b exec uvicorn app:app 2>&1 | tee /log']",
         "command: [/usr/bin/env, -i, A=b, uvicorn, 'app:app']",
-        "command: [nice, -n, '10', nginx]",
-        "command: [gosu, '5', nginx]",
         "command: [uv, run, uvicorn, 'app:app']",
-        "command: [vllm, serve, model]",
         "scale: 2, readiness: {tcp: '127.0.0.1:80${SCALE_INDEX}'}",
     ] {
         for (grace, delay) in [("30s", "5s"), ("6s", "3s"), ("30s, unready_delay: 3s", "5s")] {

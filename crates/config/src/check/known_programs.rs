@@ -1,0 +1,63 @@
+//! Says what known programs need for a good stop. A script may have the name of a program, so this
+//! is never an error. If the config itself has a `stop_signal`, it is only a note.
+
+use crate::check::running;
+use crate::keys::{Config, DrainMethod, Process, ProcessKind};
+use crate::known::{self, Kind, Known};
+use crate::language::diagnostics::problems::Problems;
+use crate::language::places::Places;
+use crate::types::human;
+
+/// The known program that a process starts.
+pub fn known_of(process: &Process) -> Option<Known> {
+    known::find(process.command.iter().map(String::as_str))
+}
+
+/// Warns of each known program that gets a worse stop signal than it could, and of a program that
+/// takes longer for its stop than it gets.
+pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
+    for (index, process, place) in running(config, places) {
+        let known = known_of(process).filter(|_| process.kind != ProcessKind::Oneshot);
+        let Some(known) = known.filter(|_| !places.is_further_copy(index)) else { continue };
+        let has = |key: &str| place.find(key).is_some();
+        let signals = &known.program.signals;
+        let is_drained = process.drain.as_ref().is_some_and(|drain| match &drain.method {
+            DrainMethod::Signal(it) => signals.contains(&it.signal),
+            _ => false,
+        });
+        let name = &process.name;
+        let window = config.shutdown.grace_period.saturating_sub(config.shutdown.reserve);
+        let gets = process.stop_grace_period.map_or(window, |own| own.min(window));
+        let limit = known.program.limit.filter(|(limit, _)| *limit > gets);
+        let is_needed =
+            || config.processes.iter().any(|it| it.depends_on.iter().any(|on| on.process == *name));
+        let is_cut = known.program.kind == Kind::Drained && signals.is_empty() && !has("drain");
+        if is_cut && !config.shutdown.readiness_delay.is_zero() && !is_needed() {
+            let message = format!("`{name}`: {} {} at its stop", known.name, known.program.at_term);
+            let help = "write `drain: connections` for it, so that they end before";
+            problems.note(place.at("command"), message).help(help);
+        }
+        if let Some((why, help)) = known.advice(process.stop_signal).filter(|_| !is_drained) {
+            let is_written = has("stop_signal");
+            if is_written && signals.is_empty() {
+                continue;
+            }
+            let message = format!("`{name}`: {why}");
+            let key = if is_written { "stop_signal" } else { "command" };
+            let problem = match is_written || known.program.kind == Kind::Maybe {
+                true => problems.note(place.at(key), message),
+                false => problems.warning(place.at(key), message),
+            };
+            let or = if signals.is_empty() {
+                "; if that is done, write `stop_signal: TERM`"
+            } else {
+                ""
+            };
+            problem.help(format!("{help}{or}"));
+        } else if let Some(why) = limit.and_then(|_| known.why_alive(process.stop_signal)) {
+            let message = format!("`{name}`: {why}, but gets only {}", human(gets));
+            let help = "make its own time shorter, or `shutdown.grace_period` longer";
+            problems.note(place.at("command"), message).help(help);
+        }
+    }
+}

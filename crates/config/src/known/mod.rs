@@ -1,0 +1,356 @@
+//! Programs that many containers run: how a command is recognised, and how the program stops best.
+//! `programs.txt` has the facts. A script may have the name of a program, so nothing here makes an
+//! error of a config, and nothing changes what a config says.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use crate::language::script::{commands, is_builtin, is_shell, place, place_of_program};
+use crate::types::{Signal, human};
+
+static PROGRAMS: LazyLock<Vec<Program>> =
+    LazyLock::new(|| include_str!("programs.txt").lines().filter_map(Program::of_line).collect());
+
+/// Programs that start another program: their names, the short options that a value follows, and
+/// the number of words between the options and the other program.
+const STARTERS: [(&str, &str, usize); 9] = [
+    (
+        "catatonit chpst ddtrace-run docker-php-entrypoint entrypoint nohup npx setpriv xvfb-run",
+        "",
+        0,
+    ),
+    ("opentelemetry-instrument", "", 0),
+    ("env sudo runuser", "ugpCrt", 0),
+    ("tini tini-static", "pe", 0),
+    ("dumb-init", "r", 0),
+    ("nice ionice stdbuf", "ncpioe", 0),
+    ("python pypy php ruby node nodejs bun", "XWdrI", 0),
+    ("timeout", "ks", 1),
+    (
+        "gosu su-exec setuidgid s6-setuidgid pidproxy pidproxy.py bundle poetry pipenv uv pdm hatch taskset \
+         newrelic-admin",
+        "",
+        1,
+    ),
+];
+
+/// How a program gets and ends its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A server that finishes its requests by itself.
+    Server,
+    /// A server that needs a drain, which waits for its requests.
+    Drained,
+    /// Starts a program that may be a server.
+    Maybe,
+    /// Serves only other processes of the container, as a database does.
+    Store,
+    /// Fetches its own work.
+    Worker,
+    Other,
+}
+
+/// A line of `programs.txt`.
+#[derive(Debug)]
+pub struct Program {
+    /// The file names, each perhaps with an argument behind a blank.
+    pub names: Vec<&'static str>,
+    pub kind: Kind,
+    /// The signals at which the program finishes what is in flight, the best first.
+    pub signals: Vec<Signal>,
+    /// The effect of SIGTERM, as the rest of a sentence about the program.
+    pub at_term: &'static str,
+    /// The longest time that the program itself takes for a stop, and the setting that changes this
+    /// time.
+    pub limit: Option<(Duration, &'static str)>,
+    /// The change that the user must make beside the config; empty if none is needed.
+    pub more: &'static str,
+    /// The option that keeps the program in the foreground; empty if none is needed.
+    pub foreground: &'static str,
+}
+
+/// A program that a command starts, by the file name that the command has.
+#[derive(Debug)]
+pub struct Known {
+    pub name: String,
+    pub program: &'static Program,
+}
+
+impl Program {
+    /// All programs, in the order of the file.
+    pub fn all() -> &'static [Self] {
+        &PROGRAMS
+    }
+
+    /// Parses a line; `None` if the line has no program.
+    fn of_line(line: &'static str) -> Option<Self> {
+        let columns: Vec<_> = line.split('|').map(str::trim).collect();
+        let [names, kind, signals, at_term, limit, more, foreground] = columns[..] else {
+            return None;
+        };
+        let kind = match kind {
+            "server" => Kind::Server,
+            "drained" => Kind::Drained,
+            "maybe" => Kind::Maybe,
+            "store" => Kind::Store,
+            "worker" => Kind::Worker,
+            _ => Kind::Other,
+        };
+        let (seconds, setting) = limit.split_once(' ').unwrap_or((limit, ""));
+        let limit = seconds.parse().ok().map(|seconds| (Duration::from_secs(seconds), setting));
+        let signals = signals.split_whitespace().filter_map(Signal::parse).collect();
+        let names = names.split(", ").collect();
+        Some(Self { names, kind, signals, at_term, limit, more, foreground })
+    }
+
+    fn is_started_by(&self, name: &str, arguments: &[&str]) -> bool {
+        // The word behind a short option is probably its value, as in `celery -A worker beat`.
+        let is_value = |at: usize| {
+            at > 0 && arguments[at - 1].len() == 2 && arguments[at - 1].starts_with('-')
+        };
+        let ends_with = |word: &str, last: &str| word.rsplit(' ').next() == Some(last);
+        let has = |word: &str| {
+            (0..arguments.len()).any(|at| ends_with(arguments[at], word) && !is_value(at))
+        };
+        self.names.iter().any(|known| match known.split_once(' ') {
+            Some((known, word)) => known == name && has(word),
+            None => *known == name,
+        })
+    }
+}
+
+impl Known {
+    /// Why this stop signal is not the best for the program, and the remedy; `None` if it is, or if
+    /// nothing better is known.
+    pub fn advice(&self, signal: Signal) -> Option<(String, String)> {
+        let Self { name, program: Program { signals, at_term, more, kind, .. } } = self;
+        if signals.contains(&signal) || (signals.is_empty() && more.is_empty()) {
+            return None;
+        }
+        let best = signals.first().map(|best| short(*best));
+        let why = match (&best, signal) {
+            (Some(best), signal) if signal != Signal::TERM => {
+                format!("{name} finishes {} at SIG{best}, and not at {signal}", kind.work())
+            }
+            _ => format!("{name} {at_term} at SIGTERM"),
+        };
+        let line = best.map(|best| format!("write `stop_signal: {best}`")).unwrap_or_default();
+        let and = if line.is_empty() || more.is_empty() { "" } else { ", and " };
+        Some((why, format!("{line}{and}{more}")))
+    }
+
+    /// Why the program may still run so long after its stop signal; `None` if nothing is known.
+    pub fn why_alive(&self, signal: Signal) -> Option<String> {
+        let Self { name, program } = self;
+        if let Some((why, remedy)) = self.advice(signal) {
+            return Some(format!("{why}: {remedy}"));
+        }
+        let (limit, setting) = program.limit?;
+        let setting = if setting.is_empty() { "" } else { &format!(" (`{setting}`)") };
+        Some(format!("{name} {}, for up to {}{setting}", program.at_term, human(limit)))
+    }
+}
+
+impl Kind {
+    /// The word for what a program of this kind finishes.
+    fn work(self) -> &'static str {
+        if self == Self::Worker { "jobs" } else { "requests" }
+    }
+
+    pub fn is_server(self) -> bool {
+        matches!(self, Self::Server | Self::Drained)
+    }
+}
+
+/// The name of a signal without `SIG`, as a config has it.
+pub fn short(signal: Signal) -> String {
+    signal.to_string().trim_start_matches("SIG").to_owned()
+}
+
+/// The program that a command starts, perhaps by a shell or by a program of [`STARTERS`].
+pub fn find<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<Known> {
+    /// A chain of programs, each of which starts the next one, is rarely longer than this.
+    const DEEPEST: u8 = 5;
+    in_words(&command.into_iter().collect::<Vec<_>>(), DEEPEST)
+}
+
+fn in_words(words: &[&str], deepest: u8) -> Option<Known> {
+    let deeper = deepest.checked_sub(1)?;
+    let (path, rest) = words.get(place_of_program(words.iter().copied())?..)?.split_first()?;
+    let name = path.rsplit('/').next().unwrap_or_default();
+    if is_shell(name) {
+        return in_script(rest[place(rest.iter().copied())?..].first()?, deeper);
+    }
+    behind_starter(name, rest).and_then(|words| in_words(words, deeper)).or_else(|| {
+        let plain = without_version(name);
+        let is_it = |it: &&Program| it.is_started_by(name, rest) || it.is_started_by(plain, rest);
+        PROGRAMS.iter().find(is_it).map(|program| Known { name: name.to_owned(), program })
+    })
+}
+
+/// Looks at the last command of a script, because this command is the server if the script starts
+/// one. In a pipeline, only the first command counts.
+fn in_script(script: &str, deepest: u8) -> Option<Known> {
+    let commands = commands(script);
+    let first = |at: usize| commands[at].words.first().map_or("", String::as_str);
+    let is_last = |at: &usize| {
+        let is_cleanup = is_builtin(first(*at)) || matches!(first(*at), "rm" | "exit" | "trap");
+        !is_cleanup && (*at == 0 || commands[at - 1].end != "|")
+    };
+    let last = (0..commands.len()).rev().find(is_last)?;
+    let words: Vec<_> = commands[last].words.iter().map(String::as_str).collect();
+    in_words(&words, deepest)
+}
+
+/// The words behind a program of [`STARTERS`] and its options.
+fn behind_starter<'a>(name: &str, rest: &'a [&'a str]) -> Option<&'a [&'a str]> {
+    let plain = if name.contains("entrypoint") { "entrypoint" } else { without_version(name) };
+    let is_it = |names: &str| names.split(' ').any(|it| it == plain);
+    let (_, valued, skipped) = STARTERS.iter().find(|(names, ..)| is_it(names))?;
+    let has_value = |word: &str| {
+        word.len() == 2 && word.starts_with('-') && word.ends_with(|it| valued.contains(it))
+    };
+    let is_option = |word: &str| {
+        let is_number = *skipped == 0 && word.parse::<i32>().is_ok();
+        word.starts_with('-') || word.contains('=') || is_number
+    };
+    let behind_options = |mut at: usize| {
+        while rest.get(at).is_some_and(|word| is_option(word)) {
+            at += 1 + usize::from(has_value(rest[at]));
+        }
+        at
+    };
+    let at = behind_options(0);
+    rest.get(if *skipped > 0 { behind_options(at + skipped) } else { at }..)
+}
+
+/// The name of a program without its version, as in `php-fpm8.2` and `python3`.
+fn without_version(name: &str) -> &str {
+    let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    if plain.len() < name.len() { plain.trim_end_matches('-') } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::language::shell_split::split;
+
+    /// The program that a command line starts: its first name, and its best signal or `-`.
+    fn found(line: &str) -> String {
+        let words = split(line).unwrap();
+        let Some(known) = find(words.iter().map(String::as_str)) else { return String::new() };
+        let best = known.program.signals.first().map_or("-".to_owned(), |best| short(*best));
+        format!("{} {best}", known.program.names[0].split(' ').next().unwrap())
+    }
+
+    #[test]
+    fn every_name_of_the_table_finds_the_line_of_the_name() {
+        let text = include_str!("programs.txt").lines();
+        let lines: Vec<_> = text.filter(|it| !it.starts_with('#') && !it.is_empty()).collect();
+        assert_eq!(Program::all().len(), lines.len());
+        for (program, line) in Program::all().iter().zip(lines) {
+            let signals = line.split('|').nth(2).unwrap().split_whitespace().count();
+            let has_kind = program.kind != Kind::Other || line.contains("| other |");
+            assert!(has_kind && program.signals.len() == signals, "{line}");
+            for name in &program.names {
+                let known = find(name.split(' ')).unwrap();
+                assert!(std::ptr::eq(known.program, program), "{name}");
+            }
+        }
+    }
+
+    // holds: S882
+    #[test]
+    fn a_known_program_is_found_in_the_command_lines_of_containers() {
+        for (line, expected) in [
+            ("nginx -g 'daemon off;'", "nginx QUIT"),
+            ("/usr/local/openresty/bin/openresty -g 'daemon off;'", "nginx QUIT"),
+            ("/docker-entrypoint.sh nginx -g 'daemon off;'", "nginx QUIT"),
+            (
+                "sh -c 'envsubst </t >/etc/nginx.conf && exec nginx -g \"daemon off;\"'",
+                "nginx QUIT",
+            ),
+            ("bash -lc \"nginx -c '/etc/a b.conf' 2>&1 | tee /log\"", "nginx QUIT"),
+            ("sh -c 'nginx & wait'", "nginx QUIT"),
+            ("sh -x -ec 'env A=1 nginx; rm /run/a'", "nginx QUIT"),
+            ("sh -c 'while :; do nginx; done'", "nginx QUIT"),
+            ("tini -g -p SIGTERM -- haproxy -W -f /etc/haproxy.cfg", "haproxy USR1"),
+            ("docker-entrypoint.sh haproxy -f /h.cfg", "haproxy USR1"),
+            ("apache2ctl -D FOREGROUND", "apache2 WINCH"),
+            ("httpd-foreground", "apache2 WINCH"),
+            ("mod_wsgi-express start-server app.wsgi", "apache2 WINCH"),
+            ("lighttpd -D -f /etc/lighttpd.conf", "lighttpd INT"),
+            ("squid -N", "squid INT"),
+            ("varnishd -F -f /etc/varnish/default.vcl", "varnishd -"),
+            ("caddy run", "caddy TERM"),
+            ("gunicorn -w 4 app:app", "gunicorn TERM"),
+            ("python3.11 -u -m gunicorn app:app", "gunicorn TERM"),
+            ("poetry run gunicorn app:app", "gunicorn TERM"),
+            ("opentelemetry-instrument gunicorn app:app", "gunicorn TERM"),
+            ("/opt/venv/bin/uvicorn app:app --workers 2", "uvicorn TERM"),
+            ("env -u HOME -i A=b uvicorn app:app", "uvicorn TERM"),
+            ("fastapi dev app.py", "uvicorn TERM"),
+            ("uv run --frozen fastapi run app.py", "uvicorn TERM"),
+            ("hypercorn app:app", "hypercorn TERM"),
+            ("daphne -b 0.0.0.0 app:app", "daphne -"),
+            ("waitress-serve --port 80 app:app", "waitress-serve INT"),
+            ("python -m cheroot app:app", "cheroot INT"),
+            ("sanic app", "sanic TERM"),
+            ("twist web --wsgi app.app", "twist -"),
+            ("uwsgi --master --http :80", "uwsgi -"),
+            ("uwsgi --hook-master-start 'unix_signal:15 gracefully_kill_them_all'", "uwsgi TERM"),
+            ("uwsgi_python3 --ini a.ini", "uwsgi -"),
+            ("flask --app x run -h 0.0.0.0", "flask -"),
+            ("python -m flask run", "flask -"),
+            ("python manage.py runserver 0:80", "manage.py -"),
+            ("python3 -m http.server 8000", "manage.py -"),
+            ("gosu www-data php-fpm8.2 -F", "php-fpm QUIT"),
+            ("docker-php-entrypoint php-fpm", "php-fpm QUIT"),
+            ("dumb-init -r 15:3 php-fpm82 -F", "php-fpm QUIT"),
+            ("bundle exec puma -C config/puma.rb", "puma TERM"),
+            ("bin/rails server -b 0.0.0.0", "puma TERM"),
+            ("catalina.sh run", "catalina.sh -"),
+            ("node --max-old-space-size=400 -r dotenv/config server.js", "node -"),
+            ("node node_modules/.bin/next start", "next -"),
+            ("npm start", "npm -"),
+            ("java -Xmx1g -jar /app.jar", "java -"),
+            ("python3 -m vllm.entrypoints.openai.api_server", "vllm -"),
+            ("python3 -m sglang.launch_server --model m", "vllm -"),
+            ("python -m llama_cpp.server", "vllm -"),
+            ("mlflow server", "mlflow -"),
+            ("streamlit run app.py", "streamlit -"),
+            ("bentoml serve .", "bentoml TERM"),
+            ("serve run app:app", "serve -"),
+            ("jupyter lab --ip 0.0.0.0", "jupyter -"),
+            ("fastmcp run server.py", "fastmcp -"),
+            ("gosu postgres postmaster -D /data", "postgres INT"),
+            ("sh -c 'prepare && exec postgres -D /data'", "postgres INT"),
+            ("nice -n 10 celery -A proj worker -l info", "celery TERM"),
+            ("python -m celery --app=proj worker", "celery TERM"),
+            ("rq worker high low", "rq TERM"),
+            ("timeout -k 5 3600 dramatiq app", "dramatiq TERM"),
+            ("arq app.Settings", "arq -"),
+            ("huey_consumer.py app.huey", "huey_consumer INT"),
+            ("procrastinate --app=a worker", "procrastinate TERM"),
+            ("bundle exec sidekiq", "sidekiq TERM"),
+            ("bundle exec rake environment resque:work", "resque QUIT"),
+            ("php -d memory_limit=1G artisan queue:work --tries=3", "artisan TERM"),
+            ("php bin/console messenger:consume async", "artisan TERM"),
+            // These start something else.
+            ("celery -A worker beat", ""),
+            ("php artisan migrate", ""),
+            ("vllm bench", ""),
+            ("sh nginx", ""),
+            ("sh -c 'nginx -t && exec app'", ""),
+            ("sh -c 'tail -F \"/var/log/nginx\"'", ""),
+            ("sudo -u nginx worker", ""),
+            ("gosu nginx worker", ""),
+            ("tini -- tail -F /etc/nginx", ""),
+            ("grep -rc nginx /etc", ""),
+            ("nginx.sh", ""),
+            ("", ""),
+        ] {
+            assert_eq!(found(line), expected, "{line}");
+        }
+    }
+}
