@@ -64,7 +64,7 @@ require("http").createServer((request, response) => {
 }).listen(Number(process.argv[2]), "127.0.0.1");
 "#;
 
-const NGINX: &str = "
+pub(crate) const NGINX: &str = "
 daemon off; worker_processes 2; pid DIR/nginx.pid; error_log stderr; events {}
 http {
     access_log off; client_body_temp_path DIR/b; proxy_temp_path DIR/p;
@@ -73,7 +73,7 @@ http {
 }
 ";
 
-const HAPROXY: &str = "
+pub(crate) const HAPROXY: &str = "
 defaults
     mode http
     timeout connect 5s

@@ -1,7 +1,7 @@
 //! Tests drains that need no real Envoy, and the shutdown: order, times and signals.
 
 pub(crate) mod admin_faults;
-mod connections;
+pub(crate) mod connections;
 mod drain_command;
 mod drain_kinds;
 mod endings;

@@ -136,10 +136,13 @@ impl Rolled {
 /// Replaces a pod of the example with a second pod under load. Both pods have the overlay. The
 /// clients notice a closed connection only when they use it.
 pub(crate) fn roll(example: &Example, overlay: &str) -> Option<Rolled> {
-    let old = example.start(overlay)?;
-    let new = example.start(overlay)?;
+    let [old, new] = [example.start(overlay)?, example.start(overlay)?];
+    Some(replace(old, &new, IdleClose::Unnoticed))
+}
+
+/// Replaces a pod with another pod under load.
+pub(crate) fn replace(old: Pod, new: &Pod, idle_close: IdleClose) -> Rolled {
     let service = Service::new(&[old.address]);
-    let idle_close = IdleClose::Unnoticed;
     let plan = Plan { clients: CLIENTS, rate: RATE, length: LONG * 3, idle_close };
     let load = Load::start(&service, plan);
     sleep(BEFORE);
@@ -153,5 +156,5 @@ pub(crate) fn roll(example: &Example, overlay: &str) -> Option<Rolled> {
         sleep(ms(10));
     }
     let report = load.end_after(AFTER);
-    Some(Rolled { report, ended: old.running.wait_exit(LONG), t0 })
+    Rolled { report, ended: old.running.wait_exit(LONG), t0 }
 }

@@ -1,0 +1,53 @@
+//! Replaces known servers under load. They have only the lines that the table of known programs
+//! advises.
+
+use drainit_config::known::{Kind, find, short};
+
+use crate::drain::connections::{HAPROXY, NGINX};
+use crate::support::example::{self, Pod, is_installed, replace};
+use crate::support::http::free_address;
+use crate::support::in_parallel;
+use testkit::load::IdleClose;
+
+const COMMANDS: [&str; 4] = [
+    "nginx, -e, stderr, -p, DIR, -c, DIR/nginx.conf",
+    "haproxy, -db, -f, DIR/haproxy.cfg",
+    "gunicorn, --chdir, examples/listen, -w, '4', -b, ADDRESS, 'wsgi:app'",
+    "uvicorn, --app-dir, examples/uvicorn, --port, PORT, 'app:app'",
+];
+
+/// Starts a server with the advised lines. `check` must find nothing to add.
+fn start(command: &str) -> Option<Pod> {
+    let words: Vec<_> = command.split(", ").collect();
+    let rig = example::rig().filter(|_| is_installed(words[0]))?;
+    let (address, behind) = (free_address(), free_address());
+    let fill = |text: &str| {
+        let text = text.replace("ADDRESS", &address.to_string());
+        let text = text.replace("PORT", &address.port().to_string());
+        text.replace("BEHIND", &behind.port().to_string())
+    };
+    rig.write("nginx.conf", rig.fill(&fill(NGINX)));
+    rig.write("haproxy.cfg", fill(HAPROXY));
+    let program = find(words).unwrap().program;
+    assert_eq!(program.kind, Kind::Server);
+    let config = fill(&format!(
+        "shutdown: {{grace_period: 30s, readiness_delay: 3s}}\nprocesses:\n  \
+         app: {{command: [python3, examples/app.py, --port, BEHIND], readiness: {{tcp: '127.0.0.1:BEHIND'}}}}\n  \
+         web: {{command: [{command}], readiness: {{tcp: 'ADDRESS'}}, depends_on: [app], stop_signal: {}}}\n",
+        short(program.signals[0])
+    ));
+    rig.write("drainit.yaml", rig.fill(&config));
+    let running = example::run(rig, &["DIR/drainit.yaml"]);
+    let path = running.path("drainit.yaml").display().to_string();
+    running.exec(&["check", "--image=false", "--strict", "-c", &path]).assert(0, "");
+    Some(Pod { running, address })
+}
+
+// holds: S882
+#[test]
+fn known_servers_lose_nothing_with_the_advised_lines() {
+    in_parallel(COMMANDS, |command| {
+        let (Some(old), Some(new)) = (start(command), start(command)) else { return };
+        replace(old, &new, IdleClose::Noticed).assert_nothing_lost();
+    });
+}
