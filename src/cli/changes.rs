@@ -41,14 +41,16 @@ struct ProcessNow {
     was_killed: bool,
     /// How long no instance was ready between the previous instance and this one.
     down: Option<Duration>,
+    /// The requests that the end of the previous instance has cut.
+    cost: Option<String>,
     /// How long the drain of the process took, and why it is over.
     drained: Option<(Duration, String)>,
 }
 
 impl ProcessNow {
-    /// Whether `now` has the same values as `self`, apart from `since`.
+    /// Whether `now` has the same values as `self`, apart from `since` and `cost`.
     fn is_as(&self, now: &Self) -> bool {
-        Self { since: now.since, ..self.clone() } == *now
+        Self { since: now.since, cost: now.cost.clone(), ..self.clone() } == *now
     }
 }
 
@@ -215,6 +217,7 @@ fn processes_of(status: &Value) -> Option<Processes> {
             message: text(&process["message"]).filter(|_| !asked),
             was_killed: text(&process["last_exit"]).is_some_and(|end| end.contains("SIGKILL")),
             down: seconds(&process["down_seconds"]),
+            cost: text(&process["cost"]),
             drained: seconds(&drain["seconds"]).zip(text(&drain["over"])),
             state: text(&process["state"])?,
         };
@@ -254,6 +257,7 @@ fn lines(
         let state = format!("{}{message}", now.state);
         let since = now.since.filter(|since| *since > request.start);
         let took = since.map(after_start).unwrap_or_default();
+        let cost = now.cost.as_ref().map(|cost| format!("; {cost}")).unwrap_or_default();
         let what = match (before.get(name), now.pid) {
             (Some(then), _) if then.is_as(now) && is_named(name) => format!("{state}, as before"),
             (Some(then), _) if then.is_as(now) => return None,
@@ -266,12 +270,14 @@ fn lines(
                 let killed = if now.was_killed { "; SIGKILL ended the old pid" } else { "" };
                 let down = now.down.map(|down| format!("; down for {}", human(down)));
                 let down = down.unwrap_or_default();
-                format!("replaced{took}, pid {then} is now {pid}, {state}{down}{killed}")
+                format!("replaced{took}, pid {then} is now {pid}, {state}{down}{killed}{cost}")
             }
             (Some(ProcessNow { pid: None, .. }) | None, Some(pid)) => {
                 format!("started{took}, pid {pid}, {state}")
             }
-            _ if now.state == "stopped" => format!("stopped{took}{}{message}", why_stopped(name)),
+            _ if now.state == "stopped" => {
+                format!("stopped{took}{}{message}{cost}", why_stopped(name))
+            }
             _ => format!("{}{took}{message}", now.state),
         };
         Some(format!("{name}: {what}\n"))
@@ -286,15 +292,15 @@ mod tests {
     fn processes(all: &[(&str, &str, Option<u64>)]) -> Processes {
         let one = |(name, state, pid): &(&str, &str, Option<u64>)| {
             let (state, message) = ((*state).to_owned(), None);
-            let (since, was_killed, down, drained) = (None, false, None, None);
+            let (since, was_killed, down, cost, drained) = (None, false, None, None, None);
             let process =
-                ProcessNow { state, since, pid: *pid, message, was_killed, down, drained };
+                ProcessNow { state, since, pid: *pid, message, was_killed, down, cost, drained };
             ((*name).to_owned(), process)
         };
         all.iter().map(one).collect()
     }
 
-    // holds: C809
+    // holds: C809, S864
     #[test]
     fn each_process_that_has_changed_or_was_named_has_a_line() {
         let before = processes(&[
@@ -325,21 +331,24 @@ mod tests {
         after.entry("new".to_owned()).and_modify(|it| it.message = Some("why".to_owned()));
         let cost = |process: &mut ProcessNow| {
             (process.was_killed, process.down) = (true, Some(Duration::from_millis(50)));
+            process.cost = Some("requests 2 cut".to_owned());
         };
-        after.entry("web".to_owned()).and_modify(cost);
+        for name in ["api", "web"] {
+            after.entry(name.to_owned()).and_modify(cost);
+        }
         let request = began..began + Duration::from_millis(1300);
         after.insert("tail".to_owned(), after["new"].clone());
         let followers = "done\ntail: follows web (`restart: true`)\n";
         let why = |_: &str| ", because it depends on db".to_owned();
         let shown = lines(&before, &after, |name| name == "worker", why, followers, request);
         let expected = "old: removed after 1.3s\n\
-            api: stopped after 40ms, because it depends on db\n\
+            api: stopped after 40ms, because it depends on db; requests 2 cut\n\
             db: started after 1.23s, pid 12, ready\n\
             deaf: not started after 1.3s: stopping\n\
             dull: not started after 1.3s: stopping\n\
             new: failed after 5ms; why\n\
             tail: follows web (`restart: true`)\n\
-            web: replaced after 70ms, pid 8 is now 14, ready; down for 50ms; SIGKILL ended the old pid\n\
+            web: replaced after 70ms, pid 8 is now 14, ready; down for 50ms; SIGKILL ended the old pid; requests 2 cut\n\
             worker: ready, as before\n";
         assert_eq!(shown, expected);
         assert_eq!(still_stopped(&before).as_deref(), Some("still stopped: db\n"));

@@ -153,6 +153,39 @@ fn upgrades_that_have_ended_are_reported_apart() {
     }
 }
 
+// holds: S864
+#[test]
+fn ends_after_a_restart_count_for_the_replaced_instance() {
+    let (web, at) = (ProcessId(0), |millis| Time(Duration::from_millis(millis)));
+    let mut report = Noted::of(&["web"]);
+    let replace = |report: &mut Noted, begins| {
+        report.sees_endings(true);
+        let asked = Traffic { requests: Some(1), unsure: Some(0), ..Traffic::default() };
+        report.stop_traffic(at(begins), web, asked);
+        report.of_mut(web).asked_since = Some(at(begins));
+        let (end, took) = (End::Code(0), Some(Duration::from_millis(10)));
+        let stopped = Note::Stopped { process: web, end, took, killed: false, handed_over: false };
+        report.note(at(begins + 10), &stopped);
+        report.note(at(begins + 20), &Note::Started(web));
+    };
+    let cost = |report: &mut Noted| {
+        report.sum_up_ends();
+        report.counted(web).cost
+    };
+    replace(&mut report, 0);
+    report.connection_ended(at(25), web, Ending::Cut);
+    assert_eq!(cost(&mut report).as_deref(), Some("requests 1 cut"));
+    report.lost_endings();
+    let unknown = "requests 1 in flight at the stop signal";
+    assert_eq!(cost(&mut report).as_deref(), Some(unknown));
+    replace(&mut report, 100);
+    assert_eq!(cost(&mut report), None);
+    // A later end is that of the new instance, which somebody has asked to end.
+    report.of_mut(web).asked_since = Some(at(130));
+    report.connection_ended(at(135), web, Ending::Cut);
+    assert_eq!(cost(&mut report), None);
+}
+
 // holds: S361, S431, S784, S785, S786, S787, S788
 #[test]
 fn only_connections_that_have_ended_without_an_answer_are_cut() {
@@ -162,7 +195,7 @@ fn only_connections_that_have_ended_without_an_answer_are_cut() {
     let of = |seen: &[(u64, u64, u64)], end: End, endings: Option<&[(u64, Ending)]>| {
         let mut report = Noted::of(&["web"]);
         if endings.is_some() {
-            report.sees_endings();
+            report.sees_endings(true);
         }
         let (cause, limit) = (Cause::Signal(Signal::TERM), Duration::from_secs(5));
         report.note(at(0), &Note::ShutdownBegan { cause, window: limit, drained_for: None });

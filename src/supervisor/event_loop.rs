@@ -18,7 +18,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::{Config, Watch, WatchAction};
 use crate::core::action::Action;
-use crate::core::event::Event;
+use crate::core::event::{Event, Request};
 use crate::core::note::Note;
 use crate::core::spec::{HookId, Stage};
 use crate::core::state::Lifecycle;
@@ -344,8 +344,12 @@ impl Step<'_> {
                 }
             }
             Message::File { name, watch, seen } => self.file(&name, &watch, seen)?,
-            Message::Request { name, request, reply, has_looked: false } => {
+            Message::Request { name, request, reply, has_looked: false }
+                if !self.executor.is_under_way(&name, request) =>
+            {
+                // A stop need not know whether watched files have changed.
                 let process = self.executor.processes.process(&name);
+                let process = process.filter(|_| request != Request::Stop);
                 let again = Message::Request { name, request, reply, has_looked: true };
                 self.executor.after_look(process, again);
             }

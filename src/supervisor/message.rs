@@ -18,6 +18,7 @@ use crate::supervisor::file_watch::Seen;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::preparation::Files;
 use crate::supervisor::reload::{Candidate, Read};
+use crate::supervisor::witness::Endings;
 use crate::types::{End, ProcessId, Signal};
 
 pub(crate) type MessageSender = UnboundedSender<Message>;
@@ -162,6 +163,13 @@ pub(crate) enum Message {
     Counted {
         is_first: bool,
     },
+    /// A request of the operator is over. `endings` has the connections that have ended meanwhile;
+    /// `reply` gets the answer.
+    RequestOver {
+        endings: Option<Endings>,
+        answer: Result<String, String>,
+        reply: TextReply,
+    },
     /// A request of the operator. `reply` gets the answer.
     Request {
         /// The name of the process, and not its slot, because the slot can change before the
@@ -169,8 +177,7 @@ pub(crate) enum Message {
         name: String,
         request: Request,
         reply: RequestReply,
-        /// Whether drainit has looked at the watched files for this request, or need not look at
-        /// them.
+        /// Whether drainit has looked at the connections and the watched files for this request.
         has_looked: bool,
     },
     /// A report about a watched file of this process.

@@ -206,6 +206,39 @@ struct ControlHandle {
     output: Arc<Output>,
 }
 
+impl ControlHandle {
+    /// Carries out a request of an operator, and finds out meanwhile how connections end, so that
+    /// the status says what the request has cost. If the client goes away, its request is still
+    /// carried out.
+    fn attended<F: Future<Output = ()> + 'static>(
+        &self,
+        outcome: Outcome,
+        request: impl FnOnce() -> F,
+    ) -> Outcome {
+        let attention = self.executor.borrow_mut().attend();
+        let request = request();
+        let Some(attention) = attention else {
+            local_task::spawn(request);
+            return outcome;
+        };
+        let (reply, answer) = oneshot::channel();
+        let sender = self.sender.clone();
+        local_task::spawn(async move {
+            request.await;
+            // If the event loop has ended, dropping `reply` tells the client that no answer comes.
+            let Ok(answer) = outcome.await else { return };
+            if let Some(endings) = attention.last_endings() {
+                let endings = endings.await.unwrap_or_default();
+                let _ = sender.send(Message::RequestOver { endings, answer, reply });
+            } else {
+                // The send fails only if the client has gone away.
+                let _ = reply.send(answer);
+            }
+        });
+        answer
+    }
+}
+
 impl SupervisorHandle for ControlHandle {
     fn status(&self) -> Status {
         let streams = [Stream::Stdout, Stream::Stderr];
@@ -225,15 +258,14 @@ impl SupervisorHandle for ControlHandle {
     fn request(&self, names: Vec<String>, request: Request) -> Outcome {
         let (reply, answer) = oneshot::channel();
         let sender = self.sender.clone();
-        // If the client goes away, its request is still carried out.
-        local_task::spawn(async move {
+        self.attended(answer, || async move {
             for (done, name) in names.iter().enumerate() {
                 let (of_one, answer) = oneshot::channel();
                 let _ = sender.send(Message::Request {
                     name: name.clone(),
                     request,
                     reply: of_one,
-                    has_looked: request == Request::Stop,
+                    has_looked: false,
                 });
                 match answer.await {
                     Ok(Ok(())) => {}
@@ -252,8 +284,7 @@ impl SupervisorHandle for ControlHandle {
             }
             // The send fails only if the client has gone away.
             let _ = reply.send(Ok("done\n".to_owned()));
-        });
-        answer
+        })
     }
 
     fn shutdown(&self, client: Peer) -> Outcome {
@@ -264,8 +295,14 @@ impl SupervisorHandle for ControlHandle {
 
     fn reload(&self) -> Outcome {
         let (reply, answer) = oneshot::channel();
-        let _ = self.sender.send(Message::Reload { reply });
-        answer
+        let sender = self.sender.clone();
+        self.attended(answer, || {
+            let look = self.executor.borrow().look_at_clients();
+            async move {
+                look.await;
+                let _ = sender.send(Message::Reload { reply });
+            }
+        })
     }
 
     fn plan_reload(&self) -> Outcome {

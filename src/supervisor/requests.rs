@@ -26,6 +26,10 @@ impl Requests {
         self.waiting.entry(key).or_default().push(reply);
     }
 
+    pub(crate) fn are_any(&self, process: &str, request: Request) -> bool {
+        self.waiting.contains_key(&(process.to_owned(), request))
+    }
+
     pub(crate) fn add_shutdown(&mut self, reply: TextReply, client: Peer) {
         if !reply.is_closed() {
             self.shutdowns.push(reply);

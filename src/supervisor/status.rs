@@ -244,10 +244,13 @@ impl Processes {
                     Some(_) => drain,
                     None => DrainStatus { traffic: drain.traffic.after_end(), ..drain },
                 }),
-                stop: history.stop_traffic().map(|(last, cut)| {
-                    let stop = TrafficStatus::new(last, cut);
-                    if history.pid.is_some() { stop } else { stop.after_end() }
-                }),
+                cost: journal.counted(slot).cost,
+                stop: history.stop_traffic().filter(|_| self.shutdown.is_some()).map(
+                    |(last, cut)| {
+                        let stop = TrafficStatus::new(last, cut);
+                        if history.pid.is_some() { stop } else { stop.after_end() }
+                    },
+                ),
                 restarts: world[slot].restarts,
                 probe_failures: world[slot].probe_failures,
                 since: now.since(history.since),

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::mem::take;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,9 @@ use crate::supervisor::main_pids::{MainPids, Pids};
 use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::witness::Witness;
 use crate::types::{ProcessId, Time};
+
+/// A request of an operator waits at most this long for the look at the connections.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// The counts of all processes. One look serves all of them.
 pub(crate) struct StopCounts {
@@ -144,6 +148,13 @@ impl StopCounts {
         sender: MessageSender,
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) {
+        *locked(&self.looks.watched) = (self.watched(given), Arc::default());
+        let counts = Rc::clone(self);
+        self.is_counting.set(true);
+        local_task::spawn(async move { counts.watch(sender).await });
+    }
+
+    fn watched(&self, given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>) -> Vec<Watched> {
         let pids = self.pids.now();
         let idle = Counting::default().idle;
         let watched = pids.of_each.iter().filter_map(|(process, kin)| {
@@ -151,10 +162,31 @@ impl StopCounts {
             listeners.set_shared(&pids.shared);
             Some(Watched { process: *process, kin: Arc::clone(kin), listeners, answers })
         });
-        *locked(&self.looks.watched) = (watched.collect(), Arc::default());
-        let counts = Rc::clone(self);
-        self.is_counting.set(true);
-        local_task::spawn(async move { counts.watch(sender).await });
+        watched.collect()
+    }
+
+    /// Looks once at the connections of all instances, before a request that may stop some of them.
+    /// Waits at most [`LONGEST_LOOK`], and sends [`Message::Counted`]. `given` is as for
+    /// [`Self::shutdown_began`].
+    pub(crate) fn request_began(
+        &self,
+        sender: MessageSender,
+        given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        let (running, all) = (self.pids.now(), Arc::clone(&self.looks));
+        let watched = Mutex::new((self.watched(given), Arc::default()));
+        let looks = Looks { watched, witness: Arc::clone(self.witness()), ..Looks::default() };
+        let look = on_thread::begin_at_once(move || {
+            looks.look(&running);
+            locked(&all.seen).append(&mut *locked(&looks.seen));
+        });
+        Box::pin(async move {
+            if let Ok(look) = look {
+                // After a slow look, the request is carried out all the same.
+                let _ = timeout(LONGEST_LOOK, look).await;
+            }
+            counted(&sender, false);
+        })
     }
 
     /// Begins one more look at the connections. Call this function right before a stop signal.

@@ -1,20 +1,24 @@
-//! Finds out how each connection of a process has ended in the shutdown. The kernel sends a message
-//! about each connection that ends. The looks at the open connections say to which process a
-//! connection belongs.
+//! Finds out how each connection of a process has ended, in the shutdown and during the requests of
+//! operators. The kernel sends a message about each connection that ends. The looks at the open
+//! connections say to which process a connection belongs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot::Receiver;
 
 use crate::config::Counting;
 use crate::core::connections::answers::Connection;
 use crate::core::connections::endings::Ending;
 use crate::os::connections::Listeners;
 use crate::os::destroyed::{Destroyed, Ended, still};
+use crate::os::on_thread::begin_at_once;
 use crate::types::{ProcessId, Time};
 
-/// At the end of the shutdown, drainit waits for messages of the kernel for at most this long. The
-/// kernel sends them from a thread of its own, within a millisecond if a processor is free.
+/// At the end of the shutdown or of a request, drainit waits for messages of the kernel for at most
+/// this long. The kernel sends them from a thread of its own, within a millisecond if a processor is
+/// free.
 const LATE: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
@@ -22,7 +26,9 @@ pub(crate) struct Witness(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// `None` before the shutdown, if the kernel sends no messages, and once some are lost.
+    is_shutdown: bool,
+    /// `None` while nothing is to be stopped, if the kernel sends no messages, and once some are
+    /// lost.
     destroyed: Option<Destroyed>,
     /// The sockets of each process, and the connections that the last look has shown and that have
     /// not ended, as the first look at their latest request has shown them.
@@ -32,6 +38,31 @@ struct Inner {
     ended: BTreeSet<u64>,
     /// The ports to which the messages are limited; empty if there is no limit.
     ports: BTreeSet<u16>,
+    /// The processes at whose addresses a newer instance may serve. A connection there is theirs
+    /// only if a look has shown it.
+    succeeded: BTreeSet<ProcessId>,
+}
+
+/// Lets the kernel send messages while a request is under way. Requests at the same time share
+/// this value.
+pub(crate) struct Attention(pub(crate) Arc<Witness>);
+
+impl Attention {
+    /// [`Witness::last_endings`] on a thread; `None` in the shutdown, whose report has the ends.
+    pub(crate) fn last_endings(&self) -> Option<Receiver<Option<Endings>>> {
+        let witness = Arc::clone(&self.0);
+        let is_shutdown = witness.inner().is_shutdown;
+        (!is_shutdown).then(|| begin_at_once(move || witness.last_endings()).ok())?
+    }
+}
+
+impl Drop for Attention {
+    fn drop(&mut self) {
+        let mut inner = self.0.inner();
+        if !inner.is_shutdown {
+            *inner = Inner::default();
+        }
+    }
 }
 
 /// The time, the process and the kind of each end.
@@ -42,15 +73,16 @@ impl Witness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins at the beginning of the shutdown. Returns whether the kernel will tell.
-    pub(crate) fn begins(&self) -> bool {
+    /// Begins at the beginning of the shutdown or of a request. Returns whether the kernel will
+    /// tell.
+    pub(crate) fn begins(&self, is_shutdown: bool) -> bool {
         let destroyed = Destroyed::open();
         if let Err(error) = &destroyed {
             tracing::debug!("the kernel does not tell how connections end: {error}");
         }
-        let inner = &mut *self.inner();
-        inner.destroyed = destroyed.ok();
-        inner.destroyed.is_some()
+        let is_told = destroyed.is_ok();
+        *self.inner() = Inner { is_shutdown, destroyed: destroyed.ok(), ..Inner::default() };
+        is_told
     }
 
     /// Handles a look at the connections of a process.
@@ -81,47 +113,59 @@ impl Witness {
         self.inner().narrow();
     }
 
-    /// The connections that have ended since the last call; `None` if some are unknown. At the end
-    /// of the shutdown (`is_last`), waits for late messages, and also judges the connections on
-    /// which only the kernel still sends. This waits for at most [`LATE`].
-    pub(crate) fn endings(&self, is_last: bool) -> Option<Endings> {
+    /// From now on, a newer instance serves at the addresses of these processes.
+    pub(crate) fn succeeded(&self, processes: impl IntoIterator<Item = ProcessId>) {
+        self.inner().succeeded.extend(processes);
+    }
+
+    /// The connections that have ended since the last call; `None` if some are unknown.
+    pub(crate) fn endings(&self) -> Option<Endings> {
+        self.inner().take()
+    }
+
+    /// Like [`Self::endings`], at the end of the shutdown or of a request. Waits at most [`LATE`]
+    /// for late messages, and also judges the connections on which only the kernel still sends. At
+    /// the end of the shutdown, all processes are gone.
+    pub(crate) fn last_endings(&self) -> Option<Endings> {
+        let mut endings = self.endings()?;
+        let (destroyed, ports, all_are_gone) = {
+            let inner = self.inner();
+            if inner.open().next().is_none() {
+                return Some(endings);
+            }
+            (inner.destroyed.clone()?, inner.ports.clone(), inner.is_shutdown)
+        };
+        // A connection that is not in this list has ended, so its message is on the way. The
+        // kernel still has to end one that is open: its processes are gone.
+        let mut still = still(ports).ok()?;
+        let is_kept = |is_open: &bool| *is_open && !all_are_gone;
+        let stays = still.iter().filter(|(is_open, _)| !is_open || is_kept(is_open));
+        let stays: BTreeSet<_> = stays.map(|(_, one)| one.last.cookie).collect();
+        let began = Instant::now();
+        while self.inner().open().any(|cookie| !stays.contains(&cookie)) && began.elapsed() < LATE {
+            destroyed.wait(LATE.saturating_sub(began.elapsed()));
+            endings.extend(self.endings()?);
+        }
         let inner = &mut *self.inner();
-        if inner.known.is_empty() && inner.destroyed.is_some() {
-            // Only a look says to which process a connection belongs.
-            return Some(Vec::new());
+        let known: BTreeSet<_> = inner.open().collect();
+        still.retain(|(is_open, one)| {
+            !is_kept(is_open) && (!is_open || known.contains(&one.last.cookie))
+        });
+        for (is_open, one) in still {
+            // One that is still open may also belong to a process that drainit does not see.
+            let unless_open = |ending| match ending {
+                Ending::Answered => ending,
+                _ if is_open => Ending::Unknown,
+                _ => ending,
+            };
+            let judged = inner.judge(&one);
+            endings.extend(judged.map(|(at, of, ending)| (at, of, unless_open(ending))));
         }
-        let mut endings = inner.take()?;
-        if is_last && inner.known.values().any(|(_, open)| !open.is_empty()) {
-            // A connection that is not in this list has ended, so its message is on the way. The
-            // kernel still has to end one that is open: its processes are gone.
-            let still = still(inner.ports.clone()).ok()?;
-            let flushing = still.iter().filter(|(is_open, _)| !is_open);
-            let flushing: BTreeSet<_> = flushing.map(|(_, one)| one.last.cookie).collect();
-            let began = Instant::now();
-            while inner.open().any(|cookie| !flushing.contains(&cookie)) && began.elapsed() < LATE {
-                inner.destroyed.as_ref()?.wait(LATE.saturating_sub(began.elapsed()));
-                endings.extend(inner.take()?);
-            }
-            let known: BTreeSet<_> = inner.open().collect();
-            for (is_open, one) in still {
-                if is_open && !known.contains(&one.last.cookie) {
-                    continue;
-                }
-                // One that is still open may also belong to a process that drainit does not see.
-                let unless_open = |ending| match ending {
-                    Ending::Answered => ending,
-                    _ if is_open => Ending::Unknown,
-                    _ => ending,
-                };
-                let judged = inner.judge(&one);
-                endings.extend(judged.map(|(at, of, ending)| (at, of, unless_open(ending))));
-            }
-            let unknown = inner.known.iter().flat_map(|(process, (_, open))| {
-                let gone = open.values().filter(|one| !one.is_ours);
-                gone.map(|_| (crate::os::clock::now(), *process, Ending::Unknown))
-            });
-            endings.extend(unknown);
-        }
+        let unknown = inner.known.iter().flat_map(|(process, (_, open))| {
+            let gone = open.values().filter(|one| !one.is_ours && !stays.contains(&one.cookie));
+            gone.map(|_| (crate::os::clock::now(), *process, Ending::Unknown))
+        });
+        endings.extend(unknown);
         Some(endings)
     }
 }
@@ -140,6 +184,10 @@ impl Inner {
     }
 
     fn take(&mut self) -> Option<Endings> {
+        if self.known.is_empty() && self.destroyed.is_some() {
+            // Only a look says to which process a connection belongs.
+            return Some(Vec::new());
+        }
         let Some(ended) = self.destroyed.as_ref()?.take() else {
             self.destroyed = None;
             return None;
@@ -162,7 +210,7 @@ impl Inner {
         let mut at = self
             .known
             .iter()
-            .filter(|(_, (at, _))| at.has(ended.local))
+            .filter(|(of, (at, _))| !self.succeeded.contains(of) && at.has(ended.local))
             .map(|(process, _)| *process);
         let (process, is_only) = match seen {
             Some((process, _)) => (process, true),

@@ -91,7 +91,7 @@ fn only_requests_that_got_no_answer_are_cut() {
     let gunicorn =
         "gunicorn, --chdir, DIR, -k, gthread, --threads, 8, -b, '127.0.0.1:PORT', 'app:wsgi'";
     let uvicorn = "uvicorn, --app-dir, DIR, --port, PORT, 'asgi:app'";
-    let counted = ", drain: {connections: {min: 0, time: 100ms}}";
+    let counted = ", drain: {connections: {min: 0, time: 500ms}}";
     in_parallel(
         [
             (python("finish"), "", 3),
@@ -159,6 +159,44 @@ fn a_stream_that_a_signal_ends_by_force_is_perhaps_cut() {
     drainit.stop().assert_line(
         "stop web: .*; requests 0 at the start .perhaps 1 more., 0 cut .perhaps 1 more.$",
     );
+}
+
+// holds: S864
+#[test]
+fn a_request_says_which_requests_the_end_of_a_process_has_cut() {
+    let modes = [("exit", "3 cut"), ("finish", ""), ("deaf", "0 cut; 3 reset, 3 of them before")];
+    let requests = ["restart", "stop", "reload"];
+    let all = modes.into_iter().flat_map(|mode| requests.map(|request| (mode, request)));
+    in_parallel(all, |((mode, cost), request)| {
+        let Some(rig) = Rig::new() else { return };
+        let command = format!("python3, DIR/server.py, {mode}, PORT");
+        let Some((drainit, address)) = start(rig, &command, "") else { return };
+        let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let ask = |mut client: &TcpStream| client.write_all(b"GET /400 HTTP/1.1\r\n\r\n");
+        clients.iter().for_each(|client| ask(client).unwrap());
+        thread::sleep(ms(100));
+        let config = drainit.path("drainit.yaml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, text.replace("readiness", "environment: {A: b}, readiness"))
+            .unwrap();
+        let words = [&[request][..], if request == "reload" { &[] } else { &["web"] }].concat();
+        let said = drainit.exec(&words).stdout;
+        let told = said.split_once("; requests ").map_or("", |(_, told)| told);
+        assert!(said.starts_with("web: "), "{mode} {request}: {said}");
+        assert!(told.starts_with(cost) && told.is_empty() == cost.is_empty(), "{mode}: {said}");
+        drop(clients);
+        // The next request has cut nobody.
+        let said = drainit.exec(&["restart", "web"]).stdout;
+        assert!(said.starts_with("web: ") && !said.contains("requests"), "{mode}: {said}");
+        let listens = |task: &std::path::Path| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "ends\n")
+        };
+        drainit.wait_until("no thread receives messages", || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", drainit.pid())).unwrap();
+            !tasks.flatten().any(|task| listens(&task.path()))
+        });
+        drainit.stop().assert_code(0);
+    });
 }
 
 /// No netlink socket (whose address has 12 bytes) can be bound, so the kernel sends no messages about

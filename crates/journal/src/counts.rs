@@ -75,6 +75,12 @@ impl RequestData {
     }
 }
 
+impl RequestData {
+    pub(super) fn is_any_cut(&self) -> bool {
+        [self.cut, self.unsure, self.in_flight, self.reset].into_iter().flatten().any(|n| n > 0)
+    }
+}
+
 /// The difference of two counts, or 0 if the process began to count anew between them.
 pub(super) fn newer(first: Option<u64>, last: Option<u64>) -> Option<u64> {
     Some(last?.wrapping_sub(first?).cast_signed().max(0).cast_unsigned())

@@ -99,12 +99,23 @@ pub struct History {
     /// The connections that have ended in the shutdown, and have perhaps owed an answer; `None` if
     /// the kernel does not tell.
     pub(super) endings: Option<Vec<(Time, Ending)>>,
+    /// The instance before this one, if a request has replaced it.
+    pub(super) before: Option<Box<Self>>,
 }
 
 impl History {
     /// Records that the instance is ready.
     pub(super) fn is_up(&mut self, now: Time) {
         self.down = self.down_since.take().map(|since| now.since(since));
+    }
+
+    /// Prepares for a new instance, and keeps what is still to be found out about the previous one.
+    pub(super) fn succeeds(&mut self) {
+        self.before = self.served.map(|_| Box::new(Self { before: None, ..self.clone() }));
+        (self.end, self.asked, self.why_ended) = (None, None, None);
+        (self.asked_since, self.killed_since) = (None, None);
+        (self.served, self.drain) = (None, None);
+        self.endings.iter_mut().for_each(Vec::clear);
     }
 
     /// The state that follows from a lifecycle. `restarts` says whether the process is started
@@ -284,6 +295,17 @@ impl History {
         self.drain.as_ref()?.counts(self.ends())
     }
 
+    /// Says which requests the end of the instance has cut, in the words of the report; `None` if
+    /// the end has cut none, or if nothing was counted.
+    pub(super) fn cost(&self) -> Option<String> {
+        // Every request looks at the instances, so others have ended before this request.
+        self.served?;
+        let drained = self.drained();
+        let is_early = drained.map_or(self.is_counted_early(), |(.., age)| age.is_some());
+        let requests = drained.or_else(|| self.cut())?.1?;
+        requests.is_any_cut().then(|| format!("requests {}", requests.outcome(is_early)))
+    }
+
     /// The requests that the stop after the drain has cut; `None` if the number is unknown, or if
     /// there was no stop yet.
     pub fn cut_after_drain(&self) -> Option<u64> {
@@ -361,6 +383,8 @@ pub struct Tally {
     pub start: Option<Duration>,
     /// The number of completed drains for each reason, in the order of [`DrainEnd::ALL`].
     pub drains: [u64; DrainEnd::ALL.len()],
+    /// The requests that the ends of the process have cut in the last request of an operator.
+    pub cost: Option<String>,
     /// The slot of the last drain; `None` if the process has not been drained since its last start.
     pub drained: Option<ProcessId>,
     /// The last lines that the last failed instance has written.

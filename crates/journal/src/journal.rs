@@ -215,13 +215,12 @@ impl Journal {
                 let history = self.noted(process);
                 let ended = history.end.map(|(at, _)| at);
                 (history.down_since, history.down) = (history.down_since.or(ended), None);
-                (history.end, history.asked, history.why_ended) = (None, None, None);
-                (history.asked_since, history.killed_since) = (None, None);
                 (history.is_skipped, history.gave_up) = (false, false);
                 (history.ended_by_itself, history.ended_first) = (false, false);
                 // While two instances run, each has a label. An instance keeps its label after the
                 // other instance is gone, and the next instance begins without a label.
                 history.instance = None;
+                history.succeeds();
                 history.started.get_or_insert(now);
                 if is_ready {
                     history.ready.get_or_insert(now);
@@ -472,20 +471,42 @@ impl Journal {
         self.of_mut(process).serves(began, traffic);
     }
 
-    /// Records that from now on, the kernel tells how the connections of each process end.
-    pub fn sees_endings(&mut self) {
-        self.slots.iter_mut().for_each(|of| of.endings = Some(Vec::new()));
+    /// Begins to record how the connections of each process end, in the shutdown or for a request.
+    /// `is_told` says whether the kernel tells.
+    pub fn sees_endings(&mut self, is_told: bool) {
+        self.tallies.values_mut().for_each(|tally| tally.cost = None);
+        for of in &mut self.slots {
+            (of.endings, of.before, of.served) = (is_told.then(Vec::new), None, None);
+        }
+    }
+
+    /// Keeps for the status what the ends of instances have cost during a request.
+    pub fn sum_up_ends(&mut self) {
+        let costs = (0..).map(ProcessId).zip(&self.slots).filter_map(|(slot, of)| {
+            let ended = if of.end.is_some() { Some(of) } else { of.before.as_deref() };
+            Some((slot, ended?.cost()?))
+        });
+        for (slot, cost) in costs.collect::<Vec<_>>() {
+            self.tally(slot).cost = Some(cost);
+        }
     }
 
     /// Records how a connection has ended.
     pub fn connection_ended(&mut self, at: Time, process: ProcessId, ending: Ending) {
-        let endings = self.of_mut(process).endings.as_mut().filter(|_| ending != Ending::Answered);
+        let History { before, endings, asked_since, .. } = self.of_mut(process);
+        // Until the new instance is asked to end, such a connection was that of the instance before.
+        let before = before.as_mut().filter(|_| asked_since.is_none());
+        let endings = before.map_or(endings, |before| &mut before.endings);
+        let endings = endings.as_mut().filter(|_| ending != Ending::Answered);
         endings.into_iter().for_each(|endings| endings.push((at, ending)));
     }
 
     /// Records that the ends of some connections are unknown.
     pub fn lost_endings(&mut self) {
-        self.slots.iter_mut().for_each(|of| of.endings = None);
+        for of in &mut self.slots {
+            of.endings = None;
+            of.before.iter_mut().for_each(|before| before.endings = None);
+        }
     }
 
     /// Records a poll that has failed.

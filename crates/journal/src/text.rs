@@ -3,7 +3,7 @@
 use core::fmt::Write as _;
 use core::time::Duration;
 
-use crate::counts::{Counts, Ends};
+use crate::counts::{Counts, Ends, RequestData};
 use crate::data::label;
 use crate::history::{DrainHistory, History, Stop, Tally};
 use crate::prelude::*;
@@ -138,25 +138,33 @@ fn described((connections, requests, age): Counts, is_early: bool) -> String {
             }
             (None, None) => String::new(),
         };
-        let is_of_kernel = requests.unsure.is_some();
-        let after = messages::perhaps(requests.unsure.unwrap_or_default());
-        let (number, what) = match (requests.cut, requests.in_flight.unwrap_or_default()) {
-            (Some(cut), _) if is_of_kernel || !is_early => (cut, "cut"),
-            (in_flight, or) if is_early => (in_flight.unwrap_or(or), "in flight when last seen"),
-            (_, in_flight) => (in_flight, "in flight at the stop signal"),
-        };
-        let _ = write!(text, "; requests {before}{number} {what}{after}");
-        if let Some(reset @ 1..) = requests.reset {
-            let _ = write!(text, "; {reset} reset");
-        }
-        if let Some(unaccepted @ 1..) = requests.unaccepted {
-            let _ = write!(text, ", {unaccepted} of them before they were accepted");
-        }
+        let _ = write!(text, "; requests {before}{}", requests.outcome(is_early));
         if let Some(upgrades @ 1..) = requests.upgrades_ended {
             let _ = write!(text, "; upgrades {upgrades} ended");
         }
     }
     text
+}
+
+impl RequestData {
+    /// Says how many requests were cut. `is_early` is as for [`described`].
+    pub(super) fn outcome(&self, is_early: bool) -> String {
+        let is_of_kernel = self.unsure.is_some();
+        let after = messages::perhaps(self.unsure.unwrap_or_default());
+        let (number, what) = match (self.cut, self.in_flight.unwrap_or_default()) {
+            (Some(cut), _) if is_of_kernel || !is_early => (cut, "cut"),
+            (in_flight, or) if is_early => (in_flight.unwrap_or(or), "in flight when last seen"),
+            (_, in_flight) => (in_flight, "in flight at the stop signal"),
+        };
+        let mut text = format!("{number} {what}{after}");
+        if let Some(reset @ 1..) = self.reset {
+            let _ = write!(text, "; {reset} reset");
+        }
+        if let Some(unaccepted @ 1..) = self.unaccepted {
+            let _ = write!(text, ", {unaccepted} of them before they were accepted");
+        }
+        text
+    }
 }
 
 impl Stop {

@@ -16,6 +16,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt,
     socket, sockopt,
 };
+use nix::sys::time::TimeVal;
 
 use crate::signal::mask;
 use crate::sock_diag::{
@@ -40,6 +41,9 @@ const DATA_SEGMENTS: usize = 152;
 /// ports, there is no filter.
 const MOST_PORTS: usize = 2000;
 
+/// How often the thread checks without a message whether it is still needed.
+const PAUSE: TimeVal = TimeVal::new(1, 0);
+
 /// At most this many ends wait until they are taken. Each has some 100 bytes, and a server whose drain
 /// drainit does not count can end very many.
 const MOST_WAITING: usize = 100_000;
@@ -57,7 +61,9 @@ pub struct Ended {
     pub last: Connection,
 }
 
-/// Receives the messages on a thread of its own, which never waits for anything else.
+/// Receives the messages on a thread of its own, which never waits for anything else. The thread ends
+/// at most [`PAUSE`] after the last clone is dropped, or at the next message.
+#[derive(Clone)]
 pub struct Destroyed {
     netlink: Arc<OwnedFd>,
     received: Arc<(Mutex<Received>, Condvar)>,
@@ -85,6 +91,7 @@ impl Destroyed {
         let netlink = socket(AddressFamily::Netlink, raw, SockFlag::SOCK_CLOEXEC, netlink)?;
         setsockopt(&netlink, sockopt::RcvBufForce, &QUEUE)
             .or_else(|_| setsockopt(&netlink, sockopt::RcvBuf, &QUEUE))?;
+        setsockopt(&netlink, sockopt::ReceiveTimeout, &PAUSE)?;
         bind(netlink.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
         let (netlink, received) = (Arc::new(netlink), Arc::default());
         let (from, to) = (Arc::clone(&netlink), Arc::clone(&received));
@@ -127,11 +134,11 @@ impl Destroyed {
     }
 }
 
-fn receive(netlink: &OwnedFd, (received, changed): &(Mutex<Received>, Condvar)) {
+fn receive(netlink: &Arc<OwnedFd>, (received, changed): &(Mutex<Received>, Condvar)) {
     let mut buffer = vec![0; 8 * 1024];
-    loop {
+    while Arc::strong_count(netlink) > 1 {
         let message = match recv(netlink.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Err(Errno::EINTR) => continue,
+            Err(Errno::EINTR | Errno::EAGAIN) => continue,
             Err(_) => None,
             Ok(length) => buffer.get(HEADER..length),
         };
@@ -300,9 +307,8 @@ mod tests {
             let ended = from.take().unwrap();
             assert_eq!(ended.iter().map(|one| one.local).collect::<Vec<_>>(), [at]);
             let received = (Mutex::default(), Condvar::new());
-            let (no_netlink, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();
-            no_netlink.set_nonblocking(true).unwrap();
-            receive(&no_netlink.into(), &received);
+            let no_socket: Arc<OwnedFd> = Arc::new(std::io::pipe().unwrap().0.into());
+            receive(&Arc::clone(&no_socket), &received);
             assert!(locked(&received.0).is_lost, "an error is not zero");
         });
     }

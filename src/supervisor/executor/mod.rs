@@ -23,8 +23,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinHandle;
@@ -34,6 +35,7 @@ use crate::config::{Config, DrainMethod, Hook, LogFile, LogFormat, LogMode, Proc
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Event, Request};
 use crate::core::note::RequestError;
+use crate::core::phase::Phase;
 use crate::core::spec::HookId;
 use crate::envoy::preflight::{self, Checked};
 use crate::journal::event;
@@ -73,6 +75,7 @@ use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::{Definition, Slot, Slots};
 use crate::supervisor::status::Processes;
 use crate::supervisor::stop_counts::StopCounts;
+use crate::supervisor::witness::{Attention, Endings};
 use crate::types::{End, ProcessId, Signal, Time, harmless};
 
 /// While fewer logs than this are open, drainit does not look for ended logs to drop.
@@ -98,6 +101,8 @@ pub(crate) struct Executor {
     /// The operators' requests that are not answered yet.
     requests: Requests,
     stop_counts: Rc<StopCounts>,
+    /// Set while requests of operators are under way.
+    attention: Weak<Attention>,
     pub(crate) children: Children,
     /// Whether every config since the start of drainit has had the same single process.
     is_alone: Rc<Cell<bool>>,
@@ -157,6 +162,7 @@ impl Executor {
             sender,
             children: Children::default(),
             stop_counts: StopCounts::new(),
+            attention: Weak::new(),
             processes,
             requests: Requests::default(),
             is_alone,
@@ -194,6 +200,13 @@ impl Executor {
             Message::Counted { is_first } => {
                 self.record_counts();
                 is_first.then_some(Event::Counted)
+            }
+            Message::RequestOver { endings, answer, reply } => {
+                self.record(endings);
+                self.processes.journal.sum_up_ends();
+                // The send fails only if the client has gone away.
+                let _ = reply.send(answer);
+                None
             }
             Message::Swept(signal, swept) => self.swept(signal, *swept),
             Message::HookOver { hook, task, event, why } => self.hook_over(hook, task, event, why),
@@ -426,7 +439,7 @@ impl Executor {
                 current.end_probes();
                 current.listener = None;
                 self.stop_counts.pids().remove(process);
-                self.record_endings(false);
+                self.record_counts();
                 self.processes.journal.reaped(process);
                 if self.process(process).hooks.post_stop.is_none() {
                     self.forget_values(process);
@@ -615,15 +628,18 @@ impl Executor {
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
         self.own_work = self.look_who_serves();
         self.processes.slots.all_mut().for_each(|(_, slot)| slot.instance.keeps_listening = None);
-        if self.stop_counts.witness().begins() {
-            self.processes.journal.sees_endings();
-        }
+        self.processes.journal.sees_endings(self.stop_counts.witness().begins(true));
         self.stop_counts.shutdown_began(self.sender.clone(), |process| {
             let drain = self.instance(process).drain.as_ref();
             (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))
         });
         self.output.stop_waiting(patience);
         self.files.stop_waiting(patience);
+    }
+
+    /// Whether the same request is under way, so that a new one joins it and looks at nothing.
+    pub(crate) fn is_under_way(&self, process: &str, request: Request) -> bool {
+        self.requests.are_any(process, request)
     }
 
     /// Answers all clients that have made this request.
@@ -674,18 +690,36 @@ impl Executor {
         self.requests.clients()
     }
 
+    /// Begins to find out what a request of an operator costs the clients of the processes; `None`
+    /// in a shutdown, which refuses requests.
+    pub(crate) fn attend(&mut self) -> Option<Arc<Attention>> {
+        let Phase::Running(_) = self.processes.machine().phase() else { return None };
+        let attention = self.attention.upgrade().unwrap_or_else(|| {
+            let witness = self.stop_counts.witness();
+            self.processes.journal.sees_endings(witness.begins(false));
+            Arc::new(Attention(Arc::clone(witness)))
+        });
+        self.attention = Arc::downgrade(&attention);
+        Some(attention)
+    }
+
+    /// Looks at the connections of all processes before a request, which may stop some of them.
+    pub(crate) fn look_at_clients(&self) -> Pin<Box<dyn Future<Output = ()>>> {
+        self.stop_counts.request_began(self.sender.clone(), |process| Some(self.given(process)))
+    }
+
     /// Adds the latest counts of connections to the journal.
     fn record_counts(&mut self) {
         let journal = &mut self.processes.journal;
         for (began, process, counts) in self.stop_counts.seen() {
             journal.stop_traffic(began, process, counts.traffic(true));
         }
-        self.record_endings(false);
+        self.record(self.stop_counts.witness().endings());
     }
 
-    /// Adds the connections that have ended to the journal.
-    fn record_endings(&mut self, is_last: bool) {
-        match self.stop_counts.witness().endings(is_last) {
+    /// Adds connections that have ended to the journal.
+    fn record(&mut self, endings: Option<Endings>) {
+        match endings {
             None => self.processes.journal.lost_endings(),
             Some(endings) => {
                 for (at, process, ending) in endings {
@@ -707,7 +741,7 @@ impl Executor {
     /// this file takes at most `within`, and so does writing the termination log.
     pub(crate) fn report(&mut self, now: Time, code: u8, within: &dyn Fn() -> Duration) {
         self.record_counts();
-        self.record_endings(true);
+        self.record(self.stop_counts.witness().last_endings());
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);
         let is_json = format == LogFormat::Json;
         let wall = SystemTime::now();

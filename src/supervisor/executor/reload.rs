@@ -83,17 +83,19 @@ impl Executor {
         });
     }
 
-    /// Sends a message to the event loop after drainit has looked at the watched files of a
-    /// process. The message also comes after the messages of earlier calls, so that requests keep
-    /// their order.
+    /// Sends a message to the event loop after drainit has looked at the connections of clients, and
+    /// at the watched files of a process. The message also comes after the messages of earlier
+    /// calls, so that requests keep their order.
     pub(crate) fn after_look(&mut self, process: Option<ProcessId>, message: Message) {
         let look = process.map(|slot| self.look(slot));
+        let clients = self.look_at_clients();
         let sender = self.sender.clone();
         let earlier = self.last_look.take();
         self.last_look = Some(local_task::spawn(async move {
             if let Some(look) = look {
                 look.await;
             }
+            clients.await;
             if let Some(earlier) = earlier {
                 // The wait fails only at the end of the runtime.
                 let _ = earlier.await;

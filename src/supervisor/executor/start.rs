@@ -409,6 +409,7 @@ impl Executor {
         (current.pid, current.spawned) = (Some(pid), spawned);
         (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
         self.stop_counts.pids().started(process, Arc::new([pid].into()), given.clone());
+        self.stop_counts.witness().succeeded(self.processes.journal.slots_of(&wanted.name));
         current.listeners = Rc::new(RefCell::new(Listeners::given(given)));
         current.epoch = epoch;
         current.is_ready = false;
