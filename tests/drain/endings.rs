@@ -172,8 +172,9 @@ fn a_request_says_which_requests_the_end_of_a_process_has_cut() {
         let command = format!("python3, DIR/server.py, {mode}, PORT");
         let Some((drainit, address)) = start(rig, &command, "") else { return };
         let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
-        let ask = |mut client: &TcpStream| client.write_all(b"GET /400 HTTP/1.1\r\n\r\n");
-        clients.iter().for_each(|client| ask(client).unwrap());
+        let takes = if mode == "finish" { 400 } else { 15_000 };
+        let asked = format!("GET /{takes} HTTP/1.1\r\n\r\n");
+        clients.iter().for_each(|mut client| client.write_all(asked.as_bytes()).unwrap());
         thread::sleep(ms(100));
         let config = drainit.path("drainit.yaml");
         let text = std::fs::read_to_string(&config).unwrap();
