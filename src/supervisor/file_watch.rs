@@ -4,6 +4,9 @@
 //!
 //! A missing file has no content, so the removal of a file does not count as new content.
 
+#[cfg(test)]
+mod oracle;
+
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -69,8 +72,8 @@ enum PathState {
     /// The file has changed, and a start or a reload has read it since. drainit does not know which
     /// content was read.
     Read,
-    /// A start is reading the file. A look, requested at the same time, shows whether the file had
-    /// changed before the start.
+    /// A start or a reload is reading the file. A look at its end shows whether the file has changed
+    /// meanwhile, or shortly before.
     Reading,
 }
 
@@ -181,10 +184,17 @@ impl FileWatches {
             match shared.state.get() {
                 _ if !which(watched) => {}
                 PathState::Changed => shared.state.set(PathState::Read),
-                PathState::Quiet if watched.1.action != WatchAction::Reload && shared.ask(None) => {
-                    shared.state.set(PathState::Reading);
-                }
+                PathState::Quiet => shared.state.set(PathState::Reading),
                 _ => {}
+            }
+        }
+    }
+
+    /// Records that a start or a reload has read the files for which `which` is true.
+    pub(crate) fn were_read(&self, which: impl Fn(&Watched) -> bool) {
+        for (watched, Task { shared, .. }) in &self.tasks {
+            if shared.state.get() == PathState::Reading && which(watched) {
+                shared.ask(None);
             }
         }
     }
@@ -213,11 +223,7 @@ impl FileWatch {
             };
             (self.is_asked, self.hangs) = (false, false);
             let (before, seen) = match look {
-                Some(WatchReport::Changed) => {
-                    let is_reading = self.shared.state.get() == PathState::Reading;
-                    let now = if is_reading { PathState::Read } else { PathState::Changed };
-                    (self.becomes(now), Seen::Changed)
-                }
+                Some(WatchReport::Changed) => (self.becomes(PathState::Changed), Seen::Changed),
                 Some(WatchReport::Quiet(content)) => {
                     let before = self.becomes(PathState::Quiet);
                     // If a reload has already read this content, the content must not cause another
@@ -294,11 +300,12 @@ impl FileWatch {
         self.error = error;
     }
 
-    /// Sets the state, and returns the old state. After [`PathState::Read`], the content that the
-    /// process has read is not known any more.
+    /// Sets the state, and returns the old state. After [`PathState::Read`], and after a change
+    /// during [`PathState::Reading`], the content that was read is not known any more.
     fn becomes(&mut self, state: PathState) -> PathState {
         let before = self.shared.state.replace(state);
-        if before == PathState::Read {
+        let is_unsure = before == PathState::Reading && state == PathState::Changed;
+        if before == PathState::Read || is_unsure {
             self.known = None;
         }
         before

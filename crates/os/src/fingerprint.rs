@@ -62,7 +62,7 @@ const CHUNK: usize = 16 * 1024;
 /// A hash of the content of a file or a directory. drainit treats contents with equal hashes as
 /// equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint(u64);
+pub struct Fingerprint(pub u64);
 
 /// The content of a path, as far as it can be read.
 #[derive(Debug)]
@@ -107,14 +107,60 @@ pub enum WatchReport {
 }
 
 /// A requested look. Its sender is dropped once the look is over or cannot begin. The drop wakes
-/// the receiver, who waits for the look. `None` for a look before the start of a process: nobody
-/// waits for such a look, because the start itself reads the file.
+/// the receiver, who waits for the look. `None` for a look for which nobody waits.
 pub type Asked = Option<mpsc::UnboundedSender<()>>;
 
 /// A path at which a thread looks until this value is dropped.
 pub struct Followed {
     pub looks: mpsc::UnboundedReceiver<WatchReport>,
     pub asks: SyncSender<Asked>,
+}
+
+/// The looks of the thread at its path. `M` is the metadata.
+pub struct Seen<M> {
+    known: M,
+    since: Instant,
+    /// The metadata at the last read of the content.
+    read: Option<M>,
+    is_first: bool,
+}
+
+impl<M: Clone + PartialEq> Seen<M> {
+    pub fn new(known: M, at: Instant) -> Self {
+        Self { known, since: at, read: None, is_first: true }
+    }
+
+    /// Reads the content at the first call, and if the metadata has changed and then been the same
+    /// for a second. The content may change while it is read. It then belongs to other metadata,
+    /// and is read again later.
+    pub fn quiet(
+        &mut self,
+        at: Instant,
+        content: impl FnOnce() -> Content,
+        metadata: impl FnOnce() -> M,
+    ) -> Option<Content> {
+        if !self.is_first && (self.read.as_ref() == Some(&self.known) || at - self.since < PAUSE) {
+            return None;
+        }
+        let content = content();
+        if !self.is_first && metadata() != self.known {
+            return None;
+        }
+        // `None` makes the next look read an unreadable file again: a file may become readable
+        // without a change of its metadata.
+        self.read = content.unreadable.is_none().then(|| self.known.clone());
+        self.is_first = false;
+        Some(content)
+    }
+
+    /// Whether the metadata has changed since the last call.
+    pub fn is_changed(&mut self, at: Instant, now: M) -> bool {
+        let is_changed = now != self.known;
+        if is_changed {
+            (self.known, self.since) = (now, at);
+        }
+        is_changed
+    }
 }
 
 /// Starts a thread that looks at `path`. The thread sends the content at once, and again whenever
@@ -124,29 +170,18 @@ pub fn follow(path: PathBuf) -> Followed {
     let (asks, asked) = sync_channel(MOST_ASKED);
     let follow = move || {
         mask::block_here();
-        // The metadata is read before the content, so that the next look finds a change between the
-        // two reads.
-        let mut known = metadata(&path);
-        let mut since = Instant::now();
-        let mut read = None;
-        let mut is_first = true;
+        let mut seen = Seen::new(metadata(&path), Instant::now());
         loop {
-            if is_first || read.as_ref() != Some(&known) && since.elapsed() >= PAUSE {
-                let content = of(&path);
-                // `None` makes the next look read an unreadable file again: a file may become
-                // readable without a change of its metadata.
-                read = content.unreadable.is_none().then(|| known.clone());
+            let content = seen.quiet(Instant::now(), || of(&path), || metadata(&path));
+            if let Some(content) = content {
                 let _ = sender.send(WatchReport::Quiet(content));
-                is_first = false;
             }
             let answer = match asked.recv_timeout(PAUSE) {
                 Ok(answer) => Some(answer),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let now = metadata(&path);
-            if now != known {
-                (known, since) = (now, Instant::now());
+            if seen.is_changed(Instant::now(), metadata(&path)) {
                 let _ = sender.send(WatchReport::Changed);
             }
             if let Some(answer) = answer {

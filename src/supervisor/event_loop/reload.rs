@@ -54,8 +54,7 @@ impl Step<'_> {
 
     /// Records that a reload begins to read the config now.
     pub(super) fn mark_config_read(&mut self) {
-        let is_read = |(_, watch): &Watched| watch.action == WatchAction::Reload;
-        self.executor.file_watches.mark_read(is_read);
+        self.executor.file_watches.mark_read(is_read_by_reload);
     }
 
     fn may_reload(&self) -> Result<(), RequestError> {
@@ -106,6 +105,7 @@ impl Step<'_> {
 
     /// Handles the result of reading the config again and opening its sockets.
     pub(super) fn prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
+        self.executor.file_watches.were_read(is_read_by_reload);
         // While the config was read, another request or the shutdown may have begun.
         if self.may_reload().is_err() {
             self.executor.reloads.again();
@@ -202,4 +202,8 @@ impl Step<'_> {
         self.executor.begin_reload(Rc::new(loaded.config), definitions, &placed);
         Ok(actions)
     }
+}
+
+fn is_read_by_reload((_, watch): &Watched) -> bool {
+    watch.action == WatchAction::Reload
 }

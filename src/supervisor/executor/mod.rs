@@ -585,6 +585,7 @@ impl Executor {
     /// Records that a process serves from now on. Begins to check whether its drain will work.
     pub(crate) fn serves(&mut self, process: ProcessId) {
         self.epoch_took_over(process);
+        self.watched_files_were_read(process);
         let window = self.config.shutdown.window();
         let (instance, definition) = (self.instance_sender(process), self.process(process));
         let share = Share::Probes(process);

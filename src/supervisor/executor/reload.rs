@@ -113,12 +113,12 @@ impl Executor {
 
     /// Records that a start reads the watched files of a process now.
     pub(super) fn mark_files_read(&self, slot: ProcessId) {
-        let process = self.process(slot);
-        if !process.watch.is_empty() {
-            let is_read =
-                |(of, watch): &Watched| *of == process.name && watch.action != WatchAction::Reload;
-            self.file_watches.mark_read(is_read);
-        }
+        self.file_watches.mark_read(read_by_start(&self.process(slot).name));
+    }
+
+    /// Records that a start has read the watched files of a process.
+    pub(super) fn watched_files_were_read(&self, slot: ProcessId) {
+        self.file_watches.were_read(read_by_start(&self.process(slot).name));
     }
 
     /// The instances of a process that have this entry in their `watch`, each with the position of
@@ -130,4 +130,9 @@ impl Executor {
         let slots = self.processes.watching(name);
         slots.into_iter().filter_map(|slot| Some((slot, place(&slot)?))).collect()
     }
+}
+
+/// Whether a start of this process reads the file.
+fn read_by_start(name: &str) -> impl Fn(&Watched) -> bool {
+    move |(of, watch)| of == name && watch.action != WatchAction::Reload
 }
