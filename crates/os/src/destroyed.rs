@@ -76,6 +76,17 @@ struct Received {
     is_lost: bool,
 }
 
+impl Received {
+    /// Adds an end. Beyond `most`, all ends are lost, and no more are received.
+    fn has_room_for(&mut self, ended: Ended, most: usize) -> bool {
+        self.ended.push(ended);
+        if self.ended.len() > most {
+            *self = Self { ended: Vec::new(), is_lost: true };
+        }
+        !self.is_lost
+    }
+}
+
 fn locked(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
     received.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -145,10 +156,7 @@ fn receive(netlink: &Arc<OwnedFd>, (received, changed): &(Mutex<Received>, Condv
         let is_over = message.is_none();
         match message.map(|message| (ended(message), message)) {
             Some((Some(ended), _)) => {
-                let mut received = locked(received);
-                received.ended.push(ended);
-                if received.ended.len() > MOST_WAITING {
-                    *received = Received { ended: Vec::new(), is_lost: true };
+                if !locked(received).has_room_for(ended, MOST_WAITING) {
                     return changed.notify_one();
                 }
             }
@@ -311,6 +319,21 @@ mod tests {
             receive(&Arc::clone(&no_socket), &received);
             assert!(locked(&received.0).is_lost, "an error is not zero");
         });
+    }
+
+    // holds: S782
+    #[test]
+    fn more_ends_than_may_wait_are_unknown_and_take_no_memory() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 80));
+        let last = Connection::default();
+        let ended = Ended { at: Time::default(), local, is_reset: false, is_ours: false, last };
+        let (netlink, received) = (io::pipe().unwrap().0.into(), Arc::default());
+        let all = Destroyed { netlink: Arc::new(netlink), received: Arc::clone(&received) };
+        let add = || locked(&received.0).has_room_for(ended, 3);
+        assert_eq!([(); 3].map(|()| add()), [true; 3]);
+        assert_eq!(all.take().unwrap().len(), 3);
+        assert_eq!([(); 4].map(|()| add()), [true, true, true, false]);
+        assert!(all.take().is_none() && locked(&received.0).ended.capacity() == 0);
     }
 
     // holds: S783
