@@ -90,7 +90,7 @@ fn shutdown_drains_and_ends_the_container_and_answers_each_client() {
 
 // holds: C712
 #[test]
-fn a_process_of_the_container_does_not_wait_for_the_shutdown_that_it_requests() {
+fn a_process_of_the_container_does_not_wait_for_a_shutdown() {
     let Some(rig) = Rig::new() else { return };
     // The shell handles SIGTERM only after its command has ended.
     let drainit = rig.env("DRAINIT", env!("CARGO_BIN_EXE_drainit")).start(

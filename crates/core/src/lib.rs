@@ -11,6 +11,7 @@
 //! machine → phase → restart, slots, start, stop → drain → family → state
 //! connections + envoy → drain, traffic     slots, spec → graph     graph, traffic → types
 //! state → drain::progress, family::states, action, budget → note → cause, event → spec → types
+//! phase → final_waits → budget
 //! ```
 //!
 //! ```text

@@ -103,7 +103,7 @@ pub(super) async fn drain(
     }
 }
 
-/// What the calls to the admin have shown.
+/// The effects of the calls to the admin so far.
 #[derive(Clone, Copy, Default)]
 struct Called {
     /// The connections that waited to be accepted when the listeners were closed. The kernel has
