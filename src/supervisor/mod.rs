@@ -227,8 +227,7 @@ impl ControlHandle {
             request.await;
             // If the event loop has ended, dropping `reply` tells the client that no answer comes.
             let Ok(answer) = outcome.await else { return };
-            if let Some(endings) = attention.last_endings() {
-                let endings = endings.await.unwrap_or_default();
+            if let Some(endings) = attention.last_endings().await {
                 let _ = sender.send(Message::RequestOver { endings, answer, reply });
             } else {
                 // The send fails only if the client has gone away.

@@ -4,7 +4,7 @@
 //! stop signal waits for the first look at the connections, but only for the short time that the
 //! core allows. Nothing waits for later looks.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::mem::take;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::config::Counting;
@@ -41,6 +41,8 @@ pub(crate) struct StopCounts {
     is_looking: Cell<bool>,
     changed: Notify,
     is_counting: Cell<bool>,
+    /// The latest look before a request. Its sender is dropped when the look is over.
+    before_request: RefCell<Option<watch::Receiver<()>>>,
 }
 
 /// The data that the thread of a look shares with the event loop. The event loop takes only locks
@@ -118,6 +120,7 @@ impl StopCounts {
             is_looking: Cell::default(),
             changed: Notify::new(),
             is_counting: Cell::default(),
+            before_request: RefCell::default(),
         })
     }
 
@@ -166,27 +169,40 @@ impl StopCounts {
     }
 
     /// Looks once at the connections of all instances, before a request that may stop some of them.
-    /// Waits at most [`LONGEST_LOOK`], and sends [`Message::Counted`]. `given` is as for
-    /// [`Self::shutdown_began`].
+    /// Requests at the same time share a look. Waits at most [`LONGEST_LOOK`], and sends
+    /// [`Message::Counted`]. `given` is as for [`Self::shutdown_began`].
     pub(crate) fn request_began(
         &self,
         sender: MessageSender,
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) -> Pin<Box<dyn Future<Output = ()>>> {
+        let latest = self.before_request.borrow().clone();
+        let under_way = latest.filter(|over| over.has_changed().is_ok());
+        let mut over = under_way.unwrap_or_else(|| self.look_before_request(given));
+        Box::pin(async move {
+            // After a slow look, the request is carried out all the same.
+            let _ = timeout(LONGEST_LOOK, over.changed()).await;
+            counted(&sender, false);
+        })
+    }
+
+    fn look_before_request(
+        &self,
+        given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
+    ) -> watch::Receiver<()> {
         let (running, all) = (self.pids.now(), Arc::clone(&self.looks));
         let watched = Mutex::new((self.watched(given), Arc::default()));
         let looks = Looks { watched, witness: Arc::clone(self.witness()), ..Looks::default() };
-        let look = on_thread::begin_at_once(move || {
+        let (is_over, over) = watch::channel(());
+        let look = move || {
             looks.look(&running);
             locked(&all.seen).append(&mut *locked(&looks.seen));
-        });
-        Box::pin(async move {
-            if let Ok(look) = look {
-                // After a slow look, the request is carried out all the same.
-                let _ = timeout(LONGEST_LOOK, look).await;
-            }
-            counted(&sender, false);
-        })
+            drop(is_over);
+        };
+        // If no thread can be started, the look is over at once.
+        let _ = on_thread::begin_at_once(look);
+        self.before_request.replace(Some(over.clone()));
+        over
     }
 
     /// Begins one more look at the connections. Call this function right before a stop signal.

@@ -2,11 +2,12 @@
 //! operators. The kernel sends a message about each connection that ends. The looks at the open
 //! connections say to which process a connection belongs.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot::Receiver;
+use tokio::sync::Mutex;
 
 use crate::config::Counting;
 use crate::core::connections::answers::Connection;
@@ -22,7 +23,7 @@ use crate::types::{ProcessId, Time};
 const LATE: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
-pub(crate) struct Witness(Mutex<Inner>);
+pub(crate) struct Witness(std::sync::Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -43,22 +44,45 @@ struct Inner {
     succeeded: BTreeSet<ProcessId>,
 }
 
-/// Lets the kernel send messages while a request is under way. Requests at the same time share
-/// this value.
-pub(crate) struct Attention(pub(crate) Arc<Witness>);
+/// Lets the kernel send messages while requests are under way. Requests at the same time share this
+/// value.
+pub(crate) struct Attention {
+    witness: Arc<Witness>,
+    /// The number of requests that are over, and how many of them the latest wait has served.
+    over: Cell<u64>,
+    served: Cell<u64>,
+    turn: Mutex<()>,
+}
 
 impl Attention {
-    /// [`Witness::last_endings`] on a thread; `None` in the shutdown, whose report has the ends.
-    pub(crate) fn last_endings(&self) -> Option<Receiver<Option<Endings>>> {
-        let witness = Arc::clone(&self.0);
-        let is_shutdown = witness.inner().is_shutdown;
-        (!is_shutdown).then(|| begin_at_once(move || witness.last_endings()).ok())?
+    pub(crate) fn new(witness: &Arc<Witness>) -> Self {
+        let (witness, over, served) = (Arc::clone(witness), Cell::default(), Cell::default());
+        Self { witness, over, served, turn: Mutex::default() }
+    }
+
+    /// [`Witness::last_endings`] on a thread, after the end of a request; `None` in the shutdown,
+    /// whose report has the ends, and if no thread can be started. One wait serves all requests that
+    /// were over when it began.
+    pub(crate) async fn last_endings(&self) -> Option<Option<Endings>> {
+        let number = self.over.get() + 1;
+        self.over.set(number);
+        let _turn = self.turn.lock().await;
+        if self.witness.inner().is_shutdown {
+            return None;
+        }
+        if self.served.get() >= number {
+            return Some(Some(Vec::new()));
+        }
+        let (serves, witness) = (self.over.get(), Arc::clone(&self.witness));
+        let endings = begin_at_once(move || witness.last_endings()).ok()?.await;
+        self.served.set(serves);
+        Some(endings.unwrap_or_default())
     }
 }
 
 impl Drop for Attention {
     fn drop(&mut self) {
-        let mut inner = self.0.inner();
+        let mut inner = self.witness.inner();
         if !inner.is_shutdown {
             *inner = Inner::default();
         }
@@ -223,5 +247,29 @@ impl Inner {
         // Several processes share the address, and no look has shown who had the connection.
         let ending = if is_only { ending } else { Ending::Unknown };
         (!is_ours).then_some((ended.at, process, ending))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_end_at_the_same_time_share_a_wait_for_late_messages() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let attention = std::rc::Rc::new(Attention::new(&Arc::default()));
+            let request = |_| {
+                let attention = std::rc::Rc::clone(&attention);
+                tokio::task::spawn_local(async move { attention.last_endings().await.unwrap() })
+            };
+            let requests: Vec<_> = (0..50).map(request).collect();
+            let mut waits = 0;
+            for request in requests {
+                // Without the kernel's messages, a wait finds out nothing.
+                waits += usize::from(request.await.unwrap().is_none());
+            }
+            assert_eq!(waits, 2, "of the first request, and of all others");
+        });
     }
 }

@@ -24,8 +24,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinHandle;
@@ -693,14 +693,14 @@ impl Executor {
 
     /// Begins to find out what a request of an operator costs the clients of the processes; `None`
     /// in a shutdown, which refuses requests.
-    pub(crate) fn attend(&mut self) -> Option<Arc<Attention>> {
+    pub(crate) fn attend(&mut self) -> Option<Rc<Attention>> {
         let Phase::Running(_) = self.processes.machine().phase() else { return None };
         let attention = self.attention.upgrade().unwrap_or_else(|| {
             let witness = self.stop_counts.witness();
             self.processes.journal.sees_endings(witness.begins(false));
-            Arc::new(Attention(Arc::clone(witness)))
+            Rc::new(Attention::new(witness))
         });
-        self.attention = Arc::downgrade(&attention);
+        self.attention = Rc::downgrade(&attention);
         Some(attention)
     }
 
