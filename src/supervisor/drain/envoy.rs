@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hyper::StatusCode;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep;
 
@@ -147,7 +148,7 @@ async fn ask(
             let answered = admin::post(&keys.admin, call, LIMIT).await;
             match &answered {
                 Ok(()) => called.reset = called.reset.saturating_add(waits),
-                Err(error) => called.is_foreign |= matches!(error, HttpError::Malformed(_)),
+                Err(error) => called.is_foreign |= is_foreign(error),
             }
             Answer::Call(answered.map_err(failure))
         }
@@ -184,6 +185,15 @@ async fn visible(uncounted: Uncounted) -> Uncounted {
     let visible = on_thread(Duration::MAX, move || connections::are_visible(&addresses)).await;
     let counted = if let Ok(Ok(true)) = visible { uncounted.counted } else { Vec::new() };
     Uncounted { counted, ..uncounted }
+}
+
+/// Whether something else than an Envoy has answered a call. An Envoy refuses one only with 403.
+fn is_foreign(error: &HttpError) -> bool {
+    use HttpError::{Malformed, Protocol, Status};
+    match error {
+        Status(status) => *status != StatusCode::FORBIDDEN,
+        error => matches!(error, Malformed(_) | Protocol(_)),
+    }
 }
 
 fn failure(error: HttpError) -> AskFailure {
