@@ -15,8 +15,9 @@ use crate::os::descendants::descends_from;
 use crate::os::private_socket;
 use crate::types::harmless_lines;
 
-/// Returns 0 when everything has stopped and the container ends with 0, or with `--no-wait` when the
-/// shutdown has begun, as for a process of the container. Interrupting the command does not interrupt the shutdown.
+/// Returns 0 when everything has stopped and the container ends with 0, or with `--no-wait`, and for
+/// a process of the container, when the shutdown has begun. Interrupting the command does not
+/// interrupt the shutdown.
 pub(super) fn shutdown(args: &ShutdownArgs) -> u8 {
     run(&args.whom, async |found: Found| {
         // There is no limit with a wait, because the grace period limits the shutdown. A process that

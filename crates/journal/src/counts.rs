@@ -73,9 +73,7 @@ impl RequestData {
             unaccepted: ends.map(|ends| ends.unaccepted),
         })
     }
-}
 
-impl RequestData {
     pub(super) fn is_any_cut(&self) -> bool {
         [self.cut, self.unsure, self.in_flight, self.reset].into_iter().flatten().any(|n| n > 0)
     }
