@@ -2,6 +2,7 @@
 //! `programs.txt` has the facts. A script may have the name of a program, so nothing here makes an
 //! error of a config, and nothing changes what a config says.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -10,6 +11,18 @@ use crate::types::{Signal, human};
 
 static PROGRAMS: LazyLock<Vec<Program>> =
     LazyLock::new(|| include_str!("programs.txt").lines().filter_map(Program::of_line).collect());
+
+/// The programs by their file names, each with the argument that the command must have, or "".
+static BY_NAME: LazyLock<BTreeMap<&str, Vec<(&str, &Program)>>> = LazyLock::new(|| {
+    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for program in PROGRAMS.iter() {
+        for name in &program.names {
+            let (name, word) = name.split_once(' ').unwrap_or((name, ""));
+            all.entry(name).or_default().push((word, program));
+        }
+    }
+    all
+});
 
 /// Programs that start another program: their names, the short options that a value follows, and
 /// the number of words between the options and the other program.
@@ -103,7 +116,8 @@ impl Program {
         Some(Self { names, kind, signals, at_term, limit, more, foreground })
     }
 
-    fn is_started_by(&self, name: &str, arguments: &[&str]) -> bool {
+    /// The program that has this file name and starts with these arguments.
+    fn started_by(name: &str, arguments: &[&str]) -> Option<&'static Self> {
         // The word behind a short option is probably its value, as in `celery -A worker beat`.
         let is_value = |at: usize| {
             at > 0 && arguments[at - 1].len() == 2 && arguments[at - 1].starts_with('-')
@@ -112,10 +126,8 @@ impl Program {
         let has = |word: &str| {
             (0..arguments.len()).any(|at| ends_with(arguments[at], word) && !is_value(at))
         };
-        self.names.iter().any(|known| match known.split_once(' ') {
-            Some((known, word)) => known == name && has(word),
-            None => *known == name,
-        })
+        let found = BY_NAME.get(name)?.iter().find(|(word, _)| word.is_empty() || has(word));
+        found.map(|(_, program)| *program)
     }
 }
 
@@ -182,9 +194,9 @@ fn in_words(words: &[&str], deepest: u8) -> Option<Known> {
         return in_script(rest[place(rest.iter().copied())?..].first()?, deeper);
     }
     behind_starter(name, rest).and_then(|words| in_words(words, deeper)).or_else(|| {
-        let plain = without_version(name);
-        let is_it = |it: &&Program| it.is_started_by(name, rest) || it.is_started_by(plain, rest);
-        PROGRAMS.iter().find(is_it).map(|program| Known { name: name.to_owned(), program })
+        let plain = || Program::started_by(without_version(name), rest);
+        let program = Program::started_by(name, rest).or_else(plain)?;
+        Some(Known { name: name.to_owned(), program })
     })
 }
 
