@@ -47,35 +47,47 @@ impl State {
 
     /// Kills a process, or the rest of its process group, if its time to end is over.
     pub(crate) fn kill_if_due(&mut self, process: ProcessId, deadline: Time) {
-        match self.life(process) {
-            Lifecycle::Stopping { since, kill_at } if self.is_past(kill_at) => {
-                let exit = self[process].exit;
-                let spare = self.spare_until(process, since, exit == Exit::Seen, deadline);
-                let if_exiting = || self.spare_until(process, since, true, deadline);
-                match spare.or_else(|| if_exiting().filter(|_| exit == Exit::Unknown)) {
-                    Some(until) => self.set_timer(process, until),
-                    None => return self.kill(process, Some(since), deadline),
-                }
-                if spare.is_none() {
-                    self[process].exit = Exit::Asked;
-                    self.act(Action::LookForExit(process));
-                }
-            }
-            Lifecycle::Remains { kill_at } if self.is_past(kill_at) => {
-                self.kill(process, None, deadline);
-            }
-            _ => {}
+        let Some(since) = self.asked_and_due(process) else { return };
+        let exit = self[process].exit;
+        let spare = self.spare_until(process, since, exit == Exit::Seen, deadline);
+        let if_exiting = || self.spare_until(process, since, true, deadline);
+        match spare.or_else(|| if_exiting().filter(|_| exit == Exit::Unknown)) {
+            Some(until) => self.set_timer(process, until),
+            None => return self.kill(process, Some(since), deadline),
+        }
+        if spare.is_none() {
+            self[process].exit = Exit::Asked;
+            self.act(Action::LookForExit(process));
         }
     }
 
-    /// Handles the answer to `Action::LookForExit`. A process that is exiting keeps the time that
-    /// the core has given it with the question.
+    /// The time at which a process, or the rest of its process group, was asked to end; `None` if
+    /// its time to end is not over.
+    fn asked_and_due(&self, process: ProcessId) -> Option<Time> {
+        let (since, kill_at) = self.asked_until(process)?;
+        self.is_past(kill_at).then_some(since)
+    }
+
+    /// The times at which a process, or the rest of its process group, was asked to end and gets
+    /// SIGKILL.
+    fn asked_until(&self, process: ProcessId) -> Option<(Time, Time)> {
+        match self.life(process) {
+            Lifecycle::Stopping { since, kill_at } => Some((since, kill_at)),
+            Lifecycle::Remains { kill_at } => {
+                Some((self[process].asked.unwrap_or(kill_at), kill_at))
+            }
+            _ => None,
+        }
+    }
+
+    /// Handles the answer to `Action::LookForExit`. Who is exiting keeps the time that the core has
+    /// given with the question.
     fn exit_seen(&mut self, process: ProcessId, exits: bool, deadline: Time) {
         if self[process].exit != Exit::Asked {
             return;
         }
         self[process].exit = if exits { Exit::Seen } else { Exit::Unknown };
-        if let Lifecycle::Stopping { since, .. } = self.life(process)
+        if let Some((since, _)) = self.asked_until(process)
             && !exits
         {
             self.kill(process, Some(since), deadline);
@@ -109,7 +121,8 @@ impl State {
             false => limit,
         };
         let until = spare.min(limit);
-        (family::tie(self, process) == Tie::None && !self.is_past(until)).then_some(until)
+        let is_free = family::tie(self, process) == Tie::None && !family::is_awaited(self, process);
+        (is_free && !self.is_past(until)).then_some(until)
     }
 
     /// Sends the stop signal. SIGKILL follows after `limit`.
@@ -215,6 +228,7 @@ impl State {
     pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time) {
         let (signal, now) = (self.stop_signal(process), self.now);
         self[process].asked.get_or_insert(now);
+        self[process].exit = Exit::Unknown;
         self.act(match signal {
             Signal::KILL => Action::StopGroup { process, signal },
             _ => Action::StopOrphans { process, signal },

@@ -130,9 +130,8 @@ impl Executor {
     /// Sends the stop signal to the children of drainit in the groups of a process. If drainit has no
     /// such child, or cannot find or signal any, returns the event that says so.
     pub(crate) fn stop_orphans(&mut self, process: ProcessId, signal: Signal) -> Option<Event> {
-        let leaders: Vec<_> = self.groups_of(process).collect();
         // Nothing is reaped here, so each pid still belongs to its child.
-        let mut asked = children_in(&leaders);
+        let mut asked = self.orphans_of(process);
         asked.retain(|pid| with_cont(signal).iter().all(|one| kill_child(*pid, *one).is_ok()));
         if asked.is_empty() {
             self.orphans_asked.remove(&process);
@@ -172,6 +171,11 @@ impl Executor {
                 tracing::warn!("{name}: cannot send {signal} to its process group: {error}");
             }
         }
+    }
+
+    /// The children of drainit in the remaining process groups of a process.
+    pub(super) fn orphans_of(&self, process: ProcessId) -> Vec<Pid> {
+        children_in(&self.groups_of(process).collect::<Vec<_>>())
     }
 
     /// The ids of the remaining process groups of a process.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::Pid;
-use crate::os::descendants::{is_exiting, session_of};
+use crate::os::descendants::{children_of, is_exiting, session_of};
 use crate::os::handle::Handle;
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::{Executor, with_cont};
@@ -136,10 +136,15 @@ impl Executor {
         mains.filter(move |pid| self.is_there(process, *pid))
     }
 
-    /// Looks whether every main process of an instance is exiting.
+    /// Looks whether every main process of an instance is exiting. If no main process is left, looks
+    /// at the rest of its process group.
     pub(crate) fn look_for_exit(&self, process: ProcessId) -> Event {
-        let mains: Vec<_> = self.mains(process).collect();
-        let exits = !mains.is_empty() && mains.into_iter().all(is_exiting);
+        let exits = match self.pid(process) {
+            Some(_) => all_exit(self.mains(process), is_exiting),
+            None => all_exit(self.orphans_of(process).into_iter(), |pid| {
+                is_exiting(pid) && children_of(pid).is_empty()
+            }),
+        };
         if exits {
             tracing::info!(
                 "{}: is exiting, and the kernel still frees its memory or closes its files; SIGKILL \
@@ -167,4 +172,9 @@ impl Executor {
             tracing::warn!("{}: cannot send {signal}: {error}", self.process(process).name);
         }
     }
+}
+
+/// Whether there are processes, and all of them exit.
+fn all_exit(mut pids: impl Iterator<Item = Pid>, exits: impl Fn(Pid) -> bool) -> bool {
+    pids.next().is_some_and(&exits) && pids.all(exits)
 }

@@ -1413,6 +1413,24 @@ fn a_process_that_is_exiting_gets_the_time_that_is_left_and_is_not_killed() {
 
 // holds: S840
 #[test]
+fn the_rest_of_a_group_that_is_exiting_gets_the_time_that_is_left_and_is_not_killed() {
+    for (exits, killed) in [(true, vec![]), (false, vec![Action::Kill(ROUTER)])] {
+        let mut play = Play::up(plain());
+        play.exits = exits;
+        play.at(1000, Event::Signal(Signal::TERM));
+        let exited = Event::Exited { process: ROUTER, end: End::Code(0), remains: true };
+        let asked = Action::StopOrphans { process: ROUTER, signal: Signal::TERM };
+        assert_eq!(play.at(1100, exited), [asked]);
+        assert_eq!(play.at(6000, Event::Tick), killed, "stop_grace_period");
+        if exits {
+            assert_eq!(wakes_at(&play), 24_000, "the engine keeps its own stop_grace_period");
+            assert_eq!(play.at(20_000, Event::GroupGone(ROUTER)), [stop(ENGINE)]);
+        }
+    }
+}
+
+// holds: S840
+#[test]
 fn an_exit_that_an_operator_asked_for_gets_no_more_time_than_sigkill() {
     let mut play = Play::up(plain());
     play.exits = true;

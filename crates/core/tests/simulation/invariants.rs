@@ -1245,10 +1245,12 @@ impl<'a> Checker<'a> {
             }
             Action::LookForExit(process) => {
                 let proc = procs[process.index()];
-                let is_due = proc.alive && self.at[process.index()].signalled;
+                let seen = &self.at[process.index()];
+                let is_due = proc.alive && seen.signalled || proc.group && seen.rest_signalled;
                 self.hold(is_due, "a look at a process that was not asked to end");
             }
             Action::Kill(process) if procs[process.index()].group => {
+                self.holds_no_kill_of_exiting_rest(now, process, procs);
                 self.holds_asked(now, process, self.at[process.index()].rest_signalled, procs);
                 self.at[process.index()].killed_in_shutdown |= self.deadline.is_some();
                 self.at[process.index()].survives_at = Some(self.survivor_at(now));

@@ -101,6 +101,8 @@ enum What {
     /// The process begins to exit with code 0.
     Exits,
     GroupEnds,
+    /// The other members of the process group begin their exit.
+    GroupExits,
     BecomesReady,
     /// The answer to the last probe of an epoch whose time to become ready is over.
     LastAnswer,
@@ -391,6 +393,10 @@ impl<'a> World<'a> {
                 Some(event)
             }
             What::GroupEnds => std::mem::take(&mut proc.group).then_some(Event::GroupGone(process)),
+            What::GroupExits => {
+                proc.exits |= proc.group;
+                None
+            }
             _ if !proc.alive => None,
             What::Exits => {
                 if !proc.killed {
@@ -421,7 +427,8 @@ impl<'a> World<'a> {
                     self.push_to(self.now + Duration::from_millis(1), process, What::GroupEnds);
                 }
                 self.epoch_ended(process, remains);
-                self.procs[process.index()].group = remains;
+                let proc = &mut self.procs[process.index()];
+                (proc.group, proc.exits) = (remains, false);
                 Some(Event::Exited { process, end, remains })
             }
             What::BecomesReady => {
@@ -546,6 +553,11 @@ impl<'a> World<'a> {
             }
             Action::StopGroup { process, signal } if signal != Signal::KILL => {
                 let after = self.behaviour(process).group.and_then(Result::ok);
+                if self.behaviour(process).exits_for.is_some()
+                    && let Some(after) = self.unless_obeying(after)
+                {
+                    self.push_to(self.now + after / 4, process, What::GroupExits);
+                }
                 self.end_group(process, after.map(|after| after / 2));
             }
             Action::StopGroup { process, .. } => {
