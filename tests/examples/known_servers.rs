@@ -49,6 +49,7 @@ fn start(command: &str) -> Option<Pod> {
 fn known_servers_lose_nothing_with_the_advised_lines() {
     in_parallel(COMMANDS, |command| {
         let (Some(old), Some(new)) = (start(command), start(command)) else { return };
-        replace(old, &new, IdleClose::Noticed).assert_nothing_lost();
+        let rolled = replace(old, &new, IdleClose::Noticed);
+        rolled.assert_nothing_lost().ended.assert_no_line(r"\b[1-9]\d* cut\b");
     });
 }
