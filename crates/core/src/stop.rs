@@ -121,7 +121,8 @@ impl State {
             false => limit,
         };
         let until = spare.min(limit);
-        let is_free = family::tie(self, process) == Tie::None && !family::is_awaited(self, process);
+        let is_awaited = self.life(process).has_rest() && family::is_awaited(self, process);
+        let is_free = family::tie(self, process) == Tie::None && !is_awaited;
         (is_free && !self.is_past(until)).then_some(until)
     }
 

@@ -1250,8 +1250,10 @@ impl<'a> Checker<'a> {
                 self.hold(is_due, "a look at a process that was not asked to end");
             }
             Action::Kill(process) if procs[process.index()].group => {
-                self.holds_no_kill_of_exiting_rest(now, process, procs);
                 self.holds_asked(now, process, self.at[process.index()].rest_signalled, procs);
+                if self.stop_signals < 3 && !self.has_lost_time(now) {
+                    self.holds_no_early_kill(now, process, procs);
+                }
                 self.at[process.index()].killed_in_shutdown |= self.deadline.is_some();
                 self.at[process.index()].survives_at = Some(self.survivor_at(now));
             }

@@ -307,30 +307,6 @@ impl Checker<'_> {
         self.hold(is_over, "a SIGKILL while time is left that nobody needs");
     }
 
-    /// The rest of a process group that is exiting gets no SIGKILL while time is left that nobody
-    /// needs.
-    // holds: S840
-    pub(super) fn holds_no_kill_of_exiting_rest(
-        &mut self,
-        now: Time,
-        slot: ProcessId,
-        procs: &[Proc],
-    ) {
-        let Some(deadline) = self.deadline else { return };
-        let is_family = self.at[slot.index()].pending
-            || self.at.iter().any(|seen| seen.handed_over || seen.taken_over);
-        let is_excused = self.stop_signals >= 3
-            || self.has_reloaded
-            || self.is_replacing()
-            || self.has_lost_time(now)
-            || is_family;
-        if is_excused || !procs[slot.index()].exits {
-            return;
-        }
-        let is_due = deadline <= now + self.kept_after_now(slot, procs);
-        self.hold(is_due, "a SIGKILL to the rest of a group that is exiting");
-    }
-
     /// The line before a SIGKILL names what ended the time of the stop, and nothing else.
     // holds: S768
     pub(super) fn holds_named_limit(
