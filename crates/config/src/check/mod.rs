@@ -217,7 +217,7 @@ fn times(
             "shorten one of them, or make `shutdown.grace_period` (and the pod's) longer: \
              otherwise drainit cuts them short, as `drainit plan` shows",
         );
-        return;
+        break;
     }
     if let Some((step, by, kept)) = plan.squeezed().filter(|_| with_waits) {
         let (stop, gets) = (plan.label(step), human(step.takes()));

@@ -80,6 +80,10 @@ fn a_stop_without_a_time_is_named_if_a_later_stop_takes_the_time() {
              worker: {{command: [worker], depends_on: [db]}}\n"
         );
         assert_eq!(lines(&checked(&text, &[])), expected, "{stop}");
+        let cut = format!("{text}  other: {{command: [other], stop_grace_period: 1h}}\n");
+        let squeezed = lines(&checked(&cut, &[]));
+        let squeezed = squeezed.iter().filter(|line| line.contains("gets only"));
+        assert!(squeezed.eq(expected), "{stop}");
     }
 }
 
