@@ -2,7 +2,7 @@
 //! note never changes.
 
 use std::ops::{Deref, DerefMut};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::core::note::Note;
 use crate::core::state::State;
@@ -30,7 +30,7 @@ impl Noted {
     pub(super) fn load(config: &str, began: Time) -> Self {
         let loaded = load(&[config], &[]).unwrap();
         let names = loaded.config.processes.iter().map(|process| process.name.clone()).collect();
-        let state = State::new(Rc::new(loaded.config.spec(&loaded.graph)), began);
+        let state = State::new(Arc::new(loaded.config.spec(&loaded.graph)), began);
         Self { journal: Journal::new(Names(names), began), state }
     }
 

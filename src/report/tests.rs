@@ -1,7 +1,7 @@
 //! Tests the lines and counts of the shutdown report.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::action::Action;
@@ -265,7 +265,7 @@ fn played(config: &str, events: impl Fn(&mut Played)) -> data::ShutdownReport {
 #[track_caller]
 fn reported(config: &str, events: impl Fn(&mut Played)) -> (data::ShutdownReport, String) {
     let loaded = load(&[config], &[]).unwrap();
-    let spec = Rc::new(loaded.config.spec(&loaded.graph));
+    let spec = Arc::new(loaded.config.spec(&loaded.graph));
     let names: Vec<_> = loaded.config.processes.iter().map(|one| one.name.clone()).collect();
     let start = Time(Duration::from_secs(100));
     let mut played = Played {
@@ -668,7 +668,7 @@ fn journal_does_not_grow_over_time() {
             ] {
                 report.note(now, &note);
             }
-            let machine = Machine::new(Rc::clone(&report.state.spec), now);
+            let machine = Machine::new(Arc::clone(&report.state.spec), now);
             report.update(now, &machine);
         }
         format!("{:?}", report.journal).len()

@@ -142,7 +142,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
             "no thread can be kept ready for the stop: {error}; raise the pids limit of the container"
         );
     }
-    let spec = Rc::new(Spec { counts_stops: true, ..config.spec(&graph) });
+    let spec = Arc::new(Spec { counts_stops: true, ..config.spec(&graph) });
     let definitions = Definition::of(&config, args, sockets);
     let processes = Processes::new(definitions, Machine::new(spec, began));
     let watched =

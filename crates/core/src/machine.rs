@@ -1,6 +1,6 @@
 //! The state machine, which handles every event.
 
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::action::Action;
@@ -28,7 +28,7 @@ pub struct Machine {
 
 impl Machine {
     /// Creates a machine that waits for [`Event::Start`].
-    pub fn new(spec: Rc<Spec>, now: Time) -> Self {
+    pub fn new(spec: Arc<Spec>, now: Time) -> Self {
         Self { state: State::new(spec, now), phase: Phase::Running(Running::default()) }
     }
 
@@ -202,7 +202,7 @@ impl Machine {
 
 /// Forwards a signal to the processes that have it in `forward_signals`.
 fn forward(state: &mut State, signal: Signal) {
-    let spec = Rc::clone(&state.spec);
+    let spec = Arc::clone(&state.spec);
     let wants = |id: &ProcessId| spec.processes[id.index()].forward_signals.contains(&signal);
     for process in spec.ids().filter(wants) {
         if state.life(process).is_alive() {

@@ -7,7 +7,7 @@
 //! and is shown nowhere. The next new instance or process reuses the slot.
 
 use alloc::collections::BTreeSet;
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 
 use crate::action::Action;
 use crate::family;
@@ -62,7 +62,7 @@ impl State {
         let definition = newer.map_or_else(|| self.process(old).clone(), |newer| *newer);
         self.occupy(slot, definition, Role::New { old });
         self.connect(slot, old);
-        let order = &mut Rc::make_mut(&mut self.spec).order;
+        let order = &mut Arc::make_mut(&mut self.spec).order;
         let place = order.iter().position(|id| *id == old).unwrap_or_default();
         order.insert(place, slot);
         self.reach(slot, self.reached(old));
@@ -76,7 +76,7 @@ impl State {
     /// Lets each dependent of `old` also depend on `slot`. Keeps the lists of dependents complete,
     /// so that many slots can be made before [`relink`](Self::relink).
     fn connect(&mut self, slot: ProcessId, old: ProcessId) {
-        let processes = &mut Rc::make_mut(&mut self.spec).processes;
+        let processes = &mut Arc::make_mut(&mut self.spec).processes;
         for (on, _) in processes[slot.index()].dependencies.clone() {
             processes[on.index()].dependents.push(slot);
         }
@@ -135,7 +135,7 @@ impl State {
         gone: &[ProcessId],
         same: &BTreeSet<ProcessId>,
     ) {
-        let spec = Rc::make_mut(&mut self.spec);
+        let spec = Arc::make_mut(&mut self.spec);
         let (processes, counts_stops) = (core::mem::take(&mut spec.processes), spec.counts_stops);
         *spec = Spec { processes, counts_stops, ..new };
         spec.order.splice(0..0, gone.iter().rev().copied());
@@ -154,7 +154,7 @@ impl State {
     fn occupy(&mut self, slot: ProcessId, definition: ProcessSpec, role: Role) {
         self.held_sockets.extend(definition.listens.then_some(slot));
         let new = Slot::new(role, Lifecycle::Done);
-        let processes = &mut Rc::make_mut(&mut self.spec).processes;
+        let processes = &mut Arc::make_mut(&mut self.spec).processes;
         if slot.index() == processes.len() {
             processes.push(definition);
             self.slots.push(new);
@@ -209,13 +209,13 @@ impl State {
             }
             self.missing.remove(&slot);
             self.family.forget(slot);
-            Rc::make_mut(&mut self.spec).processes[slot.index()].retire();
+            Arc::make_mut(&mut self.spec).processes[slot.index()].retire();
             stays[slot.index()] = false;
         }
         let newer = self.slots.iter_mut().filter_map(|slot| slot.newer.as_deref_mut());
-        let definitions = Rc::make_mut(&mut self.spec).processes.iter_mut().chain(newer);
+        let definitions = Arc::make_mut(&mut self.spec).processes.iter_mut().chain(newer);
         definitions.for_each(|one| one.keep_dependencies(|on| stays[on.index()]));
-        Rc::make_mut(&mut self.spec).order.retain(|id| stays[id.index()]);
+        Arc::make_mut(&mut self.spec).order.retain(|id| stays[id.index()]);
         self.reorder();
     }
 
@@ -231,7 +231,7 @@ impl State {
     /// Derives the dependents, the order and the budget again after the dependencies have changed.
     fn reorder(&mut self) {
         self.is_unlinked = false;
-        Rc::make_mut(&mut self.spec).link();
+        Arc::make_mut(&mut self.spec).link();
         for (id, place) in self.spec.order.iter().zip(0..) {
             self.slots[id.index()].rank = place;
         }

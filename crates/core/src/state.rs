@@ -2,7 +2,7 @@
 //! current step.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 use core::ops::{Index, IndexMut};
 use core::time::Duration;
 
@@ -285,7 +285,7 @@ impl IndexMut<ProcessId> for State {
 /// date, so that no step has to search all processes.
 #[derive(Clone, Debug)]
 pub struct State {
-    pub spec: Rc<Spec>,
+    pub spec: Arc<Spec>,
     pub budget: Budget,
     /// The limit of a stop without `stop_grace_period`.
     pub unset_stop: Duration,
@@ -344,7 +344,7 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(spec: Rc<Spec>, now: Time) -> Self {
+    pub fn new(spec: Arc<Spec>, now: Time) -> Self {
         let count = spec.processes.len();
         let mut slots = vec![Slot::new(Role::Current, Lifecycle::Waiting); count];
         for (id, place) in spec.order.iter().zip(0..) {
@@ -450,13 +450,13 @@ impl State {
         if !new.required {
             self.missing.remove(&slot);
         }
-        Rc::make_mut(&mut self.spec).processes[slot.index()] = new;
+        Arc::make_mut(&mut self.spec).processes[slot.index()] = new;
         self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
     }
 
     /// Notes how long a running process needs to end. Its next instances probably need as long.
     pub(crate) fn ends_within(&mut self, id: ProcessId, time: Duration) {
-        Rc::make_mut(&mut self.spec).processes[id.index()].to_end = Some(time);
+        Arc::make_mut(&mut self.spec).processes[id.index()].to_end = Some(time);
     }
 
     /// Whether a process with the lifecycle `life` keeps the container from being ready.

@@ -3,7 +3,7 @@
 //! records the steps, as in a real shutdown.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 use core::mem::replace;
 
 use crate::Journal;
@@ -42,7 +42,7 @@ impl Timeline {
 
 /// A simulated shutdown in which every wait takes all of its time.
 struct Play {
-    spec: Rc<Spec>,
+    spec: Arc<Spec>,
     machine: Machine,
     journal: Journal,
     /// The simulated time. The shutdown begins at zero.
@@ -81,9 +81,9 @@ impl Play {
         let Some(first) = spec.processes.first() else { return Timeline::default() };
         played.processes.push(cause_of_shutdown(first.clone()));
         played.order.push(cause);
-        let played = Rc::new(played);
+        let played = Arc::new(played);
         let mut play = Self {
-            machine: Machine::new(Rc::clone(&played), Time::default()),
+            machine: Machine::new(Arc::clone(&played), Time::default()),
             journal: Journal::new(
                 Names(vec![String::new(); played.processes.len()]),
                 Time::default(),

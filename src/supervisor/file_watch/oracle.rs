@@ -3,6 +3,7 @@
 //! the process and the config are models.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -268,7 +269,7 @@ async fn play(seed: u64, action: WatchAction) {
     }
     let text = "processes: {web: {command: [x], readiness: {file: /f}, watch: [{path: /w, action: restart}]}}";
     let loaded = load(&[text], &[]).unwrap();
-    let machine = Machine::new(Rc::new(loaded.config.spec(&loaded.graph)), Time::default());
+    let machine = Machine::new(Arc::new(loaded.config.spec(&loaded.graph)), Time::default());
     let watch = Watch { action, ..loaded.config.processes[0].watch[0].clone() };
     let (sender, mut inbox) = unbounded_channel();
     let (looks_sender, looks) = unbounded_channel();

@@ -17,6 +17,7 @@ mod world;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -180,7 +181,7 @@ impl Play {
             .find_map(|text| load(&[&text], &[]).ok().map(|loaded| (text, loaded)))
             .unwrap();
         let now = Time(Duration::from_secs(1000));
-        let spec = Rc::new(loaded.config.spec(&loaded.graph));
+        let spec = Arc::new(loaded.config.spec(&loaded.graph));
         let count = loaded.config.processes.len();
         let definitions =
             Definition::of(&loaded.config, vec![Vec::new(); count], vec![Vec::new(); count]);

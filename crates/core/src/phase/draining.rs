@@ -10,7 +10,7 @@
 //! No process starts or restarts while a drain is held. A drain cannot be undone, so a process that
 //! has ended can only be replaced together with its container.
 
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::action::Action;
@@ -131,7 +131,7 @@ impl Draining {
         // Only ready processes are drained. A drain that began before the shutdown continues, even
         // if it is the drain of an old instance.
         let mut drained = Vec::new();
-        for process in Rc::clone(&state.spec).order.iter().rev().copied() {
+        for process in Arc::clone(&state.spec).order.iter().rev().copied() {
             let has_begun = matches!(state[process].drain, Progress::Active(_));
             if !has_begun && !matches!(state.life(process), Lifecycle::Ready { .. }) {
                 state[process].drain = Progress::Over;
@@ -445,7 +445,7 @@ impl Draining {
     }
 
     fn begin_due(&mut self, state: &mut State) {
-        let spec = Rc::clone(&state.spec);
+        let spec = Arc::clone(&state.spec);
         // The drain of a dependency begins only when the drains of all its dependents are over.
         let mut held = vec![false; spec.processes.len()];
         let mut is_planned = false;
@@ -477,7 +477,7 @@ impl Draining {
         if self.held || is_waiting || state.is_past(self.shutdown.deadline) {
             return;
         }
-        let spec = Rc::clone(&state.spec);
+        let spec = Arc::clone(&state.spec);
         let served_until = self.delay_until.max(self.unready_at).unwrap_or_default();
         // Whether a process of this slot has to run on.
         let mut needed = vec![false; spec.processes.len()];

@@ -20,7 +20,7 @@
 //! them, and is restarted only once.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::action::Action;
@@ -222,7 +222,7 @@ impl Operations {
         state: &mut State,
         process: ProcessId,
     ) -> Result<Vec<ProcessId>, RequestError> {
-        let spec = Rc::clone(&state.spec);
+        let spec = Arc::clone(&state.spec);
         let asked_to_stop = self.asked_to_stop(state);
         let is_busy = |id: ProcessId| self.stops(id) || asked_to_stop[id.index()];
         let mut needs = vec![process];
@@ -526,7 +526,7 @@ impl Operations {
         if self.goals.is_empty() && self.requests.is_empty() && self.reload.is_none() {
             return judged;
         }
-        let spec = Rc::clone(&state.spec);
+        let spec = Arc::clone(&state.spec);
         // A process with the goal `Down` is stopped only when its dependents are gone.
         let mut holds = vec![false; spec.processes.len()];
         for &process in spec.order.iter().rev() {
@@ -590,7 +590,7 @@ impl Operations {
     /// Restarts the processes that follow a dependency which has a new instance. Dependencies come
     /// before dependents.
     fn follow(&mut self, state: &mut State) {
-        let spec = Rc::clone(&state.spec);
+        let spec = Arc::clone(&state.spec);
         for (on, met) in core::mem::take(&mut state.met) {
             for (process, _) in spec.followers(on).filter(|(_, condition)| *condition == met) {
                 self.followers.entry(process).or_insert(on);

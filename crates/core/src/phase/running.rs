@@ -1,7 +1,7 @@
 //! The first phase: drainit starts, supervises and restarts processes. The phase ends at the first
 //! reason to stop.
 
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::action::Action;
@@ -354,7 +354,7 @@ impl Running {
         if !may_start {
             return Ok(());
         }
-        let spec = Rc::clone(&state.spec);
+        let spec = Arc::clone(&state.spec);
         if core::mem::replace(&mut self.has_scanned, true) {
             for process in dependents_of_arrived(state) {
                 state.begin_if_possible(process);

@@ -1,7 +1,7 @@
 //! The third phase: every process is asked to end once all of its dependents are gone.
 
 use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 
 use crate::event::Event;
 use crate::family;
@@ -182,7 +182,7 @@ impl Stopping {
                 && is_free
                 && !core::mem::replace(&mut self.released[process.index()], true) =>
             {
-                let spec = Rc::clone(&state.spec);
+                let spec = Arc::clone(&state.spec);
                 for &(on, _) in &spec.processes[process.index()].dependencies {
                     self.holders[on.index()] -= 1;
                     if self.holders[on.index()] == 0 {

@@ -93,7 +93,7 @@ impl Drop for Play {
 
 impl Play {
     fn new(spec: Spec) -> Self {
-        let machine = Machine::new(Rc::new(spec), Time(Duration::ZERO));
+        let machine = Machine::new(Arc::new(spec), Time(Duration::ZERO));
         Self { machine, exits: false, story: String::new() }
     }
 

@@ -233,7 +233,7 @@ impl World {
             sequence: 0,
             scheduled: Vec::new(),
             at_once: VecDeque::from([Event::Start]),
-            machine: Machine::new(Rc::new(spec), start),
+            machine: Machine::new(Arc::new(spec), start),
             envoy: Envoy::default(),
             dialogue: None,
             terms,

@@ -14,7 +14,7 @@ impl Scenario {
         let rng = &mut Rng::new(seed);
         let odds = Odds::new(rng);
         let spec = graph(seed, rng, &odds);
-        let mut scenario = Self::around(seed, Rc::new(spec), rng, &odds);
+        let mut scenario = Self::around(seed, Arc::new(spec), rng, &odds);
         let added: Vec<_> = (0..ADDED).map(|_| process(rng, 0, &odds)).collect();
         for behaviours in [&mut scenario.behaviours, &mut scenario.variants] {
             behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, &odds)));
@@ -45,7 +45,7 @@ impl Scenario {
             give_time(spec);
         }
         give_time(&mut spec);
-        scenario.spec = Rc::new(spec);
+        scenario.spec = Arc::new(spec);
         scenario.stopped_before_start = false;
         // Beside the stop signal below, keeps at most one signal. It comes during the time of
         // faults, and may begin the shutdown.
@@ -331,7 +331,7 @@ fn config(
 /// that depends on the highest of these levels. Some of these processes fail.
 fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
     let rng = &mut Rng::new(seed ^ 0x57AC);
-    let spec = Rc::clone(&scenario.spec);
+    let spec = Arc::clone(&scenario.spec);
     let needs = |id: ProcessId| spec.processes[id.index()].dependencies.iter().map(|(on, _)| *on);
     let chains = spec.ids().flat_map(|top| {
         needs(top).flat_map(move |middle| needs(middle).map(move |below| [below, middle, top]))

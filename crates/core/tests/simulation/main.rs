@@ -30,7 +30,7 @@ mod tests;
 mod watch;
 mod world;
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::invariants::Checker;
@@ -99,7 +99,7 @@ pub(crate) fn watch(
 ) -> Result<(), Broken> {
     let mut world = World::new(scenario);
     let start = world.now;
-    let mut machine = Machine::new(Rc::clone(&scenario.spec), start);
+    let mut machine = Machine::new(Arc::clone(&scenario.spec), start);
     let names = Names(scenario.spec.ids().map(|slot| slot.0.to_string()).collect());
     let mut journal = Journal::new(names, start);
     let mut checker = Checker::new(scenario, start);

@@ -31,7 +31,7 @@ fn play(count: u16) -> Duration {
     let below = ProcessSpec { dependencies: Vec::new(), dependents: vec![TOP], ..router };
     spec.processes = std::iter::once(top).chain(all().map(|_| below.clone())).collect();
     spec.order = all().chain([TOP]).collect();
-    let mut machine = Machine::new(Rc::new(spec), Time::default());
+    let mut machine = Machine::new(Arc::new(spec), Time::default());
     machine.handle(Time::default(), Event::Start);
     all().chain([TOP]).for_each(|id| drop(machine.handle(Time::default(), Event::Spawned(id))));
     machine.handle(Time::default(), Event::Signal(Signal::TERM));
@@ -74,7 +74,7 @@ fn chain(count: u16, autostart: bool) -> Spec {
 /// Reloads a chain of processes without `autostart`, whose number changes from `before` to `after`.
 /// All processes but the first change. Returns the time for each process.
 fn reload(before: u16, after: u16) -> Duration {
-    let mut machine = Machine::new(Rc::new(chain(before, false)), Time::default());
+    let mut machine = Machine::new(Arc::new(chain(before, false)), Time::default());
     machine.handle(Time::default(), Event::Start);
     machine.handle(Time::default(), Event::Spawned(TOP));
     let placed = |id: ProcessId| match id.0 {
@@ -100,7 +100,7 @@ fn a_large_reload_costs_as_much_for_each_process_as_a_small_reload() {
 /// Requests the stop of each process of a running chain. Returns the longest time of a request.
 fn stop_each(count: u16) -> Duration {
     let all = || (0..count).map(ProcessId);
-    let mut machine = Machine::new(Rc::new(chain(count, true)), Time::default());
+    let mut machine = Machine::new(Arc::new(chain(count, true)), Time::default());
     machine.handle(Time::default(), Event::Start);
     all().for_each(|id| drop(machine.handle(Time::default(), Event::Spawned(id))));
     let times = all().map(|process| {
@@ -135,7 +135,7 @@ fn replace(count: u16) -> Duration {
     spec.processes.extend(all().map(|_| follower.clone()));
     spec.order = std::iter::once(TOP).chain(all()).collect();
     spec.link();
-    let mut machine = Machine::new(Rc::new(spec), Time::default());
+    let mut machine = Machine::new(Arc::new(spec), Time::default());
     let mut handle = |event| {
         let began = thread_cpu();
         let actions = machine.handle(Time(MS(1)), event);
@@ -169,7 +169,7 @@ fn many_replacements_cost_as_much_for_each_process_as_few() {
 /// Requests the start of the last process of a chain that is down. Returns the time for each process
 /// in the step in which the first start fails, and all others with it.
 fn fail_start(count: u16) -> Duration {
-    let mut machine = Machine::new(Rc::new(chain(count, false)), Time::default());
+    let mut machine = Machine::new(Arc::new(chain(count, false)), Time::default());
     let last = ProcessId(count - 1);
     for event in [
         Event::Start,

@@ -127,7 +127,7 @@ impl Odds {
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
-    pub(crate) spec: Rc<Spec>,
+    pub(crate) spec: Arc<Spec>,
     pub(crate) behaviours: Vec<Behaviour>,
     /// Other behaviours of processes. Every second new slot of a run gets one of these behaviours.
     pub(crate) variants: Vec<Behaviour>,
@@ -213,7 +213,7 @@ impl Scenario {
         self.pauses.iter().fold(at, end)
     }
 
-    pub(super) fn around(seed: u64, spec: Rc<Spec>, rng: &mut Rng, odds: &Odds) -> Self {
+    pub(super) fn around(seed: u64, spec: Arc<Spec>, rng: &mut Rng, odds: &Odds) -> Self {
         let mut behaviours = || -> Vec<_> {
             spec.processes.iter().map(|process| Behaviour::new(rng, process, odds)).collect()
         };

@@ -96,7 +96,7 @@ impl<'a> World<'a> {
         let now = Time(Duration::from_secs(1000));
         Self {
             now,
-            machine: Machine::new(Rc::clone(&scenario.spec), now),
+            machine: Machine::new(Arc::clone(&scenario.spec), now),
             checker: Checker::new(scenario, now),
             slots: Slots::new(scenario),
             procs: vec![Proc::default(); scenario.spec.processes.len()],
@@ -622,7 +622,7 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], features: &[&str
 fn scenario(spec: Spec, survive: bool) -> Scenario {
     let rng = &mut Rng::new(0);
     let odds = Odds::new(rng);
-    let mut scenario = Scenario::around(0, Rc::new(spec), rng, &odds);
+    let mut scenario = Scenario::around(0, Arc::new(spec), rng, &odds);
     scenario.pauses.clear();
     scenario.starts = StartOdds::NONE;
     for behaviour in scenario.behaviours.iter_mut().chain(&mut scenario.variants) {

@@ -1,7 +1,6 @@
 //! Compares the plan of a reload with what the core then does, for random configs.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,7 +102,7 @@ impl World {
         let spec = loaded.config.spec(&loaded.graph);
         let names = spec.ids().map(|id| (id, loaded.config.processes[id.index()].name.clone()));
         let names = names.collect();
-        let machine = Machine::new(Rc::new(spec), Time(Duration::ZERO));
+        let machine = Machine::new(Arc::new(spec), Time(Duration::ZERO));
         let (now, seen) = (Duration::ZERO, BTreeMap::new());
         let mut world = Self { machine, now, names, seen, answer: None };
         world.handle(vec![Event::Start]);
