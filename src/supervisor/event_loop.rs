@@ -337,7 +337,6 @@ impl Step<'_> {
             Message::PlanReload { reply } => self.plan_requested(reply),
             Message::Reading => self.mark_config_read(),
             Message::Prepared(candidate) => self.prepared(*candidate)?,
-            Message::ReadForPlan { reply, read } => self.plan(reply, *read),
             Message::Members(members) => {
                 for process in self.executor.judge_groups(&members) {
                     self.handle(Event::GroupGone(process))?;

@@ -17,7 +17,7 @@ use crate::supervisor::executor::groups::Members;
 use crate::supervisor::file_watch::Seen;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::preparation::Files;
-use crate::supervisor::reload::{Candidate, Read};
+use crate::supervisor::reload::Candidate;
 use crate::supervisor::witness::Endings;
 use crate::types::{End, ProcessId, Signal};
 
@@ -203,11 +203,6 @@ pub(crate) enum Message {
     Reading,
     /// The config was read for a reload. The error says why the config cannot be used.
     Prepared(Box<Result<Candidate, String>>),
-    /// The config was read for `drainit plan --reload`.
-    ReadForPlan {
-        reply: TextReply,
-        read: Box<Result<Read, String>>,
-    },
     /// The result of a search: the living members of process groups whose leaders have ended.
     Members(Members),
     /// The result of a scan of the final sweep, which sends this signal to all leftover processes.

@@ -6,21 +6,21 @@
 //! possible for another reason, requests from signals and watched files wait. An operator's request
 //! then joins a reload that already waits. If no reload waits, drainit refuses the request at once.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::check::image::Finding;
-use crate::config::{Config, Process};
-use crate::core::spec::ProcessSpec;
+use crate::config::Config;
 use crate::image;
 use crate::load;
 use crate::load::{Diagnostic, Environment, Loaded, args};
 use crate::local_task;
 use crate::os::on_thread::on_thread;
-use crate::plan::changes::ProcessDefinition;
-use crate::plan::reload::{Life, ReloadPlan, RunningProcess};
+use crate::plan::placement::{Life, Running};
+use crate::plan::refused;
+use crate::plan::reload::ReloadPlan;
 use crate::supervisor::file_watch;
 use crate::supervisor::file_watch::{FileWatches, Watched};
 use crate::supervisor::message::{Message, MessageSender, TextReply};
@@ -39,55 +39,15 @@ pub struct ConfigSource {
     pub arguments: Vec<String>,
 }
 
-/// The config and the processes of drainit when a reload begins. With them, the thread that reads
-/// the new config finds the processes that the reload will start or replace.
-pub(crate) struct Before {
-    pub(crate) config: Config,
-    pub(crate) processes: Vec<BeforeOne>,
+/// A config without errors, and the rehearsed reload to this config.
+pub(crate) struct Read {
+    pub(crate) loaded: Loaded,
+    /// For each process, the arguments that it gets from the container's command line.
+    pub(crate) args: Vec<Vec<String>>,
+    pub(crate) plan: ReloadPlan,
+    /// The states of the processes for which the plan is true.
+    pub(crate) lives: Vec<(ProcessId, Life)>,
 }
-
-/// A process in [`Before`], as in [`RunningProcess`].
-pub(crate) struct BeforeOne {
-    pub(crate) slot: ProcessId,
-    pub(crate) process: Arc<Process>,
-    pub(crate) args: Vec<String>,
-    pub(crate) spec: ProcessSpec,
-    pub(crate) life: Life,
-}
-
-impl Before {
-    /// Finds what `drainit check` would find of the processes that the reload starts or replaces.
-    /// Without this look, a reload would stop a process that then cannot start again. Before the
-    /// files of a process, which may hang, calls `looks` with its name.
-    fn findings(
-        &self,
-        new: &Config,
-        env: &Environment,
-        arguments: &[String],
-        looks: impl Fn(&str),
-    ) -> Vec<Finding> {
-        // The caller reports these two errors.
-        let (Ok(graph), Ok(args)) = (new.graph(), args::route(new, arguments)) else {
-            return Vec::new();
-        };
-        let running = self.processes.iter().map(|one| RunningProcess {
-            slot: one.slot,
-            definition: ProcessDefinition { process: &one.process, args: &one.args },
-            spec: &one.spec,
-            life: one.life,
-        });
-        let running: Vec<_> = running.collect();
-        let plan = ReloadPlan::new(&self.config, &running, new, &new.spec(&graph), &args);
-        image::check_for_reload(new, env, |process| {
-            looks(&process.name);
-            plan.anew.contains(&*process.name)
-        })
-    }
-}
-
-/// A config without errors, and for each of its processes the arguments that the process gets from
-/// the container's command line.
-pub(crate) type Read = (Loaded, Vec<Vec<String>>);
 
 /// A config that was read for a reload, with its new watches and its sockets.
 pub(crate) struct Candidate {
@@ -138,7 +98,7 @@ impl Reloads {
 
     /// Begins to read the config, after a look at the files that are already watched. Sends
     /// [`Message::Reading`] and later [`Message::Prepared`].
-    pub(crate) fn begin(&mut self, watches: &FileWatches, held: Held, before: Before) {
+    pub(crate) fn begin(&mut self, watches: &FileWatches, held: Held, running: Running) {
         self.is_wanted = false;
         let waiting = std::mem::take(&mut self.waiting);
         self.under_way = Some(UnderWay { waiting, warnings: String::new() });
@@ -149,20 +109,18 @@ impl Reloads {
             look.await;
             // The send fails only if the event loop has ended.
             let _ = sender.send(Message::Reading);
-            let candidate = Box::new(candidate(source, known, held, before, &sender).await);
+            let candidate = Box::new(candidate(source, known, held, running, &sender).await);
             // The send fails only if the event loop has ended.
             let _ = sender.send(Message::Prepared(candidate));
         });
     }
 
-    /// Begins to read the config for `drainit plan --reload`, and sends [`Message::ReadForPlan`]
-    /// later.
-    pub(crate) fn begin_plan(&self, reply: TextReply, before: Before) {
-        let (source, sender) = (self.source.clone(), self.sender.clone());
+    /// Reads the config for `drainit plan --reload`, and answers with the plan.
+    pub(crate) fn begin_plan(&self, reply: TextReply, running: Running) {
+        let source = self.source.clone();
         local_task::spawn(async move {
-            let read = Box::new(read(source, before).await);
-            // The send fails only if the event loop has ended.
-            let _ = sender.send(Message::ReadForPlan { reply, read });
+            // The send fails only if the client has gone away.
+            let _ = reply.send(read(source, running).await.map(|read| read.plan.text));
         });
     }
 
@@ -215,40 +173,45 @@ async fn candidate(
     source: Option<ConfigSource>,
     known: Vec<Watched>,
     held: Held,
-    before: Before,
+    running: Running,
     sender: &MessageSender,
 ) -> Result<Candidate, String> {
-    let read = read(source, before).await?;
-    let processes = &read.0.config.processes;
+    let read = read(source, running).await?;
+    let processes = &read.loaded.config.processes;
     let mut watched: Vec<_> =
         processes.iter().flat_map(|process| file_watch::watched(process)).collect();
     watched.retain(|watched| !known.contains(watched));
     let watches = FileWatches::begin(watched, sender).await;
-    let wanted = sockets::wanted(&read.0.config);
+    let wanted = sockets::wanted(&read.loaded.config);
     let opened = on_thread(LONGEST_OPEN, move || sockets::open(wanted, Some(&held))).await;
     let sockets = opened.unwrap_or_else(|why| Err(format!("`listen`: {why}")))?;
     Ok(Candidate { read, watches, sockets })
 }
 
-/// Reads the config as at the start, and looks for the files of the processes that the reload would
-/// start or replace.
-async fn read(source: Option<ConfigSource>, before: Before) -> Result<Read, String> {
+/// Reads the config as at the start, rehearses the reload, and finds what `drainit check` would find
+/// of the processes that the reload starts or replaces. Without this look, a reload would stop a
+/// process that then cannot start again.
+async fn read(source: Option<ConfigSource>, running: Running) -> Result<Read, String> {
     let source =
         source.ok_or("drainit runs without a config file, so there is nothing to reload")?;
     let last_look = Arc::new(Mutex::new(String::new()));
     let looks = Arc::clone(&last_look);
     let read = move || {
-        let looks = |name: &str| {
-            name.clone_into(&mut looks.lock().unwrap_or_else(PoisonError::into_inner));
-        };
+        let rehearsed = RefCell::new(Err(String::new()));
         let find = |new: &Config, env: &Environment, _: &[PathBuf]| {
-            before.findings(new, env, &source.arguments, looks)
+            let _ = rehearsed.replace(rehearse(&running, new, &source.arguments));
+            let Ok((_, plan)) = &*rehearsed.borrow() else { return Vec::new() };
+            // The files of the process may hang.
+            image::check_for_reload(new, env, |process| {
+                process.name.clone_into(&mut looks.lock().unwrap_or_else(PoisonError::into_inner));
+                plan.anew.contains(&process.name)
+            })
         };
         let loaded = load::load_to_reload(&source.paths, &Environment::from_process(), &find)
             .map_err(|problems| text(&problems) + "the config is wrong")?;
-        let args = args::route(&loaded.config, &source.arguments)
-            .map_err(|error| harmless(&error.to_string()).into_owned())?;
-        Ok((loaded, args))
+        refused::check(&running, &loaded.config)?;
+        let (args, plan) = rehearsed.into_inner()?;
+        Ok(Read { loaded, args, plan, lives: running.lives() })
     };
     let read = on_thread(LONGEST_READ, read).await;
     read.unwrap_or_else(|why| {
@@ -258,6 +221,20 @@ async fn read(source: Option<ConfigSource>, before: Before) -> Result<Read, Stri
             name => format!("the files of `{name}` cannot be looked at: {why}"),
         })
     })
+}
+
+/// Rehearses the reload to a config. Returns the arguments of each process, and the plan. An error
+/// without text is for the caller, who also looks at the graph.
+fn rehearse(
+    running: &Running,
+    new: &Config,
+    arguments: &[String],
+) -> Result<(Vec<Vec<String>>, ReloadPlan), String> {
+    let graph = new.graph().map_err(|_| String::new())?;
+    let args =
+        args::route(new, arguments).map_err(|error| harmless(&error.to_string()).into_owned())?;
+    let plan = ReloadPlan::new(running, new, &new.spec(&graph), &args)?;
+    Ok((args, plan))
 }
 
 /// The problems as `drainit check` prints them; empty if there are no problems.

@@ -19,6 +19,7 @@ pub mod history;
 mod journal;
 mod longest;
 pub mod messages;
+pub mod rehearsal;
 pub mod state;
 mod steps;
 mod text;

@@ -9,20 +9,15 @@ use crate::config::{Config, Watch, WatchAction};
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
-use crate::core::spec::Spec;
 use crate::journal::event;
 use crate::language::written::as_written;
-use crate::load::Loaded;
 use crate::os::clock;
-use crate::plan::changes;
-use crate::plan::refused;
-use crate::plan::reload::{ReloadPlan, RunningProcess};
+use crate::plan::placement::Running;
 use crate::supervisor::event_loop::Step;
 use crate::supervisor::file_watch::Watched;
 use crate::supervisor::message::TextReply;
-use crate::supervisor::reload::{Before, BeforeOne, Candidate, Read, text};
+use crate::supervisor::reload::{Candidate, Read, text};
 use crate::supervisor::slots::Definition;
-use crate::types::ProcessId;
 
 impl Step<'_> {
     /// Handles an operator's reload request. If a reload is not possible now and no other reload
@@ -74,8 +69,8 @@ impl Step<'_> {
         match self.may_reload() {
             Ok(()) => {
                 let held = self.executor.held();
-                let before = self.before();
-                self.executor.reloads.begin(&self.executor.file_watches, held, before);
+                let running = self.running();
+                self.executor.reloads.begin(&self.executor.file_watches, held, running);
             }
             Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
                 let why = self.executor.processes.failure(why);
@@ -89,25 +84,20 @@ impl Step<'_> {
 
     /// Begins to read the config for `drainit plan --reload`.
     pub(super) fn plan_requested(&self, reply: TextReply) {
-        self.executor.reloads.begin_plan(reply, self.before());
-    }
-
-    /// Answers a request for the plan of a reload, after the config was read for this request.
-    pub(super) fn plan(&self, reply: TextReply, read: Result<Read, String>) {
-        let plan = read.and_then(|read| {
-            self.check_possible(&read.0)?;
-            let spec = read.0.config.spec(&read.0.graph);
-            Ok(self.compare(&read.0.config, &spec, &read.1).text())
-        });
-        // The send fails only if the client has gone away.
-        let _ = reply.send(plan);
+        match self.may_reload() {
+            Ok(()) => self.executor.reloads.begin_plan(reply, self.running()),
+            // The send fails only if the client has gone away.
+            Err(why) => drop(reply.send(Err(self.executor.processes.failure(why)))),
+        }
     }
 
     /// Handles the result of reading the config again and opening its sockets.
     pub(super) fn prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
         self.executor.file_watches.were_read(is_read_by_reload);
-        // While the config was read, another request or the shutdown may have begun.
-        if self.may_reload().is_err() {
+        // While the config was read, another request or the shutdown may have begun. If a process
+        // has gone down, the reload begins with other processes than in the rehearsal.
+        let is_other = |one: &Candidate| one.read.lives != self.running().lives();
+        if self.may_reload().is_err() || candidate.as_ref().is_ok_and(is_other) {
             self.executor.reloads.again();
             return Ok(());
         }
@@ -135,71 +125,36 @@ impl Step<'_> {
         tracing::error!(members, "reload failed, nothing was changed:{lines}{why}");
     }
 
-    /// The processes as they are now.
-    fn running(&self) -> Vec<RunningProcess<'_>> {
-        let state = self.executor.processes.machine().state();
-        let definitions = self.executor.processes.definitions();
-        let running = definitions.map(|(slot, of)| RunningProcess {
-            slot,
-            definition: changes::ProcessDefinition { process: &of.process, args: &of.args },
-            spec: state.process(slot),
-            life: state.life(slot).into(),
-        });
-        running.collect()
-    }
-
-    /// A copy of [`Self::running`] for another thread.
-    fn before(&self) -> Before {
-        let state = self.executor.processes.machine().state();
-        let one = |(slot, of): (ProcessId, &Definition)| BeforeOne {
-            slot,
-            process: Arc::clone(&of.process),
-            args: of.args.clone(),
-            spec: state.process(slot).clone(),
-            life: state.life(slot).into(),
-        };
-        let processes = self.executor.processes.definitions().map(one).collect();
-        Before { config: Config::clone(self.executor.config()), processes }
-    }
-
-    /// Compares a config with the running processes.
-    fn compare<'a>(
-        &'a self,
-        config: &'a Config,
-        spec: &Spec,
-        args: &'a [Vec<String>],
-    ) -> ReloadPlan<'a> {
-        ReloadPlan::new(self.executor.config(), &self.running(), config, spec, args)
-    }
-
-    /// Refuses a config that cannot be applied at this moment.
-    fn check_possible(&self, loaded: &Loaded) -> Result<(), String> {
-        self.may_reload().map_err(|why| self.executor.processes.failure(why))?;
-        refused::check(self.executor.config(), &self.running(), &loaded.config)
+    /// A copy of everything that a reload begins with.
+    fn running(&self) -> Running {
+        let processes = &self.executor.processes;
+        let one = |(slot, of): (_, &Definition)| (slot, Arc::clone(&of.process), of.args.clone());
+        Running {
+            config: Config::clone(self.executor.config()),
+            machine: processes.machine().clone(),
+            definitions: processes.definitions().map(one).collect(),
+        }
     }
 
     /// Gives a config to the core. If this fails, nothing is changed.
     fn apply(&mut self, candidate: Candidate) -> Result<Vec<Action>, String> {
-        let Candidate { read: (loaded, args), watches, sockets } = candidate;
-        self.check_possible(&loaded)?;
+        let Candidate { read, watches, sockets } = candidate;
+        let Read { loaded, args, plan, .. } = read;
         let warnings = text(&loaded.warnings);
         let spec = loaded.config.spec(&loaded.graph);
-        let plan = self.compare(&loaded.config, &spec, &args);
-        let (steps, placed) = (plan.text(), plan.placed);
         for warning in &loaded.warnings {
             let warning = warning.to_string();
             // The log prints the severity itself.
             tracing::warn!("{}", warning.trim_start_matches("warning: "));
         }
-        tracing::info!("reload:\n  {}", steps.trim_end().replace('\n', "\n  "));
-        let placed = placed.ok_or("too many processes")?;
+        tracing::info!("reload:\n  {}", plan.text.trim_end().replace('\n', "\n  "));
         let now = clock::now();
-        let actions = self.executor.processes.reload(now, spec, &placed)?;
+        let actions = self.executor.processes.reload(now, spec, &plan.placed)?;
         self.executor.reloads.warn(warnings);
         self.take_signals(&loaded.config);
         self.executor.file_watches.add(watches);
         let definitions = Definition::of(&loaded.config, args, sockets);
-        self.executor.begin_reload(Rc::new(loaded.config), definitions, &placed);
+        self.executor.begin_reload(Rc::new(loaded.config), definitions, &plan.placed);
         Ok(actions)
     }
 }

@@ -232,8 +232,7 @@ impl Executor {
             | Message::Wake
             | Message::Reload { .. }
             | Message::PlanReload { .. }
-            | Message::Prepared(_)
-            | Message::ReadForPlan { .. } => None,
+            | Message::Prepared(_) => None,
             Message::FilesReady { start, task, files } => self.files_ready(start, task, *files),
         }
     }

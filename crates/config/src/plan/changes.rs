@@ -3,19 +3,11 @@
 
 use crate::keys::{Config, Process};
 
-/// The definition of a process in the old or the new config.
-#[derive(Clone, Copy, Debug)]
-pub struct ProcessDefinition<'a> {
-    pub process: &'a Process,
-    /// The container's arguments that the process gets.
-    pub args: &'a [String],
-}
-
-/// The names of the keys whose values differ between two definitions of one process, in the order
-/// in which the reference lists the keys.
-pub fn of_process(old: ProcessDefinition<'_>, new: ProcessDefinition<'_>) -> Vec<&'static str> {
-    let mut keys = new.process.differing(old.process);
-    if new.args != old.args && !keys.contains(&"args") {
+/// The names of the keys whose values differ between two definitions of one process, each with its
+/// arguments from the container. The keys are in the order of the reference.
+pub fn of_process(old: (&Process, &[String]), new: (&Process, &[String])) -> Vec<&'static str> {
+    let mut keys = new.0.differing(old.0);
+    if new.1 != old.1 && !keys.contains(&"args") {
         keys.push("args");
     }
     keys
@@ -50,9 +42,9 @@ mod tests {
     fn arguments_of_a_process_are_compared() {
         let config = config("processes: {a: {command: [a], args: {prefix: --a.}}}");
         let args = ["--b".to_owned()];
-        let of = |args| ProcessDefinition { process: process_of(&config), args };
-        assert_eq!(of_process(of(&args), of(&args)), [""; 0]);
-        assert_eq!(of_process(of(&args), of(&[])), ["args"]);
+        let process = process_of(&config);
+        assert_eq!(of_process((process, &args), (process, &args)), [""; 0]);
+        assert_eq!(of_process((process, &args), (process, &[])), ["args"]);
     }
 
     #[test]

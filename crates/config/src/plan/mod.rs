@@ -7,6 +7,7 @@
 pub mod changes;
 pub mod json;
 pub mod mermaid;
+pub mod placement;
 pub mod refused;
 pub mod reload;
 #[cfg(test)]

@@ -7,17 +7,16 @@ use drainit_os::same_path::normal;
 
 use crate::keys::{Config, Process};
 use crate::plan::changes;
-use crate::plan::reload::{Life, RunningProcess};
+use crate::plan::placement::{Life, Running};
 use crate::types::harmless;
 use crate::types::suggest::list;
 
-/// Checks whether a reload can bring the running processes from the config `old` to the config
-/// `new`.
+/// Checks whether a reload can bring a running drainit to the config `new`.
 ///
 /// # Errors
 /// Returns the reason why a reload cannot do this, as a sentence for the operator.
-pub fn check(old: &Config, running: &[RunningProcess<'_>], new: &Config) -> Result<(), String> {
-    let keys = changes::fixed(old, new);
+pub fn check(running: &Running, new: &Config) -> Result<(), String> {
+    let keys = changes::fixed(&running.config, new);
     if !keys.is_empty() {
         let differ = if keys.len() == 1 { "differs" } else { "differ" };
         let keys = list(keys.iter().copied());
@@ -43,16 +42,15 @@ pub fn check(old: &Config, running: &[RunningProcess<'_>], new: &Config) -> Resu
 /// removes, because the new process waits for the removal. A stopped process (`Life::Stopped`) does
 /// not need its path, unless a process that is not stopped depends on the stopped process.
 fn moved<'a>(
-    running: &[RunningProcess<'a>],
+    running: &'a Running,
     wanted: &'a [impl AsRef<Process>],
 ) -> Option<(&'a Process, &'a Path, &'a str)> {
     let wanted: Vec<&Process> = wanted.iter().map(AsRef::as_ref).collect();
     let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
     let (mut known, mut stopped) = (BTreeSet::new(), BTreeSet::new());
-    for RunningProcess { definition, life, .. } in running {
-        let process = definition.process;
+    for (slot, process, _) in &running.definitions {
         known.insert(process.name.as_str());
-        match life {
+        match running.life(*slot) {
             Life::Over | Life::Failed => {}
             Life::Stopped => drop(stopped.insert(process.name.as_str())),
             Life::Runs => {
