@@ -21,8 +21,8 @@ MODE ?= drainit
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
 
-build: ## target/release/drainit, in two minutes on two cores
-	@test -x target/release/drainit || echo "the first build takes about two minutes on two cores"
+build: ## target/release/drainit, to try it: in a minute on two cores; `make static` is smaller
+	@test -x target/release/drainit || echo "the first build takes about a minute on two cores"
 	$(CARGO) build --release --locked
 
 static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit
@@ -143,29 +143,29 @@ docs: ## target/book/html/index.html, a site of the docs
 MDBOOK_VERSION = 0.5.4
 
 AIOQUIC = 1.7.2
-facts: python build target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/envoy) ## measures what each version of Envoy does (7 minutes), and writes docs/dev/envoy-facts.md; ROW="drain_timeout" selects rows, and prints them
+facts: python static target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/envoy) ## measures what each version of Envoy does (7 minutes), and writes docs/dev/envoy-facts.md; ROW="drain_timeout" selects rows, and prints them
 	@$(call need,unshare openssl,util-linux openssl)
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
 
-bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
+bench-rollout: static $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 
-bench-streams: build envoy ## counts streams of 10 minutes that end whole when their gateway is stopped; SECONDS=30 takes a minute
-	@benches/streams.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy $(SECONDS) 2>/dev/null
+bench-streams: static envoy ## counts streams of 10 minutes that end whole when their gateway is stopped; SECONDS=30 takes a minute
+	@benches/streams.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy $(SECONDS) 2>/dev/null
 
-bench-answers: build ## drains servers with thousands of connections by the kernel's count; CONNECTIONS=10000, SERVERS="node go"
-	@for server in $(or $(SERVERS),asyncio node uvicorn go nginx haproxy); do benches/answers.py target/release/drainit $$server $(or $(CONNECTIONS),10000) || exit; done
+bench-answers: static ## drains servers with thousands of connections by the kernel's count; CONNECTIONS=10000, SERVERS="node go"
+	@for server in $(or $(SERVERS),asyncio node uvicorn go nginx haproxy); do benches/answers.py $(STATIC)/drainit $$server $(or $(CONNECTIONS),10000) || exit; done
 
-bench-looks: build ## compares what two builds need while they wait for one answer beside idle connections; OLD=another drainit, QUOTA=0.1
-	@QUOTA=$(QUOTA) benches/looks.py $(OLD) target/release/drainit
+bench-looks: static ## compares what two builds need while they wait for one answer beside idle connections; OLD=another drainit, QUOTA=0.1
+	@QUOTA=$(QUOTA) benches/looks.py $(OLD) $(STATIC)/drainit
 
-bench-sizes: build envoy ## drains Envoys with up to 10,000 clusters, 1,000 listeners or 10,000 connections, and slow ones; ROW="1,000 clusters" selects one
-	@benches/sizes.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy $(if $(ROW),"$(ROW)")
+bench-sizes: static envoy ## drains Envoys with up to 10,000 clusters, 1,000 listeners or 10,000 connections, and slow ones; ROW="1,000 clusters" selects one
+	@benches/sizes.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy $(if $(ROW),"$(ROW)")
 
-bench-http3: build envoy target/aioquic/$(AIOQUIC) ## counts what clients of HTTP/3 lose in a drain and in a hot restart
-	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/http3.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy
+bench-http3: static envoy target/aioquic/$(AIOQUIC) ## counts what clients of HTTP/3 lose in a drain and in a hot restart
+	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/http3.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy
 
-bench-replace: build envoy bench-replace-tools target/bench-tools/hot-restarter.py ## replaces a process in every way under traffic; QUICK=1 takes a minute, CELL="listen, TCP" selects cells by name, SECONDS=14 each at full speed
+bench-replace: static envoy bench-replace-tools target/bench-tools/hot-restarter.py ## replaces a process in every way under traffic; QUICK=1 takes a minute, CELL="listen, TCP" selects cells by name, SECONDS=14 each at full speed
 	@$(CARGO) build --release --locked --quiet --package benches --bin bench-server
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-replace -- \
 		$(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(CELL),"$(CELL)")
@@ -220,8 +220,8 @@ clean: ## removes everything that was built or downloaded
 # Whether the standard library of a Rust target is installed, or can be installed.
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
-build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) && \
-	install target/$(1)/release/drainit $(STATIC)/
+build_static = $(2) $(CARGO) build --profile dist --locked --bin drainit --target $(1) && \
+	install target/$(1)/dist/drainit $(STATIC)/
 # Panics name source files; without the directories of this machine the same sources give the same bytes everywhere.
 NO_PATHS = $(addprefix --remap-path-prefix=,$(CURDIR)=/src $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo)
 # rustc links a static PIE by default only for x86-64. Elsewhere the linker needs the flag and musl's matching start
@@ -275,8 +275,8 @@ bench-replace-tools: python
 # A static program of the benches.
 build_tool = mkdir -p target/bench-tools; if $(call has_target,$(MUSL)); then $(call build_tool_for,$(1),$(MUSL)); \
 	else $(GNU_ENV) $(call build_tool_for,$(1),$(GNU)); fi
-build_tool_for = $(CARGO) build --release --locked --quiet --package benches --bin $(1) --target $(2) && \
-	install target/$(2)/release/$(1) target/bench-tools/
+build_tool_for = $(CARGO) build --profile dist --locked --quiet --package benches --bin $(1) --target $(2) && \
+	install target/$(2)/dist/$(1) target/bench-tools/
 
 # Envoy's own restarter is a file of Envoy's repository. The bench also runs without this file.
 target/bench-tools/hot-restarter.py:

@@ -10,7 +10,7 @@ use testkit::measured::{machine, version};
 
 /// The drainit that is measured.
 pub fn drainit() -> PathBuf {
-    checkout().join("target/release/drainit")
+    checkout().join("target/static/drainit")
 }
 
 /// Returns the date, the versions of drainit and Envoy, the machine, and the time of the bench.

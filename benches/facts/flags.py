@@ -319,7 +319,7 @@ async def http3(start):
     sys.path.append(str(TOP / "benches"))
     from http3 import measure
 
-    drainit, envoy = (str(path) for path in (TOP / "target/release/drainit", start().binary))
+    drainit, envoy = (str(path) for path in (TOP / "target/static/drainit", start().binary))
     counts = [await measure(drainit, envoy, 2, then) for then in (2, 4)]
     return tuple(yes(count["failed"]) for count in counts)
 
