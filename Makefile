@@ -70,10 +70,10 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || $(call install,python3 python3-jsonschema)
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
-test: deps static-other ## runs all tests, with five versions of Envoy
+test: deps static-other ## runs all tests, with five versions of Envoy; RUNS=… of each of two modes of the simulation
 	$(TEST) --no-run && $(SIMULATION) --no-run
 	$(TEST) --lib --bins
-	DRAINIT_SIM_RUNS=100000 $(SIMULATION)
+	DRAINIT_SIM_RUNS=$(or $(RUNS),100000) $(SIMULATION)
 	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: fault_matrix:: $(BUSY))
 	@tests/run.sh --skip docker:: $(BUSY)
 	@tests/run.sh fault_matrix::
@@ -92,6 +92,18 @@ quick: ## runs the tests that need no network, root, container or Envoy: under t
 	$(SIMULATION) --offline
 	$(TEST) --offline --test main -- --test-threads=$(WAITING) $(addsuffix ::,$(NEAR)) $(addprefix --skip ,$(BUSY))
 NEAR = config drain::connections docs exec start commands drain_kinds health install kill liveness report run_signals secrets status
+
+nightly: ## runs what .ci/run leaves out, because it takes long and seldom fails: rollouts in Docker, much of the simulation, fuzzing, a sanitizer, Miri, and the rules for dependencies
+	@command -v cargo-deny >/dev/null || test -x target/nightly/bin/cargo-deny || CARGO_PROFILE_RELEASE_OPT_LEVEL=0 \
+		$(CARGO) install --quiet --locked --root target/nightly cargo-deny@$(CARGO_DENY_VERSION)
+	@PATH="$$PATH:$$PWD/target/nightly/bin" $(CARGO) deny check bans licenses sources
+	$(MAKE) rollout MODES="drainit parts"
+	$(MAKE) simulate RUNS=500000
+	$(MAKE) search STATES=100000
+	$(MAKE) fuzz SECONDS=20
+	$(MAKE) sanitize
+	$(MAKE) miri
+CARGO_DENY_VERSION = 0.20.2
 
 fuzz: ## runs each target of tests/fuzz for SECONDS=60, or those of TARGETS="config pod"; MERGE=1 keeps what they found in the corpus
 	@$(call need,g++,g++)
