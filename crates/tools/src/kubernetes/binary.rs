@@ -1,6 +1,6 @@
 //! Checks that the containers of a pod find drainit's binary if an init container installs it into
-//! a volume, or if an image is the volume. Also checks the containers' configs and sockets in
-//! volumes, and that init containers end.
+//! a volume, or if an image is the volume. Also checks that the containers can make their sockets,
+//! and that init containers end.
 
 use std::rc::Rc;
 
@@ -8,12 +8,10 @@ use crate::config::Address;
 use crate::kubernetes::commands::{
     Found, HOOKS, commands, has_socket, has_subcommand, program, refused,
 };
-use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::{PodEnv, PodValue};
 use crate::kubernetes::exec;
 use crate::kubernetes::manifest::{
-    Container, Word, Workload, as_list, base, container, is_drainit, items, key, one_word, text,
-    words,
+    Container, Word, Workload, as_list, base, container, is_drainit, items, one_word, text, words,
 };
 use crate::kubernetes::{Context, Severity};
 use crate::language::diagnostics::problems::Problems;
@@ -21,7 +19,7 @@ use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 
 /// The directories in which images keep their programs.
-const USUAL: &str = "/:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Kinds of volumes that a container can only read.
 const READ_ONLY: [&str; 5] = ["configMap", "secret", "projected", "downwardAPI", "image"];
 /// Kinds of volumes that have no drainit when the pod starts.
@@ -30,8 +28,8 @@ const WITHOUT: [&str; 6] =
 
 /// A path in a volume of the pod.
 struct InVolume {
-    /// The name of the volume, with the place of this name in `volumeMounts`.
-    volume: Word,
+    /// The name of the volume.
+    volume: String,
     /// The path below the root of the volume, without `/` at its ends.
     path: String,
     /// The path below the mount.
@@ -46,8 +44,8 @@ struct Binary {
     volume: String,
     /// The path below the root of the volume. `None` if the file may be anywhere in the volume.
     path: Option<String>,
-    /// The path that the init container writes. `None` for the volume of an image.
-    written: Option<String>,
+    /// How the binary gets into the volume.
+    how: String,
     /// The number of init containers that must have ended before a container finds the binary.
     behind: usize,
 }
@@ -56,12 +54,13 @@ impl Binary {
     fn is_at(&self, place: &InVolume) -> bool {
         let is_path = |path: &String| *path == place.path;
         let is_any = || base(&place.path) == "drainit";
-        self.volume == place.volume.text && self.path.as_ref().map_or_else(is_any, is_path)
+        self.volume == place.volume && self.path.as_ref().map_or_else(is_any, is_path)
     }
 }
 
-/// Reports commands of a pod that do not find the installed drainit or their config, and init
-/// containers that cannot install drainit or never end. `env` reads the environment of a container.
+/// Reports commands of a pod that do not find the installed drainit, and init containers that
+/// install drainit where nobody finds it, or that never end. `env` reads the environment of a
+/// container.
 pub(super) fn check(
     problems: &mut Problems,
     workload: &Workload,
@@ -77,31 +76,18 @@ pub(super) fn check(
     }
     for (place, init) in inits.iter().enumerate() {
         wrong.extend(never_ends(init, &env(init)));
-        // The ENTRYPOINT of another image may have a subcommand `install`, too.
-        let is_drainit =
-            !words(&init.node, &["command"]).is_empty() || image_of(&init.node).contains("drainit");
-        let names = |path: &String| path.contains("drainit");
         match install(workload, init, place) {
-            Ok(Some(new)) if is_drainit || new.written.as_ref().is_some_and(names) => {
-                binaries.push(new);
-            }
-            Err(found) if is_drainit => wrong.push(found),
-            _ => {}
+            Ok(new) => binaries.extend(new),
+            Err(found) => wrong.push(found),
         }
     }
     // After a wrong installation, nobody knows where the binary is, so the containers that use it
     // cannot be checked.
     if wrong.is_empty() {
         let pod = Pod { workload, inits: &inits, binaries };
-        for (place, init) in inits.iter().enumerate() {
-            pod.uses(&mut wrong, init, &env(init), place);
-            if init.is_sidecar {
-                pod.config(problems, init, &env(init));
-            }
-        }
-        for main in all("containers") {
-            pod.uses(&mut wrong, &main, &env(&main), inits.len());
-            pod.config(problems, &main, &env(&main));
+        let mains = all("containers").map(|main| (inits.len(), main));
+        for (place, container) in inits.iter().cloned().enumerate().chain(mains) {
+            pod.uses(&mut wrong, &container, &env(&container), place);
         }
     }
     for (span, message, help) in wrong {
@@ -161,18 +147,18 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
             .as_ref()
             .filter(|_| is_early)
             .and_then(|at| Some((at, at.below.rsplit_once('/')?.0)))
-            && is_empty_after(ctx.workload, &at.volume.text, usize::MAX)
+            && is_empty(&ctx.workload.pod, &at.volume)
         {
             let message = format!(
                 "`{path}` cannot be made: the volume `{}` is empty at the start and has no `{directory}`",
-                at.volume.text
+                at.volume
             );
             ctx.add(Severity::Error, ctx.container.span, message)
                 .help("mount the volume at the directory of the socket, or name a socket directly below the mount");
             return;
         }
         let is_closed = match volume {
-            Some(at) => at.is_read_only || is_of(&ctx.workload.pod, &at.volume.text, &READ_ONLY),
+            Some(at) => at.is_read_only || is_of(&ctx.workload.pod, &at.volume, &READ_ONLY),
             None => {
                 let root = text(node, &["securityContext", "readOnlyRootFilesystem"]);
                 root.is_some_and(|it| it.text == "true") && !path.starts_with("/dev/")
@@ -207,9 +193,8 @@ fn in_volume(container: &Node, path: &str) -> Option<InVolume> {
         let sub = sub.map(|sub| sub.text).unwrap_or_default();
         let whole = format!("{}/{}", sub.trim_matches('/'), rest.trim_matches('/'));
         let path = whole.trim_matches('/').to_owned();
-        let volume = text(mount, &["name"])?;
         let place = InVolume {
-            volume,
+            volume: text(mount, &["name"])?.text,
             path,
             below: rest.trim_matches('/').to_owned(),
             is_read_only: is_read_only(mount),
@@ -244,63 +229,21 @@ fn is_of(pod: &Node, volume: &str, kinds: &[&str]) -> bool {
     })
 }
 
-/// Reports a mount whose volume the pod does not have.
-fn missing(workload: &Workload, place: &InVolume) -> Option<Found> {
-    let names = || items(&workload.pod, &["volumes"]).iter().filter_map(|it| text(it, &["name"]));
-    // In a StatefulSet, the volume may come from `volumeClaimTemplates`, which are not read here.
-    let is_there = workload.kind == "StatefulSet" || names().any(|it| it.text == place.volume.text);
-    let name = &place.volume;
-    let help = || "add it to the pod's `volumes`".to_owned();
-    let message = || format!("the pod has no volume `{}`", name.text);
-    (!is_there).then(|| (name.span, message(), help()))
+/// Whether a volume is empty when the main containers start.
+fn is_empty(pod: &Node, volume: &str) -> bool {
+    let mut inits = items(pod, &["initContainers"]).iter();
+    is_of(pod, volume, &["emptyDir", "ephemeral"]) && !inits.any(|init| mounts(init, volume, true))
 }
 
-/// Reports a path in a volume, if the manifest shows that the volume does not have this file.
-fn no_file(workload: &Workload, place: &InVolume) -> Option<Found> {
-    let (name, path) = (&place.volume, &place.path);
-    let is_it = |volume: &&Rc<Node>| text(volume, &["name"]).is_some_and(|it| it.text == name.text);
-    let files = files(workload, items(&workload.pod, &["volumes"]).iter().find(is_it)?)?;
-    let is_there = |file: &String| {
-        let below = file.strip_prefix(path.as_str());
-        below.is_some_and(|below| path.is_empty() || below.is_empty() || below.starts_with('/'))
-    };
-    let message = format!("the volume `{}` has no `{path}`", name.text);
-    let help = "let the config's path agree with a key of the volume's ConfigMap or Secret, or with `path` of an item";
-    (!files.iter().any(is_there)).then(|| (name.span, message, help.to_owned()))
-}
-
-/// The paths of a volume's files; `None` if the manifest does not show them.
-fn files(workload: &Workload, volume: &Rc<Node>) -> Option<Vec<String>> {
-    let mut found = Vec::new();
-    let sources = items(volume, &["projected", "sources"]);
-    for source in if sources.is_empty() { std::slice::from_ref(volume) } else { sources } {
-        let kinds = [("configMap", "ConfigMap"), ("secret", "Secret")].into_iter();
-        let (node, kind) =
-            kinds.filter_map(|(key, kind)| Some((get(source, &[key])?, kind))).next()?;
-        let name = text(node, &["name"]).or_else(|| text(node, &["secretName"]));
-        let keys = name.and_then(|name| workload.keys(kind, &name.text));
-        let listed = items(node, &["items"]);
-        if listed.is_empty() {
-            found.extend(keys.as_ref()?.iter().map(|key| (*key).to_owned()));
-        }
-        for item in listed {
-            let key = text(item, &["key"])?.text;
-            let is_there = keys.as_ref().is_none_or(|keys| keys.contains(&key.as_str()));
-            found.extend(text(item, &["path"]).filter(|_| is_there).map(|path| path.text));
-        }
-    }
-    Some(found)
-}
-
-/// The name of an image, without its registry and its version.
-fn image_name(reference: &str) -> &str {
-    base(reference.split('@').next().unwrap_or_default()).split(':').next().unwrap_or_default()
-}
-
-/// The name of a container's image; empty if the container has none.
+/// The name of a container's image, without its registry and its version; empty if the container
+/// has none.
 fn image_of(container: &Node) -> String {
     let image = text(container, &["image"]);
     image.map(|image| image_name(&image.text).to_owned()).unwrap_or_default()
+}
+
+fn image_name(reference: &str) -> &str {
+    base(reference.split('@').next().unwrap_or_default()).split(':').next().unwrap_or_default()
 }
 
 /// The drainit in the volume of an image. drainit's own image has it at the root.
@@ -309,137 +252,68 @@ fn image(volume: &Rc<Node>) -> Option<Binary> {
     let name = image_name(&reference);
     name.contains("drainit").then_some(())?;
     let path = (name == "drainit").then(|| name.to_owned());
-    Some(Binary { volume: text(volume, &["name"])?.text, path, written: None, behind: 0 })
+    let how = "the image has drainit at its root, and is".to_owned();
+    Some(Binary { volume: text(volume, &["name"])?.text, path, how, behind: 0 })
 }
 
-/// The binary that an init container installs, or the reason why the container cannot install it.
+/// The binary that an init container installs, or the reason why no other container finds it.
 /// `None` if the container does not install drainit, or if the path is not known here.
 fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option<Binary>, Found> {
     let (command, args) = (words(&init.node, &["command"]), words(&init.node, &["args"]));
     let image = image_of(&init.node);
     let is_install = |word: &Word| word.text == "install";
     let is_image = command.is_empty();
-    let is_own = is_image && (image == "drainit" || args.first().is_some_and(is_install))
-        || command.first().is_some_and(|program| is_drainit(&program.text));
-    let line: Vec<_> = command.into_iter().chain(args).collect();
-    if image == "drainit" {
-        own_image(workload, init)?;
+    // The ENTRYPOINT of another image may have a subcommand `install`, too.
+    let is_sure = !is_image || image.contains("drainit");
+    let is_own = match command.first() {
+        Some(program) => is_drainit(&program.text),
+        None => image == "drainit" || is_sure && args.first().is_some_and(is_install),
+    };
+    let mut line: Vec<_> = command.into_iter().chain(args).collect();
+    if is_image {
+        line.insert(0, Word { text: "drainit".to_owned(), span: init.span });
     }
     if is_own && !init.is_sidecar {
-        let usage = "write `args: [install, PATH]`";
-        let wrong = refused(init.span, &line[usize::from(!is_image)..], usage);
+        let wrong = refused(init.span, &line[1..], "write `args: [install, PATH]`");
         wrong.map_or(Ok(()), Err)?;
     }
-    let drainit = Word { text: "drainit".to_owned(), span: init.span };
-    let line = if is_image { [vec![drainit], line].concat() } else { line };
-    let installs = |words: &[Word]| is_drainit(&words[0].text) && is_install(&words[1]);
-    let all = commands(line);
-    let found = all.iter().find_map(|words| Some(&words[words.windows(2).position(installs)?..]));
-    let Some(words) = found.filter(|words| is_own || !is_image && words.len() > 1) else {
-        return Ok(None);
-    };
-    let Some(to) = words[2..].iter().find(|word| !word.text.starts_with('-')) else {
-        let help = "write `args: [install, PATH]` with a path in a volume".to_owned();
-        return Err((words[1].span, "`drainit install` has no path".to_owned(), help));
-    };
+    let installs = |pair: &[Word]| is_drainit(&pair[0].text) && is_install(&pair[1]);
+    let to = commands(line).into_iter().find_map(|words| {
+        let behind = &words[words.windows(2).position(installs)? + 2..];
+        behind.iter().find(|word| !word.text.starts_with('-')).cloned()
+    });
     // A path with a variable, or one in the container's `workingDir`, is not known here.
-    if !to.text.starts_with('/') || to.text.contains('$') {
-        return Ok(None);
-    }
-    if init.is_sidecar {
-        let message = "this container is started again for ever: `install` ends at once";
-        let span = key(&init.node, "restartPolicy").unwrap_or(init.span);
-        return Err((span, message.to_owned(), "remove `restartPolicy`".to_owned()));
-    }
-    let at = in_volume(&init.node, &to.text);
-    let at = at.ok_or_else(|| {
+    let is_known = |to: &Word| to.text.starts_with('/') && !to.text.contains('$');
+    let to = to.filter(|to| is_known(to) && (is_sure || to.text.contains("drainit")));
+    let Some(to) = to else { return Ok(None) };
+    let wrong = |why: String, help: &str| Err((to.span, why, help.to_owned()));
+    let Some(at) = in_volume(&init.node, &to.text) else {
         let message = format!(
             "this container mounts no volume at `{}`: no other container sees a drainit that is installed there",
             to.text
         );
-        (to.span, message, "let the path and the `mountPath` agree".to_owned())
-    })?;
-    if let Some(found) = missing(workload, &at) {
-        return Err(found);
-    }
-    if at.is_read_only || is_of(&workload.pod, &at.volume.text, &READ_ONLY) {
+        return if is_sure {
+            wrong(message, "let the path and the `mountPath` agree")
+        } else {
+            Ok(None)
+        };
+    };
+    if at.is_read_only || is_of(&workload.pod, &at.volume, &READ_ONLY) {
         let message = format!(
             "drainit cannot be installed as `{}`: the volume `{}` is read-only",
-            to.text, at.volume.text
+            to.text, at.volume
         );
-        let help = "mount an `emptyDir` here, without `readOnly`; the other containers may have `readOnly`";
-        return Err((to.span, message, help.to_owned()));
+        return wrong(message, "mount an `emptyDir` here, without `readOnly`");
     }
-    no_directory(workload, place, to, &at)?;
     // If the path is a directory, `install` puts the program into the directory.
     let is_directory = to.text.ends_with('/') || at.path.is_empty();
     let path = if is_directory { format!("{}/drainit", at.path) } else { at.path };
     Ok(Some(Binary {
-        volume: at.volume.text,
+        volume: at.volume,
         path: Some(path.trim_matches('/').to_owned()),
-        written: Some(to.text.clone()),
+        how: format!("the init container installs `{}` into", to.text),
         behind: place + 1,
     }))
-}
-
-/// Reports an init container in which drainit's own image cannot start. The image has only the
-/// file `/drainit`, and sets no user, so it runs as root.
-fn own_image(workload: &Workload, init: &Container) -> Result<(), Found> {
-    let command = words(&init.node, &["command"]);
-    let is_known = |word: &&Word| !["/drainit", "./drainit"].contains(&&*word.text);
-    if let Some(program) = command.first().filter(is_known) {
-        let message =
-            format!("`{}` is not there: drainit's image has only `/drainit`", program.text);
-        return Err((program.span, message, "remove `command`, and write `args`".to_owned()));
-    }
-    for mount in items(&init.node, &["volumeMounts"]) {
-        let at =
-            text(mount, &["mountPath"]).filter(|at| at.text.trim_end_matches('/') == "/drainit");
-        if let Some(at) = at {
-            let message =
-                "no volume can be mounted at `/drainit`: drainit's image has a file of this name";
-            let help =
-                "mount it elsewhere, such as at `/opt/drainit`, also in the path of `install`";
-            return Err((at.span, message.to_owned(), help.to_owned()));
-        }
-    }
-    let security = |key| {
-        let of = |node| text(node, &["securityContext", key]);
-        of(&init.node).or_else(|| of(&workload.pod))
-    };
-    let non_root = security("runAsNonRoot").filter(|word| word.text == "true");
-    match non_root.filter(|_| security("runAsUser").is_none()) {
-        Some(word) => {
-            let message =
-                "drainit's image has no user, and the kubelet refuses to start it as root";
-            Err((word.span, message.to_owned(), "add `runAsUser: 65532`".to_owned()))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Reports a path of `install` in a directory that an empty volume does not have yet. `place` is
-/// the number of init containers before this one.
-fn no_directory(workload: &Workload, place: usize, to: &Word, at: &InVolume) -> Result<(), Found> {
-    let directory = match to.text.ends_with('/') {
-        true => at.below.as_str(),
-        false => at.below.rsplit_once('/').map_or("", |(directory, _)| directory),
-    };
-    let volume = &*at.volume.text;
-    if directory.is_empty() || !is_empty_after(workload, volume, place) {
-        return Ok(());
-    }
-    let message = format!(
-        "`drainit install` makes no directory, and the volume `{volume}` has no `{directory}`"
-    );
-    Err((to.span, message, "install into the directory at which the volume is mounted".to_owned()))
-}
-
-/// Whether a volume is empty when the first `inits` init containers have ended.
-fn is_empty_after(workload: &Workload, volume: &str, inits: usize) -> bool {
-    let before = items(&workload.pod, &["initContainers"]).iter().take(inits);
-    is_of(&workload.pod, volume, &["emptyDir", "ephemeral"])
-        && !before.into_iter().any(|init| mounts(init, volume, true))
 }
 
 /// The pod, and the volumes in which it has drainit.
@@ -466,188 +340,100 @@ impl Pod<'_> {
                 let programs = words.iter().enumerate().filter(|(at, _)| starts(*at));
                 let found = programs.filter_map(|(_, word)| {
                     let text = env.substitute(&word.text)?;
-                    match text == "drainit" {
-                        true if sets_path => None,
-                        true => self.bare(container, env, word.span, place),
-                        false => self.path(container, &Word { text, span: word.span }, place),
-                    }
+                    let paths = paths(&text, sets_path, env)?;
+                    self.lost(&container.node, &Word { text, span: word.span }, &paths, place)
                 });
                 wrong.extend(found);
             }
         }
     }
 
-    /// Reports a config that `drainit run` does not find.
-    fn config(&self, problems: &mut Problems, container: &Container, env: &PodEnv) {
-        let node = &container.node;
-        let EntryPoint::Drainit(words) = entry(container) else { return };
-        let options =
-            words.iter().map_while(|it| (it.text != "--").then(|| env.substitute(&it.text)));
-        let Some(options) = options.collect::<Option<Vec<_>>>() else { return };
-        let mut options = options.iter().map(String::as_str);
-        if options.next() != Some("run") {
-            return;
-        }
-        let mut paths = Vec::new();
-        while let Some(word) = options.next() {
-            paths.extend(match word {
-                "-c" | "--config" => options.next(),
-                _ => word.strip_prefix("--config="),
-            });
-        }
-        // Without `-c` and `DRAINIT_CONFIG`, drainit also looks into its working directory.
-        let variable = "DRAINIT_CONFIG";
-        match env.of_manifest(variable) {
-            _ if !paths.is_empty() => {}
-            PodValue::Known(word) => paths.push(&word.text),
-            PodValue::Missing
-                if env.get(variable) == PodValue::Missing
-                    && !env.may_bring(variable)
-                    && key(node, "workingDir").is_none() =>
-            {
-                paths.push("/etc/drainit.yaml");
+    /// Whether a binary is there once the first `place` init containers have ended.
+    fn has(&self, at: &InVolume, place: usize) -> bool {
+        self.binaries.iter().any(|binary| binary.behind <= place && binary.is_at(at))
+    }
+
+    /// Checks a program, which is searched for at these paths.
+    fn lost(&self, node: &Node, program: &Word, paths: &[String], place: usize) -> Option<Found> {
+        let name = &program.text;
+        let is_named = base(name) == "drainit";
+        let mut places = paths.iter().filter_map(|path| in_volume(node, path));
+        let at = places.find(|at| name.contains('/') || self.has(at, place));
+        let (why, help) = match at {
+            Some(InVolume { noexec: Some(span), .. }) => {
+                let message = format!("`{name}` cannot run: the volume is mounted with `noexec`");
+                return Some((span, message, "remove `noexec`".to_owned()));
             }
-            _ => {}
-        }
-        // Whether drainit comes from the image. The image may then have the config, too.
-        let is_own = image_of(node).contains("drainit") || self.mounted(node).is_none();
-        for path in paths.into_iter().filter(|path| path.starts_with('/')) {
-            let Some(at) = in_volume(node, path) else {
-                if !is_own {
-                    let message =
-                        format!("`{}` mounts no volume at `{path}`, its config", container.name);
-                    problems.warning(container.span, message).shared().help(
-                        "mount a ConfigMap there, name another path by `-c`, or run a program without a config by `drainit exec`",
-                    );
-                }
-                continue;
-            };
-            let found = missing(self.workload, &at).or_else(|| no_file(self.workload, &at));
-            if let Some((span, message, help)) = found {
-                problems.error(span, message).shared().help(help);
-            }
-        }
+            Some(at) if self.has(&at, place) => return None,
+            Some(at) => self.inside(&at, is_named, place)?,
+            None if is_named => self.outside(node, name, place)?,
+            None => return None,
+        };
+        Some((program.span, format!("`{name}` is not there: {why}"), help.to_owned()))
     }
 
-    /// The binaries that exist once the first `place` init containers have ended.
-    fn there(&self, place: usize) -> impl Iterator<Item = &Binary> {
-        self.binaries.iter().filter(move |binary| binary.behind <= place)
-    }
-
-    /// The binary in a volume that the container mounts.
-    fn mounted(&self, container: &Node) -> Option<&Binary> {
-        self.binaries.iter().find(|binary| mounts(container, &binary.volume, false))
-    }
-
-    /// Checks a drainit that is searched for in `PATH`. A container that mounts a volume with
-    /// drainit is expected to use that drainit, unless the name of its image contains `drainit`.
-    fn bare(&self, container: &Container, env: &PodEnv, span: Span, place: usize) -> Option<Found> {
-        let mounted = self.mounted(&container.node)?;
-        if image_of(&container.node).contains("drainit") {
-            return None;
-        }
-        let path = match env.get("PATH") {
-            PodValue::Known(path) => &path.text,
-            PodValue::Missing => USUAL,
-            PodValue::Unknown(_) => return None,
-        };
-        let is_found = |directory: &str| {
-            let path = format!("{}/drainit", directory.trim_end_matches('/'));
-            let at = in_volume(&container.node, &path);
-            at.is_some_and(|at| {
-                at.noexec.is_none() && self.there(place).any(|binary| binary.is_at(&at))
-            })
-        };
-        if path.split(':').skip(usize::from(path == USUAL)).any(is_found) {
-            return None;
-        }
-        let message = format!(
-            "`drainit` is not there: it is only in the volume `{}`, in no directory of `PATH`",
-            mounted.volume
-        );
-        Some((span, message, "write the whole path of the program".to_owned()))
-    }
-
-    /// Checks a program that is named by its path.
-    fn path(&self, container: &Container, program: &Word, place: usize) -> Option<Found> {
-        let path = &*program.text;
-        let is_named = base(path) == "drainit";
-        let not_there = |why: String, help: &str| {
-            Some((program.span, format!("`{path}` is not there: {why}"), help.to_owned()))
-        };
-        if !path.starts_with('/') || path.contains('$') {
-            return None;
-        }
-        let Some(at) = in_volume(&container.node, path) else {
-            return if is_named { self.outside(container, program, place) } else { None };
-        };
-        if let Some(span) = at.noexec {
-            let message = format!("`{path}` cannot run: the volume is mounted with `noexec`");
-            return Some((span, message, "remove `noexec`".to_owned()));
-        }
-        let volume = &*at.volume.text;
-        if self.there(place).any(|binary| binary.is_at(&at)) {
-            return missing(self.workload, &at);
-        }
+    /// Says why a program is not in a mounted volume.
+    fn inside(&self, at: &InVolume, is_named: bool, place: usize) -> Option<(String, &str)> {
+        let volume = &at.volume;
         // An init container that does not install drainit may write other programs into the volume.
-        let may_write = |(place, init): &(usize, &Container)| {
+        let may_write = |(place, init): (usize, &Container)| {
             let is_install = self.binaries.iter().any(|binary| binary.behind == place + 1);
             !is_install && mounts(&init.node, volume, true)
         };
-        let is_open = self.inits[..place].iter().enumerate().any(|init| may_write(&init));
-        match self.there(place).find(|binary| binary.volume == volume) {
-            Some(Binary { written: Some(written), .. }) if is_named || !is_open => {
-                let why = format!("the init container installs `{written}` into the volume `{volume}`");
-                not_there(why, "let both name the same file")
-            }
-            Some(Binary { written: None, .. }) if is_named => {
-                let why = format!("the image of the volume `{volume}` has drainit at its root");
-                not_there(why, "let the command agree with the `mountPath`")
-            }
-            None if is_named && !is_open => missing(self.workload, &at).or_else(|| {
-                is_of(&self.workload.pod, volume, &WITHOUT).then_some(())?;
-                let when = match place < self.inits.len() {
-                    true => " before this container starts",
-                    false => "",
-                };
-                let why = format!("nothing installs drainit into the volume `{volume}`{when}");
-                not_there(
-                    why,
-                    "add an init container with the image of drainit, `args: [install, PATH]` and a mount of this volume",
-                )
+        let is_open = self.inits[..place].iter().enumerate().any(may_write);
+        let mut there = self.binaries.iter().filter(|binary| binary.behind <= place);
+        match there.find(|binary| binary.volume == *volume) {
+            Some(binary) => (is_named || binary.behind > 0 && !is_open).then(|| {
+                (format!("{} the volume `{volume}`", binary.how), "let both name the same file")
             }),
-            _ => None,
+            None if !is_named || is_open || !is_of(&self.workload.pod, volume, &WITHOUT) => None,
+            None => {
+                let is_main = place == self.inits.len();
+                let when = if is_main { "" } else { " before this container starts" };
+                Some((
+                    format!("nothing installs drainit into the volume `{volume}`{when}"),
+                    "add an init container with the image of drainit, `args: [install, PATH]` and a mount of this volume",
+                ))
+            }
         }
     }
 
-    /// Checks a drainit at a path at which the container mounts no volume. As in [`Self::bare`], a
-    /// container that mounts a volume with drainit is expected to use that drainit.
-    fn outside(&self, container: &Container, program: &Word, place: usize) -> Option<Found> {
-        let path = &*program.text;
-        let mounted = self.mounted(&container.node).filter(|binary| binary.behind <= place);
-        let (why, help) = match mounted {
-            Some(_) if image_of(&container.node).contains("drainit") => return None,
-            Some(mounted) => (
-                format!("this container mounts the volume `{}`, which has drainit, elsewhere", mounted.volume),
+    /// Says why drainit is not outside of the volumes. A container that mounts a volume with drainit
+    /// is expected to use that drainit, unless the name of its image contains `drainit`.
+    fn outside(&self, node: &Node, name: &str, place: usize) -> Option<(String, &str)> {
+        let is_mounted = |it: &&Binary| it.behind <= place && mounts(node, &it.volume, false);
+        let mut all = ["initContainers", "containers"]
+            .into_iter()
+            .flat_map(|list| items(&self.workload.pod, &[list]));
+        let is_at = |at: InVolume| self.binaries.iter().any(|binary| binary.is_at(&at));
+        match self.binaries.iter().find(is_mounted) {
+            Some(_) if image_of(node).contains("drainit") => None,
+            Some(mounted) => Some((
+                format!("it is only in the volume `{}`, which is mounted elsewhere", mounted.volume),
                 "let the command agree with the `mountPath`",
-            ),
-            None if self.is_elsewhere(path) => (
+            )),
+            None => all.any(|other| in_volume(other, name).is_some_and(is_at)).then(|| (
                 "this container does not mount the volume into which the init container installs drainit"
                     .to_owned(),
                 "add the volume to `volumeMounts`",
-            ),
-            _ => return None,
-        };
-        Some((program.span, format!("`{path}` is not there: {why}"), help.to_owned()))
+            )),
+        }
     }
+}
 
-    /// Whether another container of the pod has an installed drainit at this path.
-    fn is_elsewhere(&self, path: &str) -> bool {
-        let lists = ["initContainers", "containers"];
-        let mut all = lists.iter().flat_map(|list| items(&self.workload.pod, &[list]));
-        all.any(|node| {
-            let at = in_volume(node, path);
-            at.is_some_and(|at| self.binaries.iter().any(|binary| binary.is_at(&at)))
-        })
+/// The paths at which a program is searched for; `None` if they are not known here. `sets_path` says
+/// whether the command sets its own `PATH`.
+fn paths(program: &str, sets_path: bool, env: &PodEnv) -> Option<Vec<String>> {
+    if program != "drainit" {
+        let is_known = program.starts_with('/') && !program.contains('$');
+        return is_known.then(|| vec![program.to_owned()]);
     }
+    let path = match env.get("PATH") {
+        _ if sets_path => return None,
+        PodValue::Known(path) => &path.text,
+        PodValue::Missing => USUAL,
+        PodValue::Unknown(_) => return None,
+    };
+    let in_directory = |it: &str| format!("{}/drainit", it.trim_end_matches('/'));
+    Some(path.split(':').map(in_directory).collect())
 }

@@ -22,29 +22,9 @@ pub(super) struct Workload {
     pub(super) local: Option<Local>,
     /// The pods' ports to which Services send requests.
     pub(super) served: Vec<Word>,
-    namespace: Option<Word>,
-    /// The ConfigMaps and Secrets of the manifest.
-    maps: Vec<Rc<Node>>,
 }
 
 impl Workload {
-    /// The keys of a ConfigMap or Secret. `None` if the manifest does not have this object, or if
-    /// the object is empty.
-    pub(super) fn keys(&self, kind: &str, name: &str) -> Option<Vec<&str>> {
-        let has = |map: &Node, path: &[&str], value: &str| {
-            text(map, path).is_none_or(|found| found.text == value)
-        };
-        let map = self.maps.iter().find(|map| {
-            has(map, &["kind"], kind)
-                && has(map, &["metadata", "name"], name)
-                && self.namespace.iter().all(|it| has(map, &["metadata", "namespace"], &it.text))
-        })?;
-        let data = ["data", "binaryData", "stringData"].iter().filter_map(|key| get(map, &[key]));
-        let keys: Vec<_> = data.flat_map(|it| it.entries()).map(|(key, _)| &*key.text).collect();
-        // Another program may fill an empty ConfigMap or Secret.
-        (!keys.is_empty()).then_some(keys)
-    }
-
     /// Whether the pods end by themselves, so that nobody sends requests to them.
     pub(super) fn is_job(&self) -> bool {
         matches!(&*self.kind, "Job" | "CronJob")
@@ -116,8 +96,7 @@ pub(super) struct Word {
 /// Finds all workloads in the documents of a manifest. Also returns the kinds of the other
 /// documents.
 pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) {
-    let (mut found, mut others) = (Vec::new(), Vec::new());
-    let (mut services, mut maps) = (Vec::new(), Vec::new());
+    let (mut found, mut others, mut services) = (Vec::new(), Vec::new(), Vec::new());
     let mut todo: Vec<_> = documents.iter().rev().cloned().collect();
     while let Some(node) = todo.pop() {
         let Some(kind) = text(&node, &["kind"]) else { continue };
@@ -137,10 +116,8 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
                 continue;
             }
             _ => {
-                match &*kind.text {
-                    "Service" => services.extend(Service::read(&node)),
-                    "ConfigMap" | "Secret" => maps.push(node),
-                    _ => {}
+                if kind.text == "Service" {
+                    services.extend(Service::read(&node));
                 }
                 others.push(kind.text);
                 continue;
@@ -162,12 +139,9 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
             metadata: metadata.map(Rc::clone),
             local: None,
             served: Vec::new(),
-            namespace: text(&node, &["metadata", "namespace"]),
-            maps: Vec::new(),
         });
     }
     for workload in &mut found {
-        workload.maps.clone_from(&maps);
         let Some(labels) = workload.metadata.as_ref().and_then(|pod| get(pod, &["labels"])) else {
             continue;
         };
