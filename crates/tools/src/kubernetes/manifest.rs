@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Kind, Node, get};
 
@@ -150,80 +149,6 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
         workload.served = selected().flat_map(|service| service.ports.iter().cloned()).collect();
     }
     (found, others)
-}
-
-const LIST: &str = "a list";
-const MAPPING: &str = "a mapping";
-const NUMBER: &str = "a whole number";
-const FLAG: &str = "true or false";
-const TEXT: &str = "text";
-const PORT: &str = "a number or a name";
-
-/// The types that Kubernetes expects at those keys of a pod that other checks read.
-const TYPES: [(&str, &str); 6] = [
-    (
-        LIST,
-        "args command containers env envFrom initContainers items ports sources volumeMounts volumes",
-    ),
-    (
-        MAPPING,
-        "configMap emptyDir exec grpc httpGet lifecycle livenessProbe postStart preStop projected readinessProbe secret \
-         securityContext sleep spec startupProbe tcpSocket",
-    ),
-    (
-        NUMBER,
-        "containerPort failureThreshold initialDelaySeconds periodSeconds runAsUser seconds terminationGracePeriodSeconds",
-    ),
-    (FLAG, "hostNetwork readOnly readOnlyRootFilesystem runAsNonRoot shareProcessNamespace"),
-    (TEXT, "key mountPath name path restartPolicy secretName subPath value"),
-    (PORT, "port"),
-];
-
-/// Reports values that Kubernetes refuses because of their types. Returns whether other checks can
-/// read all values.
-pub(super) fn check_types(problems: &mut Problems, key: &str, node: &Node) -> bool {
-    let is_it = |(_, keys): &&(&str, &str)| keys.split(' ').any(|it| it == key);
-    let Some((wanted, _)) = TYPES.iter().find(is_it) else { return true };
-    if !is_a(problems, key, node, wanted) {
-        return false;
-    }
-    let of_item = if matches!(key, "args" | "command") { TEXT } else { MAPPING };
-    let wrong_items = node.items().iter().filter(|it| !is_a(problems, key, it, of_item)).count();
-    let inner = node.items().iter().flat_map(|item| item.entries()).chain(node.entries());
-    let wrong = inner.filter(|(key, node)| !check_types(problems, &key.text, node)).count();
-    wrong_items + wrong == 0
-}
-
-/// Reports a value of `key`, or an item in it, whose type is not `wanted`. Returns whether other
-/// checks can read the value in spite of its type.
-fn is_a(problems: &mut Problems, key: &str, node: &Node, wanted: &str) -> bool {
-    let found = match &node.kind {
-        Kind::Null => return true,
-        Kind::Scalar { text, quoted: false } => match &**text {
-            "true" | "false" | "yes" | "no" | "on" | "off" => FLAG,
-            text if text.parse::<i64>().is_ok() => NUMBER,
-            text if text.parse::<f64>().is_ok_and(f64::is_finite) => "a fraction",
-            _ => TEXT,
-        },
-        Kind::Scalar { .. } => TEXT,
-        _ => node.kind_name(),
-    };
-    let is_digits = || node.scalar().is_some_and(|text| text.parse::<u64>().is_ok());
-    let is_right = match wanted {
-        PORT => found == NUMBER || found == TEXT && !is_digits(),
-        _ => found == wanted,
-    };
-    if !is_right {
-        let message = format!("Kubernetes refuses {found} in `{key}`: write {wanted}");
-        let help = match (wanted, node.scalar()) {
-            (LIST, text) => format!("write `{}`", as_list(text.unwrap_or("ITEM ITEM"))),
-            (MAPPING, _) => "write `NAME: VALUE`".to_owned(),
-            (TEXT, _) => "put it into quotes".to_owned(),
-            _ => "write no quotes and no unit".to_owned(),
-        };
-        problems.error(node.span, message).help(help);
-    }
-    is_right || matches!(wanted, TEXT | PORT) && node.scalar().is_some()
 }
 
 /// A command line as a YAML list.

@@ -38,19 +38,19 @@ use crate::check::image::{FindProgram, ImageLookup};
 use crate::config::{Config, Control};
 use crate::graph::Graph;
 use crate::kubernetes::env::PodEnv;
-use crate::kubernetes::manifest::{Container, Word, Workload, key};
+use crate::kubernetes::manifest::{Container, Word, Workload};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::{Problem, Problems};
 use crate::language::environment::OWN;
 use crate::language::script;
 use crate::language::source::{MANIFEST, Source};
 use crate::language::span::Span;
-use crate::language::yaml::node::{Node, get};
+use crate::language::yaml::node::Node;
 use crate::language::{directory, yaml};
 use crate::load::{Diagnostic, Environment, Loaded, Severity};
 use crate::plan::Plan;
 use crate::types::human;
-use crate::types::suggest::{list, nearest, shortened};
+use crate::types::suggest::{list, nearest};
 use drainit_commands::exec::KEY_OPTIONS;
 
 #[derive(Debug)]
@@ -132,20 +132,6 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
     }
 }
 
-/// Reports a container without an image beside containers that have one. Such a container comes
-/// from a patch with a wrong name. No container of the pod has this name, so the patch has added a
-/// container.
-fn no_image(problems: &mut Problems, workload: &Workload) {
-    let containers = crate::kubernetes::manifest::containers(&workload.pod);
-    let has_image = |it: &&Container| key(&it.node, "image").is_some();
-    let others: Vec<_> = containers.iter().filter(has_image).map(|it| it.name.as_str()).collect();
-    for it in containers.iter().filter(|it| !others.is_empty() && !has_image(it)) {
-        let message = format!("`{}` has no image: the pod has no container of this name", it.name);
-        let help = format!("name a container of the pod in the patch: {}", shortened(&others));
-        problems.error(it.span, message).shared().help(help);
-    }
-}
-
 /// Like [`check`], but for a manifest that is in memory. `load` reads the whole config, and
 /// `control` reads only its key `control`. `find_program` searches the image.
 pub fn check_manifest(
@@ -167,7 +153,6 @@ pub fn check_manifest(
         if !before.is_some_and(|pod| Rc::ptr_eq(&pod, &workload.pod)) {
             let env = |container: &Container| PodEnv::read(container, here, image);
             binary::check(&mut problems, &workload, env);
-            no_image(&mut problems, &workload);
         }
         before = Some(Rc::clone(&workload.pod));
         commands::check(&mut problems, &container);
@@ -322,43 +307,22 @@ impl Context<'_> {
 
 /// The containers to check, as the comment of [`check`] says.
 fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Workload, Container)> {
-    let text_has_braces = problems.source(file).is_some_and(|source| source.text.contains("{{"));
     let whole = Span::whole(file);
-    let documents = yaml::parse_manifest(problems, file);
-    if problems.has_errors() && text_has_braces {
-        let problem = problems.error(whole, "this looks like a template, and not like a manifest");
-        problem.help("render it first: `helm template CHART | drainit check --pod -`");
-        return Vec::new();
-    }
-    let Some(documents) = documents else { return Vec::new() };
-    let (mut workloads, others) = crate::kubernetes::manifest::workloads(&documents);
+    let Some(documents) = yaml::parse_manifest(problems, file) else { return Vec::new() };
+    let (workloads, others) = crate::kubernetes::manifest::workloads(&documents);
     if workloads.is_empty() {
         let kinds = match others.is_empty() {
             true => String::new(),
             false => format!(", only {}", list(others.iter().map(String::as_str))),
         };
-        let is_of = |kinds: &[&str]| others.iter().any(|kind| kinds.contains(&&**kind));
-        // A patch for `kubectl patch` has no kind.
-        let is_patch =
-            || others.is_empty() && documents.iter().any(|it| get(it, &["spec"]).is_some());
-        let help = if is_of(&["Template"]) {
-            "process it first: `oc process -f FILE | drainit check --pod -`"
-        } else if is_of(&["EnvoyProxy", "GatewayParameters"]) || is_patch() {
-            "check what the patch has made: `kubectl get deployment NAME -o yaml | drainit check --pod -`"
-        } else {
-            "name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob"
-        };
+        let help = "name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob";
         problems.error(whole, format!("this file has no workload{kinds}")).help(help);
         return Vec::new();
     }
-    // Other checks cannot read a workload that has values of wrong types.
-    let number = workloads.len();
-    workloads.retain(|it| manifest::check_types(problems, "spec", &it.pod));
     let of = |workload: Workload| {
         let containers = crate::kubernetes::manifest::containers(&workload.pod);
         containers.into_iter().map(move |container| (workload.clone(), container))
     };
-    let is_whole = workloads.len() == number;
     let all: Vec<_> = workloads.into_iter().flat_map(of).collect();
     let runs_drainit: Vec<_> = match name {
         Some(name) => all.iter().filter(|(_, container)| container.name == name).collect(),
@@ -368,8 +332,6 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
             .collect(),
     };
     match (runs_drainit.as_slice(), all.as_slice(), name) {
-        // The container may be in a workload that other checks cannot read.
-        ([], ..) if !is_whole => Vec::new(),
         ([], [only], None) => vec![only.clone()],
         ([], _, _) => {
             let message = match name {

@@ -184,12 +184,6 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         (GRACE, "", "9:17 W has no `TERMINATION_GRACE_PERIOD_SECONDS`"),
         ("kind: Deployment", "kind: Service", "0:0 E only `Service`"),
         ("kind: Deployment\n", "", "0:0 E no workload"),
-        (
-            "- name: gateway\n          image: gateway",
-            "- {name: router, image: x}\n        - name: gateway",
-            "10:17 E `gateway` has no image",
-        ),
-        ("- name: gateway", "- name: other\n          image: x\n        - name: gateway", ""),
         ("command: [drainit, run]", "x: y\n        - name: other", "0:0 E which container"),
     ];
     each_change(CONFIG, MANIFEST, &rows);
@@ -419,25 +413,6 @@ fn an_image_that_runs_drainit_takes_exec_as_an_argument() {
     let found = found("processes: {}", &manifest);
     assert!(found.iter().any(|line| line.contains("no option `--foo`")), "{found:#?}");
     assert!(!found.iter().any(|line| line.contains("claimed")), "{found:#?}");
-}
-
-#[test]
-fn a_wrong_type_does_not_end_the_check_of_other_workloads() {
-    let number = |manifest: &str| with(manifest, "value: \"45\"", "value: 45");
-    let wrong = with(&number(MANIFEST), "args: [--rtr.concurrency, \"2\"]", "args: --rtr");
-    let other = with(MANIFEST, "/livez", "/readyz");
-    // The workload that is left need not run drainit.
-    let redis = with(MANIFEST, "[drainit, run]", "[redis]");
-    // A number in place of text hides nothing.
-    let empty = number(&with(&other, "[drainit, run]", "[]"));
-    for (manifest, words, is_said) in [
-        (format!("{wrong}---\n{other}"), "list", true),
-        (format!("{wrong}---\n{other}"), "liveness probe", true),
-        (empty, "liveness probe", true),
-        (format!("{wrong}---\n{redis}"), "drainit", false),
-    ] {
-        assert_eq!(says(CONFIG, &manifest, words), is_said, "{words}\n{manifest}");
-    }
 }
 
 /// Whether the message of a problem has these words.
@@ -681,21 +656,6 @@ fn variables_in_a_directory_of_configs_are_seen() {
 }
 
 #[test]
-fn a_template_is_rendered_and_a_patch_applied_first() {
-    for (from, to, expected) in [
-        ("45", "{{ .Values.grace }}", "helm template"),
-        ("Deployment", "Template", "oc process"),
-        ("Deployment", "EnvoyProxy", "kubectl get"),
-        ("kind: Deployment\n", "", "kubectl get"),
-        ("Deployment", "Service", "name the manifest"),
-    ] {
-        let checked = check(CONFIG, &with(MANIFEST, from, to));
-        let mut help = checked.diagnostics.iter().filter_map(|problem| problem.help.as_deref());
-        assert!(help.any(|help| help.contains(expected)), "{to} {:?}", lines(&checked));
-    }
-}
-
-#[test]
 fn a_drain_with_min_0_gets_a_warning() {
     let envoy = "{envoy: {admin: 'http://127.0.0.1:9901', time: 15s, min: 5s}}";
     let config = with(CONFIG, envoy, "{exec: {command: [drain], min: 0s}}");
@@ -917,37 +877,6 @@ spec:
         ("DRAINIT_READINESS", "DRAINIT_REDINESS", "17:43 W reads no variable `DRAINIT_REDINESS`"),
     ];
     each_change("", manifest, &rows);
-}
-
-#[test]
-fn a_value_of_the_wrong_type_is_reported() {
-    let flag = format!("{GRACE}            - {{name: A, value: yes}}\n");
-    let mapping = "              TERMINATION_GRACE_PERIOD_SECONDS: \"45\"\n";
-    let rows = [
-        ("Seconds: 45", "Seconds: \"45\"", "7:38 E text in `terminationGrace, a whole number"),
-        ("Seconds: 45", "Seconds: 45s", "7:38 E text in `terminationGracePeriodSeconds`"),
-        ("Seconds: 45", "Seconds: 45.0", "7:38 E a fraction in `terminationGracePeriodSeconds`"),
-        ("dSeconds: 1", "dSeconds: '1'", "18:81 E text in `periodSeconds`, a whole number"),
-        ("containerPort: 9902", "containerPort: \"9902\"", "16:46 E text in `containerPort`"),
-        ("port: 9902", "port: \"9902\"", "18:59 E text in `port`: write a number or a name"),
-        ("value: \"45\"", "value: 45", "14:63 E a whole number in `value`, write text"),
-        (GRACE, &flag, "15:32 E true or false in `value`"),
-        ("\"2\"", "2", "12:37 E a whole number in `args`, write text"),
-        // A list or a mapping in a wrong place hides what other checks need.
-        ("\"2\"", "[2]", "12:37 E a list in `args`"),
-        (GRACE, mapping, "14:15 E a mapping in `env`, a list"),
-        ("[drainit, run]", "drainit run", "11:20 E text in `command`, a list"),
-        (LIVE, "/livez", "17:26 E text in `livenessProbe`, a mapping"),
-        ("        - name: ", "          name: ", "9:11 E a mapping in `containers`, a list"),
-        ("    spec:\n", "    spec: [a]\n    x:\n", "6:11 E a list in `spec`, a mapping"),
-        ("    spec:\n", "    x:\n", "0:0 E only `Deployment without spec.template.spec`"),
-        // Other keys may have any value.
-        ("      containers:", "      nodeSelector: {env: a, value: 'yes'}\n      containers:", ""),
-        (IMAGE, "          resources: {limits: {cpu: 2}}\n          envFrom: ~\n", ""),
-    ];
-    each_change(CONFIG, &with(MANIFEST, "{name: gateway}\n", "{}\n"), &rows);
-    let found = check(CONFIG, &with(MANIFEST, "[drainit, run]", "drainit run")).diagnostics;
-    assert_eq!(found[0].help.as_deref(), Some("write `[drainit, run]`"));
 }
 
 /// An Envoy behind `drainit exec`, and its Service.
