@@ -153,8 +153,7 @@ pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
 }
 
 /// Reports a probe or hook whose command always fails because drainit would refuse it. Also reports
-/// a probe or a `postStart` hook that drains, and other commands that do not belong in a probe or
-/// hook.
+/// a probe or a `postStart` hook that drains.
 pub(super) fn check(problems: &mut Problems, container: &Container) {
     for command in own_commands(container) {
         let usage = match command.is_pre_stop {
@@ -172,13 +171,6 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
                 "this {what} drains the pod when it first runs, and nothing undoes the drain"
             );
             problems.error(command.program.span, message).shared().help(help);
-        } else if is_subcommand(command.name())
-            && (matches!(command.name(), "run" | "shutdown")
-                || command.is_probe && !matches!(command.name(), "health" | "exec"))
-        {
-            let what = if command.is_probe { "probe" } else { "hook" };
-            let message = format!("`drainit {}` is no command for a {what}", command.name());
-            problems.warning(command.program.span, message).shared().help(usage);
         }
     }
 }

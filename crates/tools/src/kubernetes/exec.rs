@@ -16,12 +16,10 @@ use crate::kubernetes::commands::unanswered;
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::{PodEnv, PodValue};
 use crate::kubernetes::exec_line::ExecLine;
-use crate::kubernetes::grace::rounded_up;
 use crate::kubernetes::manifest::{Container, Word, Workload, base, seconds};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
 use crate::load::{Diagnostic, Loaded, load_text_to_check};
-use crate::types::human;
 
 const NAME_ADMIN: &str = "name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`";
 
@@ -48,7 +46,7 @@ pub(super) fn read(
     let ExecGiven { given, command, config, .. } = &checked;
     check_command(problems, command);
     let Some(config) = config else {
-        undrained(problems, (workload, container), env, &checked);
+        undrained(problems, container, env, &checked);
         return Some(Ok(None));
     };
     // If `min` or the unready delay is not known, nobody knows whether the drain suits a traffic
@@ -214,7 +212,7 @@ fn check_command(problems: &mut Problems, command: &[Word]) {
 /// Checks a command without a drain. If `envFrom` may bring a drain, nothing is checked.
 fn undrained(
     problems: &mut Problems,
-    (workload, container): (&Workload, &Container),
+    container: &Container,
     env: &PodEnv,
     ExecGiven { given, command, needs_drain, .. }: &ExecGiven,
 ) {
@@ -233,27 +231,6 @@ fn undrained(
         problems
             .warning(envoy.span, "drainit does not drain this Envoy: there is no drain")
             .help(NAME_ADMIN);
-    }
-    too_long(problems, workload, given);
-}
-
-/// Reports a `--grace-period` that is longer than the pod's grace period, for a command without a
-/// drain.
-fn too_long(problems: &mut Problems, workload: &Workload, given: &[Given]) {
-    const NAME: &str = "terminationGracePeriodSeconds";
-    let pod = seconds(&workload.pod, &[NAME]).map(|(pod, _)| pod);
-    let pod = pod.unwrap_or(Shutdown::default().grace_period);
-    let Some(grace) = given.iter().find(|it| it.name == GRACE_PERIOD) else { return };
-    if let Some(time) = grace.duration().filter(|time| *time > pod) {
-        let message = format!(
-            "the grace period of `drainit exec` is {}, and the kubelet kills after {}",
-            human(time),
-            human(pod)
-        );
-        let needed = rounded_up(time);
-        problems
-            .error(grace.span, message)
-            .help(format!("write `{NAME}: {needed}`, or a shorter `--grace-period`"));
     }
 }
 

@@ -44,29 +44,21 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         true => String::new(),
         false => format!("after a preStop hook of {} ", human(before.sleeps)),
     };
-    let needed = rounded_up(before.stays.saturating_add(grace));
+    let needed = rounded_up(before.sleeps.saturating_add(grace));
     if !fits && !is_reported {
         let takes = match window > given {
             true => format!("drainit's deadline is {} after the stop signal", human(window)),
             false => format!("{hook}the shutdown takes up to {}", human(total)),
         };
         let message = format!("{takes}, and the kubelet kills after {}", human(given));
-        // The change that is still needed after the hook is removed.
-        let then = match grace == given || Duration::from_secs(needed) == given {
-            true => String::new(),
-            false => format!(" and write `{NAME}: {needed}`"),
-        };
-        let help = match (before.sleeps.is_zero(), before.stays.is_zero()) {
-            (true, _) if ctx.is_exec => {
+        let help = match before.sleeps.is_zero() {
+            true if ctx.is_exec => {
                 format!(
                     "write `{NAME}: {needed}`, or a shorter `--grace-period` (`DRAINIT_GRACE_PERIOD`)"
                 )
             }
-            (true, _) => {
-                format!("write `{NAME}: {needed}`, or a shorter `grace_period` in the config")
-            }
-            (false, true) => format!("remove the hook{then}"),
-            (false, false) => {
+            true => format!("write `{NAME}: {needed}`, or a shorter `grace_period` in the config"),
+            false => {
                 let fits_without = total.max(window) <= given;
                 let removal = if fits_without { "remove the hook, or " } else { "" };
                 format!(
@@ -87,7 +79,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
             format!("{what} is {}, and {NAME} is {}{by_default}", human(grace), human(given));
         let help = match ctx.is_exec {
             true => {
-                let time = given.saturating_sub(before.stays).as_secs();
+                let time = given.saturating_sub(before.sleeps).as_secs();
                 format!("write `--grace-period {time}s`, or `DRAINIT_GRACE_PERIOD: {time}s`")
             }
             false => format!(
@@ -163,8 +155,8 @@ fn variable(
     let name = known.unwrap_or(&first);
     // The time that is left for drainit if a `preStop` hook sleeps. This time is rounded down, and
     // the pod's time is rounded up, so that drainit's time fits into the pod's.
-    let left = given.saturating_sub(before.stays).as_secs();
-    let raised = rounded_up(ctx.plan.grace_period.saturating_add(before.stays));
+    let left = given.saturating_sub(before.sleeps).as_secs();
+    let raised = rounded_up(ctx.plan.grace_period.saturating_add(before.sleeps));
     let (message, span, help) = match ctx.env.get(name) {
         PodValue::Known(word) if is_set(word) => {
             let span = word.span;
@@ -173,7 +165,7 @@ fn variable(
             let Ok(value) = values::duration(&word.text) else { return false };
             // The value may be shorter than the pod's time, by the time for which a `preStop` hook
             // sleeps.
-            let rest = given.saturating_sub(before.stays);
+            let rest = given.saturating_sub(before.sleeps);
             if value == given
                 || value <= rest && rest.saturating_sub(value) < Duration::from_secs(1)
             {
@@ -210,7 +202,7 @@ fn variable(
                 true => format!("write {}", under(left)),
                 false => {
                     let time = accepted(ctx, name);
-                    let pod = rounded_up(before.stays.saturating_add(Duration::from_secs(time)));
+                    let pod = rounded_up(before.sleeps.saturating_add(Duration::from_secs(time)));
                     format!("write `{NAME}: {pod}`, and {}", under(time))
                 }
             };

@@ -10,7 +10,7 @@ use crate::kubernetes::manifest::{Container, Word, base, is_drainit, key, second
 use crate::kubernetes::{Context, Severity};
 use crate::language::span::Span;
 use crate::language::yaml::node::get;
-use crate::types::{Signal, human};
+use crate::types::Signal;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PreStop {
@@ -22,8 +22,6 @@ pub(super) struct PreStop {
     pub(super) drains: bool,
     /// Whether the hook also does something that takes an unknown time.
     pub(super) is_unknown: bool,
-    /// How much of `sleeps` is left when the user has followed the advice of this check.
-    pub(super) stays: Duration,
 }
 
 /// The keys that lead to the command of the hook.
@@ -60,7 +58,7 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
     if !ctx.is_partial {
         stop_signal(ctx);
     }
-    let mut found = read(ctx.container);
+    let found = read(ctx.container);
     for drain in drains(ctx.container) {
         let options: Vec<_> = drain.words[1..].iter().map(|word| &*word.text).collect();
         drain_command(ctx, &options, drain.program.span);
@@ -71,37 +69,7 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
         &command,
         "add the program to the image, or remove the hook; `preStop: {sleep: {seconds: 5}}` needs no program",
     );
-    over_tcp(ctx, commands(command).concat());
-    found.stays = found.sleeps;
-    if let (Some(span), false) = (found.span, found.sleeps.is_zero())
-        && ctx.takes_traffic_away
-    {
-        let time = human(found.sleeps);
-        let message = format!(
-            "this sleep of {time} is added to drainit's own drain: the pod only stops {time} later"
-        );
-        ctx.add(Severity::Warning, span, message).help(
-            "remove it: a drained process serves for `min` while the endpoint removal spreads; use `readiness_delay` \
-             if that takes longer",
-        );
-        found.stays = Duration::ZERO;
-    }
     found
-}
-
-/// Reports a hook that requests `/drain` over TCP, by `httpGet` or by a command such as curl.
-/// drainit refuses such a request. Nobody would notice the refusal, because Kubernetes does not
-/// report it as an event.
-fn over_tcp(ctx: &mut Context<'_>, words: Vec<Word>) {
-    let get = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
-    let Some(listen) = ctx.loaded.config.control.listen else { return };
-    let url = format!(":{}/drain", listen.port());
-    let by_command = words.into_iter().find(|word| word.text.ends_with(&url));
-    if let Some(word) = get.filter(|path| path.text == "/drain").or(by_command) {
-        let message = "drainit refuses this: it accepts no drain over TCP";
-        ctx.add(Severity::Error, word.span, message)
-            .help("write `preStop: {exec: {command: [drainit, drain]}}`");
-    }
 }
 
 /// Checks `lifecycle.stopSignal`, which the kubelet sends in place of the image's STOPSIGNAL. If

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::check::undrained::listens;
 use crate::config::{Address, ControlSocket, DrainMethod, Process};
 use crate::keys::values;
-use crate::kubernetes::commands::{commands, program};
+use crate::kubernetes::commands::commands;
 use crate::kubernetes::manifest::{Word, base, is_drainit, items, seconds, text, words};
 use crate::kubernetes::pre_stop::other_socket;
 use crate::kubernetes::{Context, Severity};
@@ -43,8 +43,6 @@ struct PodProbe {
     https: Option<Word>,
     /// The path that a `drainit health` without `--url` asks for.
     command_endpoint: Option<&'static str>,
-    /// The place of a command that succeeds whatever the processes do.
-    is_constant: Option<Span>,
 }
 
 impl PodProbe {
@@ -94,12 +92,6 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         // The advice for a liveness probe never names `/readyz`, because the kubelet would then
         // kill a container that starts slowly.
         answered(ctx, &probe, (name == "livenessProbe").then_some("/livez"));
-        if let Some(span) = probe.is_constant.filter(|_| name != "startupProbe") {
-            let message = "this probe only looks at a file, or does nothing: it does not fail \
-                           when the processes do, nor while they are drained";
-            let help = how_to_probe(ctx, path);
-            ctx.add(Severity::Warning, span, message).help(help);
-        }
         let has_startup = get(&node, &["startupProbe"]).is_some();
         match name {
             "livenessProbe" => liveness(ctx, &probe, has_startup),
@@ -169,19 +161,7 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> PodProbe {
         host: ["httpGet", "tcpSocket"].iter().find_map(host),
         https: scheme.filter(|scheme| scheme.text == "HTTPS"),
         command_endpoint: command_endpoint(ctx, node),
-        is_constant: constant(node),
     }
-}
-
-/// The place of a command that only looks at a file, or does nothing.
-fn constant(node: &Node) -> Option<Span> {
-    let command = words(node, &["exec", "command"]);
-    let span = command.first()?.span;
-    let all = commands(command);
-    let [only] = &all[..] else { return None };
-    let looks = ["cat", "test", "[", "ls", "stat", "true", ":", "echo"];
-    let is_known = !only.iter().any(|word| word.text.contains('$'));
-    (is_known && looks.contains(&base(program(only)))).then_some(span)
 }
 
 /// The server and the path that the command of a probe asks by HTTP, as in `curl -f URL` or
@@ -418,34 +398,21 @@ fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
 /// fails while the processes start.
 fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
     let whole = ctx.plan.needed();
-    let after_signal = &ctx.plan.after_signal;
-    let after_drain = whole.saturating_sub(after_signal.drained_at());
     let unready_delay = ctx.loaded.config.shutdown.unready_delay;
     let asks_ready = probe.asks_ready();
-    let (severity, why, lasts) = match probe.target() {
-        _ if asks_ready => (
-            Severity::Error,
-            "`/readyz` is 503 during the shutdown",
-            whole.saturating_sub(unready_delay),
-        ),
-        Some(ProbedServer::Admin { fails: true }) if probe.path() == "/ready" => {
-            (Severity::Error, "Envoy's `/ready` turns 503 when the drain begins", whole)
+    let (why, lasts) = match probe.target() {
+        _ if asks_ready => {
+            ("`/readyz` is 503 during the shutdown", whole.saturating_sub(unready_delay))
         }
-        Some(ProbedServer::Other) if closes(ctx) => {
-            let why =
-                "if this is a listener of the drained Envoy, it is closed at the end of the drain";
-            (Severity::Warning, why, after_drain)
+        Some(ProbedServer::Admin { fails: true }) if probe.path() == "/ready" => {
+            ("Envoy's `/ready` turns 503 when the drain begins", whole)
         }
         _ => return,
     };
     let help = how_to_probe(ctx, "/livez");
     if probe.fails_after >= lasts {
         // A liveness probe that asks for readiness also fails while the processes are starting.
-        let asks = match probe.target() {
-            _ if asks_ready => "`/readyz`",
-            Some(ProbedServer::Admin { .. }) => "Envoy's `/ready`",
-            _ => return,
-        };
+        let asks = if asks_ready { "`/readyz`" } else { "Envoy's `/ready`" };
         let (severity, when) = match has_startup {
             false => (Severity::Error, "at each start that takes longer"),
             true => (Severity::Warning, "when a process is not ready for so long"),
@@ -462,17 +429,9 @@ fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
         human(lasts),
         human(probe.fails_after)
     );
-    ctx.add(severity, probe.span, message).help(format!(
+    ctx.add(Severity::Error, probe.span, message).help(format!(
         "{help}; the kubelet stops liveness probes when it deletes a pod, but not for `drainit drain` or an exit of a process"
     ));
-}
-
-/// Whether any process with a drain is an Envoy. drainit closes the listeners of an Envoy at the
-/// end of its drain.
-fn closes(ctx: &Context<'_>) -> bool {
-    let mut drains =
-        ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
-    drains.any(|drain| matches!(drain.method, DrainMethod::Envoy(_)))
 }
 
 /// Warns of a readiness probe that is too slow for a shutdown that begins because a process has

@@ -1,11 +1,9 @@
 //! Checks a pod in which drainit and its processes are a native sidecar in front of an application.
 //! Does the application wait for the sidecar at the start? Does the application serve while the
-//! sidecar drains? In a Job, does anything end drainit if drainit runs in a main container?
+//! sidecar drains?
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Process, ProcessKind};
 use crate::kubernetes::entry::names_drainit;
 use crate::kubernetes::grace::rounded_up;
 use crate::kubernetes::manifest::{Container, Word, containers, key, text, words};
@@ -14,10 +12,7 @@ use crate::language::yaml::node::get;
 use crate::types::human;
 
 pub(super) fn check(ctx: &mut Context<'_>) {
-    if ctx.workload.is_job() {
-        return job(ctx);
-    }
-    if !ctx.container.is_sidecar {
+    if ctx.workload.is_job() || !ctx.container.is_sidecar {
         return;
     }
     start(ctx);
@@ -28,27 +23,6 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     };
     stop(ctx, &main, drain);
     readiness(ctx, &main);
-}
-
-/// Warns of a service in a main container beside another main container of a Job: the Job is complete
-/// only when both have ended.
-fn job(ctx: &mut Context<'_>) {
-    let is_service = |it: &Arc<Process>| it.kind != ProcessKind::Oneshot && !it.is_left_out();
-    if ctx.container.is_sidecar || !ctx.loaded.config.processes.iter().any(is_service) {
-        return;
-    }
-    let mut all = containers(&ctx.workload.pod).into_iter();
-    let other = all.find(|it| !it.is_sidecar && it.name != ctx.container.name);
-    let Some(other) = other.filter(|it| !names_drainit(it)) else { return };
-    let message = format!(
-        "the Job is not complete while `{}` runs, and nothing ends it when `{}` has ended",
-        ctx.container.name, other.name
-    );
-    let help = format!(
-        "move it to `initContainers` with `restartPolicy: Always`, or let `{}` run `drainit shutdown --socket PATH` at its end",
-        other.name
-    );
-    ctx.add(Severity::Warning, ctx.container.span, message).help(help);
 }
 
 /// The longest drain of the sidecar; `None` if nothing is drained.

@@ -3,17 +3,15 @@
 
 use std::sync::Arc;
 
-use crate::config::{Drain, DrainMethod, Process};
-use crate::kubernetes::manifest::{container, items, text, words};
+use crate::config::{DrainMethod, Process};
+use crate::kubernetes::manifest::{items, text};
 use crate::kubernetes::pre_stop::PreStop;
 use crate::kubernetes::probes::number;
 use crate::kubernetes::{Context, Severity};
-use crate::language::yaml::node::Node;
 
 pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     local(ctx);
     egress(ctx);
-    second_drain(ctx);
     if before.span.is_none() {
         endpoint(ctx);
         undrained(ctx);
@@ -146,29 +144,4 @@ fn egress(ctx: &mut Context<'_>) {
         }
     };
     ctx.add(Severity::Warning, ctx.container.span, message).help(help);
-}
-
-/// Warns of the shutdown manager of Envoy Gateway or of Contour beside a drainit that drains the
-/// Envoy. The kubelet waits for the hook that asks the shutdown manager, and only then sends the
-/// stop signal.
-fn second_drain(ctx: &mut Context<'_>) {
-    let drains = ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
-    let is_of_envoy =
-        |drain: &Drain| matches!(drain.method, DrainMethod::Envoy(_)) && !drain.time.is_zero();
-    if !drains.into_iter().any(is_of_envoy) {
-        return;
-    }
-    let is_manager = |node: &Node| {
-        let mut words = words(node, &["command"]).into_iter().chain(words(node, &["args"]));
-        words.any(|word| word.text == "shutdown-manager")
-    };
-    let others = items(&ctx.workload.pod, &["containers"]).iter();
-    let manager = others.filter(|node| is_manager(node)).map(|node| container(node).span).next();
-    let hook = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
-    let hook = hook.filter(|path| path.text.starts_with("/shutdown")).map(|path| path.span);
-    let message = "a shutdown manager also drains this Envoy: drainit gets its stop signal only after that drain";
-    if let Some(span) = manager.or(hook) {
-        ctx.add(Severity::Warning, span, message)
-            .help("remove the container `shutdown-manager`, and the `preStop` hook that asks it");
-    }
 }
