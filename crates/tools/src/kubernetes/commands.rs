@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use clap::error::{ContextKind, ErrorKind};
-use clap::{Arg, Command, CommandFactory as _};
-use drainit_commands::Cli;
+use clap::{Arg, CommandFactory as _};
 use drainit_commands::value::UNKNOWN;
+use drainit_commands::{Cli, parse};
 
 use crate::config::ControlSocket;
 use crate::kubernetes::entry::{EntryPoint, at, entry, script};
@@ -61,55 +61,57 @@ pub(super) type Found = (Span, String, String);
 /// Says why drainit would refuse a command line. `words` are the subcommand and its options.
 /// `usage` is the remedy if there is no better one.
 pub(super) fn refused(program: Span, words: &[Word], usage: &str) -> Option<Found> {
-    let found = |span, message: String, meant: Option<&str>| {
-        let meant = meant.map(|known| format!("did you mean `{known}`?"));
-        Some((span, message, meant.unwrap_or_else(|| usage.to_owned())))
-    };
-    let Some((name, rest)) = words.split_first() else {
-        return found(program, "drainit has no subcommand, and fails".to_owned(), None);
-    };
-    if name.text.starts_with('$') {
-        return None;
-    }
-    let is_help = |it: &&Word| ["-h", "--help", "-V", "--version"].contains(&&*it.text);
-    if name.text.starts_with('-') && !is_help(&name) {
-        let message = format!("`{}` stands before the subcommand", name.text);
-        return found(name.span, message, None);
-    }
-    if !is_subcommand(&name.text) && !is_help(&name) {
-        let message = format!("drainit has no subcommand `{}`", name.text);
-        return found(name.span, message, nearest(&name.text, SUBCOMMANDS.iter().map(|it| &**it)));
-    }
     // A word with a variable may be any word.
-    let text = |word: &Word| if word.text.contains('$') { UNKNOWN } else { &word.text }.into();
-    let line = ["drainit".into()].into_iter().chain(words.iter().map(text)).collect();
-    let error = drainit_commands::parse(line).err().filter(|error| error.exit_code() != 0)?;
+    let text = |word: &Word| if word.text.contains('$') { UNKNOWN } else { &word.text }.to_owned();
+    let words: Vec<_> =
+        words.iter().map(|word| Word { text: text(word), span: word.span }).collect();
+    let line = ["drainit"].into_iter().chain(words.iter().map(|word| &*word.text));
+    let error = parse(line.map(Into::into).collect()).err().filter(|it| it.exit_code() != 0)?;
+    let (span, why, help) = refusal(&error, program, &words, usage)?;
+    Some((span, format!("drainit refuses this command: {why}"), help))
+}
+
+/// Says why the parser refuses the words behind `program`. `None` if that depends on what is not
+/// known.
+pub(super) fn refusal(
+    error: &clap::Error,
+    program: Span,
+    words: &[Word],
+    usage: &str,
+) -> Option<Found> {
     let of = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
-    let (wrong, value) = (of(ContextKind::InvalidArg), of(ContextKind::InvalidValue));
-    if wrong.contains(UNKNOWN) || value.contains(UNKNOWN) {
+    let value = of(ContextKind::InvalidValue) + &of(ContextKind::InvalidSubcommand);
+    let option = of(ContextKind::InvalidArg);
+    let name = option.split([' ', '=']).next().unwrap_or_default();
+    let is_wrong = |word: &&Word| {
+        !name.is_empty() && word.text.starts_with(name)
+            || !value.is_empty() && word.text.ends_with(&*value)
+    };
+    let text = error.to_string();
+    let why = match error.kind() {
+        _ if words.is_empty() => "it has no subcommand".to_owned(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => "it only prints a text".to_owned(),
+        _ => {
+            let lines = text.lines().take_while(|line| !line.is_empty());
+            lines.map(str::trim).collect::<Vec<_>>().join(" ")
+        }
+    };
+    if [&option, &value].iter().any(|text| text.contains(UNKNOWN)) {
         return None;
-    }
-    let is_wrong = |word: &&Word| word.text.starts_with(&*wrong) || word.text == value;
-    let word = rest.iter().find(is_wrong);
-    let span = word.map_or(name.span, |word| word.span);
-    if error.kind() == ErrorKind::MissingRequiredArgument {
-        return found(name.span, format!("`drainit {}` needs {wrong}", name.text), None);
-    }
-    if error.kind() != ErrorKind::UnknownArgument {
-        let text = error.to_string();
-        let why = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        return found(span, format!("drainit refuses this command: {why}"), None);
-    }
-    if !wrong.starts_with('-') {
-        let message = format!("`drainit {}` takes no further word `{wrong}`", name.text);
-        return Some((span, message, "remove it".to_owned()));
     }
     let drainit = Cli::command();
-    let command = drainit.find_subcommand(&name.text);
-    let longs = command.into_iter().flat_map(Command::get_arguments).filter_map(Arg::get_long);
+    let command = words.first().and_then(|name| drainit.find_subcommand(&name.text));
+    let longs =
+        command.into_iter().flat_map(clap::Command::get_arguments).filter_map(Arg::get_long);
     let longs: Vec<_> = longs.map(|long| format!("--{long}")).collect();
-    let message = format!("`drainit {}` has no option `{wrong}`", name.text);
-    found(span, message, nearest(&wrong, longs.iter().map(|long| &**long)))
+    let meant = match error.kind() {
+        ErrorKind::UnknownArgument => nearest(name, longs.iter().map(|long| &**long)),
+        ErrorKind::InvalidSubcommand => nearest(&value, SUBCOMMANDS.iter().map(|it| &**it)),
+        _ => None,
+    };
+    let help = meant.map_or(usage.to_owned(), |known| format!("did you mean `{known}`?"));
+    let span = words.iter().find(is_wrong).or(words.first()).map_or(program, |word| word.span);
+    Some((span, why.trim_start_matches("error: ").to_owned(), help))
 }
 
 /// A command of drainit in a probe or a hook.

@@ -107,7 +107,7 @@ fn known_arguments_in_a_script_are_checked() {
         ("exec drainit run -- stray", unclaimed),
         ("exec drainit run -- stray >/log", unclaimed),
         ("exec drainit run -- stray $A", ""),
-        ("exec drainit exec --foo -- a", "11:29 E no option `--foo`"),
+        ("exec drainit exec --foo -- a", "11:29 E unexpected argument '--foo'"),
         ("exec drainit exec $A --foo -- a", ""),
     ];
     each(rows, |script| {
@@ -122,8 +122,8 @@ fn hooks_and_probes_are_read_as_by_a_shell() {
     let rows = [
         ("echo drainit drain --foo; drainit drain >/dev/null # all", ""),
         ("test \"$(drainit health)\" && 'drainit' drain", ""),
-        ("drainit \"drian\"", "10:58 E no subcommand `drian`"),
-        ("if drainit health --foo; then drainit drain; fi", "10:58 E no option `--foo`"),
+        ("drainit \"drian\"", "10:58 E subcommand 'drian'"),
+        ("if drainit health --foo; then drainit drain; fi", "10:58 E unexpected argument '--foo'"),
     ];
     each(rows, |script| {
         let mut found = found(CONFIG, &hook(&in_shell(script)));

@@ -9,13 +9,13 @@ use drainit_commands::exec::{
     UNREADY_DELAY, Wrong,
 };
 use drainit_commands::value::UNKNOWN;
+use drainit_commands::{Cli, Command, parse};
 
 use crate::config::{Config, DrainTimes, Shutdown};
 use crate::keys::values;
-use crate::kubernetes::commands::unanswered;
+use crate::kubernetes::commands::{Found, refusal, unanswered};
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::{PodEnv, PodValue};
-use crate::kubernetes::exec_line::ExecLine;
 use crate::kubernetes::manifest::{Container, Word, Workload, base, seconds};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
@@ -89,8 +89,6 @@ struct ExecGiven {
     command: Vec<Word>,
     /// The config of a command with a drain.
     config: Option<Box<Config>>,
-    /// Whether an option was reported because it needs a drain.
-    needs_drain: bool,
 }
 
 /// An option or variable that stands for a key, and its value; `None` if the value is not known.
@@ -108,54 +106,84 @@ impl Given {
     }
 }
 
-/// Reports everything for which `drainit exec` would not start. `None` if it would not start
-/// whatever is corrected here, or if not enough is known.
+/// Reports the first thing for which `drainit exec` would not start. `None` if there is one, or if not
+/// enough is known.
 fn checked(
     problems: &mut Problems,
     (workload, container): (&Workload, &Container),
     (exec, words): (&Word, &[Word]),
     env: &PodEnv,
 ) -> Option<ExecGiven> {
-    let pod = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
-    let grace_period = pod.unwrap_or(Shutdown::default().grace_period);
-    let (mut line, mut variables) =
-        (ExecLine::new(exec, words, env), variables(env, container.span));
-    let mut needs_drain = false;
-    loop {
-        let args = line.parse(problems)?;
-        let count = args.command.len();
-        if line.may_be_option(count) {
+    let mut refuse = |span, why: &str, help: &str| {
+        let help = if help.is_empty() { "correct it, or remove it" } else { help };
+        problems.error(span, format!("drainit would not start: {why}")).help(help);
+    };
+    let words = known(words, env);
+    let (args, command) = match parsed(exec, &words) {
+        Ok(parsed) => parsed?,
+        Err((span, why, help)) => {
+            refuse(span, &why, &help);
             return None;
         }
-        let given = given(&args, &line, &variables);
-        let of = |name: &str| variables.get(name).map(|word| word.text.clone());
-        let refusal = match args.checked(&of, grace_period) {
-            Ok((_, drain)) => {
-                let command = words.len().checked_sub(count).map(|at| words[at..].to_vec());
-                let command = command.filter(|_| !line.has_no_command).unwrap_or_default();
-                let config = drain.map(|(_, config)| config);
-                return Some(ExecGiven { given, command, config, needs_drain });
+    };
+    let pod = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
+    let variables = variables(env, container.span);
+    let span = |name: &str| {
+        let is_it = |word: &&Word| word.text.split('=').next() == Some(name);
+        words.iter().rfind(is_it).map_or(exec.span, |word| word.span)
+    };
+    let given = given(&args, span, &variables);
+    let of = |name: &str| variables.get(name).map(|word| word.text.clone());
+    match args.checked(&of, pod.unwrap_or(Shutdown::default().grace_period)) {
+        Ok((_, drain)) => Some(ExecGiven {
+            given,
+            command: command.to_vec(),
+            config: drain.map(|(_, config)| config),
+        }),
+        Err(refusal) if refusal.wrong == Wrong::NeedsDrain && may_drain(env) => None,
+        Err(refusal) => {
+            let name = refusal.name;
+            let span = variables.get(name).map_or_else(|| span(name), |word| word.span);
+            match refusal.wrong {
+                Wrong::NeedsDrain => refuse(span, &format!("`{name}` needs a drain"), NAME_ADMIN),
+                _ => refuse(span, &refusal.to_string(), &refusal.help),
             }
-            Err(refusal) => refusal,
-        };
-        let name = refusal.name;
-        let span = variables.get(name).map_or_else(|| line.span(name), |word| word.span);
-        let is_alone = refusal.wrong == Wrong::NeedsDrain;
-        needs_drain |= is_alone;
-        let (why, help) = match is_alone {
-            true => (format!("`{name}` needs a drain"), NAME_ADMIN),
-            false => (refusal.to_string(), &*refusal.help),
-        };
-        if !is_alone || !may_drain(env) {
-            let help = if help.is_empty() { "correct it, or remove it" } else { help };
-            problems.error(span, format!("drainit would not start: {why}")).help(help);
+            None
         }
-        match (refusal.wrong, variables.get_mut(name)) {
-            (Wrong::Value, Some(word)) => word.text = UNKNOWN.to_owned(),
-            (Wrong::Value, None) => line.forget_all(name),
-            (Wrong::NeedsDrain | Wrong::WithDrain, _) => line.remove_all(name),
-            (Wrong::Times, _) => return None,
+    }
+}
+
+/// The words behind `drainit exec`. A value that is not known is [`UNKNOWN`].
+fn known(words: &[Word], env: &PodEnv) -> Vec<Word> {
+    let known = |text: &str| env.substitute(text).unwrap_or_else(|| UNKNOWN.to_owned());
+    let text = |text: &str| match text.split_once('=').filter(|(name, _)| name.starts_with("--")) {
+        Some((name, value)) => format!("{}={}", known(name), known(value)),
+        None => known(text),
+    };
+    words.iter().map(|word| Word { text: text(&word.text), span: word.span }).collect()
+}
+
+/// The options of `drainit exec`, and the command behind them; the image may add the command if there
+/// are no words. `None` if the command may be an option: its first word is not known, and no `--`
+/// precedes it.
+fn parsed<'w>(exec: &Word, words: &'w [Word]) -> Result<Option<(ExecArgs, &'w [Word])>, Found> {
+    let of_image = if words.is_empty() { &["--", UNKNOWN][..] } else { &[] };
+    let texts = words.iter().map(|word| &*word.text).chain(of_image.iter().copied());
+    let line = ["drainit", "exec"].into_iter().chain(texts).map(Into::into).collect();
+    match parse(line) {
+        Ok(Cli { command: Command::Exec(args) }) => {
+            let at = words.len().saturating_sub(args.command.len());
+            let is_open = at.checked_sub(1).is_none_or(|before| words[before].text != "--");
+            let may_be_option =
+                words.get(at).is_some_and(|word| is_open && word.text.contains(UNKNOWN));
+            Ok((!may_be_option).then(|| (*args, &words[at..])))
         }
+        Err(error) => {
+            let line = [std::slice::from_ref(exec), words].concat();
+            let usage = "write the command and its arguments after `--`";
+            refusal(&error, exec.span, &line, usage).map_or(Ok(None), Err)
+        }
+        Ok(_) => Ok(None),
     }
 }
 
@@ -177,11 +205,15 @@ fn variables(env: &PodEnv, span: Span) -> BTreeMap<&'static str, Word> {
     KEY_OPTIONS.into_iter().filter_map(word).collect()
 }
 
-fn given(args: &ExecArgs, line: &ExecLine, variables: &BTreeMap<&'static str, Word>) -> Vec<Given> {
+fn given(
+    args: &ExecArgs,
+    span: impl Fn(&str) -> Span,
+    variables: &BTreeMap<&'static str, Word>,
+) -> Vec<Given> {
     let known = |text: &str| Some(text.to_owned()).filter(|text| !text.contains(UNKNOWN));
     let given = KEY_OPTIONS.iter().filter_map(|it| {
         let (name, span, text) = match (args.keys.text(it.name), variables.get(it.variable)) {
-            (Some(text), _) => (it.name, line.span(it.name), text),
+            (Some(text), _) => (it.name, span(it.name), text),
             (None, Some(word)) => (it.variable, word.span, &*word.text),
             (None, None) => return None,
         };
@@ -214,15 +246,14 @@ fn undrained(
     problems: &mut Problems,
     container: &Container,
     env: &PodEnv,
-    ExecGiven { given, command, needs_drain, .. }: &ExecGiven,
+    ExecGiven { given, command, .. }: &ExecGiven,
 ) {
     if may_drain(env) {
         return;
     }
     let is_asked = unanswered(problems, container);
     let mut of_a_drain = given.iter().filter(|it| it.option != GRACE_PERIOD && it.value.is_some());
-    if *needs_drain {
-    } else if let Some(Given { name, span, .. }) = of_a_drain.next_back() {
+    if let Some(Given { name, span, .. }) = of_a_drain.next_back() {
         let message = format!("`{name}` has no effect: there is no drain");
         problems.warning(*span, message).help(NAME_ADMIN);
     } else if let Some(envoy) =
@@ -286,11 +317,7 @@ fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 /// The command behind these options of `drainit exec`; empty if the options are not known.
 pub(super) fn command(words: &[Word], env: &PodEnv) -> Vec<Word> {
     let exec = Word { text: "exec".to_owned(), span: Span::whole(0) };
-    let mut line = ExecLine::new(&exec, words, env);
-    let Some(args) = line.parse(&mut Problems::default()) else { return Vec::new() };
-    let count = args.command.len();
-    match line.has_no_command || line.may_be_option(count) {
-        true => Vec::new(),
-        false => words[words.len().saturating_sub(count)..].to_vec(),
-    }
+    let words = known(words, env);
+    let parsed = parsed(&exec, &words).ok().flatten();
+    parsed.map(|(_, command)| command.to_vec()).unwrap_or_default()
 }

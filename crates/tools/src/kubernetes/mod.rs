@@ -19,7 +19,6 @@ mod entry;
 mod entry_tests;
 mod env;
 mod exec;
-mod exec_line;
 #[cfg(test)]
 mod exec_tests;
 mod grace;

@@ -238,8 +238,8 @@ fn each_fault_of_a_hook_is_reported() {
         ("[sh, -c, 'exec drainit drain']", ""),
         ("[drainit, shutdown]", "10:50 W not known here"),
         ("[/bin/drainit drain]", "10:50 E `/bin/drainit drain` is one word"),
-        ("[drainit, drian]", "10:59 E subcommand `drian`"),
-        ("[drainit, drain, --foo]", "10:66 E option `--foo`"),
+        ("[drainit, drian]", "10:59 E subcommand 'drian'"),
+        ("[drainit, drain, --foo]", "10:66 E argument '--foo'"),
         ("[drainit, drain, --no-wait]", ""),
     ];
     each(rows, |command| found(CONFIG, &hook(command)));
@@ -259,7 +259,7 @@ fn each_fault_of_a_command_is_reported() {
     let rows = [
         ("[sh, -c, 'prepare && exec drainit run -- \"$@\"', x]", ""),
         ("[/entrypoint.sh]", "11:21 W does not run drainit"),
-        ("[drainit, exec]", "12:18 E `drainit exec` has no option `--rtr.concurrency`"),
+        ("[drainit, exec]", "12:18 E unexpected argument '--rtr.concurrency'"),
         ("[drainit]", "12:18 E `drainit --rtr.concurrency` does not run a config"),
         ("[drainit run]", "11:21 E `drainit run` is one word"),
     ];
@@ -347,15 +347,15 @@ fn each_fault_of_a_probe_is_reported() {
         ("[drainit, health, --url, 'http://127.0.0.1:9902/livez']", "18:27 W `/livez` stays 200"),
         ("[drainit, health, --url, 'http://127.0.0.1:80/livez']", ""),
         ("[drainit, exec, --, curl, localhost]", ""),
-        ("[drainit, healthz]", "18:54 E no subcommand `healthz`"),
-        ("[drainit]", "18:45 E drainit has no subcommand"),
-        ("[drainit, health, --foo]", "18:62 E no option `--foo`"),
-        ("[drainit, health, now]", "18:62 E takes no further word `now`"),
+        ("[drainit, healthz]", "18:54 E subcommand 'healthz'"),
+        ("[drainit]", "18:45 E it has no subcommand"),
+        ("[drainit, health, --foo]", "18:62 E unexpected argument '--foo'"),
+        ("[drainit, health, now]", "18:62 E unexpected argument 'now'"),
         ("[drainit, health, --timeout, 2s, --wait=3s]", ""),
         ("[drainit, health, -c, /a.yaml, --timeout=$(A)]", ""),
         ("[drainit, drain]", "18:45 E drains the pod when it first runs"),
         ("[sh, -c, 'drainit health >/dev/null 2>&1 || exit 1']", ""),
-        ("[sh, -c, 'exec drainit health --foo']", "18:53 E no option `--foo`"),
+        ("[sh, -c, 'exec drainit health --foo']", "18:53 E unexpected argument '--foo'"),
         ("[drainit health]", "18:45 E `drainit health` is one word"),
     ];
     each(rows, |command| found(CONFIG, &ready(command)));
@@ -396,7 +396,7 @@ fn an_image_that_runs_drainit_takes_exec_as_an_argument() {
     let manifest = with(MANIFEST, "          command: [drainit, run]\n", "");
     let manifest = with(&manifest, "--rtr.concurrency, \"2\"", "exec, --foo, --, envoy");
     let found = found("processes: {}", &manifest);
-    assert!(found.iter().any(|line| line.contains("no option `--foo`")), "{found:#?}");
+    assert!(found.iter().any(|line| line.contains("unexpected argument '--foo'")), "{found:#?}");
     assert!(!found.iter().any(|line| line.contains("claimed")), "{found:#?}");
 }
 
@@ -733,11 +733,12 @@ fn the_options_of_exec_are_checked_like_a_config() {
         ("-v, --grace-period=$(TERMINATION_GRACE_PERIOD_SECONDS), {A}, envoy", ""),
         ("{A}, --, envoy", "7:38 W grace period of `drainit exec` is 30s"),
         ("--grace-period, 60s, {A}, --, envoy", "7:38 E deadline is 58s"),
-        ("--grace-period, 45s, {A}", "11:30 E would not start: there is no command"),
+        ("--grace-period, 45s, {A}", "11:30 E would not start: arguments were not provided, <CMD>"),
         (
             "--grace-period, 45s, --readiness, 5s, envoy",
-            "11:57 E would not start: `--readiness` needs a drain; 17:45 E gets no answer",
+            "11:57 E would not start: `--readiness` needs a drain",
         ),
+        ("-e, '$(UNSET)', {A}, envoy", "11:40 E would not start: invalid value"),
         (
             "{A}, --, -c, /etc/envoy.yaml",
             "7:38 W of `drainit exec` is 30s; 11:80 E the program is missing before `-c`",
@@ -758,9 +759,7 @@ fn the_options_of_exec_are_checked_like_a_config() {
         ("--stop-signal=HUP, --stop-signal, $(UNKNOWN), envoy", ""),
         (
             "-ve256, --rewrite, 'TERM:', envoy",
-            "11:97 E would not start: `--remap-exit` is `256`: not an exit code; \
-             11:105 E would not start: --rewrite cannot be used with a drain; \
-             11:105 E would not start: `--rewrite` is `TERM:`: not a signal",
+            "11:97 E would not start: invalid value '256', not an exit code",
         ),
         ("--drain-min, $(UNKNOWN), --drain-time, soon, envoy", "11:122 E `--drain-time` is `soon`"),
     ];
@@ -811,10 +810,7 @@ spec:
         (
             "DRAIN_ENVOY, value: 'http://127.0.0.1:9901'}\n        - {name: DRAINIT_GRACE_PERIOD, value: '60'",
             "DRAIN_TIME, value: soon}\n        - {name: DRAINIT_GRACE_PERIOD, value: x",
-            "14:45 E would not start: `DRAINIT_DRAIN_TIME` is `soon`; \
-             15:47 E would not start: `DRAINIT_GRACE_PERIOD` is `x`; \
-             17:44 W `DRAINIT_READINESS` has no effect; \
-             19:40 E `drainit health` gets no answer",
+            "14:45 E would not start: `DRAINIT_DRAIN_TIME` is `soon`",
         ),
         (
             "{name: DRAINIT_READINESS",
