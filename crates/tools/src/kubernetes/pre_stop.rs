@@ -1,6 +1,7 @@
 //! Checks `lifecycle` of a container: the stop signal, and the `preStop` hook, which runs before
 //! drainit gets the stop signal.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::ControlSocket;
@@ -61,7 +62,7 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
     let found = read(ctx.container);
     for drain in drains(ctx.container) {
         let options: Vec<_> = drain.words[1..].iter().map(|word| &*word.text).collect();
-        drain_command(ctx, &options, drain.program.span);
+        own_socket(ctx, "drain", &options, drain.program.span, false);
     }
     let command = words(&ctx.container.node, &COMMAND);
     ctx.must_run(
@@ -114,32 +115,33 @@ fn one_command(words: &[Word], found: &mut PreStop) {
     }
 }
 
-/// Checks that drainit has the socket to which `drainit drain` sends its request.
-fn drain_command(ctx: &mut Context<'_>, options: &[&str], span: Span) {
-    let is_off = ctx.loaded.config.control.socket == ControlSocket::Off;
-    if other_socket(ctx, "drain", options, span).is_none() && is_off {
-        let message = "`drainit drain` gets no answer: the config has `control: {socket: off}`";
-        ctx.add(Severity::Error, span, message).help("remove `socket: off` from the config");
-    }
-}
-
-/// Checks the option `--socket` of a `drainit` command, if the command has one. Returns its value.
-pub(super) fn other_socket<'w>(
+/// Checks that drainit has the socket to which a `drainit` command sends its request. `has_port`
+/// says whether the command can also ask the port of `control.listen`.
+pub(super) fn own_socket(
     ctx: &mut Context<'_>,
     command: &str,
-    options: &[&'w str],
+    options: &[&str],
     span: Span,
-) -> Option<&'w str> {
+    has_port: bool,
+) {
     let place = options.iter().position(|word| *word == "--socket");
-    let place = place.and_then(|place| options.get(place + 1)).copied();
-    let path = place.or_else(|| options.iter().find_map(|word| word.strip_prefix("--socket=")))?;
-    if ctx.loaded.config.control.socket.path() != Some(std::path::Path::new(path)) {
-        let message = format!("`drainit {command}` gets no answer at {path}");
-        ctx.add(Severity::Error, span, message).help(format!(
-            "set `control: {{socket: {path}}}` in the config, or write its socket here"
-        ));
-    }
-    Some(path)
+    let path = place.and_then(|place| options.get(place + 1)).copied();
+    let path = path.or_else(|| options.iter().find_map(|word| word.strip_prefix("--socket=")));
+    let own = &ctx.loaded.config.control.socket;
+    let (message, help) = match path {
+        Some(path) if own.path() != Some(Path::new(path)) => (
+            format!("`drainit {command}` gets no answer at {path}"),
+            format!("set `control: {{socket: {path}}}` in the config, or write its socket here"),
+        ),
+        None if *own == ControlSocket::Off && !has_port => (
+            format!(
+                "`drainit {command}` gets no answer: the config has `control: {{socket: off}}`"
+            ),
+            "remove `socket: off` from the config".to_owned(),
+        ),
+        _ => return,
+    };
+    ctx.add(Severity::Error, span, message).help(help);
 }
 
 /// Warns of a sidecar that has no `preStop` hook with `drainit drain`. A sidecar gets SIGTERM only

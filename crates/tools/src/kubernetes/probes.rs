@@ -2,20 +2,18 @@
 //! container while the container drains? Does the readiness probe show that the container drains?
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::check::undrained::listens;
-use crate::config::{Address, ControlSocket, DrainMethod, Process};
-use crate::keys::values;
+use crate::config::{Address, DrainMethod, Process};
 use crate::kubernetes::commands::commands;
 use crate::kubernetes::manifest::{Word, base, is_drainit, items, seconds, text, words};
-use crate::kubernetes::pre_stop::other_socket;
+use crate::kubernetes::pre_stop::own_socket;
 use crate::kubernetes::{Context, Severity};
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 use crate::types::human;
-use crate::types::suggest::list;
 
 /// The kubelet's defaults for the period and the failure threshold of a probe.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -23,9 +21,11 @@ const THRESHOLD: u32 = 3;
 
 /// One probe of the container.
 struct PodProbe {
+    node: Rc<Node>,
     span: Span,
-    /// The time before the first attempt.
-    delay: Duration,
+    /// The time before the first attempt, and the longest time from then until the kubelet considers
+    /// the probe failed.
+    gives_up: Duration,
     /// The longest time from a fault until the kubelet considers the probe failed.
     fails_after: Duration,
     /// Who owns the port to which the probe connects, and the port with its place in the manifest.
@@ -35,14 +35,6 @@ struct PodProbe {
     path: Option<Word>,
     /// Whether a command asks, and not the kubelet. A command connects from within the pod.
     is_command: bool,
-    /// Whether the probe is a `grpc` probe.
-    is_grpc: bool,
-    /// The `host` of the probe: the kubelet connects to this address, and not to that of the pod.
-    host: Option<Word>,
-    /// The scheme `HTTPS`, if the probe sets it.
-    https: Option<Word>,
-    /// The path that a `drainit health` without `--url` asks for.
-    command_endpoint: Option<&'static str>,
 }
 
 impl PodProbe {
@@ -52,10 +44,7 @@ impl PodProbe {
 
     /// Whether the probe asks drainit for `/readyz`.
     fn asks_ready(&self) -> bool {
-        match self.target() {
-            Some(target) => target == ProbedServer::Control && self.path() == "/readyz",
-            None => self.command_endpoint == Some("/readyz"),
-        }
+        self.target() == Some(ProbedServer::Control) && self.path() == "/readyz"
     }
 
     /// Who owns the port to which the probe connects.
@@ -78,27 +67,26 @@ enum ProbedServer {
 }
 
 pub(super) fn check(ctx: &mut Context<'_>) {
-    let node = std::rc::Rc::clone(&ctx.container.node);
+    let node = Rc::clone(&ctx.container.node);
+    let has_startup = get(&node, &["startupProbe"]).is_some();
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = get(&node, &[name]) else { continue };
         let probe = read(ctx, &node, probe);
-        let command = words(get(&node, &[name]).unwrap_or(&node), &["exec", "command"]);
+        let command = words(&probe.node, &["exec", "command"]);
+        // The advice for a liveness probe never names `/readyz`, because the kubelet would then
+        // kill a container that starts slowly.
         let path = if name == "livenessProbe" { "/livez" } else { "/readyz" };
         let help = format!("add the program to the image, or {}", how_to_probe(ctx, path));
         ctx.must_run("this probe", &command, &help);
-        if name != "readinessProbe" {
-            own_grace_period(ctx, get(&node, &[name]));
+        answered(ctx, &probe, path);
+        if name == "readinessProbe" {
+            readiness(ctx, &probe);
+            notices(ctx, &probe);
+            continue;
         }
-        // The advice for a liveness probe never names `/readyz`, because the kubelet would then
-        // kill a container that starts slowly.
-        answered(ctx, &probe, (name == "livenessProbe").then_some("/livez"));
-        let has_startup = get(&node, &["startupProbe"]).is_some();
+        own_grace_period(ctx, &probe.node);
         match name {
             "livenessProbe" => liveness(ctx, &probe, has_startup),
-            "readinessProbe" => {
-                readiness(ctx, &probe);
-                notices(ctx, &probe);
-            }
             _ => startup(ctx, &probe),
         }
     }
@@ -126,128 +114,99 @@ fn gets_requests(ctx: &Context<'_>) -> bool {
     !ctx.workload.is_job() && (has_port || !ctx.workload.served.is_empty() || is_server)
 }
 
-fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> PodProbe {
-    let period = seconds(node, &["periodSeconds"]).map_or(PERIOD, |(period, _)| period);
+fn read(ctx: &mut Context<'_>, container: &Node, node: &Rc<Node>) -> PodProbe {
+    let time = |key: &str| seconds(node, &[key]).map(|(time, _)| time);
     let threshold = text(node, &["failureThreshold"]).and_then(|word| word.text.parse().ok());
-    let ports = ["httpGet", "tcpSocket", "grpc"].into_iter();
-    let port = ports.filter_map(|how| text(node, &[how, "port"])).next();
+    let fails_after =
+        time("periodSeconds").unwrap_or(PERIOD).saturating_mul(threshold.unwrap_or(THRESHOLD));
+    let port = ["httpGet", "tcpSocket", "grpc"].iter().find_map(|how| text(node, &[how, "port"]));
     let path = get(node, &["httpGet"]).map(|get| {
         let otherwise = Word { text: "/".to_owned(), span: get.span };
         let word = text(get, &["path"]).unwrap_or(otherwise);
-        let path = word.text.split(['?', '#']).next().unwrap_or_default().to_owned();
-        Word { text: path, ..word }
+        Word { text: without_query(&word.text), ..word }
     });
     if let Some(port) = &port {
         named(ctx, container, port);
     }
     let asked = asked_by_command(ctx, node);
-    let host = |how: &&str| text(node, &[how, "host"]);
-    let scheme = text(node, &["httpGet", "scheme"]);
+    let by_kubelet = || {
+        let port = port?;
+        let number = number(container, &port.text)?;
+        Some((owner(ctx, &Address::Tcp((Ipv4Addr::LOCALHOST, number).into())), number, port.span))
+    };
     PodProbe {
+        node: Rc::clone(node),
         span: node.span,
-        delay: seconds(node, &["initialDelaySeconds"]).map_or(Duration::ZERO, |(delay, _)| delay),
-        fails_after: period.saturating_mul(threshold.unwrap_or(THRESHOLD)),
-        target: match &asked {
-            Some((server, path)) => Some((*server, 0, path.span)),
-            None => port.and_then(|port| {
-                let number = number(container, &port.text)?;
-                let is_at = |at: &Address| matches!(at, Address::Tcp(at) if at.port() == number);
-                Some((owner(ctx, is_at), number, port.span))
-            }),
-        },
+        gives_up: time("initialDelaySeconds").unwrap_or_default().saturating_add(fails_after),
+        fails_after,
+        target: asked.as_ref().map(|(server, _)| (*server, 0, node.span)).or_else(by_kubelet),
         is_command: asked.is_some(),
-        path: path.or(asked.map(|(_, path)| path)),
-        is_grpc: get(node, &["grpc"]).is_some(),
-        host: ["httpGet", "tcpSocket"].iter().find_map(host),
-        https: scheme.filter(|scheme| scheme.text == "HTTPS"),
-        command_endpoint: command_endpoint(ctx, node),
+        path: path.or(asked.map(|(_, text)| Word { text, span: node.span })),
     }
+}
+
+fn without_query(path: &str) -> String {
+    path.split(['?', '#']).next().unwrap_or_default().to_owned()
 }
 
 /// The server and the path that the command of a probe asks by HTTP, as in `curl -f URL` or
-/// `drainit health --url URL`. `None` if the command does not fail at a status of 503, or asks
-/// another machine.
-fn asked_by_command(ctx: &Context<'_>, node: &Node) -> Option<(ProbedServer, Word)> {
+/// `drainit health`. `None` if the command does not fail at a status of 503, or asks another machine.
+fn asked_by_command(ctx: &mut Context<'_>, node: &Node) -> Option<(ProbedServer, String)> {
     let command = commands(words(node, &["exec", "command"])).concat();
-    let texts = || command.iter().map(|word| &*word.text);
-    let fails = |word: &str| {
+    let span = command.first()?.span;
+    let texts: Vec<_> = command.iter().map(|word| &*word.text).collect();
+    let has = |option: &str| texts.iter().any(|word| word.starts_with(option));
+    let fails = |word: &&str| {
         word.starts_with("--fail")
             || word.starts_with('-') && !word.starts_with("--") && word.contains('f')
     };
-    let is_curl = texts().any(|word| base(word) == "curl");
-    if is_curl && !texts().any(fails) {
+    let is_curl = texts.iter().any(|word| base(word) == "curl");
+    if is_curl && !texts.iter().any(fails) {
         return None;
     }
-    let is_live = texts().any(|word| word == "--live");
-    let socket = texts().skip_while(|word| *word != "--unix-socket").nth(1);
-    command.iter().find_map(|word| {
-        let url = word.text.strip_prefix("--url=").unwrap_or(&word.text);
-        let has_scheme = url.starts_with("http://") || url.starts_with("unix:");
-        let url = if has_scheme { url.to_owned() } else { format!("http://{url}") };
-        let rest = url.strip_prefix("http://").unwrap_or_default();
-        let (at, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (address, path) = match values::http(&url) {
-            Ok(target) if has_scheme || at.contains(':') => (target.address, target.path),
-            // A variable may stand for the address of the pod.
-            _ if at.starts_with('$') => {
-                let port = at.rsplit_once(':')?.1.parse().ok()?;
-                (Address::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)), path.to_owned())
+    // `drainit health` adds the path to the address of a drainit.
+    let own = if has("--live") { "/livez" } else { "/readyz" }.to_owned();
+    let socket = texts.iter().skip_while(|word| **word != "--unix-socket").nth(1);
+    let is_health = |pair: &[&str]| is_drainit(pair[0]) && pair[1] == "health";
+    if texts.windows(2).any(is_health) && !has("--url") {
+        let has_port = ctx.loaded.config.control.listen.is_some();
+        own_socket(ctx, "health", &texts, span, has_port);
+        return Some((ProbedServer::Control, own));
+    }
+    texts.iter().find_map(|word| {
+        let url = word.strip_prefix("--url=").unwrap_or(word);
+        let (address, path) = match url.strip_prefix("unix:") {
+            Some(path) => (Address::Unix(path.into()), ""),
+            None => {
+                let rest = url.strip_prefix("http://").unwrap_or(url);
+                let (at, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                match socket {
+                    // The host of a request to a Unix socket means nothing.
+                    Some(socket) => (Address::Unix(socket.into()), path),
+                    None => (Address::Tcp(own_address(at)?), path),
+                }
             }
-            // The host of a request to a Unix socket means nothing.
-            _ if socket.is_some() && has_scheme => (Address::Unix(PathBuf::new()), path.to_owned()),
-            _ => return None,
         };
-        let address = socket.map_or(address, |path| Address::Unix(path.into()));
-        let is_at = |own: &Address| match (own, &address) {
-            (Address::Tcp(own), Address::Tcp(asked)) => {
-                let is_own = asked.ip().is_loopback() || asked.ip().is_unspecified();
-                own.port() == asked.port() && is_own
-            }
-            (own, asked) => own == asked,
-        };
-        if let Address::Tcp(at) = address
-            && !(at.ip().is_loopback() || at.ip().is_unspecified())
-        {
-            return None;
-        }
-        let server = owner(ctx, is_at);
-        let path = path.split('?').next().unwrap_or_default().to_owned();
-        let path = match server {
-            // `drainit health` adds the path to the address of a drainit.
-            ProbedServer::Control if matches!(&*path, "" | "/") && !is_curl => {
-                if is_live { "/livez" } else { "/readyz" }.to_owned()
-            }
-            _ => path,
-        };
-        Some((server, Word { text: path, span: node.span }))
+        let is_url = socket.is_none() || url.starts_with("http://");
+        let server = owner(ctx, &address);
+        let is_base = server == ProbedServer::Control && matches!(path, "" | "/") && !is_curl;
+        is_url.then(|| (server, if is_base { own.clone() } else { without_query(path) }))
     })
 }
 
-/// The path that a `drainit health` without `--url` asks for, on the control socket.
-fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> {
-    let command = words(node, &["exec", "command"]);
-    let span = command.first()?.span;
-    let command = commands(command).concat();
-    let words: Vec<_> = command.iter().map(|word| &*word.text).collect();
-    let is_health = |pair: &[&str]| is_drainit(pair[0]) && pair[1] == "health";
-    let has = |option: &str| words.iter().any(|word| word.starts_with(option));
-    if !words.windows(2).any(is_health) || has("--url") {
-        return None;
-    }
-    let socket = other_socket(ctx, "health", &words, span);
-    let control = &ctx.loaded.config.control;
-    if control.socket == ControlSocket::Off && control.listen.is_none() && socket.is_none() {
-        let message = "`drainit health` gets no answer: the config has `control: {socket: off}`";
-        ctx.add(Severity::Error, span, message).help("remove `socket: off` from the config");
-    }
-    Some(if has("--live") { "/livez" } else { "/readyz" })
+/// The address `HOST:PORT`, if it is one of the pod. A variable may stand for the pod's address.
+fn own_address(at: &str) -> Option<SocketAddr> {
+    let (host, port) = at.rsplit_once(':')?;
+    let is_own =
+        host.starts_with('$') || matches!(host, "localhost" | "127.0.0.1" | "[::1]" | "0.0.0.0");
+    Some((Ipv4Addr::LOCALHOST, port.parse().ok().filter(|_| is_own)?).into())
 }
 
 /// Warns of a probe whose own grace period is shorter than the shutdown. The kubelet gives this
 /// time to a container that it stops because of the probe.
-fn own_grace_period(ctx: &mut Context<'_>, probe: Option<&std::rc::Rc<Node>>) {
+fn own_grace_period(ctx: &mut Context<'_>, probe: &Node) {
     const NAME: &str = "terminationGracePeriodSeconds";
-    let Some((given, span)) = probe.and_then(|probe| seconds(probe, &[NAME])) else { return };
+    let Some((given, span)) = seconds(probe, &[NAME]) else { return };
     let needed = ctx.plan.longest().max(ctx.plan.window());
     if !ctx.is_partial && given < needed {
         let message = format!(
@@ -270,101 +229,91 @@ pub(super) fn number(container: &Node, port: &str) -> Option<u16> {
     number.as_ref().map_or(port, |number| &number.text).parse().ok()
 }
 
-/// Who owns the address for which `is_at` returns true.
-fn owner(ctx: &Context<'_>, is_at: impl Fn(&Address) -> bool) -> ProbedServer {
+/// Who owns an address. Of a TCP address, only the port counts.
+fn owner(ctx: &Context<'_>, asked: &Address) -> ProbedServer {
+    let is_at = |own: &Address| match (own, asked) {
+        (Address::Tcp(own), Address::Tcp(asked)) => own.port() == asked.port(),
+        _ => own == asked,
+    };
     let config = &ctx.loaded.config;
     let socket = config.control.socket.path().map(|path| Address::Unix(path.to_owned()));
-    if config.control.listen.map(Address::Tcp).iter().chain(&socket).any(&is_at) {
+    if config.control.listen.map(Address::Tcp).iter().chain(&socket).any(is_at) {
         return ProbedServer::Control;
     }
     let drains = config.processes.iter().filter_map(|process| process.drain.as_ref());
     let mut admins = drains.filter_map(|drain| match &drain.method {
-        DrainMethod::Envoy(envoy) => Some((&envoy.admin, envoy.fail_healthcheck)),
+        DrainMethod::Envoy(envoy) if is_at(&envoy.admin) => Some(envoy.fail_healthcheck),
         _ => None,
     });
-    let admin = admins.find(|(admin, _)| is_at(admin));
-    admin.map_or(ProbedServer::Other, |(_, fails)| ProbedServer::Admin { fails })
+    admins.next().map_or(ProbedServer::Other, |fails| ProbedServer::Admin { fails })
 }
 
 /// Checks that a probe of drainit's port gets an answer, and that a probe for a path of drainit
-/// goes to drainit's port.
-fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: Option<&str>) {
+/// goes to drainit's port. `path` is the path for which the probe should ask.
+fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: &str) {
     let Some((target, port, span)) = probe.target.filter(|_| !probe.is_command) else { return };
-    let listen = ctx.loaded.config.control.listen;
-    if let (ProbedServer::Control, Some(listen)) = (target, listen)
-        && listen.ip().is_loopback()
-        && probe.host.is_none()
-    {
-        let message = format!(
-            "the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is {listen}"
-        );
-        ctx.add(Severity::Error, span, message).help(format!(
-            "write `control: {{listen: 0.0.0.0:{port}}}` in the config; it accepts no drain"
-        ));
-    }
-    if target == ProbedServer::Control {
-        misdirected(ctx, probe);
-    }
-    if probe.is_grpc && target != ProbedServer::Other {
-        let message =
-            format!("a `grpc` probe gets no answer from port {port}, which speaks HTTP/1");
-        let help = how_to_probe(ctx, path.unwrap_or("/readyz"));
-        ctx.add(Severity::Error, span, message).help(help);
-    }
-    let known = ["", "/livez", "/readyz", "/status", "/metrics"];
-    let asked = probe.path().split('?').next().unwrap_or_default();
-    if target == ProbedServer::Control && !known.contains(&asked) {
-        let message = format!("drainit answers `{}` with 404", probe.path());
-        let help = how_to_probe(ctx, path.unwrap_or("/readyz"));
-        ctx.add(Severity::Error, span, message).help(help);
-    }
-    if target != ProbedServer::Control && matches!(probe.path(), "/livez" | "/readyz") {
-        let message = format!("drainit does not answer `{}` at port {port}", probe.path());
-        let help = how_to_probe(ctx, path.unwrap_or(probe.path()));
-        ctx.add(Severity::Warning, span, message).help(help);
-    }
-}
-
-/// Reports a probe of drainit's port that never succeeds, because of its scheme or its host.
-fn misdirected(ctx: &mut Context<'_>, probe: &PodProbe) {
-    if let Some(scheme) = &probe.https {
-        let message = "drainit does not speak TLS: this probe never succeeds";
-        ctx.add(Severity::Error, scheme.span, message).help("remove `scheme`");
-    }
+    let (node, asked) = (&probe.node, probe.path());
+    let is_control = target == ProbedServer::Control;
+    let listen = ctx.loaded.config.control.listen.filter(|listen| listen.ip().is_loopback());
+    let at = listen.map(|at| at.to_string()).unwrap_or_default();
+    let host = ["httpGet", "tcpSocket"].iter().find_map(|how| text(node, &[how, "host"]));
     let is_loopback = |host: &&Word| {
         let address = host.text.trim_matches(['[', ']']).parse::<IpAddr>();
         host.text == "localhost" || address.is_ok_and(|address| address.is_loopback())
     };
     let network = text(&ctx.workload.pod, &["hostNetwork"]);
     let is_of_host = network.is_some_and(|word| word.text == "true");
-    if let Some(host) = probe.host.as_ref().filter(|host| !is_of_host && is_loopback(host)) {
-        let message = format!(
-            "the kubelet connects to `{}` of its node, and not of the pod: this probe never succeeds",
-            host.text
-        );
-        ctx.add(Severity::Error, host.span, message).help("remove `host`");
+    let tls = text(node, &["httpGet", "scheme"]).filter(|scheme| scheme.text == "HTTPS");
+    let local = host.as_ref().filter(|host| !is_of_host && is_loopback(host));
+    let is_grpc = get(node, &["grpc"]).is_some();
+    let is_known = ["", "/livez", "/readyz", "/status", "/metrics"].contains(&asked);
+    let how = how_to_probe(ctx, path);
+    let rows = [
+        (
+            listen.filter(|_| is_control && host.is_none()).map(|_| span),
+            format!("the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is {at}"),
+            format!("write `control: {{listen: 0.0.0.0:{port}}}` in the config; it accepts no drain"),
+        ),
+        (
+            tls.filter(|_| is_control).map(|scheme| scheme.span),
+            "drainit does not speak TLS: this probe never succeeds".to_owned(),
+            "remove `scheme`".to_owned(),
+        ),
+        (
+            local.filter(|_| is_control).map(|host| host.span),
+            "the kubelet connects to this address of its node, and not of the pod: this probe never succeeds".to_owned(),
+            "remove `host`".to_owned(),
+        ),
+        (
+            (is_grpc && target != ProbedServer::Other).then_some(span),
+            format!("a `grpc` probe gets no answer from port {port}, which speaks HTTP/1"),
+            how.clone(),
+        ),
+        (
+            (is_control && !is_known).then_some(span),
+            format!("drainit answers `{asked}` with 404"),
+            how.clone(),
+        ),
+    ];
+    for (span, message, help) in rows {
+        if let Some(span) = span {
+            ctx.add(Severity::Error, span, message).help(help);
+        }
+    }
+    if !is_control && matches!(asked, "/livez" | "/readyz") {
+        let message = format!("drainit does not answer `{asked}` at port {port}");
+        ctx.add(Severity::Warning, span, message).help(how);
     }
 }
 
 /// Reports a probe that names a port which the container does not have.
 fn named(ctx: &mut Context<'_>, container: &Node, port: &Word) {
-    if number(container, &port.text).is_some() || port.text.parse::<u64>().is_ok() {
-        return;
+    if number(container, &port.text).is_none() && port.text.parse::<u64>().is_err() {
+        let (name, port_name) = (&ctx.container.name, &port.text);
+        let message = format!("`{name}` has no port `{port_name}`: this probe never succeeds");
+        ctx.add(Severity::Error, port.span, message)
+            .help("write the number, or the name of one of the container's `ports`");
     }
-    let names = items(container, &["ports"]).iter().filter_map(|port| text(port, &["name"]));
-    let names: Vec<_> = names.map(|name| name.text).collect();
-    let help = match names.is_empty() {
-        true => {
-            format!("write the number, or `ports: [{{name: {}, containerPort: PORT}}]`", port.text)
-        }
-        false => format!(
-            "write one of the container's ports: {}",
-            list(names.iter().map(String::as_str))
-        ),
-    };
-    let message =
-        format!("`{}` has no port `{}`: this probe never succeeds", ctx.container.name, port.text);
-    ctx.add(Severity::Error, port.span, message).help(help);
 }
 
 /// Warns of a startup probe that waits for readiness, but gives up earlier than a `readiness` of
@@ -372,10 +321,9 @@ fn named(ctx: &mut Context<'_>, container: &Node, port: &Word) {
 fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
     let processes = ctx.loaded.config.processes.iter();
     let timeouts = processes.filter_map(|it| Some(it.readiness.as_ref()?.timeout));
-    let gives_up = probe.delay.saturating_add(probe.fails_after);
     let is_ready =
         matches!(probe.target(), Some(ProbedServer::Admin { .. })) && probe.path() == "/ready";
-    let Some(longest) = timeouts.max().filter(|longest| *longest > gives_up) else { return };
+    let Some(longest) = timeouts.max().filter(|longest| *longest > probe.gives_up) else { return };
     if !is_ready && !probe.asks_ready() {
         return;
     }
@@ -386,7 +334,7 @@ fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
     };
     let message = format!(
         "the kubelet kills a container that is not ready after {}, and {timeout} is {}",
-        human(gives_up),
+        human(probe.gives_up),
         human(longest)
     );
     ctx.add(Severity::Warning, probe.span, message)
@@ -461,7 +409,7 @@ fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
         return;
     }
     let why = match (probe.target(), probe.path.as_ref().map(|path| path.text.as_str())) {
-        (Some(_), None) if probe.is_grpc => return,
+        (Some(_), None) if get(&probe.node, &["grpc"]).is_some() => return,
         (Some(_), None) => "connections are accepted until the end".to_owned(),
         (Some(ProbedServer::Admin { fails: true }), Some("/ready")) => return,
         (Some(ProbedServer::Admin { .. }), Some("/ready")) => {
@@ -473,7 +421,6 @@ fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
         (Some(ProbedServer::Control), Some(path @ ("/livez" | "/status" | "/metrics"))) => {
             format!("`{path}` stays 200")
         }
-        (None, _) if probe.command_endpoint == Some("/livez") => "`/livez` stays 200".to_owned(),
         _ => return,
     };
     let span = probe.path.as_ref().map_or(probe.span, |path| path.span);

@@ -376,7 +376,10 @@ fn each_fault_of_a_probe_is_reported() {
     ];
     each_change(CONFIG, MANIFEST, &rows);
     let mut found = check(CONFIG, &with(MANIFEST, path, "{port: a}")).diagnostics;
-    assert_eq!(found.pop().unwrap().help.unwrap(), "write one of the container's ports: `control`");
+    assert_eq!(
+        found.pop().unwrap().help.unwrap(),
+        "write the number, or the name of one of the container's `ports`"
+    );
 }
 
 /// The value of the last variable would have 10 GB.
@@ -733,7 +736,7 @@ fn the_options_of_exec_are_checked_like_a_config() {
         ("-v, --grace-period=$(TERMINATION_GRACE_PERIOD_SECONDS), {A}, envoy", ""),
         ("{A}, --, envoy", "7:38 W grace period of `drainit exec` is 30s"),
         ("--grace-period, 60s, {A}, --, envoy", "7:38 E deadline is 58s"),
-        ("--grace-period, 45s, {A}", "11:30 E would not start: arguments were not provided, <CMD>"),
+        ("--grace-period, 45s, {A}", "11:30 E would not start, <CMD>"),
         (
             "--grace-period, 45s, --readiness, 5s, envoy",
             "11:57 E would not start: `--readiness` needs a drain",
@@ -754,7 +757,7 @@ fn the_options_of_exec_are_checked_like_a_config() {
             "11:129 E `--drain-time` stands behind the program",
         ),
         ("--drain-time, soon, envoy", "11:97 E would not start: `--drain-time` is `soon`"),
-        ("--drain-tiem, 5s, --, envoy", "11:97 E no option `--drain-tiem`"),
+        ("--drain-tiem, 5s, --, envoy", "11:97 E unexpected argument '--drain-tiem'"),
         ("--stop-signal=USR1, --stop-signal, INT, envoy", "9:17 W SIGTERM does not stop drainit"),
         ("--stop-signal=HUP, --stop-signal, $(UNKNOWN), envoy", ""),
         (
