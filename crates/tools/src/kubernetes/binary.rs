@@ -1,43 +1,23 @@
 //! Checks that the containers of a pod find drainit's binary if an init container installs it into
-//! a volume, or if an image is the volume. Also checks that the containers can make their sockets,
-//! and that init containers end.
+//! a volume, or if an image is the volume.
 
 use std::rc::Rc;
 
-use crate::config::Address;
-use crate::kubernetes::commands::{
-    Found, HOOKS, commands, has_socket, has_subcommand, program, refused,
-};
+use crate::kubernetes::commands::{Found, HOOKS, commands, has_subcommand, one_words, refused};
 use crate::kubernetes::env::{PodEnv, PodValue};
-use crate::kubernetes::exec;
 use crate::kubernetes::manifest::{
-    Container, Word, Workload, as_list, base, container, is_drainit, items, one_word, text, words,
+    Container, Word, Workload, base, container, is_drainit, items, text, words,
 };
-use crate::kubernetes::{Context, Severity};
+use crate::kubernetes::sidecar::never_ends;
+use crate::kubernetes::volumes::{InVolume, READ_ONLY, in_volume, is_of, mounts};
 use crate::language::diagnostics::problems::Problems;
-use crate::language::span::Span;
-use crate::language::yaml::node::{Node, get};
+use crate::language::yaml::node::Node;
 
 /// The directories in which images keep their programs.
 const USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Kinds of volumes that a container can only read.
-const READ_ONLY: [&str; 5] = ["configMap", "secret", "projected", "downwardAPI", "image"];
 /// Kinds of volumes that have no drainit when the pod starts.
 const WITHOUT: [&str; 6] =
     ["emptyDir", "ephemeral", "configMap", "secret", "projected", "downwardAPI"];
-
-/// A path in a volume of the pod.
-struct InVolume {
-    /// The name of the volume.
-    volume: String,
-    /// The path below the root of the volume, without `/` at its ends.
-    path: String,
-    /// The path below the mount.
-    below: String,
-    is_read_only: bool,
-    /// The place of the option `noexec` in the `bindMountOptions` of the mount.
-    noexec: Option<Span>,
-}
 
 /// A drainit in a volume.
 struct Binary {
@@ -95,163 +75,18 @@ pub(super) fn check(
     }
 }
 
-/// Arguments with which an Envoy ends by itself.
-const ENDS: [&str; 6] =
-    ["-h", "--help", "--version", "--hot-restart-version", "init_only", "validate"];
-
-/// Reports an init container that serves, and so never ends. A `drainit run` in a container without
-/// ports is not reported, because its config may have only oneshots.
-fn never_ends(init: &Container, env: &PodEnv) -> Option<Found> {
-    let line = [words(&init.node, &["command"]), words(&init.node, &["args"])].concat();
-    // A shell runs at least as long as its last command.
-    let own = commands(line).pop()?;
-    let at = own.iter().position(|word| is_drainit(&word.text))?;
-    let is_exec = own.get(at + 1)?.text == "exec";
-    let started = commands(exec::command(&own[at + 2..], env)).pop().filter(|_| is_exec);
-    let is_envoy = started.is_some_and(|words| {
-        base(program(&words)) == "envoy"
-            && !words.iter().any(|word| ENDS.contains(&word.text.trim_start_matches("--mode=")))
-    });
-    let is_served = is_exec || !items(&init.node, &["ports"]).is_empty();
-    let serves = is_envoy || is_served && has_socket(init);
-    if init.is_sidecar || !serves {
-        return None;
-    }
-    let message = format!("`{}` never ends: no further container of the pod starts", init.name);
-    let help = "write `restartPolicy: Always`, which makes it a sidecar";
-    Some((init.span, message, help.to_owned()))
-}
-
-/// Reports a socket in a directory in which the container cannot write.
-pub(super) fn sockets(ctx: &mut Context<'_>) {
-    let (config, node) = (&ctx.loaded.config, &ctx.container.node);
-    let listen = config.processes.iter().flat_map(|process| &process.listen);
-    let held = listen.filter_map(|socket| match &socket.address {
-        Address::Unix(path) => Some(&**path),
-        Address::Tcp(_) => None,
-    });
-    // drainit makes these sockets before it starts anything that could make their directories.
-    let early = config.control.socket.path().into_iter().chain(held).map(|path| (path, true));
-    let later = config.processes.iter().flat_map(|process| &process.sockets);
-    let paths = early.chain(later.map(|path| (&**path, false)));
-    let paths = paths.filter_map(|(path, is_early)| Some((path.to_str()?, is_early)));
-    for (path, is_early) in paths.collect::<Vec<_>>() {
-        // In most images, `/var/run` is a link to `/run`.
-        let twin = match path.strip_prefix("/var/run/") {
-            Some(rest) => format!("/run/{rest}"),
-            None if path.starts_with("/run/") => format!("/var{path}"),
-            None => path.to_owned(),
-        };
-        let volume = in_volume(node, path).or_else(|| in_volume(node, &twin));
-        if let Some((at, directory)) = volume
-            .as_ref()
-            .filter(|_| is_early)
-            .and_then(|at| Some((at, at.below.rsplit_once('/')?.0)))
-            && is_empty(&ctx.workload.pod, &at.volume)
-        {
-            let message = format!(
-                "`{path}` cannot be made: the volume `{}` is empty at the start and has no `{directory}`",
-                at.volume
-            );
-            ctx.add(Severity::Error, ctx.container.span, message)
-                .help("mount the volume at the directory of the socket, or name a socket directly below the mount");
-            return;
-        }
-        let is_closed = match volume {
-            Some(at) => at.is_read_only || is_of(&ctx.workload.pod, &at.volume, &READ_ONLY),
-            None => {
-                let root = text(node, &["securityContext", "readOnlyRootFilesystem"]);
-                root.is_some_and(|it| it.text == "true") && !path.starts_with("/dev/")
-            }
-        };
-        if is_closed {
-            let message = format!("`{path}` cannot be made: the container can only read there");
-            ctx.add(Severity::Error, ctx.container.span, message)
-                .help("mount an `emptyDir` at its directory, without `readOnly`");
-            return;
-        }
-    }
-}
-
-/// Reports commands that have the program and its arguments in one item, as in `[drainit drain]`.
-fn one_words(wrong: &mut Vec<Found>, container: &Container) {
-    for path in [&["command"][..]].into_iter().chain(HOOKS) {
-        let Some(word) = one_word(&container.node, path) else { continue };
-        let message = format!("`{}` is one word: no program has this name", word.text);
-        wrong.push((word.span, message, format!("write `{}`", as_list(&word.text))));
-    }
-}
-
-/// Finds the volume that is mounted at a path. A `subPath` is part of the path in the volume.
-fn in_volume(container: &Node, path: &str) -> Option<InVolume> {
-    let mounts = items(container, &["volumeMounts"]).iter();
-    let found = mounts.filter_map(|mount| {
-        let at = text(mount, &["mountPath"])?.text;
-        let rest = path.strip_prefix(at.trim_end_matches('/'))?;
-        let is_below = rest.is_empty() || rest.starts_with('/');
-        let sub = text(mount, &["subPath"]).or_else(|| text(mount, &["subPathExpr"]));
-        let sub = sub.map(|sub| sub.text).unwrap_or_default();
-        let whole = format!("{}/{}", sub.trim_matches('/'), rest.trim_matches('/'));
-        let path = whole.trim_matches('/').to_owned();
-        let place = InVolume {
-            volume: text(mount, &["name"])?.text,
-            path,
-            below: rest.trim_matches('/').to_owned(),
-            is_read_only: is_read_only(mount),
-            noexec: items(mount, &["bindMountOptions"])
-                .iter()
-                .find(|option| option.scalar() == Some("noexec"))
-                .map(|option| option.span),
-        };
-        is_below.then_some((at.len(), place))
-    });
-    found.max_by_key(|(depth, _)| *depth).map(|(_, found)| found)
-}
-
-fn is_read_only(mount: &Node) -> bool {
-    text(mount, &["readOnly"]).is_some_and(|it| it.text == "true")
-}
-
-/// Whether a container mounts a volume. With `to_write`, the container must also be able to write
-/// into it.
-fn mounts(container: &Node, volume: &str, to_write: bool) -> bool {
-    items(container, &["volumeMounts"]).iter().any(|mount| {
-        text(mount, &["name"]).is_some_and(|name| name.text == volume)
-            && !(to_write && is_read_only(mount))
-    })
-}
-
-/// Whether a volume is of one of these kinds.
-fn is_of(pod: &Node, volume: &str, kinds: &[&str]) -> bool {
-    items(pod, &["volumes"]).iter().any(|it| {
-        text(it, &["name"]).is_some_and(|name| name.text == volume)
-            && kinds.iter().any(|kind| get(it, &[kind]).is_some())
-    })
-}
-
-/// Whether a volume is empty when the main containers start.
-fn is_empty(pod: &Node, volume: &str) -> bool {
-    let mut inits = items(pod, &["initContainers"]).iter();
-    is_of(pod, volume, &["emptyDir", "ephemeral"]) && !inits.any(|init| mounts(init, volume, true))
-}
-
-/// The name of a container's image, without its registry and its version; empty if the container
-/// has none.
-fn image_of(container: &Node) -> String {
-    let image = text(container, &["image"]);
-    image.map(|image| image_name(&image.text).to_owned()).unwrap_or_default()
-}
-
-fn image_name(reference: &str) -> &str {
-    base(reference.split('@').next().unwrap_or_default()).split(':').next().unwrap_or_default()
+/// The name of an image, without its registry and its version; empty if there is none.
+fn image_name(node: &Node, path: &[&str]) -> String {
+    let reference = text(node, path).map(|image| image.text).unwrap_or_default();
+    let name = base(reference.split('@').next().unwrap_or_default());
+    name.split(':').next().unwrap_or_default().to_owned()
 }
 
 /// The drainit in the volume of an image. drainit's own image has it at the root.
 fn image(volume: &Rc<Node>) -> Option<Binary> {
-    let reference = text(volume, &["image", "reference"])?.text;
-    let name = image_name(&reference);
+    let name = image_name(volume, &["image", "reference"]);
     name.contains("drainit").then_some(())?;
-    let path = (name == "drainit").then(|| name.to_owned());
+    let path = (name == "drainit").then_some(name);
     let how = "the image has drainit at its root, and is".to_owned();
     Some(Binary { volume: text(volume, &["name"])?.text, path, how, behind: 0 })
 }
@@ -260,7 +95,7 @@ fn image(volume: &Rc<Node>) -> Option<Binary> {
 /// `None` if the container does not install drainit, or if the path is not known here.
 fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option<Binary>, Found> {
     let (command, args) = (words(&init.node, &["command"]), words(&init.node, &["args"]));
-    let image = image_of(&init.node);
+    let image = image_name(&init.node, &["image"]);
     let is_install = |word: &Word| word.text == "install";
     let is_image = command.is_empty();
     // The ENTRYPOINT of another image may have a subcommand `install`, too.
@@ -387,14 +222,10 @@ impl Pod<'_> {
                 (format!("{} the volume `{volume}`", binary.how), "let both name the same file")
             }),
             None if !is_named || is_open || !is_of(&self.workload.pod, volume, &WITHOUT) => None,
-            None => {
-                let is_main = place == self.inits.len();
-                let when = if is_main { "" } else { " before this container starts" };
-                Some((
-                    format!("nothing installs drainit into the volume `{volume}`{when}"),
-                    "add an init container with the image of drainit, `args: [install, PATH]` and a mount of this volume",
-                ))
-            }
+            None => Some((
+                format!("nothing has installed drainit into the volume `{volume}` before"),
+                "add an init container with the image of drainit, `args: [install, PATH]` and a mount of this volume",
+            )),
         }
     }
 
@@ -407,7 +238,7 @@ impl Pod<'_> {
             .flat_map(|list| items(&self.workload.pod, &[list]));
         let is_at = |at: InVolume| self.binaries.iter().any(|binary| binary.is_at(&at));
         match self.binaries.iter().find(is_mounted) {
-            Some(_) if image_of(node).contains("drainit") => None,
+            Some(_) if image_name(node, &["image"]).contains("drainit") => None,
             Some(mounted) => Some((
                 format!("it is only in the volume `{}`, which is mounted elsewhere", mounted.volume),
                 "let the command agree with the `mountPath`",

@@ -99,7 +99,7 @@ fn an_install_that_no_other_container_sees_is_reported() {
         (
             "    - name: first\n      image: app\n      command: [/opt/drainit/drainit, exec, first]\n      \
              volumeMounts: [{name: bin, mountPath: /opt/drainit}]\n    - name: drainit\n",
-            "8:17 E nothing installs drainit into the volume `bin` before this container starts",
+            "8:17 E nothing has installed drainit into the volume `bin` before",
         ),
     ];
     each_in(POD, "    - name: drainit\n", &rows);
@@ -169,7 +169,7 @@ fn each_command_of_a_container_that_does_not_find_drainit_is_reported() {
     let rows = [
         (
             "{name: other, mountPath: /opt/drainit}",
-            "17:17 E nothing installs drainit into the volume `other`",
+            "17:17 E nothing has installed drainit into the volume `other`",
         ),
         ("{name: bin, mountPath: /opt/drainit/drainit, subPath: drainit}", ""),
     ];

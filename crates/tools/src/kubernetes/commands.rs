@@ -9,7 +9,9 @@ use drainit_commands::{Cli, parse};
 
 use crate::config::ControlSocket;
 use crate::kubernetes::entry::{EntryPoint, at, entry, script};
-use crate::kubernetes::manifest::{Container, Word, containers, is_drainit, items, text, words};
+use crate::kubernetes::manifest::{
+    Container, Word, as_list, containers, is_drainit, items, one_word, text, words,
+};
 use crate::kubernetes::{Context, Severity};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::{self, is_builtin};
@@ -174,6 +176,15 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
             );
             problems.error(command.program.span, message).shared().help(help);
         }
+    }
+}
+
+/// Reports commands that have the program and its arguments in one item, as in `[drainit drain]`.
+pub(super) fn one_words(wrong: &mut Vec<Found>, container: &Container) {
+    for path in [&["command"][..]].into_iter().chain(HOOKS) {
+        let Some(word) = one_word(&container.node, path) else { continue };
+        let message = format!("`{}` is one word: no program has this name", word.text);
+        wrong.push((word.span, message, format!("write `{}`", as_list(&word.text))));
     }
 }
 

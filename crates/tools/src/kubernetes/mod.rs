@@ -29,6 +29,7 @@ mod sidecar;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod volumes;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -240,7 +241,7 @@ pub fn check_manifest(
         if !has_config {
             continue;
         }
-        binary::sockets(&mut ctx);
+        volumes::sockets(&mut ctx);
         let before = crate::kubernetes::pre_stop::check(&mut ctx);
         crate::kubernetes::grace::check(&mut ctx, &before);
         crate::kubernetes::probes::check(&mut ctx);

@@ -1,0 +1,127 @@
+//! Finds the volumes that a container mounts, and checks that it can make its sockets in them.
+
+use crate::config::Address;
+use crate::kubernetes::manifest::{items, text};
+use crate::kubernetes::{Context, Severity};
+use crate::language::span::Span;
+use crate::language::yaml::node::{Node, get};
+
+/// Kinds of volumes that a container can only read.
+pub(super) const READ_ONLY: [&str; 5] =
+    ["configMap", "secret", "projected", "downwardAPI", "image"];
+/// A path in a volume of the pod.
+pub(super) struct InVolume {
+    /// The name of the volume.
+    pub(super) volume: String,
+    /// The path below the root of the volume, without `/` at its ends.
+    pub(super) path: String,
+    /// The path below the mount.
+    below: String,
+    pub(super) is_read_only: bool,
+    /// The place of the option `noexec` in the `bindMountOptions` of the mount.
+    pub(super) noexec: Option<Span>,
+}
+
+/// Reports a socket in a directory in which the container cannot write.
+pub(super) fn sockets(ctx: &mut Context<'_>) {
+    let (config, node) = (&ctx.loaded.config, &ctx.container.node);
+    let listen = config.processes.iter().flat_map(|process| &process.listen);
+    let held = listen.filter_map(|socket| match &socket.address {
+        Address::Unix(path) => Some(&**path),
+        Address::Tcp(_) => None,
+    });
+    // drainit makes these sockets before it starts anything that could make their directories.
+    let early = config.control.socket.path().into_iter().chain(held).map(|path| (path, true));
+    let later = config.processes.iter().flat_map(|process| &process.sockets);
+    let paths = early.chain(later.map(|path| (&**path, false)));
+    let paths = paths.filter_map(|(path, is_early)| Some((path.to_str()?, is_early)));
+    for (path, is_early) in paths.collect::<Vec<_>>() {
+        // In most images, `/var/run` is a link to `/run`.
+        let twin = match path.strip_prefix("/var/run/") {
+            Some(rest) => format!("/run/{rest}"),
+            None if path.starts_with("/run/") => format!("/var{path}"),
+            None => path.to_owned(),
+        };
+        let volume = in_volume(node, path).or_else(|| in_volume(node, &twin));
+        if let Some((at, directory)) = volume
+            .as_ref()
+            .filter(|_| is_early)
+            .and_then(|at| Some((at, at.below.rsplit_once('/')?.0)))
+            && is_empty(&ctx.workload.pod, &at.volume)
+        {
+            let message = format!(
+                "`{path}` cannot be made: the volume `{}` is empty at the start and has no `{directory}`",
+                at.volume
+            );
+            ctx.add(Severity::Error, ctx.container.span, message)
+                .help("mount the volume at the directory of the socket, or name a socket directly below the mount");
+            return;
+        }
+        let is_closed = match volume {
+            Some(at) => at.is_read_only || is_of(&ctx.workload.pod, &at.volume, &READ_ONLY),
+            None => {
+                let root = text(node, &["securityContext", "readOnlyRootFilesystem"]);
+                root.is_some_and(|it| it.text == "true") && !path.starts_with("/dev/")
+            }
+        };
+        if is_closed {
+            let message = format!("`{path}` cannot be made: the container can only read there");
+            ctx.add(Severity::Error, ctx.container.span, message)
+                .help("mount an `emptyDir` at its directory, without `readOnly`");
+            return;
+        }
+    }
+}
+
+/// Finds the volume that is mounted at a path. A `subPath` is part of the path in the volume.
+pub(super) fn in_volume(container: &Node, path: &str) -> Option<InVolume> {
+    let mounts = items(container, &["volumeMounts"]).iter();
+    let found = mounts.filter_map(|mount| {
+        let at = text(mount, &["mountPath"])?.text;
+        let rest = path.strip_prefix(at.trim_end_matches('/'))?;
+        let is_below = rest.is_empty() || rest.starts_with('/');
+        let sub = text(mount, &["subPath"]).or_else(|| text(mount, &["subPathExpr"]));
+        let sub = sub.map(|sub| sub.text).unwrap_or_default();
+        let whole = format!("{}/{}", sub.trim_matches('/'), rest.trim_matches('/'));
+        let path = whole.trim_matches('/').to_owned();
+        let place = InVolume {
+            volume: text(mount, &["name"])?.text,
+            path,
+            below: rest.trim_matches('/').to_owned(),
+            is_read_only: is_read_only(mount),
+            noexec: items(mount, &["bindMountOptions"])
+                .iter()
+                .find(|option| option.scalar() == Some("noexec"))
+                .map(|option| option.span),
+        };
+        is_below.then_some((at.len(), place))
+    });
+    found.max_by_key(|(depth, _)| *depth).map(|(_, found)| found)
+}
+
+fn is_read_only(mount: &Node) -> bool {
+    text(mount, &["readOnly"]).is_some_and(|it| it.text == "true")
+}
+
+/// Whether a container mounts a volume. With `to_write`, the container must also be able to write
+/// into it.
+pub(super) fn mounts(container: &Node, volume: &str, to_write: bool) -> bool {
+    items(container, &["volumeMounts"]).iter().any(|mount| {
+        text(mount, &["name"]).is_some_and(|name| name.text == volume)
+            && !(to_write && is_read_only(mount))
+    })
+}
+
+/// Whether a volume is of one of these kinds.
+pub(super) fn is_of(pod: &Node, volume: &str, kinds: &[&str]) -> bool {
+    items(pod, &["volumes"]).iter().any(|it| {
+        text(it, &["name"]).is_some_and(|name| name.text == volume)
+            && kinds.iter().any(|kind| get(it, &[kind]).is_some())
+    })
+}
+
+/// Whether a volume is empty when the main containers start.
+fn is_empty(pod: &Node, volume: &str) -> bool {
+    let mut inits = items(pod, &["initContainers"]).iter();
+    is_of(pod, volume, &["emptyDir", "ephemeral"]) && !inits.any(|init| mounts(init, volume, true))
+}
