@@ -85,10 +85,10 @@ fn image_name(node: &Node, path: &[&str]) -> String {
 /// The drainit in the volume of an image. drainit's own image has it at the root.
 fn image(volume: &Rc<Node>) -> Option<Binary> {
     let name = image_name(volume, &["image", "reference"]);
-    name.contains("drainit").then_some(())?;
+    let volume = text(volume, &["name"]).filter(|_| name.contains("drainit"))?.text;
     let path = (name == "drainit").then_some(name);
     let how = "the image has drainit at its root, and is".to_owned();
-    Some(Binary { volume: text(volume, &["name"])?.text, path, how, behind: 0 })
+    Some(Binary { volume, path, how, behind: 0 })
 }
 
 /// The binary that an init container installs, or the reason why no other container finds it.
@@ -260,10 +260,9 @@ fn paths(program: &str, sets_path: bool, env: &PodEnv) -> Option<Vec<String>> {
         return is_known.then(|| vec![program.to_owned()]);
     }
     let path = match env.get("PATH") {
-        _ if sets_path => return None,
-        PodValue::Known(path) => &path.text,
-        PodValue::Missing => USUAL,
-        PodValue::Unknown(_) => return None,
+        PodValue::Known(path) if !sets_path => &path.text,
+        PodValue::Missing if !sets_path => USUAL,
+        _ => return None,
     };
     let in_directory = |it: &str| format!("{}/drainit", it.trim_end_matches('/'));
     Some(path.split(':').map(in_directory).collect())

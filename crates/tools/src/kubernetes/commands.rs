@@ -211,12 +211,7 @@ pub(super) fn ambiguous(ctx: &mut Context<'_>) {
         "`drainit {}` does not know whom to ask: the pod shares its PID namespace, and has several drainits",
         command.name()
     );
-    let help = match ctx.is_exec {
-        true => "remove `shareProcessNamespace`",
-        false => {
-            "write another `control: {socket: PATH}` into each config, or remove `shareProcessNamespace`"
-        }
-    };
+    let help = ctx.of_exec_or("remove `shareProcessNamespace`", "write another `control: {socket: PATH}` into each config, or remove `shareProcessNamespace`");
     ctx.add(Severity::Error, command.program.span, message).help(help);
 }
 

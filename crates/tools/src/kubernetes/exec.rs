@@ -163,9 +163,9 @@ fn known(words: &[Word], env: &PodEnv) -> Vec<Word> {
     words.iter().map(|word| Word { text: text(&word.text), span: word.span }).collect()
 }
 
-/// The options of `drainit exec`, and the command behind them; the image may add the command if there
-/// are no words. `None` if the command may be an option: its first word is not known, and no `--`
-/// precedes it.
+/// The options of `drainit exec`, and the command behind them. If the manifest gives `exec` nothing,
+/// the image may add the command. `None` if the command may be an option: its first word is not
+/// known, and no `--` precedes it.
 fn parsed<'w>(exec: &Word, words: &'w [Word]) -> Result<Option<(ExecArgs, &'w [Word])>, Found> {
     let of_image = if words.is_empty() { &["--", UNKNOWN][..] } else { &[] };
     let texts = words.iter().map(|word| &*word.text).chain(of_image.iter().copied());

@@ -70,11 +70,8 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         ctx.add(Severity::Error, span, message)
             .help(format!("{help}; `drainit plan` shows what takes how long"));
     } else if !is_reported && grace != given && needed != given.as_secs() {
-        let what = if ctx.is_exec {
-            "the grace period of `drainit exec`"
-        } else {
-            "the config's `grace_period`"
-        };
+        let what =
+            ctx.of_exec_or("the grace period of `drainit exec`", "the config's `grace_period`");
         let message =
             format!("{what} is {}, and {NAME} is {}{by_default}", human(grace), human(given));
         let help = match ctx.is_exec {

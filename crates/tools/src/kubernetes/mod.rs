@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::check::image::{FindProgram, ImageLookup};
-use crate::config::{Config, Control};
+use crate::config::{Config, Control, Drain};
 use crate::graph::Graph;
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Word, Workload};
@@ -278,7 +278,18 @@ struct Context<'a> {
     find_program: &'a dyn Fn(&str) -> Option<String>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// The drains of the config.
+    fn drains(&self) -> impl Iterator<Item = &'a Drain> + use<'a> {
+        let processes = self.loaded.config.processes.iter();
+        processes.filter_map(|process| process.drain.as_ref())
+    }
+
+    /// The first text for a container with `drainit exec`, the second for one with a config.
+    fn of_exec_or<'t>(&self, exec: &'t str, config: &'t str) -> &'t str {
+        if self.is_exec { exec } else { config }
+    }
+
     /// Reports a command whose program cannot run in the image. Kubernetes starts the container in
     /// spite of such a command.
     fn must_run(&mut self, what: &str, command: &[Word], help: &str) {

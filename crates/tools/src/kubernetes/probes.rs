@@ -229,7 +229,7 @@ pub(super) fn number(container: &Node, port: &str) -> Option<u16> {
     number.as_ref().map_or(port, |number| &number.text).parse().ok()
 }
 
-/// Who owns an address. Of a TCP address, only the port counts.
+/// Who owns an address. The host of a TCP address does not count.
 fn owner(ctx: &Context<'_>, asked: &Address) -> ProbedServer {
     let is_at = |own: &Address| match (own, asked) {
         (Address::Tcp(own), Address::Tcp(asked)) => own.port() == asked.port(),
@@ -240,8 +240,7 @@ fn owner(ctx: &Context<'_>, asked: &Address) -> ProbedServer {
     if config.control.listen.map(Address::Tcp).iter().chain(&socket).any(is_at) {
         return ProbedServer::Control;
     }
-    let drains = config.processes.iter().filter_map(|process| process.drain.as_ref());
-    let mut admins = drains.filter_map(|drain| match &drain.method {
+    let mut admins = ctx.drains().filter_map(|drain| match &drain.method {
         DrainMethod::Envoy(envoy) if is_at(&envoy.admin) => Some(envoy.fail_healthcheck),
         _ => None,
     });
@@ -327,11 +326,8 @@ fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
     if !is_ready && !probe.asks_ready() {
         return;
     }
-    let timeout = if ctx.is_exec {
-        "`--readiness` (`DRAINIT_READINESS`)"
-    } else {
-        "the `timeout` of a `readiness`"
-    };
+    let timeout =
+        ctx.of_exec_or("`--readiness` (`DRAINIT_READINESS`)", "the `timeout` of a `readiness`");
     let message = format!(
         "the kubelet kills a container that is not ready after {}, and {timeout} is {}",
         human(probe.gives_up),
@@ -386,8 +382,7 @@ fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
 /// ended. In such a shutdown, each drain lasts only for its `min`, and the probe would fail only
 /// after the drain.
 fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
-    let drains = ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
-    let Some(min) = drains.map(|drain| drain.min).max() else { return };
+    let Some(min) = ctx.drains().map(|drain| drain.min).max() else { return };
     if probe.fails_after <= min {
         return;
     }

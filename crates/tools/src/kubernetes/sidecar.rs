@@ -31,10 +31,8 @@ pub(super) fn check(ctx: &mut Context<'_>) {
 
 /// The longest drain of the sidecar; `None` if nothing is drained.
 fn longest_drain(ctx: &Context<'_>) -> Option<Duration> {
-    let config = &ctx.loaded.config;
-    let drains = config.processes.iter().filter_map(|process| process.drain.as_ref());
-    let longest = drains.map(|drain| drain.time).max()?;
-    (!longest.is_zero()).then(|| longest.min(config.shutdown.window()))
+    let longest = ctx.drains().map(|drain| drain.time).max()?;
+    (!longest.is_zero()).then(|| longest.min(ctx.loaded.config.shutdown.window()))
 }
 
 /// Warns of a sidecar for which the application does not wait. The kubelet starts the next

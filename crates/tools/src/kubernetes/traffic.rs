@@ -34,10 +34,10 @@ fn endpoint(ctx: &mut Context<'_>) {
         "`{}` is stopped as soon as it is drained, and loses what arrives before its endpoint is removed",
         process.name
     );
-    let help = match ctx.is_exec {
-        true => "write `DRAINIT_DRAIN_MIN: 5` (`--drain-min`)",
-        false => "set `min: 5s` in its `drain`, or `shutdown: {readiness_delay: 5s}`",
-    };
+    let help = ctx.of_exec_or(
+        "write `DRAINIT_DRAIN_MIN: 5` (`--drain-min`)",
+        "set `min: 5s` in its `drain`, or `shutdown: {readiness_delay: 5s}`",
+    );
     ctx.add(Severity::Warning, ctx.container.span, message).help(help);
 }
 
@@ -76,8 +76,7 @@ fn undrained(ctx: &mut Context<'_>) {
 /// pod only while that pod is ready (KEP-1669).
 fn local(ctx: &mut Context<'_>) {
     let shutdown = &ctx.loaded.config.shutdown;
-    let drains = ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
-    let longest = drains.map(|drain| drain.min).max();
+    let longest = ctx.drains().map(|drain| drain.min).max();
     let (Some(local), Some(min)) = (ctx.workload.local, longest) else { return };
     let delay = shutdown.unready_delay;
     if !delay.is_zero() && (!local.is_external || min > delay) {
@@ -111,7 +110,7 @@ fn local(ctx: &mut Context<'_>) {
             ),
         ),
     };
-    let help = if ctx.is_exec { help.1 } else { help.0 };
+    let help = ctx.of_exec_or(help.1, help.0);
     // `unready_delay` and `readiness_delay` exclude each other.
     let help = match shutdown.readiness_delay.is_zero() {
         true => help.to_owned(),
@@ -135,13 +134,6 @@ fn egress(ctx: &mut Context<'_>) {
         "the drain of `{name}` closes all of its listeners: if the application goes out through this sidecar, it is cut off \
          before it ends"
     );
-    let help = match ctx.is_exec {
-        true => {
-            "write `DRAINIT_DRAIN_DIRECTION: inbound` (`--drain-direction`), or `all` if nothing goes out through it"
-        }
-        false => {
-            "set `direction: inbound` in its `drain.envoy`, or `direction: all` if nothing goes out through it"
-        }
-    };
+    let help = ctx.of_exec_or("write `DRAINIT_DRAIN_DIRECTION: inbound` (`--drain-direction`), or `all` if nothing goes out through it", "set `direction: inbound` in its `drain.envoy`, or `direction: all` if nothing goes out through it");
     ctx.add(Severity::Warning, ctx.container.span, message).help(help);
 }
