@@ -23,7 +23,7 @@ const LEAST_STOP: Duration = Duration::from_secs(1);
 pub const MOST_KEPT: Duration = Duration::from_secs(10);
 /// Closing the listeners gets this time even if the stops need all the time left. An Envoy that is
 /// not busy answers within milliseconds.
-const MIN_CLOSING: Duration = Duration::from_millis(250);
+pub const MIN_CLOSING: Duration = Duration::from_millis(250);
 
 /// The times that a step has to leave for the steps after it. They are sums along the longest path
 /// through the dependencies of a process, and are computed only once.

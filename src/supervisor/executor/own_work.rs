@@ -39,19 +39,21 @@ impl Executor {
         }))
     }
 
-    /// Looks once which processes serve nobody, and names those that may take work until the
-    /// drains of others are over. Call this when every process is ready.
+    /// Looks once which processes serve nobody, and names those that may take work during
+    /// the drains of others. Call this when every process is ready.
     pub(crate) fn look_for_own_work(&mut self) {
         let state = self.processes.machine().state();
         let Some((drained, beside)) = own_work::beside_drains(&state.spec) else { return };
-        let beside: Vec<_> = beside.into_iter().filter(|id| self.pid(*id).is_some()).collect();
+        let beside: Vec<_> = beside.into_iter().filter(|(id, _)| self.pid(*id).is_some()).collect();
         let Some(drain) = state.process(drained).drain.filter(|_| !beside.is_empty()) else {
             return;
         };
-        let of = |id| (id, (self.process(id).stop_signal, self.process(id).name.clone()));
-        let (window, drained) = (state.spec.window, self.process(drained).name.clone());
+        let of = |(id, begins)| {
+            (id, (self.process(id).stop_signal, begins, self.process(id).name.clone()))
+        };
+        let drained = self.process(drained).name.clone();
         let names: BTreeMap<_, _> = beside.iter().copied().map(of).collect();
-        let mains: Vec<_> = beside.iter().filter_map(|id| self.pid(*id)).collect();
+        let mains: Vec<_> = beside.iter().filter_map(|(id, _)| self.pid(*id)).collect();
         let pids = Rc::clone(self.stop_counts.pids());
         self.own_work = Some(LocalTask::of(Share::Container, async move {
             stop_signal::loaded(&mains).await;
@@ -63,9 +65,8 @@ impl Executor {
             // After a failed look, nothing is known about the processes.
             let Ok(Ok(silent)) = on_thread(Duration::MAX, look).await else { return };
             let silent = silent.iter().filter_map(|id| names.get(id));
-            let silent = silent.map(|(signal, name)| (*signal, &**name));
-            let times = [drain.time, window];
-            let lines = own_work::lines("no socket for clients", silent, &drained, times);
+            let silent = silent.map(|(signal, begins, name)| (*signal, *begins, &**name));
+            let lines = own_work::lines("no socket for clients", silent, &drained, drain.time);
             lines.iter().for_each(|line| tracing::info!("{line}"));
         }));
     }

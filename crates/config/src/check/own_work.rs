@@ -1,12 +1,13 @@
 //! Names the processes that may fetch their own work, as from a queue. Beside a drain, they get
-//! their stop signal only when the drain is over, and take more work until then.
+//! their stop signal only when the drain is over or their stop has to begin, and take more work
+//! until then.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::check::known_programs::known_of;
 use crate::check::undrained;
-use crate::core::budget::{Ahead, Budget};
+use crate::core::budget::{Ahead, Budget, MIN_CLOSING};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::keys::{Config, Process};
@@ -16,31 +17,35 @@ use crate::language::places::Places;
 use crate::types::suggest::shortened;
 use crate::types::{ProcessId, Signal, human};
 
+/// A service, and the time from the stop signal to the latest beginning of its stop.
+pub type Beside = (ProcessId, Duration);
+
 const NO_KEY: &str = "no key that shows a socket for clients";
 
 /// The process with the longest drain, and the processes beside this drain whose keys show no port
 /// and no socket. `None` if there are no such processes.
-fn find(config: &Config, spec: &Spec) -> Option<(ProcessId, Vec<ProcessId>)> {
+fn find(config: &Config, spec: &Spec) -> Option<(ProcessId, Vec<Beside>)> {
     let (drained, mut beside) = beside_drains(spec)?;
-    beside.retain(|id| !shows_socket(&config.processes[id.index()]));
+    beside.retain(|(id, _)| !shows_socket(&config.processes[id.index()]));
     (!beside.is_empty()).then_some((drained, beside))
 }
 
-/// The process with the longest drain, and the services that may take work until this drain is over:
+/// The process with the longest drain, and the services that may take work beside this drain:
 /// services without a drain, without dependents and without sockets from drainit, whose stops begin
-/// only after the drain. `None` if no process is drained.
-pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<ProcessId>)> {
+/// so late that a drain of their own fits before. `None` if no process is drained.
+pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<Beside>)> {
     let time = |id: &ProcessId| spec.of(*id).drain.map(|drain| drain.time);
     let longest = spec.ids().max_by_key(time)?;
-    let time = time(&longest).filter(|time| !time.is_zero())?;
+    time(&longest).filter(|time| !time.is_zero())?;
     let budget = Budget::new(spec, spec.window, |_| Ahead::Drain);
     let is_beside = |id: &ProcessId| {
         let of = spec.of(*id);
         let serves = of.drain.is_some() || of.listens || !of.dependents.is_empty();
-        let begins = spec.window.saturating_sub(budget.latest_stop(*id));
-        !(serves || of.oneshot || of.left_out) && begins >= time
+        !(serves || of.oneshot || of.left_out)
     };
-    Some((longest, spec.ids().filter(is_beside).collect()))
+    let beside = spec.ids().filter(is_beside);
+    let beside = beside.map(|id| (id, spec.window.saturating_sub(budget.latest_stop(id))));
+    Some((longest, beside.filter(|(_, begins)| !own_drain(*begins).is_zero()).collect()))
 }
 
 fn shows_socket(process: &Process) -> bool {
@@ -48,37 +53,41 @@ fn shows_socket(process: &Process) -> bool {
     is_store || undrained::listens(process).is_some() || process.shows_listener()
 }
 
-/// Says that the work of some processes continues until a drain is over, and how to end it sooner, in
-/// a line for each stop signal. `beside` has the stop signal and the name of each process, `why`
-/// says why they may fetch their own work, and the drain of `drained` lasts up to `time`. `window` is
-/// the time from the stop signal to the deadline.
+/// Says that the work of some processes continues during a drain, and how to end it sooner, in a
+/// line for each stop signal and each time at which the stops begin. `beside` has the stop signal,
+/// this time and the name of each process, `why` says why they may fetch their own work, and the
+/// drain of `drained` lasts up to `time`.
 pub fn lines<'a>(
     why: &str,
-    beside: impl IntoIterator<Item = (Signal, &'a str)>,
+    beside: impl IntoIterator<Item = (Signal, Duration, &'a str)>,
     drained: &str,
-    [time, window]: [Duration; 2],
+    time: Duration,
 ) -> Vec<String> {
-    let mut by_signal: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (signal, name) in beside {
-        by_signal.entry(signal).or_default().push(name);
+    let mut by_stop: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (signal, begins, name) in beside {
+        by_stop.entry((signal, begins)).or_default().push(name);
     }
-    let line = |(signal, names): (Signal, Vec<&str>)| {
-        let (names, remedy) = (shortened(&names), remedy(signal, window));
-        let until = until(drained, time);
-        format!("{names}: no dependents, and {why}; after a stop signal, {until}; {remedy}")
+    let line = |((signal, begins), names): ((Signal, Duration), Vec<&str>)| {
+        let (names, remedy) = (shortened(&names), remedy(signal, begins));
+        let during = during(drained, time.min(begins));
+        format!("{names}: no dependents, and {why}; after a stop signal, {during}; {remedy}")
     };
-    by_signal.into_iter().map(line).collect()
+    by_stop.into_iter().map(line).collect()
 }
 
-fn until(drained: &str, time: Duration) -> String {
-    format!("the work continues until the drain of {drained} is over, up to {} later", human(time))
+fn during(drained: &str, time: Duration) -> String {
+    format!("the work continues during the drain of {drained}, for up to {}", human(time))
 }
 
-/// Says which drain gives a process its stop signal at once, and shortens no other drain. The drain
-/// leaves a second to the stop, and the time of a last count of the connections of others.
-fn remedy(signal: Signal, window: Duration) -> String {
-    let time = window.saturating_sub(Duration::from_millis(1250)).as_secs().max(1);
-    let (name, time) = (signal.to_string(), human(Duration::from_secs(time)));
+/// The longest drain of a process that shortens no stop, in whole seconds. The drain leaves the time
+/// of a last count of the connections of others.
+fn own_drain(begins: Duration) -> Duration {
+    Duration::from_secs(begins.saturating_sub(MIN_CLOSING).as_secs())
+}
+
+/// Says which drain gives a process its stop signal at once, and shortens no other drain.
+fn remedy(signal: Signal, begins: Duration) -> String {
+    let (name, time) = (signal.to_string(), human(own_drain(begins)));
     let short = name.trim_start_matches("SIG");
     format!(
         "if the work comes from a queue, write `drain: {{signal: {{signal: {short}, time: \
@@ -92,9 +101,8 @@ pub fn in_plan(config: &Config, graph: &Graph) -> Vec<String> {
     let Some((drained, beside)) = find(config, &spec) else { return Vec::new() };
     let process = |id: ProcessId| &config.processes[id.index()];
     let time = spec.processes[drained.index()].drain.map(|drain| drain.time).unwrap_or_default();
-    let beside =
-        beside.into_iter().map(process).map(|process| (process.stop_signal, &*process.name));
-    lines(NO_KEY, beside, &process(drained).name, [time, spec.window])
+    let of = |(id, begins)| (process(id).stop_signal, begins, &*process(id).name);
+    lines(NO_KEY, beside.into_iter().map(of), &process(drained).name, time)
 }
 
 /// Adds a note about each process that may fetch its own work beside a drain.
@@ -102,14 +110,15 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, graph: &Graph, pla
     let spec = config.spec(graph);
     let Some((drained, beside)) = find(config, &spec) else { return };
     let Some(drain) = spec.processes[drained.index()].drain else { return };
-    let until = until(&format!("`{}`", config.processes[drained.index()].name), drain.time);
-    for id in beside.into_iter().filter(|id| !places.is_further_copy(id.index())) {
+    let drained = format!("`{}`", config.processes[drained.index()].name);
+    for (id, begins) in beside.into_iter().filter(|(id, _)| !places.is_further_copy(id.index())) {
         let process = &config.processes[id.index()];
         let message = format!(
-            "`{}` has no dependents, and {NO_KEY}: after a stop signal, {until}",
-            process.name
+            "`{}` has no dependents, and {NO_KEY}: after a stop signal, {}",
+            process.name,
+            during(&drained, drain.time.min(begins))
         );
         let place = places.processes[id.index()].at("command");
-        problems.note(place, message).help(remedy(process.stop_signal, spec.window));
+        problems.note(place, message).help(remedy(process.stop_signal, begins));
     }
 }

@@ -281,16 +281,16 @@ fn a_process_that_may_take_work_during_a_drain_gets_a_note() {
         (found, planned)
     };
     let (notes, planned) = found("w: {command: [w], stop_signal: INT}");
-    let until = "after a stop signal, the work continues until the drain of";
+    let during = "after a stop signal, the work continues during the drain of";
     let message = format!(
-        "`w` has no dependents, and no key that shows a socket for clients: {until} `web` is over, \
-         up to 20s later"
+        "`w` has no dependents, and no key that shows a socket for clients: {during} `web`, for up \
+         to 20s"
     );
     assert_eq!(notes[0].message, message);
     let help = notes[0].help.as_deref().unwrap();
     let line = "write `drain: {signal: {signal: INT, time: 26s}}`, so that SIGINT comes at once";
     assert!(help.ends_with(line) && planned[0].ends_with(line), "{help} {planned:?}");
-    assert!(planned[0].starts_with("w: ") && planned[0].contains(until), "{planned:?}");
+    assert!(planned[0].starts_with("w: ") && planned[0].contains(during), "{planned:?}");
     // A process that follows the line gets no note, and shortens no drain.
     let drained = "w: {command: [w], depends_on: [], drain: {signal: {signal: INT, time: 26s}}}";
     assert_eq!(found(drained).0, []);
@@ -316,4 +316,31 @@ fn a_process_that_may_take_work_during_a_drain_gets_a_note() {
         []
     );
     assert_eq!(found("w: {command: [w]}UNDRAINED").0, []);
+}
+
+/// A stop that has to begin before the longest drain is over still leaves time for more work.
+// holds: C724
+#[test]
+fn a_process_whose_stop_begins_during_a_drain_gets_a_note() {
+    let found = |db: u32, keys: &str| {
+        let processes = [
+            "web: {command: [a], drain: {connections: {time: 15s}}, depends_on: []}",
+            &format!("db: {{command: [db], sockets: [/run/d], stop_grace_period: {db}s}}"),
+            &format!("w: {{command: [w], depends_on: [db]{keys}}}"),
+        ];
+        let text = format!("processes:\n  {}\n", processes.join("\n  "));
+        checked(&format!("shutdown: {{grace_period: 30s}}\n{text}"), &[])
+    };
+    for (db, lasts) in [(5, Some(15)), (20, Some(7)), (25, Some(2)), (26, None)] {
+        let mut notes = found(db, "");
+        notes.retain(|it| it.severity == Severity::Note);
+        assert_eq!(notes.len(), usize::from(lasts.is_some()), "{db} {notes:?}");
+        let (Some(note), Some(lasts)) = (notes.first(), lasts) else { continue };
+        assert!(note.message.ends_with(&format!("of `web`, for up to {lasts}s")), "{note}");
+        // A config that follows the help shortens nothing.
+        let drain = note.help.as_deref().unwrap().split('`').nth(1).unwrap();
+        let mut problems = found(db, &format!(", {drain}"));
+        problems.retain(|it| !it.message.ends_with("while `w` may still drain"));
+        assert_eq!(problems, [], "{db} {drain}");
+    }
 }
