@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::core::action::Action;
 use crate::core::cause::{Cause, Failure};
 use crate::core::connections::endings::Ending;
-use crate::core::event::{Event, Load};
+use crate::core::event::{Event, Load, Request};
 use crate::core::machine::Machine;
 use crate::core::note::{DrainEnd, Note, StopLimit};
 use crate::core::phase::Phase;
@@ -414,6 +414,21 @@ fn a_stop_lasts_until_the_process_group_is_gone() {
         assert!(text.contains(&format!("\n  stop web: {line}")), "{text}");
         assert_eq!(report.processes[0].stop.as_ref().unwrap().ends, ends, "{text}");
     }
+}
+
+// holds: S240
+#[test]
+fn a_stop_that_began_with_a_restart_before_the_shutdown_was_asked_for() {
+    let web = ProcessId(0);
+    let end = End::Signal(Signal::TERM);
+    let (_, text) = reported("processes: {web: {command: [a]}}", |app| {
+        app.at(0, Event::Start);
+        app.at(1000, Event::Requested { process: web, request: Request::Restart });
+        app.at(1004, Event::Exited { process: web, end, remains: true });
+        app.at(2000, Event::Signal(Signal::TERM));
+        app.at(7610, Event::GroupGone(web));
+    });
+    assert_eq!(text.lines().nth(1), Some("  stop web: 6.61s, was ended by SIGTERM"));
 }
 
 // holds: S743, S744

@@ -49,6 +49,10 @@ pub struct History {
     /// Whether the process stays down after a failure or after `restart_max` restarts, even if its
     /// last exit code was a success code.
     pub(super) gave_up: bool,
+    /// Whether drainit asked the instance itself to end, in the shutdown or before it.
+    pub(super) was_asked: bool,
+    /// Whether a newer instance had taken over from this instance, and was to end this instance.
+    pub(super) handed_over: bool,
     /// Whether the last instance has ended without being asked to.
     pub(super) ended_by_itself: bool,
     /// The end of the last instance, and its time; `None` if no instance has ended yet, or if the
@@ -114,6 +118,7 @@ impl History {
         self.before = self.served.map(|_| Box::new(Self { before: None, ..self.clone() }));
         (self.end, self.asked, self.why_ended) = (None, None, None);
         (self.asked_since, self.killed_since) = (None, None);
+        (self.was_asked, self.handed_over) = (false, false);
         (self.served, self.drain) = (None, None);
         self.endings.iter_mut().for_each(Vec::clear);
     }
@@ -204,14 +209,10 @@ pub struct Stop {
     pub(super) took: Option<Duration>,
     /// The time at which the whole process group was gone.
     pub(super) ends: Option<Time>,
-    /// Whether the process itself was asked to end.
-    pub(super) was_asked: bool,
     /// Whether the process was only asked to drain, and has ended for that reason. The time that
     /// this took is that of the drain.
     pub(super) in_drain: bool,
     pub(super) killed: bool,
-    /// Whether a newer instance had taken over from this instance, and was to end this instance.
-    pub(super) handed_over: bool,
 }
 
 /// The traffic of a process whose drain does not count traffic.

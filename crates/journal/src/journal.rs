@@ -296,11 +296,11 @@ impl Journal {
                 let history = self.of_mut(process);
                 let has_signal = history.asked.is_some();
                 (history.gave_up, history.is_last_asked) = (false, is_asked);
+                (history.was_asked, history.handed_over) = (took.is_some(), handed_over);
                 if self.steps.is_shutdown {
                     self.mark_stopped(now, process);
                     let stop = self.stop(process);
                     (stop.took, stop.ends) = (took, Some(now));
-                    (stop.handed_over, stop.was_asked) = (handed_over, took.is_some());
                     stop.killed &= killed;
                     stop.in_drain = took.is_some() && !has_signal && !killed;
                 }

@@ -171,15 +171,15 @@ impl Stop {
     fn text(&self, of: &History) -> String {
         let mut text = match of.end {
             Some((_, end)) if of.ended_first => messages::ended_first(end),
-            Some((_, end)) if self.was_asked || self.killed => end.to_string(),
-            Some((_, end)) if self.handed_over => messages::after_handover(end),
+            Some((_, end)) if of.was_asked || self.killed => end.to_string(),
+            Some((_, end)) if of.handed_over => messages::after_handover(end),
             Some((_, end)) => format!("{end}{}", of.unasked(end)),
             None => "not seen to end".to_owned(),
         };
         if self.in_drain {
             text.push_str(" in its drain");
         }
-        if self.was_asked && !of.ended_first && of.end.is_some_and(|(_, end)| of.is_uncaught(end)) {
+        if of.was_asked && !of.ended_first && of.end.is_some_and(|(_, end)| of.is_uncaught(end)) {
             text.push_str(", which it does not catch");
         }
         match self.took {
