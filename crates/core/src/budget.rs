@@ -188,7 +188,7 @@ impl Budget {
                 budget.kept[place] = kept;
                 path = path.after_hook(process.hooks.post_stop).after_stop(stop(id), kept);
                 path = path.after_hook(process.hooks.pre_stop);
-                // In a short window, three quarters of the time are for the traffic.
+                // In the 10 s of Docker, the default `min` of 5 s then fits before any number of stops.
                 path.least = path.least.min(spec.window / 4);
             }
             budget.stops[place] = path;
@@ -243,7 +243,8 @@ impl Budget {
 
     /// The limit for closing the listeners of a drained process, and for the count that follows: a
     /// part of the time that later steps do not declare, but at least [`MIN_CLOSING`]. Without a
-    /// deadline, the window counts as the time left.
+    /// deadline, the window counts as the time left, or the time of which [`part`] allows
+    /// [`MIN_CLOSING`] if that is longer.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
         if spec.of(id).drain.is_some_and(|drain| drain.by_kernel) {
@@ -356,13 +357,14 @@ fn need(hook: Option<Wait>) -> Duration {
 }
 
 /// The limit of a wait that may hang: an eighth of the time left, so that five such waits in a row
-/// leave half of it, or `least` if that is longer, but at most a quarter.
+/// leave half of it, or `least` if that is longer. It is at most a quarter, so that even then the
+/// two such waits of an Envoy that hangs (its close, and its end after SIGKILL) leave half.
 fn part(least: Duration, left: Duration) -> Duration {
     (left / 8).max(least).min(left / 4)
 }
 
 /// The limit of a count by the kernel, which needs only milliseconds, such as the last count before
-/// a stop.
+/// a stop. As for [`part`], it is at most a quarter, so that a count and a close leave half.
 pub fn counting(left: Duration) -> Duration {
     MIN_CLOSING.min(left / 4)
 }

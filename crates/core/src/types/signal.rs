@@ -8,7 +8,8 @@ use core::time::Duration;
 /// already delivered when the second one came.
 pub const ONE_SIGNAL: Duration = Duration::from_millis(5);
 
-/// The time that the kernel gets to end a process after SIGKILL.
+/// The time that the kernel gets to end a process after SIGKILL. A process with little memory needs
+/// only milliseconds.
 pub const AFTER_KILL: Duration = Duration::from_millis(200);
 
 /// A signal number from 1 to 64. drainit does not use the enum of `nix`, because that enum has no

@@ -125,6 +125,20 @@ fn a_default_min_is_cut_to_fit() {
     assert_eq!(mins(&alone).0[0], 3750);
 }
 
+// holds: S80
+#[test]
+fn a_default_min_fits_into_the_time_of_docker_before_any_number_of_stops() {
+    let mut text = "shutdown: {grace_period: 10s}\nprocesses:\n  p0: {command: [a]}\n".to_owned();
+    for next in 1..40 {
+        let last = next - 1;
+        text += &format!("  p{next}: {{command: [a], depends_on: [p{last}]}}\n");
+    }
+    text += "  web: {command: [a], depends_on: [p39], drain: {connections: {time: 6s}}}\n";
+    let config = config(&text);
+    let drain = config.processes.iter().find_map(|process| process.drain.as_ref());
+    assert_eq!(drain.unwrap().min.as_secs(), 5);
+}
+
 // holds: C639
 #[test]
 fn a_min_above_time_is_cut_and_check_warns() {
