@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::thread;
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Uid, getsid, setfsgid, setfsuid};
+use nix::unistd::{Gid, SysconfVar, Uid, getsid, setfsgid, setfsuid, sysconf};
 
 use crate::proc_net::tcp_listeners_of;
 use crate::reap::is_living_child;
 use crate::{Pid, errno};
-use drainit_core::types::harmless;
+use drainit_core::types::{Time, harmless};
 
 /// The processes of an instance: its main process, its former main processes that still run, and
 /// the leader of their session. The descendants of these processes, and the members of the session,
@@ -58,6 +58,12 @@ impl Descendant {
     /// Whether the pid still belongs to the process that was found.
     pub(super) fn is_same(&self) -> bool {
         Stat::read(self.pid).is_some_and(|now| now.process.started == self.started)
+    }
+
+    /// Whether the process was started by this time; also `true` in the tick of this time.
+    pub fn is_started_by(&self, time: Time) -> bool {
+        let rate = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+        u128::from(self.started) <= time.0.as_millis() * u128::from(rate.unsigned_abs()) / 1000
     }
 }
 

@@ -9,7 +9,7 @@ use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::clock;
-use crate::os::descendants::{Descendant, list, members_of};
+use crate::os::descendants::{Descendant, MOST_READ, list, living_children, members_of};
 use crate::os::kill::{Group, group_of, kill_child, left_group};
 use crate::os::on_thread::{self, Share};
 use crate::os::reap::is_child;
@@ -38,6 +38,14 @@ pub(super) struct LeftGroup {
     /// before its own end, and the search may miss that process. Also, EPERM may come from a member
     /// that has ended and is not reaped yet.
     is_lost: bool,
+}
+
+/// The children of drainit in the group of a process that have got a stop signal.
+pub(super) struct AskedOrphans {
+    signal: Signal,
+    /// The time at which the group was asked to end.
+    since: Time,
+    pids: Vec<Pid>,
 }
 
 /// The search of `/proc` for the living members of all groups. The search is needed, because the
@@ -130,14 +138,25 @@ impl Executor {
     /// Sends the stop signal to the children of drainit in the groups of a process. If drainit has no
     /// such child, or cannot find or signal any, returns the event that says so.
     pub(crate) fn stop_orphans(&mut self, process: ProcessId, signal: Signal) -> Option<Event> {
+        self.ask_orphans(process, AskedOrphans { signal, since: clock::now(), pids: Vec::new() })
+    }
+
+    /// Asks the orphans that were started before the group was asked to end. A chain of processes,
+    /// each of which forks the next one and ends, could otherwise outrun the signals for ever.
+    fn ask_orphans(&mut self, process: ProcessId, mut asked: AskedOrphans) -> Option<Event> {
+        let leaders: Vec<_> = self.groups_of(process).collect();
+        let is_member = |pid| group_of(pid).is_some_and(|group| leaders.contains(&group));
+        let signal = asked.signal;
         // Nothing is reaped here, so each pid still belongs to its child.
-        let mut asked = self.orphans_of(process);
-        asked.retain(|pid| with_cont(signal).iter().all(|one| kill_child(*pid, *one).is_ok()));
-        if asked.is_empty() {
-            self.orphans_asked.remove(&process);
+        asked.pids = living_children(MOST_READ, is_member)
+            .filter(|stat| stat.process.is_started_by(asked.since))
+            .map(|stat| stat.process.pid)
+            .filter(|pid| with_cont(signal).iter().all(|one| kill_child(*pid, *one).is_ok()))
+            .collect();
+        if asked.pids.is_empty() {
             return Some(Event::OrphansGone(process));
         }
-        self.orphans_asked.insert(process, (signal, asked));
+        self.orphans_asked.insert(process, asked);
         None
     }
 
@@ -150,13 +169,17 @@ impl Executor {
                 |left: &LeftGroup| left.process == of && group_of(pid) == Some(left.leader);
             is_child(pid) && groups.iter().any(is_its_own)
         };
-        let mut over = Vec::new();
-        for (process, (signal, asked)) in &mut self.orphans_asked {
-            while asked.pop_if(|pid| !is_left(*process, *pid)).is_some() {}
-            over.extend(asked.is_empty().then_some((*process, *signal)));
+        for (process, asked) in &mut self.orphans_asked {
+            while asked.pids.pop_if(|pid| !is_left(*process, *pid)).is_some() {}
         }
+        let all = self.orphans_asked.iter();
+        let over: Vec<_> =
+            all.filter(|(_, asked)| asked.pids.is_empty()).map(|(process, _)| *process).collect();
         over.into_iter()
-            .filter_map(|(process, signal)| self.stop_orphans(process, signal))
+            .filter_map(|process| {
+                let asked = self.orphans_asked.remove(&process)?;
+                self.ask_orphans(process, asked)
+            })
             .collect()
     }
 

@@ -61,7 +61,7 @@ use crate::supervisor::children::{Children, Ended, Remaining};
 use crate::supervisor::drain::connections::Serving;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::drain::{self, DrainCommand, RunningDrain};
-use crate::supervisor::executor::groups::{LeftGroup, Search};
+use crate::supervisor::executor::groups::{AskedOrphans, LeftGroup, Search};
 use crate::supervisor::executor::hooks::RunningHook;
 use crate::supervisor::executor::instance::Instance;
 use crate::supervisor::executor::leftovers::FinalSweep;
@@ -133,7 +133,7 @@ pub(crate) struct Executor {
     sweep: Option<FinalSweep>,
     groups: Vec<LeftGroup>,
     /// The orphans that have got a stop signal, by the process whose group they are in.
-    orphans_asked: BTreeMap<ProcessId, (Signal, Vec<Pid>)>,
+    orphans_asked: BTreeMap<ProcessId, AskedOrphans>,
     search: Search,
     /// The task that regularly wakes the event loop, which then scans the groups.
     group_scan: Option<LocalTask>,
