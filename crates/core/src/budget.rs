@@ -188,7 +188,8 @@ impl Budget {
                 budget.kept[place] = kept;
                 path = path.after_hook(process.hooks.post_stop).after_stop(stop(id), kept);
                 path = path.after_hook(process.hooks.pre_stop);
-                // In the 10 s of Docker, the default `min` of 5 s then fits before any number of stops.
+                // In the 10 s of Docker, the default `min` of 5 s then fits before any number of
+                // stops.
                 path.least = path.least.min(spec.window / 4);
             }
             budget.stops[place] = path;
@@ -317,11 +318,12 @@ impl Budget {
     }
 
     /// The dependency whose stop, with all later steps, keeps the most time from the stop of a
-    /// process, and this time; `None` if nothing keeps time.
+    /// process, and the part of the window that they keep; `None` if nothing keeps time.
     pub fn keeper(&self, spec: &Spec, id: ProcessId) -> Option<(ProcessId, Duration)> {
-        let below =
-            spec.of(id).dependencies.iter().map(|(on, _)| (*on, self.stops[on.index()].kept));
-        below.max_by_key(|(_, kept)| *kept).filter(|(_, kept)| !kept.is_zero())
+        let of = |on: ProcessId| (on, self.stops[on.index()].kept);
+        let below = spec.of(id).dependencies.iter().map(|(on, _)| of(*on));
+        let (by, kept) = below.max_by_key(|(_, kept)| *kept)?;
+        (!kept.is_zero()).then_some((by, kept.min(spec.window)))
     }
 
     /// The path after the stop of a process.

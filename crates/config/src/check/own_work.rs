@@ -79,8 +79,8 @@ fn during(drained: &str, time: Duration) -> String {
     format!("the work continues during the drain of {drained}, for up to {}", human(time))
 }
 
-/// The longest drain of a process that shortens no stop, in whole seconds. The drain leaves the time
-/// of a last count of the connections of others.
+/// The longest drain of a process that shortens no stop, in whole seconds. The drain leaves the
+/// time of a last count of the connections of others.
 fn own_drain(begins: Duration) -> Duration {
     Duration::from_secs(begins.saturating_sub(MIN_CLOSING).as_secs())
 }

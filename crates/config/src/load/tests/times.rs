@@ -84,6 +84,10 @@ fn a_stop_without_a_time_is_named_if_a_later_stop_takes_the_time() {
         let squeezed = lines(&checked(&cut, &[]));
         let squeezed = squeezed.iter().filter(|line| line.contains("gets only"));
         assert!(squeezed.eq(expected), "{stop}");
+        // More than the window cannot be kept.
+        let short = text.replace("30s", "8s").replace(stop, "1h");
+        let short = lines(&checked(&short, &[]));
+        assert!(short[1].ends_with("gets only 3s, because `db` and the steps after it keep 6s"));
     }
 }
 

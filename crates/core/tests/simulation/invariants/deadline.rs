@@ -322,13 +322,14 @@ impl Checker<'_> {
             StopLimit::Own { is_declared } => {
                 is_declared == own.is_some() && after >= self.stop_limit(slot)
             }
-            StopLimit::Kept { by, is_declared, .. } => {
+            StopLimit::Kept { by, time, is_declared } => {
                 let is_below = self
                     .of(slot)
                     .dependencies
                     .iter()
                     .any(|(on, _)| on.index() == self.slots.process(by));
-                is_declared == own.is_some() && is_below && !is_over
+                let is_kept = is_below && time <= self.window;
+                is_declared == own.is_some() && is_kept && !is_over
             }
             StopLimit::Deadline { is_declared } => is_declared == own.is_some() && is_over,
             StopLimit::Other => !is_over || self.stop_signals >= 3,
