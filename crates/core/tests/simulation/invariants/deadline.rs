@@ -189,6 +189,9 @@ impl Checker<'_> {
         if self.has_reloaded {
             return;
         }
+        let pre_stop = HookId { process: None, stage: Stage::PreStop };
+        // holds: S769
+        self.hold(!self.hooks.contains(&pre_stop), "a stop while the container's hook runs");
         // A drained process leaves later stops what they keep.
         let is_drained = self.of(slot).drain.is_some();
         let needs = if is_drained { kept_stop } else { declared_stop };
