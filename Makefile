@@ -188,14 +188,14 @@ budget: static python valgrind ## compares instructions and sizes of the static 
 budget-update: static python valgrind ## writes benches/budget.toml again
 	@benches/budget.py --update $(STATIC)/drainit
 
-faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/dev/faults.md; ROW="ignores SIGTERM" selects rows by name
+faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/measured/faults.md; ROW="ignores SIGTERM" selects rows by name
 	$(CARGO) build --locked --quiet --package drainit --package testkit
 	@python3 -B tests/faults/main.py $(if $(ROW),"$(ROW)")
 
 bench-scale: static python target/bench-tools/bench-child ## measures graphs of up to 100 processes, by shape: time to start and stop, and memory
 	@python3 -B benches/peers/shapes.py
 
-bench: static envoy python bench-peers ## measures drainit and its peers, and writes docs/dev/benchmarks.md; QUICK=1 is rough, ROWS="graph logs" selects rows
+bench: static envoy python bench-peers ## measures drainit and its peers, and writes docs/measured/benchmarks.md; QUICK=1 is rough, ROWS="graph logs" selects rows
 	@QUICK=$(QUICK) python3 -B benches/peers/main.py $(ROWS)
 
 soak: static envoy python ## runs one drainit as PID 1 that does everything at once for an hour, which must not grow; MINUTES=2 is a quick one

@@ -54,7 +54,8 @@ def books():
     first = summary.split("# Before a first rollout\n")[1].split("\n# ")[0]
     pages = links(summary)
     developers = [page for page in pages if ROOT / "docs/dev" in page.parents]
-    others = {*developers, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}
+    measured = [page for page in pages if ROOT / "docs/measured" in page.parents]
+    others = {*developers, *measured, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}
     users = [page for page in pages if page not in others]
     return users, [ROOT / "README.md", *links(first)], developers
 

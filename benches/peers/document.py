@@ -1,4 +1,4 @@
-"""Writes the figures of `docs/dev/benchmarks.md`."""
+"""Writes the figures of `docs/measured/benchmarks.md`."""
 
 import re
 import subprocess

@@ -40,8 +40,8 @@ def which(program):
 
 
 def write_page(page, command, **parts):
-    """Writes each part of a page of docs between its marks. The rest is written by hand."""
-    path = ROOT / "docs/dev" / page
+    """Writes each part of a page of docs/measured between its marks. The rest is written by hand."""
+    path = ROOT / "docs/measured" / page
     text = path.read_text()
     for name, part in parts.items():
         before, mark, rest = text.partition(f"<!-- {command}: {name} -->\n")
@@ -50,7 +50,7 @@ def write_page(page, command, **parts):
             raise ValueError(f"{page} has no part {mark or name}")
         text = f"{before}{mark}\n{part.strip()}\n\n{end}{after}"
     path.write_text(text)
-    say(f"written to docs/dev/{page}")
+    say(f"written to docs/measured/{page}")
 
 
 def table(head, rows, numbers=True):

@@ -3,7 +3,7 @@
     python3 benches/peers/main.py [ROW…]
 
 ROW is the `*` of a file row_*.py; all rows by default. Only a run of all rows without QUICK is
-written to docs/dev/benchmarks.md. Exits with 1 if drainit misses a target.
+written to docs/measured/benchmarks.md. Exits with 1 if drainit misses a target.
 """
 
 import importlib

@@ -3,7 +3,7 @@
     python3 benches/soak/main.py [MINUTES]
 
 `make soak` runs this. Exit code 1 if a limit of limits.py is exceeded. A run of an hour or more
-writes docs/dev/soak.md and docs/dev/soak.svg. The log of drainit and all samples stay in target/soak.
+writes docs/measured/soak.md and docs/measured/soak.svg. The log of drainit and all samples stay in target/soak.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/dev/soak.md."""
+"""Writes the tables of docs/measured/soak.md."""
 
 import kit
 import limits
@@ -43,4 +43,4 @@ def write(result):
            f"on {result['machine']}. Anonymous memory: {before:,.0f} KiB in the second third, {last:,.0f} KiB in the last.")
     measured = f"{run}\n\n{table(result)}"
     kit.write_page("soak.md", "make soak", measured=measured)
-    (kit.ROOT / "docs/dev/soak.svg").write_text(picture.svg(result))
+    (kit.ROOT / "docs/measured/soak.svg").write_text(picture.svg(result))

@@ -1,4 +1,4 @@
-"""Draws docs/dev/soak.svg: four measures over time, each from zero.
+"""Draws docs/measured/soak.svg: four measures over time, each from zero.
 
 The greys are readable on both a light and a dark page.
 """

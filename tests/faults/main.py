@@ -1,9 +1,9 @@
-"""Tries every fault with drainit and its peers, and writes docs/dev/faults.md. `make faults` builds everything for it.
+"""Tries every fault with drainit and its peers, and writes docs/measured/faults.md. `make faults` builds all for it.
 
     python3 tests/faults/main.py [--tool TOOL…] [--tests] [ROW…]
 
 ROW is a row's name, or a part of it. `--tests` prints the rows that a test of the project tries, and runs
-nothing. docs/dev/faults.md is written when each row has a result of this or an earlier run. Exits with 1 if
+nothing. docs/measured/faults.md is written when each row has a result of this or an earlier run. Exits with 1 if
 drainit fails a row. With `CI=true`, a skipped row counts as failed, so that it cannot pass unnoticed.
 SHOW=1 prints the output of a tool that fails.
 """

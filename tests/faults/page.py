@@ -1,4 +1,4 @@
-"""Writes the matrix of `docs/dev/faults.md`."""
+"""Writes the matrix of `docs/measured/faults.md`."""
 
 import re
 import time
@@ -12,7 +12,7 @@ def versions():
     wanted = ("drainit", "Horust", "tini", "s6", "supervisor", "no Horust")
     parts = [part for part in document.versions().rstrip(".").split(", ") if part.startswith(wanted)]
     # If Horust is not installed, its cells and its version come from an earlier run.
-    earlier = re.search(r"Horust \d[\d.]*\d", (kit.ROOT / "docs/dev/faults.md").read_text())
+    earlier = re.search(r"Horust \d[\d.]*\d", (kit.ROOT / "docs/measured/faults.md").read_text())
     return ", ".join(earlier[0] if part == "no Horust" and earlier else part for part in parts) + "."
 
 
