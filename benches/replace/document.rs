@@ -1,4 +1,4 @@
-//! The results in `docs/dev/replace.md`: the table, and the picture.
+//! The results in `docs/measured/replace.md`: the table, and the picture.
 
 use std::fmt::Write;
 use std::time::Duration;

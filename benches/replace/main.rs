@@ -4,7 +4,7 @@
 //!
 //!     bench-replace [--quick] [--seconds SECONDS] [PART OF A CELL'S NAME]
 //!
-//! Prints the table. The full run also writes `docs/dev/replace.md` and `docs/dev/replace.svg`. The
+//! Prints the table. The full run also writes `docs/measured/replace.md` and `docs/measured/replace.svg`. The
 //! exit code is 1 if drainit lost a request with a mode that promises to lose none.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
@@ -66,9 +66,9 @@ fn bench() -> io::Result<bool> {
     println!("{text}");
     if !is_quick && part.is_none() {
         write_page("replace.md", "make bench-replace", &[("results", text)]);
-        let picture = checkout().join("docs/dev/replace.svg");
+        let picture = checkout().join("docs/measured/replace.svg");
         fs::write(picture, document::picture(&outcomes).svg())?;
-        println!("written: docs/dev/replace.md, docs/dev/replace.svg");
+        println!("written: docs/measured/replace.md, docs/measured/replace.svg");
     }
     let mut promised = outcomes.iter().filter(|outcome| outcome.cell.mode.is_clean());
     Ok(promised.all(|outcome| outcome.lost() == 0))

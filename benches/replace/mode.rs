@@ -16,7 +16,7 @@ use testkit::docker::LABEL;
 use testkit::envoy::{self, checkout};
 use testkit::gateway::{children, free_address};
 
-/// The time that the server takes to start. docs/dev/replace.md shows this constant and the next
+/// The time that the server takes to start. docs/measured/replace.md shows this constant and the next
 /// two.
 const START_MILLISECONDS: u32 = 300;
 /// The values of Envoy's `--drain-time-s` and `--parent-shutdown-time-s` in a hot restart. Both are

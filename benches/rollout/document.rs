@@ -1,4 +1,4 @@
-//! The results in `docs/dev/rollout.md`: the tables, and the picture for the README.
+//! The results in `docs/measured/rollout.md`: the tables, and the picture for the README.
 
 use std::fmt::Write;
 use std::time::Duration;

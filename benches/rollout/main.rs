@@ -2,7 +2,7 @@
 //! request without an answer. `make bench-rollout` runs all rows, and `make bench-rollout QUICK=1`
 //! runs a few rows in a minute.
 //!
-//! Prints the table. The full run also writes `docs/dev/rollout.md` and `docs/dev/rollout.svg`. The
+//! Prints the table. The full run also writes `docs/measured/rollout.md` and `docs/measured/rollout.svg`. The
 //! exit code is 1 if namespaces are not permitted. The exit code is also 1 if drainit lost a
 //! request with a protocol in which a server can announce the end of a connection.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
@@ -47,9 +47,9 @@ fn bench() -> io::Result<bool> {
     println!("{text}\n{servers}");
     if argument.is_none() {
         write_page("rollout.md", "make bench-rollout", &[("results", text), ("servers", servers)]);
-        let picture = checkout().join("docs/dev/rollout.svg");
+        let picture = checkout().join("docs/measured/rollout.svg");
         fs::write(picture, document::picture(&rows, &results).svg())?;
-        println!("written: docs/dev/rollout.md, docs/dev/rollout.svg");
+        println!("written: docs/measured/rollout.md, docs/measured/rollout.svg");
     }
     let broken = |result: &&schedule::Result| {
         result.mode == pod::Mode::Drainit

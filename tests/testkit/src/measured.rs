@@ -10,7 +10,7 @@ use crate::envoy::checkout;
 /// Replaces the named parts of a page. Each part is between two marks, and the first mark has its
 /// name. The rest of the page is written by hand.
 pub fn write_page(page: &str, command: &str, parts: &[(&str, String)]) {
-    let path = checkout().join("docs/dev").join(page);
+    let path = checkout().join("docs/measured").join(page);
     let mut text = fs::read_to_string(&path).unwrap();
     for (name, part) in parts {
         let (begin, end) = (format!("<!-- {command}: {name} -->\n"), "<!-- end -->\n");
