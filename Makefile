@@ -155,7 +155,7 @@ docs: ## target/book/html/index.html, a site of the docs
 MDBOOK_VERSION = 0.5.4
 
 AIOQUIC = 1.7.2
-facts: python static target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/envoy) ## measures what each version of Envoy does (7 minutes), and writes docs/dev/envoy-facts.md; ROW="drain_timeout" selects rows, and prints them
+facts: python static target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/envoy) ## measures what each version of Envoy does (7 minutes), and writes docs/measured/envoy-facts.md; ROW="drain_timeout" selects rows, and prints them
 	@$(call need,unshare openssl,util-linux openssl)
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
 

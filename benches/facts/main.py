@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures what each version of Envoy does, and writes docs/dev/envoy-facts.md; `make facts` runs it.
+"""Measures what each version of Envoy does, and writes docs/measured/envoy-facts.md; `make facts` runs it.
 
 Usage: main.py [--versions 1.36.4,1.40.0] [--check] [WORD…]
 
@@ -22,7 +22,7 @@ import closes  # noqa: F401
 import calls  # noqa: F401
 import flags  # noqa: F401
 
-PAGE = TOP / "docs/dev/envoy-facts.md"
+PAGE = TOP / "docs/measured/envoy-facts.md"
 BEGIN, END = "<!-- make facts: results -->\n", "<!-- end -->\n"
 # Each experiment mostly waits, so many of them run at the same time on a machine with two cores.
 AT_ONCE = 6

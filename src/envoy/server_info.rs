@@ -47,7 +47,7 @@ impl ServerInfo {
     }
 
     /// Whether this version closes idle connections and WebSockets late in its drain, as Envoy does
-    /// since 1.40 (docs/dev/envoy-facts.md).
+    /// since 1.40 (docs/measured/envoy-facts.md).
     pub(crate) fn closes_idle(&self) -> bool {
         let mut numbers = self.version.split('/').nth(1).unwrap_or_default().split('.');
         let mut number = || numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);

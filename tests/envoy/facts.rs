@@ -10,7 +10,7 @@ use crate::support::namespace::skip_unless;
 // holds: S441
 #[test]
 fn the_cheap_rows_of_the_facts_are_as_the_page_says() {
-    let page = fs::read_to_string(checkout().join("docs/dev/envoy-facts.md")).unwrap();
+    let page = fs::read_to_string(checkout().join("docs/measured/envoy-facts.md")).unwrap();
     assert!(page.contains(&format!("| | {} |", TESTED.join(" | "))), "a version has no column");
     let versions = [TESTED[0], TESTED[TESTED.len() - 1]];
     let are_there = versions.iter().try_for_each(|version| binary(version).map(drop));
