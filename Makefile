@@ -162,8 +162,8 @@ facts: python static target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/e
 bench-rollout: static $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 
-bench-streams: static envoy ## counts streams of 10 minutes that end whole when their gateway is stopped; SECONDS=30 takes a minute
-	@benches/streams.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy $(SECONDS) 2>/dev/null
+bench-streams: static envoy ## counts streams of 10 minutes that end whole when their gateway is stopped, and writes them into docs/measured/rollout.md; SECONDS=30 takes a minute
+	@PYTHONPATH=benches/peers python3 -B benches/streams.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy $(SECONDS) 2>/dev/null
 
 bench-answers: static ## drains servers with thousands of connections by the kernel's count; CONNECTIONS=10000, SERVERS="node go"
 	@for server in $(or $(SERVERS),asyncio node uvicorn go nginx haproxy); do benches/answers.py $(STATIC)/drainit $$server $(or $(CONNECTIONS),10000) || exit; done
@@ -171,8 +171,8 @@ bench-answers: static ## drains servers with thousands of connections by the ker
 bench-looks: static ## compares what two builds need while they wait for one answer beside idle connections; OLD=another drainit, QUOTA=0.1
 	@QUOTA=$(QUOTA) benches/looks.py $(OLD) $(STATIC)/drainit
 
-bench-sizes: static envoy ## drains Envoys with up to 10,000 clusters, 1,000 listeners or 10,000 connections, and slow ones; ROW="1,000 clusters" selects one
-	@benches/sizes.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy $(if $(ROW),"$(ROW)")
+bench-sizes: static envoy ## drains Envoys with up to 10,000 clusters, 1,000 listeners or 10,000 connections, and slow ones, and writes docs/measured/drains.md; ROW="1,000 clusters" selects one
+	@PYTHONPATH=benches/peers python3 -B benches/sizes.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy $(if $(ROW),"$(ROW)")
 
 bench-http3: static envoy target/aioquic/$(AIOQUIC) ## counts what clients of HTTP/3 lose in a drain and in a hot restart
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/http3.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy

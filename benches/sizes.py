@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Drains a real Envoy of various sizes under drainit, and prints a table.
+"""Drains a real Envoy of various sizes under drainit, and prints a table. Without ROWs also writes the table into
+docs/measured/drains.md.
 
 Usage: sizes.py DRAINIT ENVOY [ROW…]
 
@@ -19,6 +20,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import kit
 
 LONG, MIN, TIME = 8, 2, 25
 # name: clusters, listeners, idle connections, processors of a quota, busy loops beside Envoy
@@ -176,18 +179,24 @@ async def measure(drainit, envoy, clusters, listeners, idle, share, busy):
 
 def main():
     drainit, envoy, *wanted = sys.argv[1:]
-    print("| Envoy | answered | failed | from the last answer to the end of the drain, s | first 2 s, s | before the drain, % | while the drain waits, % |")
-    print("|---|---|---|---|---|---|---|")
-    failed = 0
+    head = ("Envoy", "answered", "failed", "from the last answer to the end of the drain, s", "first 2 s, s",
+            "before the drain, %", "while the drain waits, %")
+    failed, rows = 0, []
     for name, row in ROWS.items():
         if wanted and name not in wanted:
             continue
         if row[3] and os.geteuid() != 0:
-            print(f"| {name} | needs root |")
+            rows.append((name, "needs root", *[""] * 5))
             continue
         clients, late, first, usual, waits = asyncio.run(measure(drainit, envoy, *row))
         failed += clients.failed
-        print(f"| {name} | {clients.answered} | {clients.failed} | {late:.2f} | {max(first, 0):.2f} | {100 * usual:.1f} | {100 * waits:.1f} |", flush=True)
+        rows.append((name, f"{clients.answered}", f"{clients.failed}", f"{late:.2f}", f"{max(first, 0):.2f}",
+                     f"{100 * usual:.1f}", f"{100 * waits:.1f}"))
+        kit.say(" | ".join(rows[-1]))
+    table = kit.table(head, rows)
+    print(table)
+    if not wanted:
+        kit.write_page("drains.md", "make bench-sizes", sizes=f"{time.strftime('%Y-%m-%d')}, on {kit.machine()}.\n\n{table}")
     sys.exit(failed > 0)
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Counts the long streams that are complete although their gateway is stopped, and prints a table.
+"""Counts the long streams that are complete although their gateway is stopped, and prints a table. Without SECONDS also
+writes the table into docs/measured/rollout.md.
 
 The gateway is examples/streams: Envoy before a server of server-sent events. Each stream takes SECONDS. The gateway
 gets SIGTERM 5 s after all streams have begun. Ways: `recipe` is a shell that sleeps 15 s on SIGTERM and then stops
@@ -17,6 +18,8 @@ import tempfile
 import threading
 import time
 
+import kit
+
 RECIPE = """
 python3 examples/streams/server.py --port "$STREAMS_SERVER_PORT" & server=$!
 "$ENVOY" -c "$STREAMS_RUN_DIR/envoy.yaml" --log-level warning --disable-hot-restart & envoy=$!
@@ -24,6 +27,10 @@ stop() { sleep 15; kill -TERM $envoy; wait $envoy; kill -TERM $server; }
 trap 'stop; exit 0' TERM
 while kill -0 $envoy; do wait $envoy; done
 """
+
+
+# Each way, and its words in the table.
+WAYS = {"recipe": "a script: 15 s of sleep, then SIGTERM for Envoy", "drainit": "drainit"}
 
 
 def free_port():
@@ -107,11 +114,14 @@ def measure(way, drainit, envoy, seconds, streams):
 def main():
     drainit, envoy = sys.argv[1:3]
     seconds, streams = (int(number) for number in (sys.argv[3:] + ["600", "100"][len(sys.argv) - 3 :]))
-    print(f"| way | streams of {seconds} s | completed | cut | seconds until the gateway had ended |")
-    print("|---|--:|--:|--:|--:|")
-    for way in ("recipe", "drainit"):
+    rows = []
+    for way in WAYS:
         whole, took = measure(way, drainit, envoy, seconds, streams)
-        print(f"| {way} | {streams} | {whole} | {streams - whole} | {took:.0f} |", flush=True)
+        rows.append((WAYS[way], f"{streams}", f"{whole}", f"{streams - whole}", f"{took:.0f}"))
+    table = kit.table(("on SIGTERM", "streams", "completed", "cut", "seconds"), rows)
+    print(table)
+    if len(sys.argv) == 3:
+        kit.write_page("rollout.md", "make bench-streams", streams=table)
     if whole < streams:
         sys.exit(f"drainit cut {streams - whole} streams")
 

@@ -40,7 +40,7 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// Envoy needs 3 to 5 times the processor time of a list of its statistics to end, because it
 /// deletes all clusters one by one (1.36.4 and 1.40.0, with 1,000 to 10,000 clusters, see
-/// docs/dev/performance.md). The rest is for a machine that is busier at the end than now.
+/// docs/measured/drains.md). The rest is for a machine that is busier at the end than now.
 const END_PER_LIST: u32 = 6;
 
 const UNKNOWN_PATH: &str = "/drainit";
