@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Counts the Rust lines of each room, without blank lines and comments: production, and tests. Counts the types, the
-names that several types have, and the words of the docs: those for users, and those for developers.
+names that several types have, and the words of the docs: those for users, and those for developers. The words of
+docs/measured do not count, because make targets write its figures.
 
 Code counts as a test if it is compiled only for tests or for fuzzing, or is below tests/, benches/ or examples/.
 Usage: tests/size.py [DIRECTORY]
@@ -47,17 +48,17 @@ def files():
 
 
 def books():
-    """The pages for users (the pages of the summary without the changes), the pages before a first rollout, and the
-    pages of docs/dev."""
+    """The pages for users (the pages of the summary without the changes), the pages before a first rollout, the pages
+    of docs/dev, and the decisions."""
     summary = (ROOT / "docs/SUMMARY.md").read_text()
     links = lambda text: [(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)]+)\)", text)]
     first = summary.split("# Before a first rollout\n")[1].split("\n# ")[0]
     pages = links(summary)
-    developers = [page for page in pages if ROOT / "docs/dev" in page.parents]
-    measured = [page for page in pages if ROOT / "docs/measured" in page.parents]
-    others = {*developers, *measured, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}
+    below = lambda folder: [page for page in pages if page.parent == ROOT / "docs" / folder]
+    developers, decisions = below("dev"), below("dev/decisions")
+    others = {*developers, *decisions, *below("measured"), ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}
     users = [page for page in pages if page not in others]
-    return users, [ROOT / "README.md", *links(first)], developers
+    return users, [ROOT / "README.md", *links(first)], developers, decisions
 
 
 def words(pages):
@@ -92,7 +93,8 @@ def main():
         print(f"{room:<24}{numbers[0]:>11}{numbers[1]:>8}{numbers[2]:>7}")
     several = [count for count in names.values() if count > 1]
     print(f"{len(several)} names of types stand for {sum(several)} types")
-    print("words of the users' book: {}, before a first rollout: {}, of docs/dev: {}".format(*map(words, books())))
+    names = "words of the users' book: {}, before a first rollout: {}, of docs/dev: {}, of its decisions: {}"
+    print(names.format(*map(words, books())))
 
 
 if __name__ == "__main__":

@@ -112,10 +112,30 @@ fn the_summary_lists_every_page() {
 }
 
 #[test]
-fn the_book_of_users_is_short() {
+fn every_page_of_measurements_begins_with_a_target() {
+    let targets = fs::read_to_string(root().join("Makefile")).unwrap();
+    let first = Regex::new(r"^# .+\n\n`make ([a-z-0-9]+)` .*(writes?|prints?) the ").unwrap();
+    let measured = |page: &PathBuf| page.parent().unwrap().ends_with("docs/measured");
+    let pages: Vec<_> = pages().into_iter().filter(measured).collect();
+    assert!(pages.len() > 5, "only {pages:?}");
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        let found =
+            first.captures(&text).unwrap_or_else(|| panic!("{} names no target", page.display()));
+        let rule = format!("\n{}:", &found[1]);
+        assert!(targets.contains(&rule), "{} names make {}", page.display(), &found[1]);
+    }
+}
+
+#[test]
+fn the_books_of_users_and_of_developers_are_short() {
     let size = Command::new("python3").args(["-B", "tests/size.py"]).current_dir(root()).output();
     let text = String::from_utf8(size.unwrap().stdout).unwrap();
-    for (what, most) in [("words of the users' book: ", 32_000), ("a first rollout: ", 6_000)] {
+    for (what, most) in [
+        ("words of the users' book: ", 32_000),
+        ("a first rollout: ", 6_000),
+        ("of docs/dev: ", 9_000),
+    ] {
         let number = text.split(what).nth(1).unwrap().split([',', '\n']).next().unwrap();
         assert!(number.parse::<usize>().unwrap() <= most, "{text}");
     }
