@@ -40,8 +40,10 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
         r"shell: its main process, \d+ \(sh\), does not .* started, \d+ \(sleep\), .*`exec`",
         "warning: flip: ignores SIGTERM",
         "warning: deaf: ignores SIGTERM, its stop signal, .* needs SIGKILL",
-        "Z worker, nap, many-1, many-2, shell, deaf, busy, late, 1 more: no dependents, and no socket for clients; .* until the \
-         drain of web is over, up to 5s .*signal: {signal: TERM, time: 26s}}`",
+        "Z worker, nap, many-1, many-2, shell, flip: no dependents, and no socket for clients; .* during the \
+         drain of web, for up to 5s; .*signal: {signal: TERM, time: 26s}}`",
+        "Z deaf, busy: no dependents, .*signal: {signal: TERM, time: 27s}}`",
+        "Z late: no dependents, .*signal: {signal: TERM, time: 25s}}`",
     ] {
         drainit.wait_for_line(&line.replace("{", r"\{"));
     }
