@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
+use crate::import::order::Order;
 use crate::import::pattern;
 use crate::types::{escape_json, harmless};
 
@@ -33,6 +34,7 @@ pub(super) struct DraftedProcess {
     /// Options of the imported file that have no counterpart in a config.
     lost: Vec<String>,
     entries: BTreeMap<&'static str, Value>,
+    pub(super) order: Order,
 }
 
 /// The part of the config that is the same in each draft. The imported files do not say when the

@@ -39,7 +39,7 @@ fn none_vanishes(
 /// The options at http://supervisord.org/configuration.html#program-x-section-values.
 #[test]
 fn options_of_a_program_of_supervisord_are_converted_or_named() {
-    let named = "numprocs=%(ENV_X)s numprocs=2000 numprocs=two priority=5 priority=%(ENV_X)s \
+    let named = "numprocs=%(ENV_X)s numprocs=2000 numprocs=two priority=%(ENV_X)s \
         priority=high autostart=%(ENV_X)s autostart=maybe autorestart=%(ENV_X)s \
         autorestart=maybe startsecs=10 startsecs=%(ENV_X)s exitcodes=%(ENV_X)s \
         stopasgroup=true stopasgroup=%(ENV_X)s killasgroup=false killasgroup=%(ENV_X)s \
@@ -49,6 +49,7 @@ fn options_of_a_program_of_supervisord_are_converted_or_named() {
         stderr_logfile_backups=3 stderr_capture_maxbytes=1MB stderr_events_enabled=true \
         stderr_syslog=true serverurl=AUTO socket=tcp://localhost:1 madeup=1";
     let rows: &[(&str, &[&str])] = &[
+        ("priority=5", &["depends_on: {app: {condition: started}}"]),
         ("process_name=other", &["other:"]),
         ("process_name=%(ENV_X)s", &["renamed from"]),
         ("numprocs=2\nenvironment=N=%(process_num)d", &["\"N\": \"${SCALE_INDEX}\""]),

@@ -11,6 +11,7 @@ mod glob;
 mod hints;
 mod ini;
 pub mod input;
+mod order;
 mod procfile;
 mod refused;
 #[cfg(test)]
@@ -88,6 +89,7 @@ fn draft(file: InputFile, format: Format) -> Result<Draft, Vec<Diagnostic>> {
 }
 
 fn finish(mut draft: Draft, name: &str) -> Result<Imported, Vec<Diagnostic>> {
+    crate::import::order::add(&mut draft);
     crate::import::hints::add(&mut draft);
     crate::import::refused::comment_out(&mut draft);
     Ok(Imported { text: draft.to_yaml(name), notes: draft.notes() })

@@ -21,8 +21,10 @@ const START_RETRIES: u32 = 3;
 /// Values for a log file that mean the log of the container.
 const CONTAINER: &str =
     "AUTO syslog /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /proc/self/fd/1 /proc/self/fd/2";
-const PRIORITIES: &str = "supervisord starts programs by priority, without waiting, and stops them in reverse order. Add `depends_on` to a \
-                          process that needs another, and `readiness` to the process that is needed.";
+/// The priority of a program or a group that has none.
+const PRIORITY: i32 = 999;
+const PRIORITIES: &str = "supervisord starts programs by priority, without waiting, and stops them in reverse order: so does the `depends_on` \
+                          of this draft. Give a process that others need a `readiness`, and the others `condition: ready`.";
 /// Matches a placeholder such as `%(NAME)s` or `%(NAME)02d`.
 static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)\)[^sd]*[sd])"));
 /// Matches one `NAME=VALUE` of a text such as `A="b",C=d`.
@@ -78,7 +80,9 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let find = |name: &str| sections.iter().find(|section| section.name == name);
     let whole = find("supervisord").cloned().unwrap_or_default();
     let mut listens = Listens::Not;
-    for section in sections.iter().filter(|section| section.name.starts_with("eventlistener:")) {
+    let is_dependent = sections.iter().any(is_dependent_startup);
+    let listeners = sections.iter().filter(|section| section.name.starts_with("eventlistener:"));
+    for section in listeners.filter(|section| !is_dependent_startup(section)) {
         let (found, note) = listener(section);
         draft.notes.extend(note);
         if listens != Listens::ToExits && found != Listens::Not {
@@ -88,14 +92,19 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     for section in &sections {
         match section.name.split_once(':') {
             Some(("program" | "fcgi-program", name)) if section.get("command").is_some() => {
-                draft.processes.push(process(section, name.trim(), &whole, listens));
+                let mut process = process(section, name.trim(), &whole, listens);
+                process.order.priority = priority(section, name.trim(), &sections);
+                if is_dependent && truth(section.get("dependent_startup")) == Some(true) {
+                    wait(&mut process, section);
+                }
+                draft.processes.push(process);
             }
             Some(("program" | "fcgi-program", _)) => {
                 let message = format!("[{}] has no command", section.name);
                 let help = "add `command=`: supervisord refuses it too";
                 return Err(file.fail_in(section.file, section.line, &message, help));
             }
-            _ if section.name == "supervisord" => {}
+            _ if section.name == "supervisord" || is_dependent_startup(section) => {}
             _ if section.name == "include" => {
                 others.extend(unmatched.iter().map(|pattern| {
                     format!("[include] files = {pattern}, which matches no file here")
@@ -144,6 +153,36 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
+/// Whether this is the event listener that starts the programs with `dependent_startup`.
+fn is_dependent_startup(section: &Section) -> bool {
+    let starts = |command: &str| command.contains("dependent_startup");
+    section.name.starts_with("eventlistener:") && section.get("command").is_some_and(starts)
+}
+
+/// The priority of the program's group and of the program, as numbers. supervisord compares the
+/// priority of a program without a group with those of groups.
+fn priority(section: &Section, program: &str, all: &[Section]) -> Option<(i32, i32)> {
+    let number =
+        |section: &Section| section.get("priority").map_or(Some(PRIORITY), |it| it.parse().ok());
+    let is_of = |group: &&Section| {
+        let programs = group.get("programs").unwrap_or_default();
+        group.name.starts_with("group:") && programs.split(',').any(|it| it.trim() == program)
+    };
+    let own = number(section)?;
+    Some((all.iter().find(is_of).map_or(Some(own), number)?, own))
+}
+
+/// Lets the process start by itself after the programs for which `dependent_startup` waits.
+fn wait(process: &mut DraftedProcess, section: &Section) {
+    process.remove("autostart");
+    let waits = section.get("dependent_startup_wait_for").unwrap_or_default();
+    for wait in waits.split_whitespace() {
+        let (program, state) = wait.split_once(':').unwrap_or((wait, "running"));
+        process.order.waits.push((program.to_owned(), state.eq_ignore_ascii_case("exited")));
+        process.order.priority = None;
+    }
+}
+
 /// Whether an event listener ends supervisord when a program ends. Also returns a comment about the
 /// listener, if the draft needs one. Only the name and the command of the listener can show what it
 /// does.
@@ -189,6 +228,7 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
     let number_of_copy = if is_scaled { "${SCALE_INDEX}" } else { "0" };
     let mut names = Expansions { program, number: number_of_copy, variables: Vec::new() };
     let mut process = DraftedProcess::new(program);
+    process.order.program = program.to_owned();
     for text in [whole, &section].map(|section| section.get("environment")) {
         let (variables, odd) = names.variables(text.unwrap_or_default());
         names.variables.extend(variables);
@@ -219,7 +259,9 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
                 process.set("restart_max", number(&value));
             }
             // Other lines of this function have already read these keys.
-            "environment" | "process_name" => {}
+            "environment" | "process_name" | "dependent_startup" | "dependent_startup_wait_for" => {
+            }
+            "priority" if value.parse::<i32>().is_ok() => {}
             "autorestart" if value == "unexpected" || truth(Some(&value)).is_some() => {}
             "redirect_stderr" if truth(Some(&value)).is_some() => {}
             "stdout_logfile" if !is_nowhere(&value) || log["mode"] == "none" => {}

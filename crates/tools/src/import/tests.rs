@@ -284,3 +284,78 @@ fn files_become_a_single_config() {
     }
     assert_eq!(config.matches("# supervisord starts programs by priority").count(), 1, "{config}");
 }
+
+/// The names of the processes of a draft, each with the names in its `depends_on`.
+fn order_of(text: &str) -> String {
+    let config = draft(Format::Supervisord, text);
+    let loaded = testing::load(&[&config], &[]).unwrap_or_else(|it| panic!("{config}\n{}", it[0]));
+    let needs = |process: &crate::config::Process| {
+        let on = process.depends_on.iter();
+        let on: Vec<_> = on.map(|on| format!("{} {:?}", on.process, on.condition)).collect();
+        format!("{}({})", process.name, on.join(", "))
+    };
+    loaded.config.processes.iter().map(|it| needs(it)).collect::<Vec<_>>().join(" ")
+}
+
+fn programs(rows: &[(&str, &str)]) -> String {
+    let program = |(name, options): &(&str, &str)| {
+        format!("[program:{name}]\ncommand={name}\n{}\n", options.replace(' ', "\n"))
+    };
+    rows.iter().map(program).collect()
+}
+
+// holds: S883
+#[test]
+fn priorities_become_the_order_of_starts() {
+    for (rows, after, expected) in [
+        (&[("web", "priority=20"), ("php", "priority=10")][..], "", "web(php Started) php()"),
+        (&[("a", "priority=5"), ("b", "priority=5")], "", "a() b()"),
+        (&[("a", ""), ("b", "priority=1")], "", "a(b Started) b()"),
+        // A process depends only on those of the next lower priority.
+        (
+            &[("a", "priority=-1"), ("b", "priority=2"), ("c", "priority=2"), ("d", "")],
+            "",
+            "a() b(a Started) c(a Started) d(b Started, c Started)",
+        ),
+        // Whatever does not start by itself has no place in the order.
+        (&[("a", "priority=1 autostart=false"), ("b", "priority=2")], "", "a() b()"),
+        // The priority of a group comes before those of its programs.
+        (
+            &[("a", "priority=9"), ("b", "priority=1"), ("c", "priority=5")],
+            "[group:g]\nprograms=a, b\npriority=2\n",
+            "a(b Started) b() c(a Started)",
+        ),
+        (
+            &[("a", "numprocs=2 process_name=a%(process_num)d"), ("b", "priority=1")],
+            "",
+            "a-1(b Started) a-2(b Started) b()",
+        ),
+    ] {
+        assert_eq!(order_of(&(programs(rows) + after)), expected, "{rows:?}");
+    }
+}
+
+// holds: S884
+#[test]
+fn programs_of_dependent_startup_start_after_those_that_they_wait_for() {
+    let held = "autostart=false dependent_startup=true";
+    let waits = |on: &str| format!("{held} priority=1 dependent_startup_wait_for={on}");
+    let rows = [
+        ("log", &*format!("{held} priority=2")),
+        ("start", &*waits("log:running")),
+        ("app", &*waits("start:exited")),
+        ("dial", &*waits("app")),
+        ("tool", "autostart=false"),
+    ];
+    let text = programs(&rows);
+    let listener = "[eventlistener:d]\ncommand=python3 -m supervisord_dependent_startup\nevents=PROCESS_STATE\n";
+    let expected = "log() start(log Started) app(start Completed) dial(app Started) tool()";
+    assert_eq!(order_of(&(text.clone() + listener)), expected);
+    let config = draft(Format::Supervisord, &(text.clone() + listener));
+    assert!(
+        !config.contains("[eventlistener:d]") && config.matches("autostart: false").count() == 1
+    );
+    // Without the listener, nothing starts, and the draft says so.
+    let nothing = "Nothing starts by itself";
+    assert!(draft(Format::Supervisord, &text).contains(nothing) && !config.contains(nothing));
+}

@@ -1,0 +1,62 @@
+//! The order in which supervisord starts and stops programs, as `depends_on`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use crate::import::draft::Draft;
+
+const NOTHING_STARTS: &str = "Nothing starts by itself: every process has `autostart: false`. Remove this key where nobody runs `drainit start`.";
+
+/// The place of a process in the order of supervisord.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    /// The name of the program in the imported file.
+    pub(super) program: String,
+    /// The priority of the group and that of the program. `None` if the process has no place among
+    /// the priorities.
+    pub(super) priority: Option<(i32, i32)>,
+    /// The programs for which `dependent_startup` waits, and whether it waits for their end.
+    pub(super) waits: Vec<(String, bool)>,
+}
+
+/// Adds `depends_on`. A process waits for the processes of the next lower priority, and thus for all
+/// lower ones. A process with `waits` waits only for these.
+pub(super) fn add(draft: &mut Draft) {
+    let mut levels = BTreeMap::<_, BTreeSet<_>>::new();
+    for (index, process) in draft.processes.iter().enumerate() {
+        if let (Some(priority), true) = (process.order.priority, !process.has("autostart")) {
+            levels.entry(priority).or_default().insert(index);
+        }
+    }
+    let levels: Vec<_> = levels.into_values().collect();
+    for pair in levels.windows(2) {
+        for (before, after) in
+            pair[0].iter().flat_map(|it| pair[1].iter().map(move |to| (*it, *to)))
+        {
+            need(draft, after, before, false);
+        }
+    }
+    for index in 0..draft.processes.len() {
+        for (program, is_end) in std::mem::take(&mut draft.processes[index].order.waits) {
+            match draft.processes.iter().position(|it| it.order.program == program) {
+                Some(before) => need(draft, index, before, is_end),
+                None => draft.processes[index].lose(format!("the wait for {program}")),
+            }
+        }
+    }
+    if draft.processes.iter().all(|process| process.has("autostart")) {
+        draft.notes.push(NOTHING_STARTS.to_owned());
+    }
+}
+
+fn need(draft: &mut Draft, process: usize, on: usize, is_end: bool) {
+    // A program that supervisord restarts after each end is no oneshot.
+    let is_oneshot = is_end && draft.processes[on].text("restart") != Some("always");
+    if is_oneshot {
+        draft.processes[on].set("type", "oneshot");
+    }
+    let condition = if is_oneshot { "completed" } else { "started" };
+    let name = draft.processes[on].name.clone();
+    draft.processes[process].need(&name, json!({ "condition": condition }));
+}
