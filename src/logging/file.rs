@@ -18,7 +18,7 @@ use memchr::memrchr;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::PollTimeout;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, stat};
 use nix::unistd::write;
 
 use crate::config::LogFormat;
@@ -29,9 +29,6 @@ use crate::types::{counted, harmless};
 
 /// Read and write for drainit's user, read for drainit's group.
 const MODE: Mode = Mode::from_bits_truncate(0o640);
-
-const NOT_REGULAR: &str = "it is not a regular file; without `log`, or with `log: {mode: none}`, \
-                           output goes to no file";
 
 /// The longest time for which [`LogFiles::keep`] blocks its thread, which is the thread of the
 /// event loop.
@@ -257,24 +254,38 @@ impl Current {
 /// make a write wait.
 fn open(path: &Path) -> io::Result<(File, FileId)> {
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NONBLOCK;
-    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    let refused = || Err(io::Error::new(io::ErrorKind::InvalidInput, why_refused(path)));
     let place = Place::of(path)?;
+    // The path is a symbolic link, a FIFO without a reader, a socket, or a terminal.
+    let of_refused = [Errno::ELOOP as i32, Errno::ENXIO as i32];
     let file = match place.open(flags | OFlag::O_NOCTTY, MODE) {
-        Ok(file) => file,
-        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
-            return refused("it is a symbolic link; write the path that it leads to");
+        Err(error) if error.raw_os_error().is_some_and(|it| of_refused.contains(&it)) => {
+            return refused();
         }
-        // The path is a FIFO without a reader, or a socket.
-        Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => {
-            return refused(NOT_REGULAR);
-        }
-        Err(error) => return Err(error),
+        file => file?,
     };
     let found = file.metadata()?;
     if !found.is_file() {
-        return refused(NOT_REGULAR);
+        return refused();
     }
     Ok((file, id(&found)))
+}
+
+/// What the path leads to, if that is no regular file. `/dev/stdout` leads to a pipe or a terminal.
+fn why_refused(path: &Path) -> String {
+    let found = stat(path).map_or(SFlag::S_IFREG, |it| SFlag::from_bits_truncate(it.st_mode));
+    let kind = match found & SFlag::S_IFMT {
+        SFlag::S_IFREG => {
+            return "it is a symbolic link; write the path that it leads to".to_owned();
+        }
+        SFlag::S_IFIFO => "a pipe",
+        SFlag::S_IFSOCK => "a socket",
+        _ => "a terminal or another device",
+    };
+    format!(
+        "it is not a regular file, but {kind}; without `log`, output goes to the container's own, \
+         and with `log: {{mode: none}}` nowhere"
+    )
 }
 
 fn id(found: &Metadata) -> FileId {
@@ -380,8 +391,19 @@ mod tests {
         assert!(error(&link).starts_with("it is a symbolic link"), "{}", error(&link));
         let fifo = dir.root().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        for other in [fifo.as_path(), Path::new("/dev/null")] {
-            assert!(error(other).starts_with("it is not a regular file"), "{}", error(other));
+        let (socket, to_fifo) = (dir.root().join("socket"), dir.root().join("to-fifo"));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        symlink(&fifo, &to_fifo).unwrap();
+        let null = Path::new("/dev/null");
+        // As `/dev/stdout` and `/proc/1/fd/1`, a link to a pipe is named as a pipe.
+        for (other, kind) in [
+            (&*fifo, "a pipe"),
+            (&*to_fifo, "a pipe"),
+            (&*socket, "a socket"),
+            (null, "a terminal"),
+        ] {
+            let start = format!("it is not a regular file, but {kind}");
+            assert!(error(other).starts_with(&start), "{}", error(other));
         }
         assert!(error(&dir.root().join("no/such.log")).contains("No such file"));
     }

@@ -18,9 +18,11 @@ use crate::load::Diagnostic;
 const MOST_COPIES: u32 = 1000;
 /// supervisord's default of `startretries`.
 const START_RETRIES: u32 = 3;
-/// Values for a log file that mean the log of the container.
-const CONTAINER: &str =
-    "AUTO syslog /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /proc/self/fd/1 /proc/self/fd/2";
+/// Log files that are the output of the container.
+const CONTAINER: &str = "/dev/stdout /dev/stderr /dev/tty /dev/console /dev/fd/1 /dev/fd/2 /proc/1/fd/1 /proc/1/fd/2 /proc/self/fd/1 \
+                         /proc/self/fd/2";
+/// Words for a log file that supervisord chooses, and for syslog.
+const NO_FILE: [&str; 2] = ["auto", "syslog"];
 /// The priority of a program or a group that has none.
 const PRIORITY: i32 = 999;
 const PRIORITIES: &str = "supervisord starts programs by priority, without waiting, and stops them in reverse order: so does the `depends_on` \
@@ -264,6 +266,9 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             "priority" if value.parse::<i32>().is_ok() => {}
             "autorestart" if value == "unexpected" || truth(Some(&value)).is_some() => {}
             "redirect_stderr" if truth(Some(&value)).is_some() => {}
+            "stdout_logfile" | "stderr_logfile" if is_variable(&value) => {
+                process.lose(format!("{key}={raw}"));
+            }
             "stdout_logfile" if !is_nowhere(&value) || log["mode"] == "none" => {}
             "stderr_logfile" if log["mode"] == "none" => {}
             "stdout_logfile_maxbytes"
@@ -278,7 +283,7 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             "autostart" | "killasgroup" if truth(Some(&value)) == Some(true) => {}
             "stopasgroup" if truth(Some(&value)) == Some(false) => {}
             "stderr_logfile" if log["file"] == value || log["stderr"]["file"] == value => {}
-            "stderr_logfile" if CONTAINER.split(' ').any(|name| name == value) => {}
+            "stderr_logfile" if !is_file(&value) && !is_nowhere(&value) => {}
             _ => process.lose(format!("{key}={raw}")),
         }
         if raw.contains("%(here)s") {
@@ -310,11 +315,14 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             }
         }
     }
-    process.set("log", log);
+    if log != json!({}) {
+        process.set("log", log);
+    }
     process
 }
 
-/// Makes the key `log` of a process.
+/// Makes the key `log` of a process. Without the key, the output of the process is that of the
+/// container.
 fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
     let stdout = get("stdout_logfile").unwrap_or_else(|| "AUTO".to_owned());
     let is_joined = truth(get("redirect_stderr").as_deref()) == Some(true);
@@ -323,15 +331,14 @@ fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
             return json!({"mode": "none"});
         }
         json!({ "prefix": name })
-    } else if CONTAINER.split(' ').any(|name| name == stdout) {
-        json!({ "prefix": name })
-    } else {
+    } else if is_container(&stdout) {
+        json!({})
+    } else if is_file(&stdout) {
         json!({ "file": stdout })
+    } else {
+        json!({ "prefix": name })
     };
-    let stderr = get("stderr_logfile").filter(|file| {
-        let is_elsewhere = is_nowhere(file) || CONTAINER.split(' ').any(|name| name == file);
-        !is_elsewhere && log["file"] != file.as_str()
-    });
+    let stderr = get("stderr_logfile").filter(|it| is_file(it) && log["file"] != it.as_str());
     match (is_joined, stderr) {
         (true, _) => log["stderr"] = "stdout".into(),
         (false, Some(file)) => log["stderr"] = json!({ "file": file }),
@@ -364,7 +371,22 @@ fn is_log_size(key: &str) -> bool {
 }
 
 fn is_nowhere(file: &str) -> bool {
-    matches!(file, "NONE" | "/dev/null")
+    ["none", "off", "/dev/null"].iter().any(|it| file.eq_ignore_ascii_case(it))
+}
+
+/// Whether the output goes to the container. A variable is mostly `/dev/stdout` there, and a path
+/// elsewhere.
+fn is_container(file: &str) -> bool {
+    is_variable(file) || CONTAINER.split(' ').any(|it| it == file)
+}
+
+fn is_variable(file: &str) -> bool {
+    file.starts_with("${") && file.find('}') == Some(file.len() - 1)
+}
+
+fn is_file(file: &str) -> bool {
+    let is_word = NO_FILE.iter().any(|it| file.eq_ignore_ascii_case(it));
+    !is_word && !is_nowhere(file) && !is_container(file)
 }
 
 /// Parses a boolean as supervisord does. Returns `None` for any other value, such as `unexpected`

@@ -359,3 +359,28 @@ fn programs_of_dependent_startup_start_after_those_that_they_wait_for() {
     let nothing = "Nothing starts by itself";
     assert!(draft(Format::Supervisord, &text).contains(nothing) && !config.contains(nothing));
 }
+
+// holds: S885
+#[test]
+fn the_output_of_the_container_has_many_names() {
+    let log = |options: &str| {
+        let config = processes(Format::Supervisord, &programs(&[("a", options)]));
+        let log = config.lines().find_map(|it| it.trim().strip_prefix("log: ")).unwrap_or("");
+        log.to_owned()
+    };
+    for name in "/dev/stdout /dev/fd/1 /proc/1/fd/1 /proc/self/fd/1 /dev/tty %(ENV_X)s".split(' ') {
+        let stdout = format!("stdout_logfile={name}");
+        assert_eq!(log(&format!("{stdout} stderr_logfile={name}")), "", "{name}");
+        assert_eq!(log(&format!("{stdout} redirect_stderr=true")), "{stderr: stdout}");
+        let stderr = log(&format!("{stdout} stderr_logfile=/b"));
+        assert_eq!(stderr, "{stderr: {file: /b}}", "{name}");
+        assert_eq!(log(&format!("stderr_logfile={name}")), "{prefix: a}", "{name}");
+    }
+    for nowhere in ["none", "off", "NONE", "/dev/null"] {
+        let found = log(&format!("stdout_logfile={nowhere} redirect_stderr=true"));
+        assert_eq!(found, "{mode: none}", "{nowhere}");
+    }
+    for own in ["auto", "AUTO", "syslog"] {
+        assert_eq!(log(&format!("stdout_logfile={own} stderr_logfile={own}")), "{prefix: a}");
+    }
+}
