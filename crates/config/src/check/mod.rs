@@ -103,9 +103,15 @@ fn only_unix(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Refuses a process that starts by itself but depends on a process with `autostart: false`.
+/// Warns if no process starts by itself. Refuses a process that starts by itself but depends on a process with `autostart: false`.
 fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
     let by_request: Vec<_> = config.processes.iter().filter(|it| !it.autostart).collect();
+    if !by_request.is_empty() && by_request.len() == config.processes.len() {
+        let message = "nothing starts by itself: every process has `autostart: false`";
+        problems
+            .warning(places.at("processes"), message)
+            .help("remove it from the processes that nobody starts with `drainit start`");
+    }
     for (index, process) in config.processes.iter().enumerate() {
         if !process.autostart || places.is_further_copy(index) {
             continue;

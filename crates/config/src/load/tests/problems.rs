@@ -424,3 +424,15 @@ fn automatic_processes_cannot_depend_on_autostart_false() {
     let help = "write `autostart: false` here too, or remove it there";
     assert_eq!(found[0].help.as_deref(), Some(help));
 }
+
+// holds: S886
+#[test]
+fn a_config_in_which_nothing_starts_by_itself_has_a_warning() {
+    let nothing = "3:3 nothing starts by itself: every process has `autostart: false`";
+    for (second, expected) in [(", autostart: false", &[nothing][..]), ("", &[])] {
+        let found = problems(&format!(
+            "\nprocesses:\n  a: {{command: [a], autostart: false}}\n  b: {{command: [b]{second}}}\n"
+        ));
+        assert_eq!(lines(&found), expected);
+    }
+}
