@@ -29,10 +29,10 @@ for path in sys.argv[1:]:
     options = ServerOptions()
     options.realize(["-n", "-c", path])
     print(json.dumps([{
-        "group": group.name, "name": program.name, "command": words(program.command), "directory": program.directory or options.directory,
-        "environment": program.environment, "umask": options.umask if program.umask is None else program.umask, "uid": program.uid,
+        "group": group.name, "name": program.name, "command": words(program.command), "directory": program.directory,
+        "environment": program.environment, "umask": program.umask, "uid": program.uid,
         "stopsignal": int(program.stopsignal), "stopwaitsecs": program.stopwaitsecs,
-        "startretries": program.startretries, "exitcodes": list(program.exitcodes),
+        "exitcodes": list(program.exitcodes),
         "autostart": bool(program.autostart), "stdout_logfile": str(program.stdout_logfile),
         "autorestart": RESTART[program.autorestart],
         "redirect_stderr": bool(program.redirect_stderr),
@@ -162,8 +162,6 @@ fn supervisord_and_the_draft_agree() {
             let (_, section) = text.split_once(&format!("[program:{group}]")).unwrap();
             let section = section.split("[program:").next().unwrap();
             let has = |key: &str| section.lines().any(|line| line.starts_with(key));
-            let restarts = program["autorestart"] != "No";
-            let of_all = text.split("[program").next().unwrap();
             let found = json!({
                 "name": process.name,
                 "command": process.command,
@@ -172,7 +170,6 @@ fn supervisord_and_the_draft_agree() {
                 "umask": process.umask,
                 "stopsignal": process.stop_signal.number(),
                 "stopwaitsecs": process.stop_grace_period.map(|it| it.as_secs()),
-                "startretries": process.restart_max,
                 "exitcodes": process.success_codes,
                 "autostart": process.autostart,
                 "autorestart": format!("{:?}", process.restart),
@@ -182,9 +179,8 @@ fn supervisord_and_the_draft_agree() {
                 let is_written = match &**key {
                     "name" => !process.name.contains('-'),
                     "command" => !program["command"].is_null(),
-                    "umask" => has("umask") || of_all.contains("umask"),
+                    "umask" => has("umask"),
                     "stopsignal" | "stopwaitsecs" => has(key),
-                    "startretries" => has(key) && restarts,
                     "redirect_stderr" => process.log.mode != LogMode::None,
                     _ => true,
                 };

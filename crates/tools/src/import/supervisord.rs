@@ -67,7 +67,8 @@ fn sections(
         }
         for path in files {
             file = file.go_on(&path)?;
-            if let Err(line) = ini::read(&mut sections, file.number(), &file.text()) {
+            let text = file.text().replace("%(here)s", &here(file.directory(), &path));
+            if let Err(line) = ini::read(&mut sections, file.number(), &text) {
                 return Err(bad(file, line));
             }
         }
@@ -75,12 +76,27 @@ fn sections(
     Ok((file, sections, unmatched))
 }
 
+/// The directory of an included file, if possible as a directory below that of the file that
+/// includes it.
+fn here(of_whole: Option<&Path>, included: &Path) -> String {
+    let own = included.parent().unwrap_or(included);
+    match of_whole.and_then(|whole| own.strip_prefix(whole).ok()) {
+        Some(below) if below.as_os_str().is_empty() => "%(here)s".to_owned(),
+        Some(below) => format!("%(here)s/{}", below.display()),
+        None => own.display().to_string(),
+    }
+}
+
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let (file, sections, unmatched) = sections(file)?;
     let mut draft = Draft::default();
     let mut others = Vec::new();
     let find = |name: &str| sections.iter().find(|section| section.name == name);
-    let whole = find("supervisord").cloned().unwrap_or_default();
+    let mut whole = find("supervisord").cloned().unwrap_or_default();
+    // Only a supervisord that becomes a daemon uses them.
+    if truth(whole.get("nodaemon")) == Some(true) {
+        whole.entries.retain(|(key, _)| key != "directory" && key != "umask");
+    }
     let mut listens = Listens::Not;
     let is_dependent = sections.iter().any(is_dependent_startup);
     let listeners = sections.iter().filter(|section| section.name.starts_with("eventlistener:"));
@@ -208,10 +224,11 @@ fn listener(section: &Section) -> (Listens, Option<String>) {
     }
     let note = match listens {
         Listens::ToExits => {
-            "ends supervisord when a program exits: without `restart` and `on_exit`, drainit does the same"
+            "ends supervisord when a program exits: without `restart` and `on_exit`, drainit does the same, even if a start fails"
         }
         _ => {
-            "ends supervisord when a program cannot be started: `restart_max` without `on_exit: ignore` does the same"
+            "ends supervisord when a program cannot be started: `restart_max` without `on_exit: ignore` does the same, but counts \
+             each restart until the process has run for 60 s"
         }
     };
     (listens, Some(format!("[{name}] {note}. If it does something else, add `on_exit: ignore`.")))
@@ -231,8 +248,11 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
     let mut names = Expansions { program, number: number_of_copy, variables: Vec::new() };
     let mut process = DraftedProcess::new(program);
     process.order.program = program.to_owned();
-    for text in [whole, &section].map(|section| section.get("environment")) {
-        let (variables, odd) = names.variables(text.unwrap_or_default());
+    // supervisord expands the environment of [supervisord] twice.
+    let of_all = whole.get("environment").map(|text| PLACEHOLDER.replace_all(text, halved));
+    let own = section.get("environment").map(Into::into);
+    for text in [of_all, own] {
+        let (variables, odd) = names.variables(&text.unwrap_or_default());
         names.variables.extend(variables);
         odd.iter().for_each(|part| process.lose(format!("environment: `{part}`")));
     }
@@ -242,6 +262,10 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
         process.name = name;
     }
     let log = log(&process.name, get);
+    let restarts = truth(section.get("autorestart")) != Some(false);
+    // supervisord counts only starts that end before `startsecs`, by default 1 s, and `restart_max`
+    // counts whatever ends before 60 s.
+    let counts_longer = get("startsecs").is_some_and(|it| it.parse::<u32>().is_ok_and(|it| it > 1));
     for (key, raw) in &section.entries {
         let value = get(key).unwrap_or_default();
         match key.as_str() {
@@ -257,9 +281,10 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             }
             "numprocs" if copies == Some(1) => {}
             "numprocs" if is_scaled => process.set("scale", number(&value)),
-            "startretries" if truth(section.get("autorestart")) != Some(false) => {
+            "startretries" if restarts && (counts_longer || listens == Listens::ToFatal) => {
                 process.set("restart_max", number(&value));
             }
+            "startretries" if number(&value) == START_RETRIES => {}
             // Other lines of this function have already read these keys.
             "environment" | "process_name" | "dependent_startup" | "dependent_startup_wait_for" => {
             }
@@ -397,6 +422,11 @@ fn truth(value: Option<&str>) -> Option<bool> {
         "false" | "no" | "off" | "0" => Some(false),
         _ => None,
     }
+}
+
+/// Expands `%%`, and nothing else.
+fn halved(found: &Captures) -> String {
+    if &found[0] == "%%" { "%".to_owned() } else { found[0].to_owned() }
 }
 
 /// The values that placeholders stand for.

@@ -384,3 +384,24 @@ fn the_output_of_the_container_has_many_names() {
         assert_eq!(log(&format!("stdout_logfile={own} stderr_logfile={own}")), "{prefix: a}");
     }
 }
+
+// holds: S887
+#[test]
+fn a_value_means_what_supervisord_reads() {
+    let dir = TempDir::new();
+    std::fs::create_dir_all(dir.path("conf.d")).unwrap();
+    dir.write("conf.d/a.conf", b"[program:a]\ncommand=%(here)s/a\n");
+    let head =
+        "[supervisord]\nnodaemon=true\ndirectory=/srv\numask=077\nenvironment=RATE=\"50%%%%\"\n";
+    let main = format!("{head}[include]\nfiles=conf.d/*.conf\n[program:b]\ncommand=%(here)s/b\n");
+    let path = dir.write("supervisord.conf", main.as_bytes());
+    let config = import(&[(path, Format::Supervisord)]).unwrap().text;
+    for found in ["command: ./conf.d/a\n", "command: ./b\n", "{RATE: \"50%\"}"] {
+        assert!(config.contains(found), "{found}: {config}");
+    }
+    // Only a supervisord that becomes a daemon changes its directory and its umask.
+    let of_daemon = draft(Format::Supervisord, &main.replace("nodaemon=true\n", ""));
+    for key in ["working_dir: /srv", "umask: "] {
+        assert!(!config.contains(key) && of_daemon.contains(key), "{key}");
+    }
+}
