@@ -34,6 +34,11 @@ pub fn is_builtin(program: &str) -> bool {
     BUILTINS.contains(&program)
 }
 
+/// Whether only the shell itself can run a command that begins with this word.
+pub fn is_of_shell(word: &str) -> bool {
+    [STOPS, BUILTINS, BEGINS, ENDS, LEADS].iter().any(|it| it.contains(&word))
+}
+
 /// The place of the script in the command line of a shell: behind `-c` and the flags that follow it.
 /// Other flags may be combined with `c`, as in `-ec`.
 pub fn place<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<usize> {

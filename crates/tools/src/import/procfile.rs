@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::import::draft::{Draft, DraftedProcess, literal};
 use crate::import::input::InputFile;
 use crate::import::pattern;
+use crate::language::script::{Command, commands, is_builtin, is_of_shell};
 use crate::load::Diagnostic;
 
 /// The PORT that Foreman gives the first process.
@@ -24,20 +25,20 @@ const NOTE: &str = "A Procfile has no order: all processes start and stop at onc
 static PLAIN: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[\w./:@%+,-]+([ \t]+[\w./:@%+,=-]+)*$"));
 static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Za-z_]\w*="));
-/// A command with one of these characters, even in quotes, gets no `exec`, because the command may
-/// have several parts.
-const JOINS: [char; 8] = [';', '&', '|', '<', '>', '(', ')', '`'];
-
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let mut draft = Draft { notes: vec![NOTE.to_owned()], ..Draft::default() };
-    let entry = pattern(r"^([\w.-]+)\s*:\s*(.+)$");
+    // Foreman and Honcho skip each other line, and count no PORT for such a line.
+    let entry = pattern(r"^([A-Za-z0-9_-]+):\s*(.+)$");
     for (index, line) in file.text().lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+        let Some(found) = entry.captures(line.trim_end()) else {
+            if !line.trim().is_empty() && !line.trim().starts_with('#') {
+                draft.notes.push(format!(
+                    "Line {}, `{}`, is skipped, as by Foreman: it is not `NAME: COMMAND`.",
+                    index + 1,
+                    line.trim()
+                ));
+            }
             continue;
-        }
-        let Some(found) = entry.captures(line) else {
-            return Err(file.fail(index + 1, "not a line of a Procfile", HELP));
         };
         let mut process = DraftedProcess::new(&found[1]);
         set_command(&mut process, &found[2]);
@@ -74,17 +75,25 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
 /// signals to the program.
 fn set_command(process: &mut DraftedProcess, command: &str) {
     let program = command.strip_prefix("exec ").unwrap_or(command).trim_start();
-    let script = if PLAIN.is_match(program) {
+    let all = commands(program);
+    let first = |it: &Command<'_>| it.words.first().cloned().unwrap_or_default();
+    let is_single = matches!(&*all, [only] if only.end.is_empty() && !only.is_copy);
+    let is_own = all.first().is_none_or(|it| is_of_shell(&first(it)));
+    if PLAIN.is_match(program) && !is_own {
         let words: Vec<Value> = program.split_whitespace().map(Value::from).collect();
         return process.set("command", words);
-    } else if command.contains(JOINS) {
+    }
+    let script = match is_single && !is_own {
+        true if ASSIGNMENT.is_match(program) => format!("exec env {program}"),
+        true => format!("exec {program}"),
+        false => command.to_owned(),
+    };
+    let replaces = |it: &Command<'_>| first(it) == "exec" && !it.is_copy;
+    let ends_at_once =
+        is_single && all.iter().all(|it| is_builtin(&first(it)) || first(it) == "exit");
+    if script == command && !ends_at_once && !all.last().is_some_and(replaces) {
         process
             .note("the shell gets the signals, not its child: start its last command with `exec`");
-        command.to_owned()
-    } else if ASSIGNMENT.is_match(program) {
-        format!("exec env {program}")
-    } else {
-        format!("exec {program}")
-    };
+    }
     process.set("command", json!(["sh", "-c", literal(&script)]));
 }

@@ -160,7 +160,7 @@ fn every_draft_passes_the_check() {
 #[test]
 fn invalid_files_are_reported() {
     for (format, text, line, message) in [
-        (Format::Procfile, "web: a\nworker\n", 2, "not a line of a Procfile"),
+        (Format::Procfile, "worker\n", 1, "the file has no process"),
         (Format::Procfile, "# nothing\n", 1, "the file has no process"),
         (Format::Supervisord, "[program:a]\nuser=b\n", 1, "[program:a] has no command"),
         (Format::Supervisord, "[supervisord]\na\n", 2, "neither a section nor a key with a value"),
@@ -404,4 +404,54 @@ fn a_value_means_what_supervisord_reads() {
     for key in ["working_dir: /srv", "umask: "] {
         assert!(!config.contains(key) && of_daemon.contains(key), "{key}");
     }
+}
+
+// holds: S888
+#[test]
+fn only_the_shell_runs_commands_of_the_shell() {
+    const SHELL: &str = "the shell gets the signals";
+    for (command, expected, has_note) in [
+        ("exit 1", "[sh, \"-c\", \"exit 1\"]", false),
+        (". ./env", "[sh, \"-c\", \". ./env\"]", true),
+        ("source env.sh", "[sh, \"-c\", \"source env.sh\"]", true),
+        ("eval \"$CMD\"", "[sh, \"-c\", \"eval \\\"$$CMD\\\"\"]", true),
+        ("! grep -q x /y", "[sh, \"-c\", \"! grep -q x /y\"]", true),
+        ("(a; b)", "[sh, \"-c\", \"(a; b)\"]", true),
+        ("a;", "[sh, \"-c\", \"a;\"]", true),
+        ("a & b", "[sh, \"-c\", \"a & b\"]", true),
+        ("cd /x && exec a", "[sh, \"-c\", \"cd /x && exec a\"]", false),
+        // An operator in quotes is none.
+        ("nginx -g 'daemon off;'", "[sh, \"-c\", \"exec nginx -g 'daemon off;'\"]", false),
+        (
+            "A=1 echo-all '(x|y)' 2>&1",
+            "[sh, \"-c\", \"exec env A=1 echo-all '(x|y)' 2>&1\"]",
+            false,
+        ),
+        ("a $(b; c) \"$D\"", "[sh, \"-c\", \"exec a $$(b; c) \\\"$$D\\\"\"]", false),
+        ("exec app -x", "[app, \"-x\"]", false),
+    ] {
+        let config = processes(Format::Procfile, &format!("web: {command}\n"));
+        let line = format!("    command: {expected}\n");
+        assert!(config.contains(&line), "{command}: {config}");
+        assert_eq!(config.contains(SHELL), has_note, "{command}: {config}");
+    }
+}
+
+// holds: S889
+#[test]
+fn lines_that_foreman_skips_are_comments() {
+    let text = "web: a\nworker\n  indented: b\na.b: c\nspaced : d\n#no: e\n\nlast: f -p $PORT\n";
+    let config = draft(Format::Procfile, text);
+    for line in [
+        "Line 2, `worker`,",
+        "Line 3, `indented: b`,",
+        "Line 4, `a.b: c`,",
+        "Line 5, `spaced : d`,",
+    ] {
+        assert!(config.contains(&format!("# {line} is skipped")), "{config}");
+    }
+    let (head, processes) = config.split_once("\nprocesses:\n").unwrap();
+    assert_eq!(head.matches("is skipped").count(), 4, "{head}");
+    // A skipped line has no PORT.
+    assert!(processes.starts_with("  web:") && processes.contains("PORT: \"5100\""), "{processes}");
 }
