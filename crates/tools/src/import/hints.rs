@@ -28,13 +28,17 @@ pub(super) fn add(draft: &mut Draft) {
 fn known_program(process: &mut DraftedProcess, words: &[String]) {
     let Some(known) = known::find(words.iter().map(String::as_str)) else { return };
     let written = process.text("stop_signal").map(Signal::parse);
+    let more = known.program.more;
     let Some((why, remedy)) = known.advice(written.flatten().unwrap_or(Signal::TERM)) else {
+        // The signal of the file is the best one, but does not suffice.
+        if !more.is_empty() {
+            process.hint(&format!("{}: {more}", known.name));
+        }
         return;
     };
     match known.program.signals.first().filter(|_| written.is_none()) {
         Some(best) => {
             process.set("stop_signal", short(*best));
-            let more = known.program.more;
             let more = if more.is_empty() { "" } else { &format!("; {more}") };
             process.hint(&format!("`stop_signal`: {why}{more}"));
         }

@@ -220,6 +220,8 @@ fn a_known_program_gets_the_signal_at_which_the_program_finishes() {
     for (command, signal, note) in [
         ("nginx -g 'daemon off;'", "QUIT", "`stop_signal`: nginx cuts requests at SIGTERM"),
         ("/usr/sbin/php-fpm8.2 -F", "QUIT", "at SIGTERM; set `process_control_timeout` in"),
+        // SIGQUIT alone does not suffice.
+        ("php-fpm\nstopsignal=QUIT", "QUIT", "php-fpm: set `process_control_timeout` in its own"),
         ("sh -c 'prepare && exec postgres -D /data'", "INT", "until the last client has left"),
         ("sh -x -ec 'env A=1 nginx; rm /run/a'", "QUIT", "nginx cuts"),
         ("huey_consumer app.huey", "INT", "loses jobs"),
