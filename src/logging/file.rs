@@ -271,7 +271,7 @@ fn open(path: &Path) -> io::Result<(File, FileId)> {
     Ok((file, id(&found)))
 }
 
-/// What the path leads to, if that is no regular file. `/dev/stdout` leads to a pipe or a terminal.
+/// Names the kind of file to which the path leads. `/dev/stdout` leads to a pipe or a terminal.
 fn why_refused(path: &Path) -> String {
     let found = stat(path).map_or(SFlag::S_IFREG, |it| SFlag::from_bits_truncate(it.st_mode));
     let kind = match found & SFlag::S_IFMT {

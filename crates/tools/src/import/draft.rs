@@ -8,7 +8,6 @@ use std::sync::LazyLock;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-use crate::import::order::Order;
 use crate::import::pattern;
 use crate::types::{escape_json, harmless};
 
@@ -35,6 +34,18 @@ pub(super) struct DraftedProcess {
     lost: Vec<String>,
     entries: BTreeMap<&'static str, Value>,
     pub(super) order: Order,
+}
+
+/// The place of a process in the order of supervisord.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    /// The name of the program in the imported file.
+    pub(super) program: String,
+    /// The priority of the group and that of the program. `None` if the process has no place among
+    /// the priorities.
+    pub(super) priority: Option<(i32, i32)>,
+    /// The programs for which `dependent_startup` waits, and whether it waits for their end.
+    pub(super) waits: Vec<(String, bool)>,
 }
 
 /// The part of the config that is the same in each draft. The imported files do not say when the

@@ -8,18 +8,6 @@ use crate::import::draft::Draft;
 
 const NOTHING_STARTS: &str = "Nothing starts by itself: every process has `autostart: false`. Remove this key where nobody runs `drainit start`.";
 
-/// The place of a process in the order of supervisord.
-#[derive(Debug, Default)]
-pub(super) struct Order {
-    /// The name of the program in the imported file.
-    pub(super) program: String,
-    /// The priority of the group and that of the program. `None` if the process has no place among
-    /// the priorities.
-    pub(super) priority: Option<(i32, i32)>,
-    /// The programs for which `dependent_startup` waits, and whether it waits for their end.
-    pub(super) waits: Vec<(String, bool)>,
-}
-
 /// Adds `depends_on`. A process waits for the processes of the next lower priority, and thus for all
 /// lower ones. A process with `waits` waits only for these.
 pub(super) fn add(draft: &mut Draft) {
@@ -51,7 +39,7 @@ pub(super) fn add(draft: &mut Draft) {
 }
 
 fn need(draft: &mut Draft, process: usize, on: usize, is_end: bool) {
-    // A program that supervisord restarts after each end is no oneshot.
+    // A oneshot is not restarted after each end.
     let is_oneshot = is_end && draft.processes[on].text("restart") != Some("always");
     if is_oneshot {
         draft.processes[on].set("type", "oneshot");

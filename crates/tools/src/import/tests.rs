@@ -339,7 +339,7 @@ fn priorities_become_the_order_of_starts() {
 
 // holds: S884
 #[test]
-fn programs_of_dependent_startup_start_after_those_that_they_wait_for() {
+fn programs_of_dependent_startup_start_in_the_order_of_their_waits() {
     let held = "autostart=false dependent_startup=true";
     let waits = |on: &str| format!("{held} priority=1 dependent_startup_wait_for={on}");
     let rows = [
