@@ -1,131 +1,68 @@
 //! Checks the options of `drainit exec` in the command of a container. `drainit exec` itself says
-//! what it would refuse. The rest is checked as a config with one Envoy.
+//! what it would refuse, and makes the config of a command with a drain.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use drainit_commands::exec::{
-    ADMIN, ExecArgs, GRACE_PERIOD, KEY_OPTIONS, KeyOption, LISTENERS, MIN, READINESS, TIME,
-    UNREADY_DELAY, Wrong,
+    ADMIN, ExecArgs, GRACE_PERIOD, KEY_OPTIONS, KeyOption, MIN, TIME, UNREADY_DELAY, Wrong,
+    cut_short,
 };
 use drainit_commands::value::UNKNOWN;
 use drainit_commands::{Cli, Command, parse};
 
-use crate::config::{Config, DrainTimes, Shutdown};
-use crate::keys::values;
+use crate::config::Shutdown;
 use crate::kubernetes::commands::{Found, refusal, unanswered};
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::{PodEnv, PodValue};
 use crate::kubernetes::manifest::{Container, Word, Workload, base, seconds};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
-use crate::load::{Diagnostic, Loaded, load_text_to_check};
+use crate::load::Loaded;
 
 const NAME_ADMIN: &str = "name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`";
 
 /// The options of `drainit exec` as a config. Returns `None` if the container does not run `drainit
-/// exec`. Returns `Some(Ok(None))` if there is no drain to check, or if the command or an option is
-/// not known here. An option whose value is not known counts as correct. A wrong value is reported.
+/// exec`. Returns `Some(None)` if there is no drain to check, or if the command or an option is not
+/// known here. An option whose value is not known counts as correct. A wrong value is reported.
 pub(super) fn read(
     problems: &mut Problems,
     workload: &mut Workload,
     container: &Container,
     env: &PodEnv,
-) -> Option<Result<Option<Loaded>, Vec<Diagnostic>>> {
+) -> Option<Option<Loaded>> {
     let words = match entry(container) {
         EntryPoint::Drainit(words) | EntryPoint::Image(words) => words,
-        EntryPoint::Unknown(script) if !script.text.contains("drainit run") => {
-            return Some(Ok(None));
-        }
+        EntryPoint::Unknown(script) if !script.text.contains("drainit run") => return Some(None),
         _ => return None,
     };
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;
-    let Some(checked) = checked(problems, (workload, container), (exec, words), env) else {
-        return Some(Ok(None));
-    };
-    let ExecGiven { given, command, config, .. } = &checked;
-    check_command(problems, command);
-    let Some(config) = config else {
-        undrained(problems, container, env, &checked);
-        return Some(Ok(None));
-    };
-    // If `min` or the unready delay is not known, nobody knows whether the drain suits a traffic
-    // policy `Local`.
-    let is_unknown = |it: &Given| [MIN, UNREADY_DELAY].contains(&it.option) && it.value.is_none();
-    if given.iter().any(is_unknown) {
-        workload.local = None;
-    }
-    let is_off = |it: &&Given| it.option == TIME && it.duration() == Some(Duration::ZERO);
-    if let Some(it) = given.iter().find(is_off) {
-        problems
-            .warning(it.span, format!("`{}` is 0, which turns the drain off", it.name))
-            .help("write the time of the longest drain, such as `20`");
-    }
-    let (wrong, loaded) = match load_text_to_check(&text(config, given), &env.environment()) {
-        Ok(mut loaded) => (std::mem::take(&mut loaded.warnings), Some(loaded)),
-        Err(wrong) => (wrong, None),
-    };
-    for wrong in wrong {
-        // The message names the key of a config, but the user has written an option or a variable.
-        let is_it = |it: &&Given| wrong.message.starts_with(&format!("`{}` ", key(it.option)));
-        let (message, span) = match given.iter().find(is_it) {
-            Some(it) => {
-                let (_, rest) = wrong.message.split_once("` ").unwrap_or_default();
-                (format!("`{}` {rest}", it.name), it.span)
-            }
-            None => (wrong.message.clone(), exec.span),
-        };
-        let help = wrong.help.unwrap_or_else(|| "correct the option".to_owned());
-        // `drainit exec` starts nevertheless.
-        problems.warning(span, message).help(help);
-    }
-    Some(Ok(loaded))
+    Some(drained(problems, (workload, container), (exec, words), env))
 }
 
-/// The options and variables of one `drainit exec`.
-struct ExecGiven {
-    given: Vec<Given>,
-    /// The command as the manifest has it; empty if there is none.
-    command: Vec<Word>,
-    /// The config of a command with a drain.
-    config: Option<Box<Config>>,
-}
-
-/// An option or variable that stands for a key, and its value; `None` if the value is not known.
+/// An option or variable that stands for a key.
 struct Given {
     option: &'static str,
     /// The name of the option, or of its variable.
     name: &'static str,
     span: Span,
-    value: Option<String>,
+    is_known: bool,
 }
 
-impl Given {
-    fn duration(&self) -> Option<Duration> {
-        values::duration(self.value.as_ref()?).ok()
-    }
-}
-
-/// Reports the first thing for which `drainit exec` would not start. `None` if there is one, or if not
-/// enough is known.
-fn checked(
+/// Reports the first thing for which `drainit exec` would not start, or options that do not have
+/// their effect. Returns the config of a command with a drain.
+fn drained(
     problems: &mut Problems,
-    (workload, container): (&Workload, &Container),
+    (workload, container): (&mut Workload, &Container),
     (exec, words): (&Word, &[Word]),
     env: &PodEnv,
-) -> Option<ExecGiven> {
+) -> Option<Loaded> {
     let mut refuse = |span, why: &str, help: &str| {
         let help = if help.is_empty() { "correct it, or remove it" } else { help };
         problems.error(span, format!("drainit would not start: {why}")).help(help);
     };
     let words = known(words, env);
-    let (args, command) = match parsed(exec, &words) {
-        Ok(parsed) => parsed?,
-        Err((span, why, help)) => {
-            refuse(span, &why, &help);
-            return None;
-        }
-    };
+    let parsed = parsed(exec, &words);
+    let (args, command) = parsed.map_err(|(span, why, help)| refuse(span, &why, &help)).ok()??;
     let pod = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
     let variables = variables(env, container.span);
     let span = |name: &str| {
@@ -134,23 +71,45 @@ fn checked(
     };
     let given = given(&args, span, &variables);
     let of = |name: &str| variables.get(name).map(|word| word.text.clone());
-    match args.checked(&of, pod.unwrap_or(Shutdown::default().grace_period)) {
-        Ok((_, drain)) => Some(ExecGiven {
-            given,
-            command: command.to_vec(),
-            config: drain.map(|(_, config)| config),
-        }),
-        Err(refusal) if refusal.wrong == Wrong::NeedsDrain && may_drain(env) => None,
+    let drain = match args.checked(&of, pod.unwrap_or(Shutdown::default().grace_period)) {
+        Ok((_, drain)) => drain,
         Err(refusal) => {
             let name = refusal.name;
             let span = variables.get(name).map_or_else(|| span(name), |word| word.span);
             match refusal.wrong {
+                Wrong::NeedsDrain if may_drain(env) => {}
                 Wrong::NeedsDrain => refuse(span, &format!("`{name}` needs a drain"), NAME_ADMIN),
                 _ => refuse(span, &refusal.to_string(), &refusal.help),
             }
-            None
+            return None;
         }
+    };
+    check_command(problems, command);
+    let Some((drain, config)) = drain else {
+        undrained(problems, container, env, (&given, command));
+        return None;
+    };
+    // If `min` or the unready delay is not known, nobody knows whether the drain suits a traffic
+    // policy `Local`.
+    if given.iter().any(|it| [MIN, UNREADY_DELAY].contains(&it.option) && !it.is_known) {
+        workload.local = None;
     }
+    if let Some(it) = given.iter().find(|it| it.option == TIME && it.is_known) {
+        let why = match drain.time.is_some_and(|time| time.is_zero()) {
+            true => Some(format!("`{}` is 0, which turns the drain off", it.name)),
+            false => cut_short(&config.shutdown, &drain),
+        };
+        let help = "write the time of the longest drain, such as `20`, or a longer grace period";
+        why.into_iter().for_each(|why| problems.warning(it.span, why).help(help));
+    }
+    Some(Loaded {
+        graph: config.graph().ok()?,
+        config: *config,
+        grace_variables: Vec::new(),
+        has_grace_period: true,
+        says_how_traffic_leaves: true,
+        warnings: Vec::new(),
+    })
 }
 
 /// The words behind `drainit exec`. A value that is not known is [`UNKNOWN`].
@@ -210,14 +169,13 @@ fn given(
     span: impl Fn(&str) -> Span,
     variables: &BTreeMap<&'static str, Word>,
 ) -> Vec<Given> {
-    let known = |text: &str| Some(text.to_owned()).filter(|text| !text.contains(UNKNOWN));
     let given = KEY_OPTIONS.iter().filter_map(|it| {
         let (name, span, text) = match (args.keys.text(it.name), variables.get(it.variable)) {
             (Some(text), _) => (it.name, span(it.name), text),
             (None, Some(word)) => (it.variable, word.span, &*word.text),
             (None, None) => return None,
         };
-        Some(Given { option: it.name, name, span, value: known(text) })
+        Some(Given { option: it.name, name, span, is_known: !text.contains(UNKNOWN) })
     });
     given.collect()
 }
@@ -246,13 +204,13 @@ fn undrained(
     problems: &mut Problems,
     container: &Container,
     env: &PodEnv,
-    ExecGiven { given, command, .. }: &ExecGiven,
+    (given, command): (&[Given], &[Word]),
 ) {
     if may_drain(env) {
         return;
     }
     let is_asked = unanswered(problems, container);
-    let mut of_a_drain = given.iter().filter(|it| it.option != GRACE_PERIOD && it.value.is_some());
+    let mut of_a_drain = given.iter().filter(|it| it.option != GRACE_PERIOD && it.is_known);
     if let Some(Given { name, span, .. }) = of_a_drain.next_back() {
         let message = format!("`{name}` has no effect: there is no drain");
         problems.warning(*span, message).help(NAME_ADMIN);
@@ -263,55 +221,6 @@ fn undrained(
             .warning(envoy.span, "drainit does not drain this Envoy: there is no drain")
             .help(NAME_ADMIN);
     }
-}
-
-/// The key of a config for which an option stands.
-fn key(option: &str) -> String {
-    match option {
-        ADMIN => "admin".to_owned(),
-        READINESS => "timeout".to_owned(),
-        _ => option.trim_start_matches("--").trim_start_matches("drain-").replace('-', "_"),
-    }
-}
-
-/// The text of a config, which can be checked. Values that are not given have the defaults of `exec`.
-fn text(config: &Config, given: &[Given]) -> String {
-    let known = |option: &str| given.iter().find(|it| it.option == option)?.value.as_deref();
-    let admin = list([known(ADMIN).unwrap_or("unix:/admin.sock")]);
-    let is_ready = given.iter().any(|it| it.option == READINESS);
-    let timeout = known(READINESS).unwrap_or("30s");
-    let readiness = match is_ready {
-        true => format!(", readiness: {{envoy: {admin}, timeout: {timeout}}}"),
-        false => String::new(),
-    };
-    let Shutdown { grace_period, reserve, unready_delay, .. } = &config.shutdown;
-    let mut keys = format!("admin: {admin}");
-    if known(TIME).is_none() {
-        let drain = config.processes.iter().find_map(|process| process.drain.as_ref());
-        let time = drain.map_or(DrainTimes::default().time, |drain| drain.time);
-        keys += &format!(", time: {}", time.min(config.shutdown.window()).as_secs_f64());
-    }
-    for it in given.iter().filter(|it| it.option.starts_with("--drain-") && it.option != ADMIN) {
-        keys.extend(it.value.iter().map(|text| match it.option {
-            LISTENERS => format!(", {}: [{}]", key(LISTENERS), list(text.split(','))),
-            option => format!(", {}: {text}", key(option)),
-        }));
-    }
-    let signals = config.shutdown.signals.iter().map(ToString::to_string).collect::<Vec<_>>();
-    format!(
-        "shutdown: {{grace_period: {}, reserve: {}, unready_delay: {}, signals: [{}]}}\n\
-         processes: {{command: {{command: [envoy], drain: {{envoy: {{{keys}}}}}{readiness}}}}}",
-        grace_period.as_secs_f64(),
-        reserve.as_secs_f64(),
-        unready_delay.as_secs_f64(),
-        signals.join(", ")
-    )
-}
-
-/// Quotes words for a config. Each `$` is escaped, because `drainit exec` expands no variables.
-fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    let quoted = |it: &str| format!("'{}'", it.replace('$', "$$").replace('\'', "''"));
-    words.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
 /// The command behind these options of `drainit exec`; empty if the options are not known.

@@ -173,7 +173,7 @@ pub fn check_manifest(
         let is_held_back = hook.span.is_some() && !hook.drains;
         let load = |environment: &Environment| load(environment, &mounts, is_held_back);
         let environment = env.environment();
-        let (more, loaded) = match exec.unwrap_or_else(|| load(&environment).map(Some)) {
+        let (more, loaded) = match exec.map_or_else(|| load(&environment).map(Some), Ok) {
             Ok(Some(loaded)) => (loaded.warnings.clone(), Some(loaded)),
             Ok(None) => (Vec::new(), None),
             Err(diagnostics) => (diagnostics, None),
