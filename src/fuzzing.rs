@@ -159,10 +159,8 @@ fn pod(bytes: &[u8]) {
     let load = |environment: &Environment, _: &[_], is_held_back| {
         testing::load_of_pod(&config, environment, is_held_back)
     };
-    let control =
-        |environment: &Environment| testing::find_control(&[&config], environment).control.ok();
     let here = environment(SECRET);
-    let read = (load, control, &(|_: &str, _: &Environment, _: &[_]| None) as FindProgram<'_>);
+    let read = (load, &(|_: &str, _: &Environment, _: &[_]| None) as FindProgram<'_>);
     let checked = drainit_tools::kubernetes::check_manifest(
         (problems, file),
         None,

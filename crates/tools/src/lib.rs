@@ -23,7 +23,7 @@ use clap::Command;
 use drainit_commands::Tool;
 pub(crate) use drainit_config::keys as config;
 pub(crate) use drainit_config::{check, keys, known, language, load, plan};
-pub(crate) use drainit_core::{graph, types};
+pub(crate) use drainit_core::types;
 
 /// The output of a command that has succeeded.
 #[derive(Debug, Default)]

@@ -8,11 +8,11 @@ use drainit_commands::value::UNKNOWN;
 use drainit_commands::{Cli, parse};
 
 use crate::config::ControlSocket;
+use crate::kubernetes::Context;
 use crate::kubernetes::entry::{EntryPoint, at, entry, script};
 use crate::kubernetes::manifest::{
     Container, Word, as_list, containers, is_drainit, items, one_word, text, words,
 };
-use crate::kubernetes::{Context, Severity};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::{self, is_builtin};
 use crate::language::span::Span;
@@ -188,6 +188,22 @@ pub(super) fn one_words(wrong: &mut Vec<Found>, container: &Container) {
     }
 }
 
+/// Reports a probe or hook whose program cannot run in the image. Kubernetes starts the container in
+/// spite of such a command.
+pub(super) fn missing(ctx: &mut Context<'_>) {
+    for path in HOOKS {
+        let command = words(&ctx.container.node, path);
+        let of_script = script(&command).map(|it| at(script::programs(&it.text), it.span));
+        let mut programs =
+            command.first().cloned().into_iter().chain(of_script.into_iter().flatten());
+        let why = |program: Word| Some((program.span, (ctx.find_program)(&program.text)?));
+        let Some((span, why)) = programs.find_map(why) else { continue };
+        let what = if path[0] == "lifecycle" { "hook" } else { "probe" };
+        let help = "add the program to the image, or write a command that needs no other program, such as `[drainit, health]`";
+        ctx.error(span, format!("this {what} cannot run: {why}"), help);
+    }
+}
+
 /// If the containers of the pod share their PID namespace, a command may find the sockets of
 /// several drainits. Reports such a command.
 pub(super) fn ambiguous(ctx: &mut Context<'_>) {
@@ -212,7 +228,7 @@ pub(super) fn ambiguous(ctx: &mut Context<'_>) {
         command.name()
     );
     let help = ctx.of_exec_or("remove `shareProcessNamespace`", "write another `control: {socket: PATH}` into each config, or remove `shareProcessNamespace`");
-    ctx.add(Severity::Error, command.program.span, message).help(help);
+    ctx.error(command.program.span, message, help);
 }
 
 /// Whether the container runs a drainit with a control socket: `run`, or `exec` with a drain.

@@ -1,9 +1,12 @@
 //! Checks `command` and `args` of a container.
 
+use drainit_commands::{Command, RunArgs, parse};
+
+use crate::kubernetes::Context;
 use crate::kubernetes::commands::{own_commands, program};
 use crate::kubernetes::env::SHELL_WORD;
 use crate::kubernetes::manifest::{Container, Word, base, is_drainit, words};
-use crate::kubernetes::{Context, Severity};
+use crate::language::diagnostics::problems::Problems;
 use crate::language::script::{self, is_builtin, is_shell, place};
 use crate::language::span::Span;
 use crate::load::args;
@@ -17,8 +20,8 @@ pub(super) enum EntryPoint {
     /// drainit with these arguments.
     Drainit(Vec<Word>),
     /// A shell that runs drainit, with this subcommand, as its child. The signals go to the shell
-    /// and not to drainit. The severity is a warning if only an old bash runs drainit as its child.
-    ShellChild(Word, Severity),
+    /// and not to drainit. Also whether only an old bash runs drainit as its child.
+    ShellChild(Word, bool),
     /// A shell with this script, which may run drainit. Only the shell knows the script's commands.
     Unknown(Word),
     Other(Word),
@@ -111,8 +114,7 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
                 return EntryPoint::Drainit(rest);
             }
             EntryPoint::Drainit(rest) if !has_trap => {
-                let severity = if is_last { Severity::Warning } else { Severity::Error };
-                return EntryPoint::ShellChild(rest[0].clone(), severity);
+                return EntryPoint::ShellChild(rest[0].clone(), is_last);
             }
             child @ EntryPoint::ShellChild(..) if !has_trap => return child,
             EntryPoint::Other(_) if !is_unclear => {}
@@ -122,94 +124,74 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
     found
 }
 
-/// Checks the command. Returns true if the command is wrong, or does not show whether it runs
-/// `drainit run`: the container then perhaps needs no config.
-pub(super) fn check(ctx: &mut Context<'_>) -> bool {
-    const HELP: &str =
-        "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";
-    let span = ctx.container.span;
-    let arguments = match entry(ctx.container) {
-        EntryPoint::ShellChild(subcommand, severity) => {
-            let name = subcommand.text;
-            let message = match severity {
-                Severity::Error => "the shell gets the signals, and drainit, its child, does not",
-                Severity::Warning | Severity::Note => {
-                    "a bash older than 5.1 gets the signals, and drainit, its child, does not"
-                }
+/// The arguments of `drainit run`. `None` if the command is wrong, or does not show whether it runs
+/// `drainit run`: the container then perhaps needs no config. Reports a wrong command.
+pub(super) fn arguments(
+    problems: &mut Problems,
+    container: &Container,
+    is_exec: bool,
+) -> Option<Vec<Word>> {
+    let span = container.span;
+    let words = match entry(container) {
+        EntryPoint::ShellChild(subcommand, is_old) => {
+            let shell = if is_old { "a bash older than 5.1" } else { "the shell" };
+            let message = format!("{shell} gets the signals, and drainit, its child, does not");
+            let problem = match is_old {
+                true => problems.warning(subcommand.span, message),
+                false => problems.error(subcommand.span, message),
             };
-            ctx.add(severity, subcommand.span, message)
-                .help(format!(
-                    "write `command: [drainit, {name}, --]`, or `exec drainit {name}` as the last command of the script, without \
-                     `|` and `&`"
-                ));
-            return true;
+            let name = subcommand.text;
+            problem.help(format!(
+                "write `command: [drainit, {name}, --]`, or `exec drainit {name}` as the last command of the script, without `|` and `&`"
+            ));
+            return None;
         }
-        EntryPoint::Unknown(_) => return true,
+        EntryPoint::Unknown(_) => return None,
         EntryPoint::Other(word) => {
-            let message = format!("the command of `{}` does not run drainit", ctx.container.name);
-            ctx.add(Severity::Warning, word.span, message).help(
-                "write `command: [drainit, run, --]`, or remove it: it replaces the image's ENTRYPOINT",
-            );
-            return true;
+            let message = format!("the command of `{}` does not run drainit", container.name);
+            let help = "write `command: [drainit, run, --]`, or remove it: it replaces the image's ENTRYPOINT";
+            problems.warning(word.span, message).help(help);
+            return None;
         }
         EntryPoint::Drainit(words) => words,
         // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`,
         // so the arguments may or may not begin with `run`.
-        EntryPoint::Image(words) => {
-            let is_whole = |word: &Word| word.text == "run" || ctx.is_exec;
-            match words.first().is_some_and(is_whole) {
-                true => words,
-                false => [vec![Word { text: "run".to_owned(), span }], words].concat(),
-            }
-        }
+        EntryPoint::Image(words) => match words.split_first() {
+            Some((run, rest)) if run.text == "run" => return Some(rest.to_vec()),
+            _ => return Some(words),
+        },
     };
-    match arguments.split_first() {
-        Some((run, rest)) if run.text == "run" => {
-            route(ctx, rest);
-            return false;
-        }
-        Some((exec, _)) if exec.text == "exec" && ctx.is_exec => return false,
-        Some((other, _)) => {
-            let message = format!("`drainit {}` does not run a config", other.text);
-            ctx.add(Severity::Error, other.span, message).help(HELP);
-        }
-        None => {
-            ctx.add(Severity::Error, span, "drainit has no subcommand").help(HELP);
-        }
-    }
-    true
+    let (message, span) = match words.split_first() {
+        Some((run, rest)) if run.text == "run" => return Some(rest.to_vec()),
+        Some((exec, _)) if exec.text == "exec" && is_exec => return Some(Vec::new()),
+        Some((other, _)) => (format!("`drainit {}` does not run a config", other.text), other.span),
+        None => ("drainit has no subcommand".to_owned(), span),
+    };
+    problems.error(span, message).help(
+        "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one",
+    );
+    None
 }
 
-/// Checks whether drainit would accept the container's arguments: each argument must belong to some
-/// process, as with `drainit run`.
-fn route(ctx: &mut Context<'_>, words: &[Word]) {
-    if ctx.is_partial {
-        return;
-    }
-    let mut rest = words;
-    loop {
-        rest = match rest {
-            [first, ..] if first.text == "--" => {
-                rest = &rest[1..];
-                break;
-            }
-            [first, _, more @ ..] if first.text == "-c" || first.text == "--config" => more,
-            [first, more @ ..] if first.text.starts_with("--config=") => more,
-            _ => break,
-        };
-    }
-    let texts: Vec<_> = rest.iter().map(|word| ctx.env.substitute(&word.text)).collect();
+/// Checks whether drainit would accept the arguments of `drainit run`: each argument must belong to
+/// some process.
+pub(super) fn route(ctx: &mut Context<'_>, words: &[Word]) {
+    let texts = words.iter().map(|word| ctx.env.substitute(&word.text));
     // If the value of one argument is unknown, no argument is checked.
-    let Some(texts) = texts.into_iter().collect::<Option<Vec<_>>>() else { return };
-    if args::is_command(&ctx.loaded.config, &texts) {
+    let Some(texts) = texts.collect::<Option<Vec<_>>>().filter(|_| !ctx.is_exec) else { return };
+    let line = ["drainit", "run"].into_iter().chain(texts.iter().map(String::as_str));
+    let parsed = parse(line.map(Into::into).collect()).map(|it| it.command);
+    let Ok(Command::Run(RunArgs { args: given, .. })) = parsed else { return };
+    if args::is_command(&ctx.loaded.config, &given) {
         return;
     }
-    let Err(error) = args::route(&ctx.loaded.config, &texts) else { return };
+    let Err(error) = args::route(&ctx.loaded.config, &given) else { return };
     let (ArgsError::Unclaimed { arg, .. }
     | ArgsError::Refused { arg, .. }
     | ArgsError::NoOption { arg }) = &error;
-    let place = texts.iter().position(|text| text == arg);
-    let span = place.and_then(|place| rest.get(place)).map_or(ctx.container.span, |word| word.span);
-    ctx.add(Severity::Error, span, format!("drainit would not start: {error}"))
-        .help("correct it here, or `args` of the process in the config");
+    let place = given.iter().position(|text| text == arg);
+    let word = place.and_then(|place| words.get(words.len() - given.len() + place));
+    let span = word.map_or(ctx.container.span, |word| word.span);
+    let message = format!("drainit would not start: {error}");
+    ctx.error(span, message, "correct it here, or `args` of the process in the config");
 }

@@ -65,9 +65,10 @@ fn drained(
     let (args, command) = parsed.map_err(|(span, why, help)| refuse(span, &why, &help)).ok()??;
     let pod = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
     let variables = variables(env, container.span);
+    let options = &words[..words.len() - command.len()];
     let span = |name: &str| {
         let is_it = |word: &&Word| word.text.split('=').next() == Some(name);
-        words.iter().rfind(is_it).map_or(exec.span, |word| word.span)
+        options.iter().rfind(is_it).map_or(exec.span, |word| word.span)
     };
     let given = given(&args, span, &variables);
     let of = |name: &str| variables.get(name).map(|word| word.text.clone());

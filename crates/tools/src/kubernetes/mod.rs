@@ -35,19 +35,17 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::check::image::{FindProgram, ImageLookup};
-use crate::config::{Config, Control, Drain};
-use crate::graph::Graph;
+use crate::config::Drain;
 use crate::kubernetes::env::PodEnv;
-use crate::kubernetes::manifest::{Container, Word, Workload};
+use crate::kubernetes::manifest::{Container, Workload};
 use crate::language::diagnostics::diagnostic::quote;
-use crate::language::diagnostics::problems::{Problem, Problems};
+use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::OWN;
-use crate::language::script;
 use crate::language::source::{MANIFEST, Source};
 use crate::language::span::Span;
 use crate::language::yaml::node::Node;
 use crate::language::{directory, yaml};
-use crate::load::{Diagnostic, Environment, Loaded, Severity};
+use crate::load::{Diagnostic, Environment, Loaded};
 use crate::plan::Plan;
 use crate::types::human;
 use crate::types::suggest::{list, nearest};
@@ -106,10 +104,7 @@ pub fn check(
             loaded.map(|loaded| Loaded { warnings: found.clone(), ..loaded }).map_err(|_| found)
         })
     };
-    let control =
-        |environment: &Environment| crate::load::control::find(configs, environment).control.ok();
-    let read = (load, control, lookup.find_program);
-    check_manifest((problems, file), name, (here, image), read, &texts)
+    check_manifest((problems, file), name, (here, image), (load, lookup.find_program), &texts)
 }
 
 /// Whether the text of a config uses a variable, as `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
@@ -132,22 +127,20 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
     }
 }
 
-/// Like [`check`], but for a manifest that is in memory. `load` reads the whole config, and
-/// `control` reads only its key `control`. `find_program` searches the image.
+/// Like [`check`], but for a manifest that is in memory. `load` reads the config. `find_program`
+/// searches the image.
 pub fn check_manifest(
     (mut problems, file): (Problems, usize),
     name: Option<&str>,
     (here, image): (&Environment, &Environment),
-    (load, control, find_program): (
+    (load, find_program): (
         impl Fn(&Environment, &[PathBuf], bool) -> Result<Loaded, Vec<Diagnostic>>,
-        impl Fn(&Environment) -> Option<Control>,
         FindProgram<'_>,
     ),
     texts: &[&str],
 ) -> PodCheck {
     let uses = |name: &str| texts.iter().any(|text| mentions(text, name));
-    let mut diagnostics: Vec<Diagnostic> = Vec::new();
-    let mut containers = Vec::new();
+    let (mut diagnostics, mut containers) = (Vec::new(), Vec::new());
     let mut before: Option<Rc<Node>> = None;
     for (mut workload, container) in find(&mut problems, file, name) {
         if !before.is_some_and(|pod| Rc::ptr_eq(&pod, &workload.pod)) {
@@ -164,68 +157,39 @@ pub fn check_manifest(
             let message = format!(
                 "the config uses `{name}`, whose value is not known here: it counts as unset"
             );
-            problems
-                .warning(span, message)
-                .help(format!("set it for this check: `{name}=VALUE drainit check …`"));
+            let help = format!("set it for this check: `{name}=VALUE drainit check …`");
+            problems.warning(span, message).help(help);
         }
-        let mounts = crate::kubernetes::manifest::mounts(&container.node);
+        let arguments = entry::arguments(&mut problems, &container, is_exec);
+        let mounts = manifest::mounts(&container.node);
         let hook = pre_stop::read(&container);
         let is_held_back = hook.span.is_some() && !hook.drains;
-        let load = |environment: &Environment| load(environment, &mounts, is_held_back);
         let environment = env.environment();
-        let (more, loaded) = match exec.map_or_else(|| load(&environment).map(Some), Ok) {
-            Ok(Some(loaded)) => (loaded.warnings.clone(), Some(loaded)),
-            Ok(None) => (Vec::new(), None),
-            Err(diagnostics) => (diagnostics, None),
+        let loaded = exec.map_or_else(|| load(&environment, &mounts, is_held_back).map(Some), Ok);
+        let (new, loaded) = match loaded {
+            Ok(loaded) => (loaded.iter().flat_map(|it| it.warnings.clone()).collect(), loaded),
+            Err(errors) => (errors, None),
         };
-        // A config with errors does not hide the mistakes of the manifest.
-        let is_partial = loaded.is_none();
-        let mut has_config = true;
-        let loaded = loaded.unwrap_or_else(|| {
-            let control = control(&environment);
-            has_config = control.is_some();
-            Loaded {
-                config: Config { control: control.unwrap_or_default(), ..Config::default() },
-                graph: Graph::default(),
-                grace_variables: Vec::new(),
-                has_grace_period: false,
-                says_how_traffic_leaves: true,
-                warnings: Vec::new(),
-            }
-        });
-        // If several containers run the same config, its problems are reported only once.
-        let new: Vec<_> =
-            more.into_iter().filter(|problem| !diagnostics.contains(problem)).collect();
-        containers
-            .push(format!("{} {}, container {}", workload.kind, workload.name, container.name));
-        if is_exec && is_partial {
+        // Without `drainit run`, the container perhaps needs no config. If several containers run
+        // the same config, its problems are reported only once.
+        if arguments.is_some() || !texts.is_empty() {
+            let is_new = |problem: &Diagnostic| !diagnostics.contains(problem);
+            let new: Vec<_> = new.into_iter().filter(is_new).collect();
             diagnostics.extend(new);
+        }
+        let shown = format!("{} {}, container {}", workload.kind, workload.name, container.name);
+        let Some(loaded) = loaded else {
+            containers.push(shown);
             continue;
-        }
-        let plan = Plan::new(&loaded.config, &loaded.graph);
-        let drains = loaded.config.processes.iter().any(|process| process.drain.is_some());
-        if let Some(container) = containers.last_mut().filter(|_| drains) {
-            // `drainit plan` shows the same time.
-            let in_oneshot = plan.signal_in_oneshot.as_ref().map(|it| &it.timeline);
-            let total = human(in_oneshot.unwrap_or(&plan.after_signal).total);
-            *container += &format!(", stops within {total}");
-        }
-        let accepts = |name: &str, seconds: u64| {
-            let seconds = seconds.to_string();
-            let set = [(name, &*seconds)].into_iter();
-            load(&environment.iter().filter(|it| it.0 != name).chain(set).collect())
-                .is_ok_and(|better| better.warnings.len() <= loaded.warnings.len())
         };
-        let mentions_drain =
-            ["drain:", "readiness_delay:"].map(|key| texts.iter().any(|text| text.contains(key)));
+        let plan = Plan::new(&loaded.config, &loaded.graph);
+        // `drainit plan` shows the same time.
+        let in_oneshot = plan.signal_in_oneshot.as_ref().map(|it| &it.timeline);
+        let total = human(in_oneshot.unwrap_or(&plan.after_signal).total);
+        let drains = loaded.config.processes.iter().any(|process| process.drain.is_some());
+        containers.push(if drains { format!("{shown}, stops within {total}") } else { shown });
         let mut ctx = Context {
-            is_partial,
             is_exec,
-            takes_traffic_away: match is_partial {
-                true => mentions_drain.contains(&true),
-                false => !plan.after_signal.drained_at().is_zero(),
-            },
-            accepts: &accepts,
             find_program: &|program| find_program(program, &environment, &mounts),
             problems: &mut problems,
             workload: &workload,
@@ -234,22 +198,15 @@ pub fn check_manifest(
             loaded: &loaded,
             plan,
         };
-        let is_unneeded = crate::kubernetes::entry::check(&mut ctx);
-        if !is_unneeded || !texts.is_empty() {
-            diagnostics.extend(new);
-        }
-        if !has_config {
-            continue;
-        }
+        entry::route(&mut ctx, &arguments.unwrap_or_default());
+        commands::missing(&mut ctx);
+        commands::ambiguous(&mut ctx);
         volumes::sockets(&mut ctx);
-        let before = crate::kubernetes::pre_stop::check(&mut ctx);
-        crate::kubernetes::grace::check(&mut ctx, &before);
-        crate::kubernetes::probes::check(&mut ctx);
-        if !is_partial {
-            commands::ambiguous(&mut ctx);
-            crate::kubernetes::traffic::check(&mut ctx, &before);
-            crate::kubernetes::sidecar::check(&mut ctx);
-        }
+        pre_stop::check(&mut ctx, &hook);
+        grace::check(&mut ctx, &hook);
+        probes::check(&mut ctx);
+        traffic::check(&mut ctx, &hook);
+        sidecar::check(&mut ctx);
     }
     diagnostics.extend(problems.finish());
     PodCheck { diagnostics, containers }
@@ -263,16 +220,9 @@ struct Context<'a> {
     env: PodEnv,
     loaded: &'a Loaded,
     plan: Plan<'a>,
-    /// Whether the config has errors. If it does, only its key `control` is known.
-    is_partial: bool,
     /// Whether the container runs `drainit exec`. If it does, the options of `drainit exec` are the
     /// config.
     is_exec: bool,
-    /// Whether the shutdown has a drain or a `readiness_delay`, so that clients have time to leave.
-    takes_traffic_away: bool,
-    /// Whether the config would load without additional warnings if the variable with this name had
-    /// this number of seconds as its value.
-    accepts: &'a dyn Fn(&str, u64) -> bool,
     /// Says why a program of the image cannot run; `None` if the program can run, or if `check`
     /// does not run in the image.
     find_program: &'a dyn Fn(&str) -> Option<String>,
@@ -290,29 +240,12 @@ impl<'a> Context<'a> {
         if self.is_exec { exec } else { config }
     }
 
-    /// Reports a command whose program cannot run in the image. Kubernetes starts the container in
-    /// spite of such a command.
-    fn must_run(&mut self, what: &str, command: &[Word], help: &str) {
-        let Some(first) = command.first() else { return };
-        let mut programs = vec![first.clone()];
-        if let Some(script) = entry::script(command) {
-            programs.extend(entry::at(script::programs(&script.text), script.span));
-        }
-        for program in programs {
-            if let Some(why) = (self.find_program)(&program.text) {
-                let message = format!("{what} cannot run: {why}");
-                self.add(Severity::Error, program.span, message).help(help);
-                return;
-            }
-        }
+    fn error(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.error(span, message).help(help);
     }
 
-    fn add(&mut self, severity: Severity, span: Span, message: impl Into<String>) -> &mut Problem {
-        match severity {
-            Severity::Error => self.problems.error(span, message),
-            Severity::Warning => self.problems.warning(span, message),
-            Severity::Note => self.problems.note(span, message),
-        }
+    fn warning(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.warning(span, message).help(help);
     }
 }
 
@@ -320,7 +253,7 @@ impl<'a> Context<'a> {
 fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Workload, Container)> {
     let whole = Span::whole(file);
     let Some(documents) = yaml::parse_manifest(problems, file) else { return Vec::new() };
-    let (workloads, others) = crate::kubernetes::manifest::workloads(&documents);
+    let (workloads, others) = manifest::workloads(&documents);
     if workloads.is_empty() {
         let kinds = match others.is_empty() {
             true => String::new(),
@@ -331,16 +264,13 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
         return Vec::new();
     }
     let of = |workload: Workload| {
-        let containers = crate::kubernetes::manifest::containers(&workload.pod);
+        let containers = manifest::containers(&workload.pod);
         containers.into_iter().map(move |container| (workload.clone(), container))
     };
     let all: Vec<_> = workloads.into_iter().flat_map(of).collect();
     let runs_drainit: Vec<_> = match name {
         Some(name) => all.iter().filter(|(_, container)| container.name == name).collect(),
-        None => all
-            .iter()
-            .filter(|(_, container)| crate::kubernetes::entry::names_drainit(container))
-            .collect(),
+        None => all.iter().filter(|(_, container)| entry::names_drainit(container)).collect(),
     };
     match (runs_drainit.as_slice(), all.as_slice(), name) {
         ([], [only], None) => vec![only.clone()],

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::config::ControlSocket;
 use crate::keys::values;
+use crate::kubernetes::Context;
 use crate::kubernetes::commands::{OwnCommand, commands, is_subcommand, own_commands};
 use crate::kubernetes::manifest::{Container, Word, base, is_drainit, key, seconds, text, words};
-use crate::kubernetes::{Context, Severity};
 use crate::language::span::Span;
 use crate::language::yaml::node::get;
 use crate::types::Signal;
@@ -55,22 +55,15 @@ pub(super) fn read(container: &Container) -> PreStop {
     found
 }
 
-pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
-    if !ctx.is_partial {
-        stop_signal(ctx);
-    }
-    let found = read(ctx.container);
+/// Checks that the stop signal stops drainit, that `drainit drain` finds the socket of drainit, and
+/// that a sidecar has a hook that drains.
+pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
+    stop_signal(ctx);
     for drain in drains(ctx.container) {
         let options: Vec<_> = drain.words[1..].iter().map(|word| &*word.text).collect();
         own_socket(ctx, "drain", &options, drain.program.span, false);
     }
-    let command = words(&ctx.container.node, &COMMAND);
-    ctx.must_run(
-        "this hook",
-        &command,
-        "add the program to the image, or remove the hook; `preStop: {sleep: {seconds: 5}}` needs no program",
-    );
-    found
+    sidecar(ctx, before);
 }
 
 /// Checks `lifecycle.stopSignal`, which the kubelet sends in place of the image's STOPSIGNAL. If
@@ -86,13 +79,16 @@ fn stop_signal(ctx: &mut Context<'_>) {
             if ctx.is_exec { "`--stop-signal`" } else { "the config's `shutdown.signals`" }
         );
         let message = "the kubelet sends SIGTERM, unless the image has another STOPSIGNAL, and SIGTERM does not stop drainit";
-        ctx.add(Severity::Warning, ctx.container.span, message).help(help);
+        ctx.warning(ctx.container.span, message, help);
         return;
     };
     if !Signal::parse(&word.text).is_some_and(|signal| signals.contains(&signal)) {
         let message = format!("`{}` does not stop drainit", word.text);
-        ctx.add(Severity::Error, word.span, message)
-            .help("write one of the config's `shutdown.signals` here, or add this one there");
+        ctx.error(
+            word.span,
+            message,
+            "write one of the config's `shutdown.signals` here, or add this one there",
+        );
     }
 }
 
@@ -141,23 +137,17 @@ pub(super) fn own_socket(
         ),
         _ => return,
     };
-    ctx.add(Severity::Error, span, message).help(help);
+    ctx.error(span, message, help);
 }
 
 /// Warns of a sidecar that has no `preStop` hook with `drainit drain`. A sidecar gets SIGTERM only
 /// after the main containers have exited, but its `preStop` hook runs at once.
-pub(super) fn sidecar(ctx: &mut Context<'_>, before: &PreStop) {
+fn sidecar(ctx: &mut Context<'_>, before: &PreStop) {
     if !ctx.container.is_sidecar || before.drains {
         return;
     }
     let span = key(&ctx.container.node, "lifecycle").unwrap_or(ctx.container.span);
-    ctx.add(
-        Severity::Warning,
-        span,
-        "a sidecar gets its stop signal only after the main containers have exited, and drainit counts `grace_period` from then",
-    )
-    .help(
-        "add `lifecycle: {preStop: {exec: {command: [drainit, drain]}}}`: then the drain, and drainit's count, begin with \
-         the termination of the pod",
-    );
+    let message = "a sidecar gets its stop signal only after the main containers have exited, and drainit counts `grace_period` from then";
+    let help = "add `lifecycle: {preStop: {exec: {command: [drainit, drain]}}}`: then the drain, and drainit's count, begin with the termination of the pod";
+    ctx.warning(span, message, help);
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::check::undrained::listens;
 use crate::config::{Address, DrainMethod, Process};
+use crate::kubernetes::Context;
 use crate::kubernetes::commands::commands;
 use crate::kubernetes::manifest::{Word, base, is_drainit, items, seconds, text, words};
 use crate::kubernetes::pre_stop::own_socket;
-use crate::kubernetes::{Context, Severity};
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 use crate::types::human;
@@ -72,12 +72,9 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = get(&node, &[name]) else { continue };
         let probe = read(ctx, &node, probe);
-        let command = words(&probe.node, &["exec", "command"]);
         // The advice for a liveness probe never names `/readyz`, because the kubelet would then
         // kill a container that starts slowly.
         let path = if name == "livenessProbe" { "/livez" } else { "/readyz" };
-        let help = format!("add the program to the image, or {}", how_to_probe(ctx, path));
-        ctx.must_run("this probe", &command, &help);
         answered(ctx, &probe, path);
         if name == "readinessProbe" {
             readiness(ctx, &probe);
@@ -97,7 +94,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
             ctx.container.name
         );
         let help = how_to_probe(ctx, "/readyz");
-        ctx.add(Severity::Warning, ctx.container.span, message).help(help);
+        ctx.warning(ctx.container.span, message, help);
     }
 }
 
@@ -208,14 +205,17 @@ fn own_grace_period(ctx: &mut Context<'_>, probe: &Node) {
     const NAME: &str = "terminationGracePeriodSeconds";
     let Some((given, span)) = seconds(probe, &[NAME]) else { return };
     let needed = ctx.plan.longest().max(ctx.plan.window());
-    if !ctx.is_partial && given < needed {
+    if given < needed {
         let message = format!(
             "after a failure of this probe the kubelet kills after {}, and the shutdown takes up to {}",
             human(given),
             human(needed)
         );
-        ctx.add(Severity::Warning, span, message)
-            .help(format!("remove `{NAME}` from the probe: it then has that of the pod"));
+        ctx.warning(
+            span,
+            message,
+            format!("remove `{NAME}` from the probe: it then has that of the pod"),
+        );
     }
 }
 
@@ -296,12 +296,12 @@ fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: &str) {
     ];
     for (span, message, help) in rows {
         if let Some(span) = span {
-            ctx.add(Severity::Error, span, message).help(help);
+            ctx.error(span, message, help);
         }
     }
     if !is_control && matches!(asked, "/livez" | "/readyz") {
         let message = format!("drainit does not answer `{asked}` at port {port}");
-        ctx.add(Severity::Warning, span, message).help(how);
+        ctx.warning(span, message, how);
     }
 }
 
@@ -310,8 +310,11 @@ fn named(ctx: &mut Context<'_>, container: &Node, port: &Word) {
     if number(container, &port.text).is_none() && port.text.parse::<u64>().is_err() {
         let (name, port_name) = (&ctx.container.name, &port.text);
         let message = format!("`{name}` has no port `{port_name}`: this probe never succeeds");
-        ctx.add(Severity::Error, port.span, message)
-            .help("write the number, or the name of one of the container's `ports`");
+        ctx.error(
+            port.span,
+            message,
+            "write the number, or the name of one of the container's `ports`",
+        );
     }
 }
 
@@ -333,8 +336,7 @@ fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
         human(probe.gives_up),
         human(longest)
     );
-    ctx.add(Severity::Warning, probe.span, message)
-        .help("raise `failureThreshold`, or shorten the timeout");
+    ctx.warning(probe.span, message, "raise `failureThreshold`, or shorten the timeout");
 }
 
 /// Reports a liveness probe that fails while the container drains, because the kubelet would then
@@ -357,23 +359,25 @@ fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
     if probe.fails_after >= lasts {
         // A liveness probe that asks for readiness also fails while the processes are starting.
         let asks = if asks_ready { "`/readyz`" } else { "Envoy's `/ready`" };
-        let (severity, when) = match has_startup {
-            false => (Severity::Error, "at each start that takes longer"),
-            true => (Severity::Warning, "when a process is not ready for so long"),
+        let when = match has_startup {
+            false => "at each start that takes longer",
+            true => "when a process is not ready for so long",
         };
         let message = format!(
             "this liveness probe asks {asks}, which is 503 until the processes are ready: the kubelet kills after {}, {when}",
             human(probe.fails_after)
         );
-        ctx.add(severity, probe.span, message).help(help);
-        return;
+        return match has_startup {
+            false => ctx.error(probe.span, message, help),
+            true => ctx.warning(probe.span, message, help),
+        };
     }
     let message = format!(
         "this liveness probe would kill the container during the shutdown: {why}, and fails for up to {}; the kubelet kills after {}",
         human(lasts),
         human(probe.fails_after)
     );
-    ctx.add(Severity::Error, probe.span, message).help(format!(
+    ctx.error(probe.span, message, format!(
         "{help}; the kubelet stops liveness probes when it deletes a pod, but not for `drainit drain` or an exit of a process"
     ));
 }
@@ -391,7 +395,7 @@ fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
         human(min),
         human(probe.fails_after)
     );
-    ctx.add(Severity::Warning, probe.span, message).help(
+    ctx.warning(probe.span, message,
         "set `periodSeconds: 1` and `failureThreshold: 1` here, or raise `min` of the drain in the config",
     );
 }
@@ -400,7 +404,7 @@ fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
 /// the probe sends a request to a process or runs an unknown command, because such a probe may fail
 /// during the drain.
 fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
-    if !ctx.takes_traffic_away {
+    if ctx.plan.after_signal.drained_at().is_zero() {
         return;
     }
     let why = match (probe.target(), probe.path.as_ref().map(|path| path.text.as_str())) {
@@ -421,7 +425,7 @@ fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
     let span = probe.path.as_ref().map_or(probe.span, |path| path.span);
     let message = format!("this readiness probe does not show the drain: {why}");
     let help = how_to_probe(ctx, "/readyz");
-    ctx.add(Severity::Warning, span, message).help(help);
+    ctx.warning(span, message, help);
 }
 
 fn how_to_probe(ctx: &Context<'_>, path: &str) -> String {

@@ -11,7 +11,7 @@ use crate::kubernetes::grace::rounded_up;
 use crate::kubernetes::manifest::{
     Container, Word, base, containers, is_drainit, items, key, text, words,
 };
-use crate::kubernetes::{Context, Severity, exec, pre_stop};
+use crate::kubernetes::{Context, exec, pre_stop};
 use crate::language::yaml::node::get;
 use crate::types::human;
 
@@ -50,7 +50,7 @@ fn start(ctx: &mut Context<'_>) {
         return;
     }
     let message = "without a `startupProbe` that asks for readiness, the application starts before this sidecar is ready";
-    ctx.add(Severity::Warning, ctx.container.span, message).help(
+    ctx.warning(ctx.container.span, message,
         "add `startupProbe: {exec: {command: [drainit, health]}, periodSeconds: 1, failureThreshold: 60}`",
     );
 }
@@ -77,8 +77,11 @@ fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
         human(drain)
     );
     let time = rounded_up(drain);
-    ctx.add(Severity::Warning, span, message)
-        .help(format!("give it `lifecycle: {{preStop: {{sleep: {{seconds: {time}}}}}}}`"));
+    ctx.warning(
+        span,
+        message,
+        format!("give it `lifecycle: {{preStop: {{sleep: {{seconds: {time}}}}}}}`"),
+    );
 }
 
 /// How long the `preStop` hook delays SIGTERM. A hook that drains, or takes an unknown time, counts
@@ -96,8 +99,7 @@ fn readiness(ctx: &mut Context<'_>, main: &[Container]) {
         "without a `readinessProbe` of `{}`, the pod is ready before the application serves: requests fail in a rollout",
         first.name
     );
-    ctx.add(Severity::Warning, first.span, message)
-        .help("add a `readinessProbe` that asks the application");
+    ctx.warning(first.span, message, "add a `readinessProbe` that asks the application");
 }
 
 /// Arguments with which an Envoy ends by itself.

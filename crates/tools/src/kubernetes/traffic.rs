@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use crate::config::{DrainMethod, Process};
+use crate::kubernetes::Context;
 use crate::kubernetes::manifest::{items, text};
 use crate::kubernetes::pre_stop::PreStop;
 use crate::kubernetes::probes::number;
-use crate::kubernetes::{Context, Severity};
 
 pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     local(ctx);
@@ -38,7 +38,7 @@ fn endpoint(ctx: &mut Context<'_>) {
         "write `DRAINIT_DRAIN_MIN: 5` (`--drain-min`)",
         "set `min: 5s` in its `drain`, or `shutdown: {readiness_delay: 5s}`",
     );
-    ctx.add(Severity::Warning, ctx.container.span, message).help(help);
+    ctx.warning(ctx.container.span, message, help);
 }
 
 /// Whether the container has a port that serves requests: a port of the container or of a Service,
@@ -63,7 +63,7 @@ fn undrained(ctx: &mut Context<'_>) {
         "the processes of `{}` are stopped at once, and lose the requests that arrive before the pod's endpoint is removed",
         ctx.container.name
     );
-    ctx.add(Severity::Warning, ctx.container.span, message).help(
+    ctx.warning(ctx.container.span, message,
         "write `shutdown: {readiness_delay: 5s}` in the config, or `drain: connections` for each server; `readiness_delay: 0s` if no \
          requests arrive from outside",
     );
@@ -116,7 +116,7 @@ fn local(ctx: &mut Context<'_>) {
         true => help.to_owned(),
         false => format!("{help}; remove `readiness_delay`"),
     };
-    ctx.add(Severity::Warning, local.span, message).help(help);
+    ctx.warning(local.span, message, help);
 }
 
 /// Warns of a sidecar whose drain has no `direction`. A drain without `direction` also closes the
@@ -135,5 +135,5 @@ fn egress(ctx: &mut Context<'_>) {
          before it ends"
     );
     let help = ctx.of_exec_or("write `DRAINIT_DRAIN_DIRECTION: inbound` (`--drain-direction`), or `all` if nothing goes out through it", "set `direction: inbound` in its `drain.envoy`, or `direction: all` if nothing goes out through it");
-    ctx.add(Severity::Warning, ctx.container.span, message).help(help);
+    ctx.warning(ctx.container.span, message, help);
 }

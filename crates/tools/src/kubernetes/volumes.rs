@@ -1,8 +1,8 @@
 //! Finds the volumes that a container mounts, and checks that it can make its sockets in them.
 
 use crate::config::Address;
+use crate::kubernetes::Context;
 use crate::kubernetes::manifest::{items, text};
-use crate::kubernetes::{Context, Severity};
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 
@@ -53,8 +53,7 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
                 "`{path}` cannot be made: the volume `{}` is empty at the start and has no `{directory}`",
                 at.volume
             );
-            ctx.add(Severity::Error, ctx.container.span, message)
-                .help("mount the volume at the directory of the socket, or name a socket directly below the mount");
+            ctx.error(ctx.container.span, message, "mount the volume at the directory of the socket, or name a socket directly below the mount");
             return;
         }
         let is_closed = match volume {
@@ -66,8 +65,11 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
         };
         if is_closed {
             let message = format!("`{path}` cannot be made: the container can only read there");
-            ctx.add(Severity::Error, ctx.container.span, message)
-                .help("mount an `emptyDir` at its directory, without `readOnly`");
+            ctx.error(
+                ctx.container.span,
+                message,
+                "mount an `emptyDir` at its directory, without `readOnly`",
+            );
             return;
         }
     }
