@@ -28,17 +28,10 @@ pub(super) struct PreStop {
 /// The keys that lead to the command of the hook.
 const COMMAND: [&str; 4] = ["lifecycle", "preStop", "exec", "command"];
 
-/// The commands `drainit drain` of the hook.
-fn drains(container: &Container) -> Vec<OwnCommand> {
-    let mut own = own_commands(container);
-    own.retain(|it| it.is_pre_stop && it.name() == "drain");
-    own
-}
-
 /// Reads the hook of a container.
 pub(super) fn read(container: &Container) -> PreStop {
     let hook = get(&container.node, &["lifecycle", "preStop"]);
-    let drains = !drains(container).is_empty();
+    let drains = own_commands(container).iter().any(|it| it.is_pre_stop && it.name() == "drain");
     let mut found = PreStop { span: hook.map(|hook| hook.span), drains, ..PreStop::default() };
     let slept = seconds(&container.node, &["lifecycle", "preStop", "sleep", "seconds"]);
     let command = words(&container.node, &COMMAND);
@@ -59,9 +52,13 @@ pub(super) fn read(container: &Container) -> PreStop {
 /// that a sidecar has a hook that drains.
 pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     stop_signal(ctx);
-    for drain in drains(ctx.container) {
-        let options: Vec<_> = drain.words[1..].iter().map(|word| &*word.text).collect();
-        own_socket(ctx, "drain", &options, drain.program.span, false);
+    let has_port = ctx.loaded.config.control.listen.is_some();
+    for command in own_commands(ctx.container) {
+        match command.name() {
+            "drain" => own_socket(ctx, &command, false),
+            "health" if !command.has("--url") => own_socket(ctx, &command, has_port),
+            _ => {}
+        }
     }
     sidecar(ctx, before);
 }
@@ -100,7 +97,7 @@ fn one_command(words: &[Word], found: &mut PreStop) {
             Ok(time) => found.sleeps = found.sleeps.saturating_add(time),
             Err(_) => found.is_unknown = true,
         },
-        // Nothing to do: the function `drains` finds `drainit drain`, and `commands::check` reports
+        // Nothing to do: [`read`] finds `drainit drain`, and `commands::check` reports
         // a misspelt command.
         [program, rest @ ..]
             if is_drainit(program)
@@ -111,33 +108,28 @@ fn one_command(words: &[Word], found: &mut PreStop) {
     }
 }
 
-/// Checks that drainit has the socket to which a `drainit` command sends its request. `has_port`
-/// says whether the command can also ask the port of `control.listen`.
-pub(super) fn own_socket(
-    ctx: &mut Context<'_>,
-    command: &str,
-    options: &[&str],
-    span: Span,
-    has_port: bool,
-) {
-    let place = options.iter().position(|word| *word == "--socket");
-    let path = place.and_then(|place| options.get(place + 1)).copied();
-    let path = path.or_else(|| options.iter().find_map(|word| word.strip_prefix("--socket=")));
+/// Checks that drainit has the socket to which its own command sends its request. `has_port` says
+/// whether the command can also ask the port of `control.listen`.
+fn own_socket(ctx: &mut Context<'_>, command: &OwnCommand, has_port: bool) {
+    let mut words = command.words.iter().map(|word| &*word.text);
+    let path = match words.find(|word| word.starts_with("--socket")) {
+        Some("--socket") => words.next(),
+        found => found.and_then(|word| word.strip_prefix("--socket=")),
+    };
     let own = &ctx.loaded.config.control.socket;
-    let (message, help) = match path {
+    let name = command.name();
+    let (why, help) = match path {
         Some(path) if own.path() != Some(Path::new(path)) => (
-            format!("`drainit {command}` gets no answer at {path}"),
+            format!("at {path}"),
             format!("set `control: {{socket: {path}}}` in the config, or write its socket here"),
         ),
         None if *own == ControlSocket::Off && !has_port => (
-            format!(
-                "`drainit {command}` gets no answer: the config has `control: {{socket: off}}`"
-            ),
+            "from a drainit with `control: {socket: off}`".to_owned(),
             "remove `socket: off` from the config".to_owned(),
         ),
         _ => return,
     };
-    ctx.error(span, message, help);
+    ctx.error(command.program.span, format!("`drainit {name}` gets no answer {why}"), help);
 }
 
 /// Warns of a sidecar that has no `preStop` hook with `drainit drain`. A sidecar gets SIGTERM only

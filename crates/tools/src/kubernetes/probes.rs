@@ -10,7 +10,6 @@ use crate::config::{Address, DrainMethod, Process};
 use crate::kubernetes::Context;
 use crate::kubernetes::commands::commands;
 use crate::kubernetes::manifest::{Word, base, is_drainit, items, seconds, text, words};
-use crate::kubernetes::pre_stop::own_socket;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 use crate::types::human;
@@ -28,28 +27,18 @@ struct PodProbe {
     gives_up: Duration,
     /// The longest time from a fault until the kubelet considers the probe failed.
     fails_after: Duration,
-    /// Who owns the port to which the probe connects, and the port with its place in the manifest.
-    /// `None` for a probe without a port, or with an unknown port.
-    target: Option<(ProbedServer, u16, Span)>,
+    /// Who is asked. `None` if nobody knows.
+    server: Option<ProbedServer>,
+    /// The port to which the kubelet connects, and its place; `None` for a command.
+    port: Option<(u16, Span)>,
     /// The path that a probe requests by HTTP, without the query. `None` for other probes.
     path: Option<Word>,
-    /// Whether a command asks, and not the kubelet. A command connects from within the pod.
-    is_command: bool,
 }
 
 impl PodProbe {
-    fn path(&self) -> &str {
-        self.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default()
-    }
-
-    /// Whether the probe asks drainit for `/readyz`.
-    fn asks_ready(&self) -> bool {
-        self.target() == Some(ProbedServer::Control) && self.path() == "/readyz"
-    }
-
-    /// Who owns the port to which the probe connects.
-    fn target(&self) -> Option<ProbedServer> {
-        self.target.map(|(target, ..)| target)
+    /// The server, and the path; empty for a probe without a path.
+    fn asks(&self) -> (Option<ProbedServer>, &str) {
+        (self.server, self.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default())
     }
 }
 
@@ -79,12 +68,9 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         if name == "readinessProbe" {
             readiness(ctx, &probe);
             notices(ctx, &probe);
-            continue;
-        }
-        own_grace_period(ctx, &probe.node);
-        match name {
-            "livenessProbe" => liveness(ctx, &probe, has_startup),
-            _ => startup(ctx, &probe),
+        } else {
+            own_grace_period(ctx, &probe.node);
+            kills(ctx, &probe, name == "livenessProbe", has_startup);
         }
     }
     if get(&node, &["readinessProbe"]).is_none() && !ctx.container.is_sidecar && gets_requests(ctx)
@@ -122,22 +108,23 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Rc<Node>) -> PodProbe {
         let word = text(get, &["path"]).unwrap_or(otherwise);
         Word { text: without_query(&word.text), ..word }
     });
-    if let Some(port) = &port {
-        named(ctx, container, port);
+    let number = |port: &Word| Some((number(container, &port.text)?, port.span));
+    if let Some(port) = port.as_ref().filter(|port| number(port).is_none()) {
+        let message = format!("this probe never succeeds: it has no port `{}`", port.text);
+        let help = "write the number, or the name of one of the container's `ports`";
+        ctx.error(port.span, message, help);
     }
+    let port = port.as_ref().and_then(number);
+    let by_kubelet =
+        port.map(|(port, _)| owner(ctx, &Address::Tcp((Ipv4Addr::LOCALHOST, port).into())));
     let asked = asked_by_command(ctx, node);
-    let by_kubelet = || {
-        let port = port?;
-        let number = number(container, &port.text)?;
-        Some((owner(ctx, &Address::Tcp((Ipv4Addr::LOCALHOST, number).into())), number, port.span))
-    };
     PodProbe {
         node: Rc::clone(node),
         span: node.span,
         gives_up: time("initialDelaySeconds").unwrap_or_default().saturating_add(fails_after),
         fails_after,
-        target: asked.as_ref().map(|(server, _)| (*server, 0, node.span)).or_else(by_kubelet),
-        is_command: asked.is_some(),
+        server: asked.as_ref().map(|(server, _)| *server).or(by_kubelet),
+        port,
         path: path.or(asked.map(|(_, text)| Word { text, span: node.span })),
     }
 }
@@ -148,9 +135,8 @@ fn without_query(path: &str) -> String {
 
 /// The server and the path that the command of a probe asks by HTTP, as in `curl -f URL` or
 /// `drainit health`. `None` if the command does not fail at a status of 503, or asks another machine.
-fn asked_by_command(ctx: &mut Context<'_>, node: &Node) -> Option<(ProbedServer, String)> {
+fn asked_by_command(ctx: &Context<'_>, node: &Node) -> Option<(ProbedServer, String)> {
     let command = commands(words(node, &["exec", "command"])).concat();
-    let span = command.first()?.span;
     let texts: Vec<_> = command.iter().map(|word| &*word.text).collect();
     let has = |option: &str| texts.iter().any(|word| word.starts_with(option));
     let fails = |word: &&str| {
@@ -163,31 +149,25 @@ fn asked_by_command(ctx: &mut Context<'_>, node: &Node) -> Option<(ProbedServer,
     }
     // `drainit health` adds the path to the address of a drainit.
     let own = if has("--live") { "/livez" } else { "/readyz" }.to_owned();
-    let socket = texts.iter().skip_while(|word| **word != "--unix-socket").nth(1);
     let is_health = |pair: &[&str]| is_drainit(pair[0]) && pair[1] == "health";
     if texts.windows(2).any(is_health) && !has("--url") {
-        let has_port = ctx.loaded.config.control.listen.is_some();
-        own_socket(ctx, "health", &texts, span, has_port);
         return Some((ProbedServer::Control, own));
     }
+    let socket = texts.iter().skip_while(|word| **word != "--unix-socket").nth(1);
     texts.iter().find_map(|word| {
         let url = word.strip_prefix("--url=").unwrap_or(word);
-        let (address, path) = match url.strip_prefix("unix:") {
-            Some(path) => (Address::Unix(path.into()), ""),
-            None => {
-                let rest = url.strip_prefix("http://").unwrap_or(url);
-                let (at, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-                match socket {
-                    // The host of a request to a Unix socket means nothing.
-                    Some(socket) => (Address::Unix(socket.into()), path),
-                    None => (Address::Tcp(own_address(at)?), path),
-                }
-            }
+        let rest = url.strip_prefix("http://");
+        let at = rest.unwrap_or(url);
+        let (at, path) = at.split_at(at.find('/').unwrap_or(at.len()));
+        let (address, path) = match (url.strip_prefix("unix:"), socket) {
+            (Some(socket), _) => (Address::Unix(socket.into()), ""),
+            // The host of a request to a Unix socket means nothing.
+            (None, Some(socket)) => (Address::Unix(rest.map(|_| socket)?.into()), path),
+            (None, None) => (Address::Tcp(own_address(at)?), path),
         };
-        let is_url = socket.is_none() || url.starts_with("http://");
         let server = owner(ctx, &address);
         let is_base = server == ProbedServer::Control && matches!(path, "" | "/") && !is_curl;
-        is_url.then(|| (server, if is_base { own.clone() } else { without_query(path) }))
+        Some((server, if is_base { own.clone() } else { without_query(path) }))
     })
 }
 
@@ -250,136 +230,87 @@ fn owner(ctx: &Context<'_>, asked: &Address) -> ProbedServer {
 /// Checks that a probe of drainit's port gets an answer, and that a probe for a path of drainit
 /// goes to drainit's port. `path` is the path for which the probe should ask.
 fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: &str) {
-    let Some((target, port, span)) = probe.target.filter(|_| !probe.is_command) else { return };
-    let (node, asked) = (&probe.node, probe.path());
-    let is_control = target == ProbedServer::Control;
-    let listen = ctx.loaded.config.control.listen.filter(|listen| listen.ip().is_loopback());
-    let at = listen.map(|at| at.to_string()).unwrap_or_default();
-    let host = ["httpGet", "tcpSocket"].iter().find_map(|how| text(node, &[how, "host"]));
-    let is_loopback = |host: &&Word| {
-        let address = host.text.trim_matches(['[', ']']).parse::<IpAddr>();
-        host.text == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    };
-    let network = text(&ctx.workload.pod, &["hostNetwork"]);
-    let is_of_host = network.is_some_and(|word| word.text == "true");
-    let tls = text(node, &["httpGet", "scheme"]).filter(|scheme| scheme.text == "HTTPS");
-    let local = host.as_ref().filter(|host| !is_of_host && is_loopback(host));
-    let is_grpc = get(node, &["grpc"]).is_some();
-    let is_known = ["", "/livez", "/readyz", "/status", "/metrics"].contains(&asked);
+    let Some((port, span)) = probe.port else { return };
+    let (server, asked) = probe.asks();
+    let node = &probe.node;
     let how = how_to_probe(ctx, path);
-    let rows = [
-        (
-            listen.filter(|_| is_control && host.is_none()).map(|_| span),
-            format!("the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is {at}"),
-            format!("write `control: {{listen: 0.0.0.0:{port}}}` in the config; it accepts no drain"),
-        ),
-        (
-            tls.filter(|_| is_control).map(|scheme| scheme.span),
-            "drainit does not speak TLS: this probe never succeeds".to_owned(),
-            "remove `scheme`".to_owned(),
-        ),
-        (
-            local.filter(|_| is_control).map(|host| host.span),
-            "the kubelet connects to this address of its node, and not of the pod: this probe never succeeds".to_owned(),
-            "remove `host`".to_owned(),
-        ),
-        (
-            (is_grpc && target != ProbedServer::Other).then_some(span),
-            format!("a `grpc` probe gets no answer from port {port}, which speaks HTTP/1"),
-            how.clone(),
-        ),
-        (
-            (is_control && !is_known).then_some(span),
-            format!("drainit answers `{asked}` with 404"),
-            how.clone(),
-        ),
-    ];
-    for (span, message, help) in rows {
-        if let Some(span) = span {
+    let has_grpc = get(node, &["grpc"]).is_some() && server != Some(ProbedServer::Other);
+    let grpc = (has_grpc.then_some(span), format!("port {port} speaks HTTP/1, and not gRPC"));
+    let mut faults = vec![grpc];
+    if server == Some(ProbedServer::Control) {
+        let listen = ctx.loaded.config.control.listen.filter(|listen| listen.ip().is_loopback());
+        let host = ["httpGet", "tcpSocket"].iter().find_map(|how| text(node, &[how, "host"]));
+        let is_loopback = |host: &&Word| {
+            let address = host.text.trim_matches(['[', ']']).parse::<IpAddr>();
+            host.text == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        };
+        let network = text(&ctx.workload.pod, &["hostNetwork"]);
+        let is_of_host = network.is_some_and(|word| word.text == "true");
+        let tls = text(node, &["httpGet", "scheme"]).filter(|scheme| scheme.text == "HTTPS");
+        let local = host.as_ref().filter(|host| !is_of_host && is_loopback(host));
+        let is_known = ["", "/livez", "/readyz", "/status", "/metrics"].contains(&asked);
+        if let Some(at) = listen.filter(|_| host.is_none()) {
+            let message = format!(
+                "this probe never succeeds: the kubelet connects to the pod's address, and the config's `control.listen` is {at}"
+            );
+            let help = format!(
+                "write `control: {{listen: 0.0.0.0:{port}}}` in the config; it accepts no drain"
+            );
             ctx.error(span, message, help);
         }
-    }
-    if !is_control && matches!(asked, "/livez" | "/readyz") {
+        let of_node = "the kubelet connects to this address of its node, and not of the pod";
+        faults.extend([
+            (tls.map(|scheme| scheme.span), "drainit does not speak TLS".to_owned()),
+            (local.map(|host| host.span), of_node.to_owned()),
+            ((!is_known).then_some(span), format!("drainit answers `{asked}` with 404")),
+        ]);
+    } else if matches!(asked, "/livez" | "/readyz") {
         let message = format!("drainit does not answer `{asked}` at port {port}");
-        ctx.warning(span, message, how);
+        ctx.warning(span, message, how.clone());
     }
-}
-
-/// Reports a probe that names a port which the container does not have.
-fn named(ctx: &mut Context<'_>, container: &Node, port: &Word) {
-    if number(container, &port.text).is_none() && port.text.parse::<u64>().is_err() {
-        let (name, port_name) = (&ctx.container.name, &port.text);
-        let message = format!("`{name}` has no port `{port_name}`: this probe never succeeds");
-        ctx.error(
-            port.span,
-            message,
-            "write the number, or the name of one of the container's `ports`",
-        );
-    }
-}
-
-/// Warns of a startup probe that waits for readiness, but gives up earlier than a `readiness` of
-/// the config.
-fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
-    let processes = ctx.loaded.config.processes.iter();
-    let timeouts = processes.filter_map(|it| Some(it.readiness.as_ref()?.timeout));
-    let is_ready =
-        matches!(probe.target(), Some(ProbedServer::Admin { .. })) && probe.path() == "/ready";
-    let Some(longest) = timeouts.max().filter(|longest| *longest > probe.gives_up) else { return };
-    if !is_ready && !probe.asks_ready() {
-        return;
-    }
-    let timeout =
-        ctx.of_exec_or("`--readiness` (`DRAINIT_READINESS`)", "the `timeout` of a `readiness`");
-    let message = format!(
-        "the kubelet kills a container that is not ready after {}, and {timeout} is {}",
-        human(probe.gives_up),
-        human(longest)
-    );
-    ctx.warning(probe.span, message, "raise `failureThreshold`, or shorten the timeout");
-}
-
-/// Reports a liveness probe that fails while the container drains, because the kubelet would then
-/// kill the container. Also reports a liveness probe that asks for readiness, because such a probe
-/// fails while the processes start.
-fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
-    let whole = ctx.plan.needed();
-    let unready_delay = ctx.loaded.config.shutdown.unready_delay;
-    let asks_ready = probe.asks_ready();
-    let (why, lasts) = match probe.target() {
-        _ if asks_ready => {
-            ("`/readyz` is 503 during the shutdown", whole.saturating_sub(unready_delay))
+    for (span, why) in faults {
+        if let Some(span) = span {
+            ctx.error(span, format!("this probe never succeeds: {why}"), how.clone());
         }
-        Some(ProbedServer::Admin { fails: true }) if probe.path() == "/ready" => {
-            ("Envoy's `/ready` turns 503 when the drain begins", whole)
+    }
+}
+
+/// Reports a liveness or startup probe by which the kubelet kills a container that starts or drains.
+fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool, has_startup: bool) {
+    let (asks, delay) = match probe.asks() {
+        (Some(ProbedServer::Control), "/readyz") => {
+            ("`/readyz`", ctx.loaded.config.shutdown.unready_delay)
+        }
+        (Some(ProbedServer::Admin { fails }), "/ready") if fails || !is_liveness => {
+            ("Envoy's `/ready`", Duration::ZERO)
         }
         _ => return,
     };
-    let help = how_to_probe(ctx, "/livez");
-    if probe.fails_after >= lasts {
-        // A liveness probe that asks for readiness also fails while the processes are starting.
-        let asks = if asks_ready { "`/readyz`" } else { "Envoy's `/ready`" };
-        let when = match has_startup {
-            false => "at each start that takes longer",
-            true => "when a process is not ready for so long",
-        };
+    let after = human(if is_liveness { probe.fails_after } else { probe.gives_up });
+    if is_liveness {
+        let lasts = ctx.plan.needed().saturating_sub(delay);
         let message = format!(
-            "this liveness probe asks {asks}, which is 503 until the processes are ready: the kubelet kills after {}, {when}",
-            human(probe.fails_after)
+            "this liveness probe asks {asks}, which is 503 until the processes are ready, and for up to {} of a shutdown: the kubelet kills after {after}",
+            human(lasts)
         );
-        return match has_startup {
+        let help = how_to_probe(ctx, "/livez");
+        // The kubelet stops liveness probes when it deletes a pod, but not for `drainit drain` or an
+        // exit of a process.
+        return match has_startup && probe.fails_after >= lasts {
             false => ctx.error(probe.span, message, help),
             true => ctx.warning(probe.span, message, help),
         };
     }
+    let processes = ctx.loaded.config.processes.iter();
+    let timeouts = processes.filter_map(|it| Some(it.readiness.as_ref()?.timeout));
+    let Some(longest) = timeouts.max().filter(|longest| *longest > probe.gives_up) else { return };
+    let timeout =
+        ctx.of_exec_or("`--readiness` (`DRAINIT_READINESS`)", "the `timeout` of a `readiness`");
     let message = format!(
-        "this liveness probe would kill the container during the shutdown: {why}, and fails for up to {}; the kubelet kills after {}",
-        human(lasts),
-        human(probe.fails_after)
+        "the kubelet kills a container that is not ready after {after}, and {timeout} is {}",
+        human(longest)
     );
-    ctx.error(probe.span, message, format!(
-        "{help}; the kubelet stops liveness probes when it deletes a pod, but not for `drainit drain` or an exit of a process"
-    ));
+    ctx.warning(probe.span, message, "raise `failureThreshold`, or shorten the timeout");
 }
 
 /// Warns of a readiness probe that is too slow for a shutdown that begins because a process has
@@ -407,17 +338,18 @@ fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
     if ctx.plan.after_signal.drained_at().is_zero() {
         return;
     }
-    let why = match (probe.target(), probe.path.as_ref().map(|path| path.text.as_str())) {
-        (Some(_), None) if get(&probe.node, &["grpc"]).is_some() => return,
-        (Some(_), None) => "connections are accepted until the end".to_owned(),
-        (Some(ProbedServer::Admin { fails: true }), Some("/ready")) => return,
-        (Some(ProbedServer::Admin { .. }), Some("/ready")) => {
+    let why = match probe.asks() {
+        _ if get(&probe.node, &["grpc"]).is_some() => return,
+        (Some(_), _) if probe.path.is_none() => "connections are accepted until the end".to_owned(),
+        (Some(ProbedServer::Admin { fails: false }), "/ready") => {
             "with `fail_healthcheck: false` Envoy's `/ready` stays 200".to_owned()
         }
-        (Some(ProbedServer::Admin { .. }), Some(path)) if !matches!(path, "/livez" | "/readyz") => {
+        (Some(ProbedServer::Admin { .. }), path)
+            if !matches!(path, "/ready" | "/livez" | "/readyz") =>
+        {
             "of Envoy's admin, only `/ready` does".to_owned()
         }
-        (Some(ProbedServer::Control), Some(path @ ("/livez" | "/status" | "/metrics"))) => {
+        (Some(ProbedServer::Control), path @ ("/livez" | "/status" | "/metrics")) => {
             format!("`{path}` stays 200")
         }
         _ => return,

@@ -280,7 +280,7 @@ fn each_fault_of_a_probe_is_reported() {
     let rows = [
         (
             "{path: /readyz, port: control}, failureThreshold: 1",
-            "17:26 E `/readyz` is 503, 33.5s, after 10s",
+            "17:26 E asks `/readyz`, 33.5s, after 10s",
         ),
         (
             "{path: /ready, port: 9901}, periodSeconds: 30",
@@ -298,8 +298,8 @@ fn each_fault_of_a_probe_is_reported() {
         found(CONFIG, &with(MANIFEST, path, &to))
     };
     each([("43", ""), ("5", "17:98 W the kubelet kills after 5s, takes up to 43s")], own);
-    let not_ready = "17:26 E `/readyz` is 503, 33.5s, after 30s";
-    let draining = "17:26 E Envoy's `/ready` turns 503, 33.5s, after 30s";
+    let not_ready = "17:26 E asks `/readyz`, 33.5s, after 30s";
+    let draining = "17:26 E asks Envoy's `/ready`, 33.5s, after 30s";
     let closed = "";
     let rows = [
         // Without `-f`, curl ends with 0 at every status.
@@ -325,7 +325,7 @@ fn each_fault_of_a_probe_is_reported() {
     let rows = [
         ("tcpSocket: {port: 8080}", "18:27 W does not show the drain"),
         ("grpc: {port: 8080}", ""),
-        ("grpc: {port: 9902}", "18:41 E `grpc` probe gets no answer"),
+        ("grpc: {port: 9902}", "18:41 E never succeeds, speaks HTTP/1"),
         ("httpGet: {path: /ready, port: 9901}", ""),
         ("httpGet: {path: /readyz, port: 9901}", "18:59 W does not answer `/readyz`"),
         ("httpGet: {path: /livez, port: 9902}", "18:44 W `/livez` stays 200"),
@@ -412,7 +412,7 @@ fn each_mismatch_of_config_and_pod_is_reported() {
     let nested = "grace_period: '${GRACE:-${TERMINATION_GRACE_PERIOD_SECONDS:-30}}'";
     let control = "control: {listen: '0.0.0.0:9902', socket: /run/drainit.sock}";
     let signals = format!("signals: [INT, QUIT], {grace}");
-    let cannot = "17:57 E cannot reach, 127.0.0.1:9902; 18:59 E cannot reach, 127.0.0.1:9902";
+    let cannot = "17:57 E never succeeds, 127.0.0.1:9902; 18:59 E never succeeds, 127.0.0.1:9902";
     let unanswered = "17:57 W does not answer `/livez`; 18:59 W does not answer `/readyz`";
     let short = "10:59 W drain router gets 5s of 15s, is 10s; 7:38 W `grace_period` is 1m";
     let rows = [
@@ -446,7 +446,7 @@ fn each_mismatch_of_config_and_pod_is_reported() {
     let unheard = "17:57 W does not answer `/livez`; 18:45 E `drainit health`, socket: off";
     of(&[(control, "control: {socket: off}", unheard)], &ready("[drainit, health]"));
     let host = with(MANIFEST, "      containers:", "      hostNetwork: true\n      containers:");
-    let cannot = "18:57 E cannot reach, [::1]:9902; 19:59 E cannot reach, [::1]:9902";
+    let cannot = "18:57 E never succeeds, [::1]:9902; 19:59 E never succeeds, [::1]:9902";
     of(&[("'0.0.0.0:9902'", "'[::1]:9902'", cannot)], &host);
     let own_host = host.replace("httpGet: {", "httpGet: {host: 127.0.0.1, ");
     of(&[("0.0.0.0", "127.0.0.1", "")], &own_host);
@@ -795,7 +795,7 @@ spec:
         ("kind", "kind", ""),
         ("value: '60'", "value: '90'", "5:34 E deadline is 1m 28s"),
         ("value: '60'", "value: '40'", "5:34 W grace period of `drainit exec` is 40s"),
-        (", health, --live]", ", health]", "19:22 E `/readyz` is 503"),
+        (", health, --live]", ", health]", "19:22 E asks `/readyz`"),
         // A value that is not known here counts as correct.
         ("value: '60'", UNKNOWN, ""),
         ("value: 'http://127.0.0.1:9901'", UNKNOWN, ""),
