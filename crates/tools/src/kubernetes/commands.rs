@@ -160,21 +160,17 @@ pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
 /// a probe or a `postStart` hook that drains.
 pub(super) fn check(problems: &mut Problems, container: &Container) {
     for command in own_commands(container) {
-        let usage = match command.is_pre_stop {
-            true => "write `[drainit, drain]`",
-            false => "write `[drainit, health]`",
-        };
-        if let Some((span, message, help)) = refused(command.program.span, &command.words, usage) {
+        let verb = if command.is_pre_stop { "drain" } else { "health" };
+        let usage = format!("write `[drainit, {verb}]`");
+        let span = command.program.span;
+        if let Some((span, message, help)) = refused(span, &command.words, &usage) {
             problems.error(span, message).shared().help(help);
         } else if !command.is_pre_stop && command.name() == "drain" {
-            let (what, help) = match command.is_probe {
-                true => ("probe", usage),
-                false => ("hook", "move it to `preStop`"),
-            };
+            let what = if command.is_probe { "probe" } else { "hook" };
             let message = format!(
                 "this {what} drains the pod when it first runs, and nothing undoes the drain"
             );
-            problems.error(command.program.span, message).shared().help(help);
+            problems.error(span, message).shared().help("move it to `preStop`");
         }
     }
 }
@@ -211,10 +207,9 @@ pub(super) fn ambiguous(ctx: &mut Context<'_>) {
     let is_shared = text(pod, &["shareProcessNamespace"]).is_some_and(|it| it.text == "true");
     let control = &ctx.loaded.config.control;
     let is_listening = control.listen.is_some();
-    if !is_shared || control.socket != ControlSocket::Private {
-        return;
-    }
-    if containers(pod).iter().filter(|container| has_socket(container)).count() < 2 {
+    let containers = containers(pod);
+    let has_several = containers.iter().filter(|container| has_socket(container)).count() > 1;
+    if !is_shared || control.socket != ControlSocket::Private || !has_several {
         return;
     }
     let asks = |command: &OwnCommand| match command.name() {
@@ -235,37 +230,25 @@ pub(super) fn ambiguous(ctx: &mut Context<'_>) {
 pub(super) fn has_socket(container: &Container) -> bool {
     let EntryPoint::Drainit(words) = entry(container) else { return false };
     let is_drain = |word: &Word| word.text.starts_with("--drain-envoy");
-    let is_variable = |it| text(it, &["name"]).is_some_and(|it| it.text == "DRAINIT_DRAIN_ENVOY");
-    match words.first().map(|word| word.text.as_str()) {
-        Some("run") => true,
-        Some("exec") => {
-            let mut variables = items(&container.node, &["env"]).iter();
-            words.iter().any(is_drain) || variables.any(|it| is_variable(it))
-        }
-        _ => false,
-    }
+    let mut variables =
+        items(&container.node, &["env"]).iter().filter_map(|it| text(it, &["name"]));
+    let is_run = words.first().is_some_and(|word| word.text == "run");
+    let is_exec = words.first().is_some_and(|word| word.text == "exec");
+    is_run
+        || is_exec
+            && (words.iter().any(is_drain) || variables.any(|it| it.text == "DRAINIT_DRAIN_ENVOY"))
 }
 
 /// Reports the first command that asks the container's `drainit exec`, which has no drain and
 /// therefore no control socket. Returns whether there is such a command.
 pub(super) fn unanswered(problems: &mut Problems, container: &Container) -> bool {
-    for command in own_commands(container) {
-        let help = match command.name() {
-            "health" if command.has("--url") => continue,
-            "health" => {
-                "name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`, or let the probe ask the program itself"
-            }
-            "drain" => {
-                "name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`, or remove the hook"
-            }
-            _ => continue,
-        };
-        let message = format!(
-            "`drainit {}` gets no answer: a `drainit exec` without a drain has no control socket",
-            command.name()
-        );
-        problems.error(command.program.span, message).help(help);
-        return true;
-    }
-    false
+    let asks = |it: &OwnCommand| matches!(it.name(), "health" | "drain") && !it.has("--url");
+    let Some(command) = own_commands(container).into_iter().find(asks) else { return false };
+    let name = command.name();
+    let message = format!(
+        "`drainit {name}` gets no answer: a `drainit exec` without a drain has no control socket"
+    );
+    let help = "name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`, or let the probe or hook ask the program itself";
+    problems.error(command.program.span, message).help(help);
+    true
 }

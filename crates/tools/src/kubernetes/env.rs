@@ -50,26 +50,15 @@ impl PodEnv {
         env.unknown.insert("@".to_owned(), container.span);
         for item in items(&container.node, &["env"]) {
             let Some(name) = text(item, &["name"]) else { continue };
-            if let Some(span) = key(item, "valueFrom") {
-                match here.get_non_empty(&name.text) {
-                    Some(value) => {
-                        env.known.insert(name.text, Word { text: value.to_owned(), span });
-                    }
-                    None => {
-                        env.unknown.insert(name.text, span);
-                    }
-                }
-                continue;
-            }
-            let empty = Word { text: String::new(), span: name.span };
-            let word = text(item, &["value"]).unwrap_or(empty);
-            match env.substitute(&word.text) {
-                Some(text) => {
-                    env.known.insert(name.text, Word { text, ..word });
-                }
-                None => {
-                    env.unknown.insert(name.text, word.span);
-                }
+            let (value, span) = match (key(item, "valueFrom"), text(item, &["value"])) {
+                (Some(span), _) => (here.get_non_empty(&name.text).map(str::to_owned), span),
+                (None, Some(word)) => (env.substitute(&word.text), word.span),
+                (None, None) => (Some(String::new()), name.span),
+            };
+            if let Some(text) = value {
+                env.known.insert(name.text, Word { text, span });
+            } else {
+                env.unknown.insert(name.text, span);
             }
         }
         env

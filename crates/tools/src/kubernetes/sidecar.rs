@@ -66,22 +66,15 @@ fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
         return;
     }
     let span = key(&first.node, "lifecycle").unwrap_or(first.span);
-    let what = match slept.is_zero() {
-        true => "at once".to_owned(),
-        false => format!("after {}", human(slept)),
-    };
+    let after = human(slept);
+    let (app, own, lasts) = (&first.name, &ctx.container.name, human(drain));
+    let what = if slept.is_zero() { "at once".to_owned() } else { format!("after {after}") };
     let message = format!(
-        "`{}` gets SIGTERM {what}, while the sidecar `{}` may still send requests for {}",
-        first.name,
-        ctx.container.name,
-        human(drain)
+        "`{app}` gets SIGTERM {what}, while the sidecar `{own}` may still send requests for {lasts}"
     );
     let time = rounded_up(drain);
-    ctx.warning(
-        span,
-        message,
-        format!("give it `lifecycle: {{preStop: {{sleep: {{seconds: {time}}}}}}}`"),
-    );
+    let help = format!("give it `lifecycle: {{preStop: {{sleep: {{seconds: {time}}}}}}}`");
+    ctx.warning(span, message, help);
 }
 
 /// How long the `preStop` hook delays SIGTERM. A hook that drains, or takes an unknown time, counts

@@ -78,45 +78,35 @@ fn local(ctx: &mut Context<'_>) {
     let shutdown = &ctx.loaded.config.shutdown;
     let longest = ctx.drains().map(|drain| drain.min).max();
     let (Some(local), Some(min)) = (ctx.workload.local, longest) else { return };
-    let delay = shutdown.unready_delay;
-    if !delay.is_zero() && (!local.is_external || min > delay) {
+    let (delay, is_external) = (shutdown.unready_delay, local.is_external);
+    if !delay.is_zero() && (!is_external || min > delay) {
         return;
     }
-    let (message, help) = match local.is_external {
-        true => (
-            match delay.is_zero() {
-                true => {
-                    "with `Local` the load balancer sends requests to a node until its own health check fails, and a pod that is not \
-                     ready loses them: drainit turns unready as soon as it is stopped"
-                }
-                false => {
-                    "with `Local` the load balancer needs time after `unready_delay`, and without a longer `min` of a drain \
-                     everything may stop as soon as drainit turns unready"
-                }
-            },
-            (
-                "set `shutdown: {unready_delay: 10s}` in the config, with the time that the load balancer's health check takes, \
-                 and for the drain twice this time as `min`, and a longer `time`",
-                "write `DRAINIT_UNREADY_DELAY: 10` (`--unready-delay`), with the time that the load balancer's health check \
-                 takes, twice this time as `DRAINIT_DRAIN_MIN` (`--drain-min`), and a longer `DRAINIT_DRAIN_TIME`",
-            ),
-        ),
-        false => (
-            "with `Local` the clients on a node have only the pods of this node, and a pod that is not ready loses their \
-             requests: drainit turns unready as soon as it is stopped",
-            (
-                "set `shutdown: {unready_delay: 5s}` in the config",
-                "write `DRAINIT_UNREADY_DELAY: 5` (`--unready-delay`)",
-            ),
-        ),
+    let message = match is_external {
+        true if !delay.is_zero() => {
+            "the load balancer needs time after `unready_delay`, and without a longer `min` of a drain everything may stop"
+        }
+        true => {
+            "the load balancer sends requests to a node until its own health check fails, and a pod that is not ready loses them"
+        }
+        false => {
+            "the clients on a node have only the pods of this node, and a pod that is not ready loses their requests"
+        }
     };
-    let help = ctx.of_exec_or(help.1, help.0);
+    let message = format!("with `Local` {message}: drainit turns unready as soon as it is stopped");
+    let delay =
+        ctx.of_exec_or("`DRAINIT_UNREADY_DELAY` (`--unready-delay`)", "`shutdown.unready_delay`");
+    let min = ctx.of_exec_or("`DRAINIT_DRAIN_MIN` (`--drain-min`)", "`min` of the drain");
+    let help = match is_external {
+        true => format!(
+            "set {delay} to the time that the load balancer's health check takes, such as 10s, {min} to twice this time, and a longer time of the drain"
+        ),
+        false => format!("set {delay} to 5s"),
+    };
     // `unready_delay` and `readiness_delay` exclude each other.
-    let help = match shutdown.readiness_delay.is_zero() {
-        true => help.to_owned(),
-        false => format!("{help}; remove `readiness_delay`"),
-    };
-    ctx.warning(local.span, message, help);
+    let is_delayed = !shutdown.readiness_delay.is_zero();
+    let more = if is_delayed { "; remove `readiness_delay`" } else { "" };
+    ctx.warning(local.span, message, format!("{help}{more}"));
 }
 
 /// Warns of a sidecar whose drain has no `direction`. A drain without `direction` also closes the

@@ -43,35 +43,29 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
             None => path.to_owned(),
         };
         let volume = in_volume(node, path).or_else(|| in_volume(node, &twin));
-        if let Some((at, directory)) = volume
-            .as_ref()
-            .filter(|_| is_early)
-            .and_then(|at| Some((at, at.below.rsplit_once('/')?.0)))
-            && is_empty(&ctx.workload.pod, &at.volume)
-        {
-            let message = format!(
-                "`{path}` cannot be made: the volume `{}` is empty at the start and has no `{directory}`",
-                at.volume
-            );
-            ctx.error(ctx.container.span, message, "mount the volume at the directory of the socket, or name a socket directly below the mount");
-            return;
-        }
-        let is_closed = match volume {
-            Some(at) => at.is_read_only || is_of(&ctx.workload.pod, &at.volume, &READ_ONLY),
+        let pod = &ctx.workload.pod;
+        let hidden =
+            volume.as_ref().and_then(|at| Some((&at.volume, at.below.rsplit_once('/')?.0)));
+        let hidden = hidden.filter(|(volume, _)| is_early && is_empty(pod, volume));
+        let is_closed = match &volume {
+            Some(at) => at.is_read_only || is_of(pod, &at.volume, &READ_ONLY),
             None => {
                 let root = text(node, &["securityContext", "readOnlyRootFilesystem"]);
                 root.is_some_and(|it| it.text == "true") && !path.starts_with("/dev/")
             }
         };
-        if is_closed {
-            let message = format!("`{path}` cannot be made: the container can only read there");
-            ctx.error(
-                ctx.container.span,
-                message,
+        let (why, help) = match hidden {
+            Some((volume, directory)) => (
+                format!("the volume `{volume}` is empty at the start and has no `{directory}`"),
+                "mount the volume at the directory of the socket, or name a socket directly below the mount",
+            ),
+            None if is_closed => (
+                "the container can only read there".to_owned(),
                 "mount an `emptyDir` at its directory, without `readOnly`",
-            );
-            return;
-        }
+            ),
+            None => continue,
+        };
+        return ctx.error(ctx.container.span, format!("`{path}` cannot be made: {why}"), help);
     }
 }
 
