@@ -122,23 +122,19 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
     let to = to.filter(|to| is_known(to) && (is_sure || to.text.contains("drainit")));
     let Some(to) = to else { return Ok(None) };
     let wrong = |why: String, help: &str| Err((to.span, why, help.to_owned()));
-    let Some(at) = in_volume(&init.node, &to.text) else {
-        let message = format!(
-            "this container mounts no volume at `{}`: no other container sees a drainit that is installed there",
-            to.text
+    let path = &to.text;
+    let Some(at) = in_volume(&init.node, path) else {
+        let why = format!(
+            "this container mounts no volume at `{path}`: no other container sees a drainit that is installed there"
         );
-        return if is_sure {
-            wrong(message, "let the path and the `mountPath` agree")
-        } else {
-            Ok(None)
-        };
+        let wrong = || wrong(why, "let the path and the `mountPath` agree");
+        return if is_sure { wrong() } else { Ok(None) };
     };
     if at.is_read_only || is_of(&workload.pod, &at.volume, &READ_ONLY) {
-        let message = format!(
-            "drainit cannot be installed as `{}`: the volume `{}` is read-only",
-            to.text, at.volume
-        );
-        return wrong(message, "mount an `emptyDir` here, without `readOnly`");
+        let volume = &at.volume;
+        let why =
+            format!("drainit cannot be installed as `{path}`: the volume `{volume}` is read-only");
+        return wrong(why, "mount an `emptyDir` here, without `readOnly`");
     }
     // If the path is a directory, `install` puts the program into the directory.
     let is_directory = to.text.ends_with('/') || at.path.is_empty();

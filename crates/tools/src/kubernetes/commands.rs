@@ -18,14 +18,11 @@ use crate::language::script::{self, is_builtin};
 use crate::language::span::Span;
 use crate::types::suggest::nearest;
 
-/// The names of the subcommands of drainit.
-static SUBCOMMANDS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let names = Cli::command().get_subcommands().map(|it| it.get_name().to_owned()).collect();
-    [names, vec!["help".to_owned()]].concat()
-});
+/// The command line of drainit.
+static DRAINIT: LazyLock<clap::Command> = LazyLock::new(Cli::command);
 
 pub(super) fn is_subcommand(name: &str) -> bool {
-    SUBCOMMANDS.iter().any(|it| it == name)
+    name == "help" || DRAINIT.find_subcommand(name).is_some()
 }
 
 /// Where a container has commands, except `command` and `args`.
@@ -101,14 +98,15 @@ pub(super) fn refusal(
     if [&option, &value].iter().any(|text| text.contains(UNKNOWN)) {
         return None;
     }
-    let drainit = Cli::command();
-    let command = words.first().and_then(|name| drainit.find_subcommand(&name.text));
+    let command = words.first().and_then(|name| DRAINIT.find_subcommand(&name.text));
     let longs =
         command.into_iter().flat_map(clap::Command::get_arguments).filter_map(Arg::get_long);
     let longs: Vec<_> = longs.map(|long| format!("--{long}")).collect();
     let meant = match error.kind() {
         ErrorKind::UnknownArgument => nearest(name, longs.iter().map(|long| &**long)),
-        ErrorKind::InvalidSubcommand => nearest(&value, SUBCOMMANDS.iter().map(|it| &**it)),
+        ErrorKind::InvalidSubcommand => {
+            nearest(&value, DRAINIT.get_subcommands().map(clap::Command::get_name))
+        }
         _ => None,
     };
     let help = meant.map_or(usage.to_owned(), |known| format!("did you mean `{known}`?"));
@@ -184,19 +182,23 @@ pub(super) fn one_words(wrong: &mut Vec<Found>, container: &Container) {
     }
 }
 
-/// Reports a probe or hook whose program cannot run in the image. Kubernetes starts the container in
+/// Reports a probe or hook whose program cannot run in the image, as `why` says. Kubernetes starts the container in
 /// spite of such a command.
-pub(super) fn missing(ctx: &mut Context<'_>) {
+pub(super) fn missing(
+    problems: &mut Problems,
+    container: &Container,
+    why: impl Fn(&str) -> Option<String>,
+) {
     for path in HOOKS {
-        let command = words(&ctx.container.node, path);
+        let command = words(&container.node, path);
         let of_script = script(&command).map(|it| at(script::programs(&it.text), it.span));
         let mut programs =
             command.first().cloned().into_iter().chain(of_script.into_iter().flatten());
-        let why = |program: Word| Some((program.span, (ctx.find_program)(&program.text)?));
-        let Some((span, why)) = programs.find_map(why) else { continue };
+        let found = |program: Word| Some((program.span, why(&program.text)?));
+        let Some((span, why)) = programs.find_map(found) else { continue };
         let what = if path[0] == "lifecycle" { "hook" } else { "probe" };
         let help = "add the program to the image, or write a command that needs no other program, such as `[drainit, health]`";
-        ctx.error(span, format!("this {what} cannot run: {why}"), help);
+        problems.error(span, format!("this {what} cannot run: {why}")).help(help);
     }
 }
 

@@ -42,9 +42,8 @@ pub(super) fn entry(container: &Container) -> EntryPoint {
 /// hook.
 pub(super) fn names_drainit(container: &Container) -> bool {
     let shown = match entry(container) {
-        EntryPoint::Drainit(_) | EntryPoint::ShellChild(..) => true,
         EntryPoint::Unknown(script) => script.text.contains("drainit"),
-        EntryPoint::Image(_) | EntryPoint::Other(_) => false,
+        found => matches!(found, EntryPoint::Drainit(_) | EntryPoint::ShellChild(..)),
     };
     shown || own_commands(container).iter().any(|it| it.is_pre_stop)
 }
@@ -136,14 +135,14 @@ pub(super) fn arguments(
         EntryPoint::ShellChild(subcommand, is_old) => {
             let shell = if is_old { "a bash older than 5.1" } else { "the shell" };
             let message = format!("{shell} gets the signals, and drainit, its child, does not");
-            let problem = match is_old {
-                true => problems.warning(subcommand.span, message),
-                false => problems.error(subcommand.span, message),
-            };
-            let name = subcommand.text;
-            problem.help(format!(
+            let Word { text: name, span } = subcommand;
+            let help = format!(
                 "write `command: [drainit, {name}, --]`, or `exec drainit {name}` as the last command of the script, without `|` and `&`"
-            ));
+            );
+            match is_old {
+                true => problems.warning(span, message).help(help),
+                false => problems.error(span, message).help(help),
+            }
             return None;
         }
         EntryPoint::Unknown(_) => return None,
@@ -153,13 +152,12 @@ pub(super) fn arguments(
             problems.warning(word.span, message).help(help);
             return None;
         }
-        EntryPoint::Drainit(words) => words,
         // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`,
         // so the arguments may or may not begin with `run`.
-        EntryPoint::Image(words) => match words.split_first() {
-            Some((run, rest)) if run.text == "run" => return Some(rest.to_vec()),
-            _ => return Some(words),
-        },
+        EntryPoint::Image(words) if words.first().is_none_or(|it| it.text != "run") => {
+            return Some(words);
+        }
+        EntryPoint::Image(words) | EntryPoint::Drainit(words) => words,
     };
     let (message, span) = match words.split_first() {
         Some((run, rest)) if run.text == "run" => return Some(rest.to_vec()),
@@ -167,9 +165,9 @@ pub(super) fn arguments(
         Some((other, _)) => (format!("`drainit {}` does not run a config", other.text), other.span),
         None => ("drainit has no subcommand".to_owned(), span),
     };
-    problems.error(span, message).help(
-        "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one",
-    );
+    let help =
+        "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";
+    problems.error(span, message).help(help);
     None
 }
 

@@ -1,8 +1,6 @@
 //! Checks the options of `drainit exec` in the command of a container. `drainit exec` itself says
 //! what it would refuse, and makes the config of a command with a drain.
 
-use std::collections::BTreeMap;
-
 use drainit_commands::exec::{
     ADMIN, ExecArgs, GRACE_PERIOD, KEY_OPTIONS, KeyOption, MIN, TIME, UNREADY_DELAY, Wrong,
     cut_short,
@@ -64,19 +62,31 @@ fn drained(
     let parsed = parsed(exec, &words);
     let (args, command) = parsed.map_err(|(span, why, help)| refuse(span, &why, &help)).ok()??;
     let pod = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
-    let variables = variables(env, container.span);
     let options = &words[..words.len() - command.len()];
     let span = |name: &str| {
         let is_it = |word: &&Word| word.text.split('=').next() == Some(name);
         options.iter().rfind(is_it).map_or(exec.span, |word| word.span)
     };
-    let given = given(&args, span, &variables);
-    let of = |name: &str| variables.get(name).map(|word| word.text.clone());
+    let written = |it: &KeyOption| {
+        let text = args.keys.text(it.name)?.to_owned();
+        Some((it.name, Word { text, span: span(it.name) }))
+    };
+    let given = KEY_OPTIONS.iter().filter_map(|it| {
+        let of_variable = || Some((it.variable, variable(env, it, container.span)?));
+        let (name, Word { text, span }) = written(it).or_else(of_variable)?;
+        Some(Given { option: it.name, name, span, is_known: !text.contains(UNKNOWN) })
+    });
+    let given: Vec<_> = given.collect();
+    let of = |name: &str| {
+        let it = KEY_OPTIONS.iter().find(|it| it.variable == name)?;
+        Some(variable(env, it, container.span)?.text)
+    };
     let drain = match args.checked(&of, pod.unwrap_or(Shutdown::default().grace_period)) {
         Ok((_, drain)) => drain,
         Err(refusal) => {
             let name = refusal.name;
-            let span = variables.get(name).map_or_else(|| span(name), |word| word.span);
+            let it = given.iter().find(|it| it.name == name);
+            let span = it.map_or_else(|| span(name), |it| it.span);
             match refusal.wrong {
                 Wrong::NeedsDrain if may_drain(env) => {}
                 Wrong::NeedsDrain => refuse(span, &format!("`{name}` needs a drain"), NAME_ADMIN),
@@ -152,33 +162,16 @@ fn may_drain(env: &PodEnv) -> bool {
     KEY_OPTIONS.iter().any(|it| it.name == ADMIN && env.may_bring(it.variable))
 }
 
-/// The variables that stand for options. A value that is not known is [`UNKNOWN`]. `envFrom` at
+/// The variable that stands for an option. A value that is not known is [`UNKNOWN`]. `envFrom` at
 /// `span` may bring a grace period.
-fn variables(env: &PodEnv, span: Span) -> BTreeMap<&'static str, Word> {
-    let unknown = |span| Word { text: UNKNOWN.to_owned(), span };
-    let word = |KeyOption { name: option, variable: name, .. }| match env.get(name) {
-        PodValue::Known(word) if !word.text.is_empty() => Some((name, word.clone())),
-        PodValue::Unknown(span) => Some((name, unknown(span))),
-        _ if option == GRACE_PERIOD && env.may_bring(name) => Some((name, unknown(span))),
+fn variable(env: &PodEnv, option: &KeyOption, span: Span) -> Option<Word> {
+    let unknown = |span| Some(Word { text: UNKNOWN.to_owned(), span });
+    match env.get(option.variable) {
+        PodValue::Known(word) if !word.text.is_empty() => Some(word.clone()),
+        PodValue::Unknown(span) => unknown(span),
+        _ if option.name == GRACE_PERIOD && env.may_bring(option.variable) => unknown(span),
         _ => None,
-    };
-    KEY_OPTIONS.into_iter().filter_map(word).collect()
-}
-
-fn given(
-    args: &ExecArgs,
-    span: impl Fn(&str) -> Span,
-    variables: &BTreeMap<&'static str, Word>,
-) -> Vec<Given> {
-    let given = KEY_OPTIONS.iter().filter_map(|it| {
-        let (name, span, text) = match (args.keys.text(it.name), variables.get(it.variable)) {
-            (Some(text), _) => (it.name, span(it.name), text),
-            (None, Some(word)) => (it.variable, word.span, &*word.text),
-            (None, None) => return None,
-        };
-        Some(Given { option: it.name, name, span, is_known: !text.contains(UNKNOWN) })
-    });
-    given.collect()
+    }
 }
 
 /// Reports a command whose first words look like options of another program, and options of drainit
@@ -186,9 +179,8 @@ fn given(
 fn check_command(problems: &mut Problems, command: &[Word]) {
     if let Some(option) = command.first().filter(|word| word.text.starts_with('-')) {
         let message = format!("the program is missing before `{}`", option.text);
-        problems
-            .error(option.span, message)
-            .help("write the program behind `--`: `command` replaces the image's ENTRYPOINT");
+        let help = "write the program behind `--`: `command` replaces the image's ENTRYPOINT";
+        problems.error(option.span, message).help(help);
     }
     let is_envoy = command.first().is_some_and(|word| base(&word.text) == "envoy");
     for word in command.iter().filter(|_| is_envoy) {
@@ -211,16 +203,14 @@ fn undrained(
         return;
     }
     let is_asked = unanswered(problems, container);
+    let is_envoy = |word: &&Word| !is_asked && base(&word.text) == "envoy";
     let mut of_a_drain = given.iter().filter(|it| it.option != GRACE_PERIOD && it.is_known);
     if let Some(Given { name, span, .. }) = of_a_drain.next_back() {
         let message = format!("`{name}` has no effect: there is no drain");
         problems.warning(*span, message).help(NAME_ADMIN);
-    } else if let Some(envoy) =
-        command.first().filter(|word| !is_asked && base(&word.text) == "envoy")
-    {
-        problems
-            .warning(envoy.span, "drainit does not drain this Envoy: there is no drain")
-            .help(NAME_ADMIN);
+    } else if let Some(envoy) = command.first().filter(is_envoy) {
+        let message = "drainit does not drain this Envoy: there is no drain";
+        problems.warning(envoy.span, message).help(NAME_ADMIN);
     }
 }
 

@@ -33,17 +33,15 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     let needed = rounded_up(before.sleeps.saturating_add(grace));
     let raise = format!("write `{NAME}: {needed}`");
     if before.sleeps.saturating_add(total).max(window) > given {
-        let takes = match before.sleeps.is_zero() {
-            _ if window > given => format!("deadline is {} after the stop signal", human(window)),
-            true => format!("shutdown takes up to {}", human(total)),
-            false => format!(
-                "shutdown takes up to {} after a preStop hook of {}",
-                human(total),
-                human(before.sleeps)
-            ),
+        let (sleeps, killed) = (human(before.sleeps), human(given));
+        let takes = match window > given {
+            true => format!("deadline is {} after the stop signal", human(window)),
+            false => {
+                format!("shutdown takes up to {} after a preStop hook of {sleeps}", human(total))
+            }
         };
         let message =
-            format!("drainit's {takes}, and the kubelet kills after {}{by_default}", human(given));
+            format!("drainit's {takes}, and the kubelet kills after {killed}{by_default}");
         let is_hook = !before.sleeps.is_zero() && total.max(window) <= given;
         let removal = if is_hook { "remove the hook, or " } else { "" };
         let help = format!("{removal}{raise}, or a shorter grace period for drainit");

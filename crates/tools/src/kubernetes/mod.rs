@@ -73,10 +73,9 @@ pub fn check(
     lookup: ImageLookup<'_>,
 ) -> PodCheck {
     let mut problems = Problems::default();
-    let source = if manifest == Path::new("-") {
-        Source::read_stdin()
-    } else {
-        Source::read_within(manifest, &MANIFEST)
+    let source = match manifest == Path::new("-") {
+        true => Source::read_stdin(),
+        false => Source::read_within(manifest, &MANIFEST),
     };
     let file = match source {
         Ok(source) => problems.add_source(source),
@@ -95,14 +94,7 @@ pub fn check(
     let texts: Vec<_> = texts.iter().map(|text| text.as_str()).collect();
     let load = |environment: &Environment, mounts: &[PathBuf], is_held_back| {
         let lookup = ImageLookup { mounts, is_held_back, ..lookup };
-        crate::load::load_to_check(configs, environment, lookup).or_else(|found| {
-            // Perhaps the only error is that the image lacks a file. The config is therefore loaded
-            // again without the search of the image, so that the problems that the pod causes are
-            // reported, too.
-            let lookup = ImageLookup { find: &|_, _, _| Vec::new(), ..lookup };
-            let loaded = crate::load::load_to_check(configs, environment, lookup);
-            loaded.map(|loaded| Loaded { warnings: found.clone(), ..loaded }).map_err(|_| found)
-        })
+        crate::load::load_to_check(configs, environment, lookup)
     };
     check_manifest((problems, file), name, (here, image), (load, lookup.find_program), &texts)
 }
@@ -150,6 +142,10 @@ pub fn check_manifest(
         before = Some(Rc::clone(&workload.pod));
         commands::check(&mut problems, &container);
         let env = PodEnv::read(&container, here, image);
+        let mounts = manifest::mounts(&container.node);
+        let environment = env.environment();
+        let why = |program: &str| find_program(program, &environment, &mounts);
+        commands::missing(&mut problems, &container, why);
         let exec = exec::read(&mut problems, &mut workload, &container, &env);
         let is_exec = exec.is_some();
         check_names(&mut problems, &env, uses);
@@ -161,10 +157,8 @@ pub fn check_manifest(
             problems.warning(span, message).help(help);
         }
         let arguments = entry::arguments(&mut problems, &container, is_exec);
-        let mounts = manifest::mounts(&container.node);
         let hook = pre_stop::read(&container);
         let is_held_back = hook.span.is_some() && !hook.drains;
-        let environment = env.environment();
         let loaded = exec.map_or_else(|| load(&environment, &mounts, is_held_back).map(Some), Ok);
         let (new, loaded) = match loaded {
             Ok(loaded) => (loaded.iter().flat_map(|it| it.warnings.clone()).collect(), loaded),
@@ -190,7 +184,6 @@ pub fn check_manifest(
         containers.push(if drains { format!("{shown}, stops within {total}") } else { shown });
         let mut ctx = Context {
             is_exec,
-            find_program: &|program| find_program(program, &environment, &mounts),
             problems: &mut problems,
             workload: &workload,
             container: &container,
@@ -199,7 +192,6 @@ pub fn check_manifest(
             plan,
         };
         entry::route(&mut ctx, &arguments.unwrap_or_default());
-        commands::missing(&mut ctx);
         commands::ambiguous(&mut ctx);
         volumes::sockets(&mut ctx);
         pre_stop::check(&mut ctx, &hook);
@@ -223,9 +215,6 @@ struct Context<'a> {
     /// Whether the container runs `drainit exec`. If it does, the options of `drainit exec` are the
     /// config.
     is_exec: bool,
-    /// Says why a program of the image cannot run; `None` if the program can run, or if `check`
-    /// does not run in the image.
-    find_program: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl<'a> Context<'a> {
@@ -255,12 +244,10 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
     let Some(documents) = yaml::parse_manifest(problems, file) else { return Vec::new() };
     let (workloads, others) = manifest::workloads(&documents);
     if workloads.is_empty() {
-        let kinds = match others.is_empty() {
-            true => String::new(),
-            false => format!(", only {}", list(others.iter().map(String::as_str))),
-        };
+        let only = if others.is_empty() { "" } else { ", only " };
+        let kinds = list(others.iter().map(String::as_str));
         let help = "name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob";
-        problems.error(whole, format!("this file has no workload{kinds}")).help(help);
+        problems.error(whole, format!("this file has no workload{only}{kinds}")).help(help);
         return Vec::new();
     }
     let of = |workload: Workload| {
@@ -268,23 +255,19 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
         containers.into_iter().map(move |container| (workload.clone(), container))
     };
     let all: Vec<_> = workloads.into_iter().flat_map(of).collect();
-    let runs_drainit: Vec<_> = match name {
-        Some(name) => all.iter().filter(|(_, container)| container.name == name).collect(),
-        None => all.iter().filter(|(_, container)| entry::names_drainit(container)).collect(),
+    let is_meant = |(_, container): &&(Workload, Container)| match name {
+        Some(name) => container.name == name,
+        None => entry::names_drainit(container),
     };
-    match (runs_drainit.as_slice(), all.as_slice(), name) {
-        ([], [only], None) => vec![only.clone()],
-        ([], _, _) => {
-            let message = match name {
-                Some(name) => format!("no container is named {}", quote(name)),
-                None => "the manifest does not show which container runs drainit".to_owned(),
-            };
-            let names = list(all.iter().map(|(_, container)| container.name.as_str()));
-            problems
-                .error(whole, message)
-                .help(format!("name it with `--container NAME`; the containers are {names}"));
-            Vec::new()
-        }
-        (found, _, _) => found.iter().map(|pair| (*pair).clone()).collect(),
-    }
+    let found: Vec<_> = all.iter().filter(is_meant).cloned().collect();
+    let message = match (name, found.is_empty()) {
+        (_, false) => return found,
+        (None, true) if all.len() == 1 => return all,
+        (Some(name), true) => format!("no container is named {}", quote(name)),
+        (None, true) => "the manifest does not show which container runs drainit".to_owned(),
+    };
+    let names = list(all.iter().map(|(_, container)| container.name.as_str()));
+    let help = format!("name it with `--container NAME`; the containers are {names}");
+    problems.error(whole, message).help(help);
+    Vec::new()
 }

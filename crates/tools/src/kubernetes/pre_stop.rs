@@ -67,44 +67,35 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
 /// there is neither, the kubelet sends SIGTERM.
 fn stop_signal(ctx: &mut Context<'_>) {
     let signals = &ctx.loaded.config.shutdown.signals;
-    let Some(word) = text(&ctx.container.node, &["lifecycle", "stopSignal"]) else {
-        let Some(first) = signals.first().filter(|_| !signals.contains(&Signal::TERM)) else {
-            return;
-        };
-        let help = format!(
-            "write `lifecycle: {{stopSignal: {first}}}`, or add SIGTERM to {}",
-            if ctx.is_exec { "`--stop-signal`" } else { "the config's `shutdown.signals`" }
-        );
+    let given = text(&ctx.container.node, &["lifecycle", "stopSignal"]);
+    let is_stop = |word: &Word| Signal::parse(&word.text).is_some_and(|it| signals.contains(&it));
+    let list = ctx.of_exec_or("`--stop-signal`", "the config's `shutdown.signals`");
+    let help = format!("write one of {list} as `lifecycle.stopSignal`, or add this one there");
+    if let Some(word) = given.as_ref().filter(|word| !is_stop(word)) {
+        ctx.error(word.span, format!("`{}` does not stop drainit", word.text), help);
+    } else if given.is_none() && !signals.contains(&Signal::TERM) {
         let message = "the kubelet sends SIGTERM, unless the image has another STOPSIGNAL, and SIGTERM does not stop drainit";
         ctx.warning(ctx.container.span, message, help);
-        return;
-    };
-    if !Signal::parse(&word.text).is_some_and(|signal| signals.contains(&signal)) {
-        let message = format!("`{}` does not stop drainit", word.text);
-        ctx.error(
-            word.span,
-            message,
-            "write one of the config's `shutdown.signals` here, or add this one there",
-        );
     }
 }
 
 /// Reads one command of the hook.
 fn one_command(words: &[Word], found: &mut PreStop) {
     let words: Vec<_> = words.iter().map(|word| &*word.text).collect();
+    let is_other = |it: &&str| *it != "drain" && is_subcommand(it);
     match words.strip_prefix(&["exec"]).unwrap_or(&words) {
         [program, time] if base(program) == "sleep" => match values::duration(time) {
             Ok(time) => found.sleeps = found.sleeps.saturating_add(time),
             Err(_) => found.is_unknown = true,
         },
-        // Nothing to do: [`read`] finds `drainit drain`, and `commands::check` reports
-        // a misspelt command.
-        [program, rest @ ..]
-            if is_drainit(program)
-                && !rest.iter().any(|it| *it != "drain" && is_subcommand(it)) => {}
-        [program, ..] if matches!(base(program), "true" | ":" | "echo" | "exit") => {}
-        [] => {}
-        _ => found.is_unknown = true,
+        // [`read`] finds `drainit drain`, and `commands::check` reports a misspelt command.
+        [program, rest @ ..] if is_drainit(program) => {
+            found.is_unknown |= rest.iter().any(is_other);
+        }
+        [program, ..] if !matches!(base(program), "true" | ":" | "echo" | "exit") => {
+            found.is_unknown = true;
+        }
+        _ => {}
     }
 }
 

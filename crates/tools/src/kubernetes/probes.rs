@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use ProbedServer::{Admin, Control, Other};
+
 use crate::check::undrained::listens;
-use crate::config::{Address, DrainMethod, Process};
+use crate::config::{Address, Drain, DrainMethod};
 use crate::kubernetes::Context;
 use crate::kubernetes::commands::commands;
 use crate::kubernetes::manifest::{Word, base, is_drainit, items, seconds, text, words};
@@ -75,9 +77,9 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     }
     if get(&node, &["readinessProbe"]).is_none() && !ctx.container.is_sidecar && gets_requests(ctx)
     {
+        let name = &ctx.container.name;
         let message = format!(
-            "`{}` has no readiness probe: it gets requests before its processes are ready",
-            ctx.container.name
+            "`{name}` has no readiness probe: it gets requests before its processes are ready"
         );
         let help = how_to_probe(ctx, "/readyz");
         ctx.warning(ctx.container.span, message, help);
@@ -88,12 +90,10 @@ pub(super) fn check(ctx: &mut Context<'_>) {
 fn gets_requests(ctx: &Context<'_>) -> bool {
     let containers = items(&ctx.workload.pod, &["containers"]).iter();
     let has_port = containers.into_iter().any(|it| !items(it, &["ports"]).is_empty());
-    let is_drained = |process: &Process| {
-        let method = process.drain.as_ref().map(|drain| &drain.method);
-        matches!(method, Some(DrainMethod::Envoy(_) | DrainMethod::Connections(_)))
-    };
+    let is_counted =
+        |drain: &Drain| matches!(drain.method, DrainMethod::Envoy(_) | DrainMethod::Connections(_));
     let mut processes = ctx.loaded.config.processes.iter();
-    let is_server = processes.any(|process| is_drained(process) || listens(process).is_some());
+    let is_server = ctx.drains().any(is_counted) || processes.any(|it| listens(it).is_some());
     !ctx.workload.is_job() && (has_port || !ctx.workload.served.is_empty() || is_server)
 }
 
@@ -151,7 +151,7 @@ fn asked_by_command(ctx: &Context<'_>, node: &Node) -> Option<(ProbedServer, Str
     let own = if has("--live") { "/livez" } else { "/readyz" }.to_owned();
     let is_health = |pair: &[&str]| is_drainit(pair[0]) && pair[1] == "health";
     if texts.windows(2).any(is_health) && !has("--url") {
-        return Some((ProbedServer::Control, own));
+        return Some((Control, own));
     }
     let socket = texts.iter().skip_while(|word| **word != "--unix-socket").nth(1);
     texts.iter().find_map(|word| {
@@ -166,7 +166,7 @@ fn asked_by_command(ctx: &Context<'_>, node: &Node) -> Option<(ProbedServer, Str
             (None, None) => (Address::Tcp(own_address(at)?), path),
         };
         let server = owner(ctx, &address);
-        let is_base = server == ProbedServer::Control && matches!(path, "" | "/") && !is_curl;
+        let is_base = server == Control && matches!(path, "" | "/") && !is_curl;
         Some((server, if is_base { own.clone() } else { without_query(path) }))
     })
 }
@@ -186,25 +186,20 @@ fn own_grace_period(ctx: &mut Context<'_>, probe: &Node) {
     let Some((given, span)) = seconds(probe, &[NAME]) else { return };
     let needed = ctx.plan.longest().max(ctx.plan.window());
     if given < needed {
+        let (given, needed) = (human(given), human(needed));
         let message = format!(
-            "after a failure of this probe the kubelet kills after {}, and the shutdown takes up to {}",
-            human(given),
-            human(needed)
+            "after a failure of this probe the kubelet kills after {given}, and the shutdown takes up to {needed}"
         );
-        ctx.warning(
-            span,
-            message,
-            format!("remove `{NAME}` from the probe: it then has that of the pod"),
-        );
+        let help = format!("remove `{NAME}` from the probe: it then has that of the pod");
+        ctx.warning(span, message, help);
     }
 }
 
 /// The number of a port. The manifest has the number itself, or the name of one of the container's
 /// ports.
 pub(super) fn number(container: &Node, port: &str) -> Option<u16> {
-    let is_named =
-        |port: &str, node: &Node| text(node, &["name"]).is_some_and(|it| it.text == port);
-    let named = items(container, &["ports"]).iter().find(|node| is_named(port, node));
+    let is_it = |node: &&Rc<Node>| text(node, &["name"]).is_some_and(|it| it.text == port);
+    let named = items(container, &["ports"]).iter().find(is_it);
     let number = named.and_then(|node| text(node, &["containerPort"]));
     number.as_ref().map_or(port, |number| &number.text).parse().ok()
 }
@@ -218,13 +213,13 @@ fn owner(ctx: &Context<'_>, asked: &Address) -> ProbedServer {
     let config = &ctx.loaded.config;
     let socket = config.control.socket.path().map(|path| Address::Unix(path.to_owned()));
     if config.control.listen.map(Address::Tcp).iter().chain(&socket).any(is_at) {
-        return ProbedServer::Control;
+        return Control;
     }
     let mut admins = ctx.drains().filter_map(|drain| match &drain.method {
         DrainMethod::Envoy(envoy) if is_at(&envoy.admin) => Some(envoy.fail_healthcheck),
         _ => None,
     });
-    admins.next().map_or(ProbedServer::Other, |fails| ProbedServer::Admin { fails })
+    admins.next().map_or(Other, |fails| Admin { fails })
 }
 
 /// Checks that a probe of drainit's port gets an answer, and that a probe for a path of drainit
@@ -233,30 +228,27 @@ fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: &str) {
     let Some((port, span)) = probe.port else { return };
     let (server, asked) = probe.asks();
     let node = &probe.node;
-    let how = how_to_probe(ctx, path);
-    let has_grpc = get(node, &["grpc"]).is_some() && server != Some(ProbedServer::Other);
+    let mut how = how_to_probe(ctx, path);
+    let has_grpc = get(node, &["grpc"]).is_some() && server != Some(Other);
     let grpc = (has_grpc.then_some(span), format!("port {port} speaks HTTP/1, and not gRPC"));
     let mut faults = vec![grpc];
-    if server == Some(ProbedServer::Control) {
-        let listen = ctx.loaded.config.control.listen.filter(|listen| listen.ip().is_loopback());
+    if server == Some(Control) {
         let host = ["httpGet", "tcpSocket"].iter().find_map(|how| text(node, &[how, "host"]));
-        let is_loopback = |host: &&Word| {
-            let address = host.text.trim_matches(['[', ']']).parse::<IpAddr>();
-            host.text == "localhost" || address.is_ok_and(|address| address.is_loopback())
-        };
+        let listen = ctx.loaded.config.control.listen;
+        let listen = listen.filter(|listen| host.is_none() && listen.ip().is_loopback());
         let network = text(&ctx.workload.pod, &["hostNetwork"]);
         let is_of_host = network.is_some_and(|word| word.text == "true");
         let tls = text(node, &["httpGet", "scheme"]).filter(|scheme| scheme.text == "HTTPS");
-        let local = host.as_ref().filter(|host| !is_of_host && is_loopback(host));
+        let local = host.filter(|host| !is_of_host && is_loopback(&host.text));
         let is_known = ["", "/livez", "/readyz", "/status", "/metrics"].contains(&asked);
-        if let Some(at) = listen.filter(|_| host.is_none()) {
-            let message = format!(
-                "this probe never succeeds: the kubelet connects to the pod's address, and the config's `control.listen` is {at}"
-            );
-            let help = format!(
+        if let Some(at) = listen {
+            how = format!(
                 "write `control: {{listen: 0.0.0.0:{port}}}` in the config; it accepts no drain"
             );
-            ctx.error(span, message, help);
+            let why = format!(
+                "the kubelet connects to the address of the pod, and `control.listen` is {at}"
+            );
+            faults.push((Some(span), why));
         }
         let of_node = "the kubelet connects to this address of its node, and not of the pod";
         faults.extend([
@@ -275,13 +267,16 @@ fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: &str) {
     }
 }
 
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// Reports a liveness or startup probe by which the kubelet kills a container that starts or drains.
 fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool, has_startup: bool) {
     let (asks, delay) = match probe.asks() {
-        (Some(ProbedServer::Control), "/readyz") => {
-            ("`/readyz`", ctx.loaded.config.shutdown.unready_delay)
-        }
-        (Some(ProbedServer::Admin { fails }), "/ready") if fails || !is_liveness => {
+        (Some(Control), "/readyz") => ("`/readyz`", ctx.loaded.config.shutdown.unready_delay),
+        (Some(Admin { fails }), "/ready") if fails || !is_liveness => {
             ("Envoy's `/ready`", Duration::ZERO)
         }
         _ => return,
@@ -289,9 +284,9 @@ fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool, has_startup
     let after = human(if is_liveness { probe.fails_after } else { probe.gives_up });
     if is_liveness {
         let lasts = ctx.plan.needed().saturating_sub(delay);
+        let whole = human(lasts);
         let message = format!(
-            "this liveness probe asks {asks}, which is 503 until the processes are ready, and for up to {} of a shutdown: the kubelet kills after {after}",
-            human(lasts)
+            "this liveness probe asks {asks}, which is 503 until the processes are ready, and for up to {whole} of a shutdown: the kubelet kills after {after}"
         );
         let help = how_to_probe(ctx, "/livez");
         // The kubelet stops liveness probes when it deletes a pod, but not for `drainit drain` or an
@@ -306,9 +301,9 @@ fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool, has_startup
     let Some(longest) = timeouts.max().filter(|longest| *longest > probe.gives_up) else { return };
     let timeout =
         ctx.of_exec_or("`--readiness` (`DRAINIT_READINESS`)", "the `timeout` of a `readiness`");
+    let longest = human(longest);
     let message = format!(
-        "the kubelet kills a container that is not ready after {after}, and {timeout} is {}",
-        human(longest)
+        "the kubelet kills a container that is not ready after {after}, and {timeout} is {longest}"
     );
     ctx.warning(probe.span, message, "raise `failureThreshold`, or shorten the timeout");
 }
@@ -321,14 +316,12 @@ fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
     if probe.fails_after <= min {
         return;
     }
+    let (min, after) = (human(min), human(probe.fails_after));
     let message = format!(
-        "after the end of a process the pod drains for {}, and this readiness probe fails only after {}",
-        human(min),
-        human(probe.fails_after)
+        "after the end of a process the pod drains for {min}, and this readiness probe fails only after {after}"
     );
-    ctx.warning(probe.span, message,
-        "set `periodSeconds: 1` and `failureThreshold: 1` here, or raise `min` of the drain in the config",
-    );
+    let help = "set `periodSeconds: 1` and `failureThreshold: 1` here, or raise `min` of the drain in the config";
+    ctx.warning(probe.span, message, help);
 }
 
 /// Warns of a readiness probe that still succeeds while the container drains. Gives no warning if
@@ -340,18 +333,11 @@ fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
     }
     let why = match probe.asks() {
         _ if get(&probe.node, &["grpc"]).is_some() => return,
-        (Some(_), _) if probe.path.is_none() => "connections are accepted until the end".to_owned(),
-        (Some(ProbedServer::Admin { fails: false }), "/ready") => {
-            "with `fail_healthcheck: false` Envoy's `/ready` stays 200".to_owned()
-        }
-        (Some(ProbedServer::Admin { .. }), path)
-            if !matches!(path, "/ready" | "/livez" | "/readyz") =>
-        {
-            "of Envoy's admin, only `/ready` does".to_owned()
-        }
-        (Some(ProbedServer::Control), path @ ("/livez" | "/status" | "/metrics")) => {
-            format!("`{path}` stays 200")
-        }
+        (Some(_), _) if probe.path.is_none() => "connections are accepted until the end",
+        (Some(Admin { fails: false }), "/ready") => "with `fail_healthcheck: false` it stays 200",
+        (Some(Admin { .. }), "/ready" | "/livez" | "/readyz") => return,
+        (Some(Admin { .. }), _) => "of Envoy's admin, only `/ready` does",
+        (Some(Control), "/livez" | "/status" | "/metrics") => "it stays 200",
         _ => return,
     };
     let span = probe.path.as_ref().map_or(probe.span, |path| path.span);

@@ -22,17 +22,11 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     start(ctx);
     let main: Vec<_> =
         containers(&ctx.workload.pod).into_iter().filter(|it| !it.is_sidecar).collect();
-    let Some(drain) = longest_drain(ctx).filter(|_| !main.iter().any(names_drainit)) else {
-        return;
-    };
+    let longest = ctx.drains().map(|drain| drain.time.min(ctx.plan.window())).max();
+    let is_reported = |drain: &Duration| !drain.is_zero() && !main.iter().any(names_drainit);
+    let Some(drain) = longest.filter(is_reported) else { return };
     stop(ctx, &main, drain);
     readiness(ctx, &main);
-}
-
-/// The longest drain of the sidecar; `None` if nothing is drained.
-fn longest_drain(ctx: &Context<'_>) -> Option<Duration> {
-    let longest = ctx.drains().map(|drain| drain.time).max()?;
-    (!longest.is_zero()).then(|| longest.min(ctx.loaded.config.shutdown.window()))
 }
 
 /// Warns of a sidecar for which the application does not wait. The kubelet starts the next
@@ -60,11 +54,11 @@ fn start(ctx: &mut Context<'_>) {
 /// one main container lasts as long as the drain, or for an unknown time. One such container is
 /// enough, because only the author of the manifest knows which container the sidecar serves.
 fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
-    let longest = main.iter().map(pre_stop_time).max();
-    let (Some(slept), Some(first)) = (longest, main.first()) else { return };
-    if slept >= drain {
+    let hooks = main.iter().map(pre_stop::read);
+    let longest = hooks.map(|it| if it.is_unknown || it.drains { drain } else { it.sleeps }).max();
+    let (Some(slept), Some(first)) = (longest.filter(|it| *it < drain), main.first()) else {
         return;
-    }
+    };
     let span = key(&first.node, "lifecycle").unwrap_or(first.span);
     let after = human(slept);
     let (app, own, lasts) = (&first.name, &ctx.container.name, human(drain));
@@ -77,20 +71,13 @@ fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
     ctx.warning(span, message, help);
 }
 
-/// How long the `preStop` hook delays SIGTERM. A hook that drains, or takes an unknown time, counts
-/// as long enough.
-fn pre_stop_time(container: &Container) -> Duration {
-    let hook = pre_stop::read(container);
-    if hook.is_unknown || hook.drains { Duration::MAX } else { hook.sleeps }
-}
-
 /// Warns if no main container has a readiness probe. The pod is then ready when the sidecar is.
 fn readiness(ctx: &mut Context<'_>, main: &[Container]) {
     let is_probed = |it: &Container| get(&it.node, &["readinessProbe"]).is_some();
     let Some(first) = main.first().filter(|_| !main.iter().any(is_probed)) else { return };
+    let name = &first.name;
     let message = format!(
-        "without a `readinessProbe` of `{}`, the pod is ready before the application serves: requests fail in a rollout",
-        first.name
+        "without a `readinessProbe` of `{name}`, the pod is ready before the application serves: requests fail in a rollout"
     );
     ctx.warning(first.span, message, "add a `readinessProbe` that asks the application");
 }

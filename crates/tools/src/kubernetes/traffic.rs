@@ -12,32 +12,36 @@ use crate::kubernetes::probes::number;
 pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     local(ctx);
     egress(ctx);
-    if before.span.is_none() {
+    if before.span.is_none() && is_served(ctx) {
         endpoint(ctx);
-        undrained(ctx);
     }
 }
 
-/// Warns of a process that stops as soon as it is drained, because its drain has `min: 0s`. For
-/// about a second after the pod is deleted, the nodes still send new connections to the process.
+/// Warns of what stops before the pod's endpoint is removed: for about a second after the pod is
+/// deleted, the nodes still send new connections. A process with `min: 0s` stops as soon as it is
+/// drained, and one without a drain at once. There is no warning if the config says how the traffic
+/// leaves, or if the check of the config has already warned of a process that listens.
 fn endpoint(ctx: &mut Context<'_>) {
     let config = &ctx.loaded.config;
-    let delay = config.shutdown.readiness_delay;
     let stops_early = |process: &&Arc<Process>| {
         process.drain.as_ref().is_some_and(|drain| drain.min.is_zero() && !drain.time.is_zero())
     };
-    let Some(process) = config.processes.iter().find(stops_early) else { return };
-    if !is_served(ctx) || !delay.is_zero() {
-        return;
-    }
-    let message = format!(
-        "`{}` is stopped as soon as it is drained, and loses what arrives before its endpoint is removed",
-        process.name
-    );
-    let help = ctx.of_exec_or(
-        "write `DRAINIT_DRAIN_MIN: 5` (`--drain-min`)",
-        "set `min: 5s` in its `drain`, or `shutdown: {readiness_delay: 5s}`",
-    );
+    let is_delayed = !config.shutdown.readiness_delay.is_zero();
+    let (what, help) = match config.processes.iter().find(stops_early).filter(|_| !is_delayed) {
+        Some(process) => (
+            format!("`{}` is stopped as soon as it is drained, and loses", process.name),
+            ctx.of_exec_or(
+                "write `DRAINIT_DRAIN_MIN: 5` (`--drain-min`)",
+                "set `min: 5s` in its `drain`, or `shutdown: {readiness_delay: 5s}`",
+            ),
+        ),
+        None if ctx.loaded.says_how_traffic_leaves => return,
+        None => (
+            format!("the processes of `{}` are stopped at once, and lose", ctx.container.name),
+            "write `shutdown: {readiness_delay: 5s}` in the config, or `drain: connections` for each server; `readiness_delay: 0s` if no requests arrive from outside",
+        ),
+    };
+    let message = format!("{what} the requests that arrive before the pod's endpoint is removed");
     ctx.warning(ctx.container.span, message, help);
 }
 
@@ -50,23 +54,6 @@ fn is_served(ctx: &Context<'_>) -> bool {
     let ports = ports.filter_map(|port| port.text.parse().ok());
     let of_services = ctx.workload.served.iter().filter_map(|port| number(node, &port.text));
     ports.chain(of_services).any(|port: u16| Some(port) != control)
-}
-
-/// Warns of a pod that serves at a port and is stopped at once. There is no warning if the config
-/// says how the traffic leaves, or if the check of the config has already warned of a process that
-/// listens.
-fn undrained(ctx: &mut Context<'_>) {
-    if ctx.loaded.says_how_traffic_leaves || !is_served(ctx) {
-        return;
-    }
-    let message = format!(
-        "the processes of `{}` are stopped at once, and lose the requests that arrive before the pod's endpoint is removed",
-        ctx.container.name
-    );
-    ctx.warning(ctx.container.span, message,
-        "write `shutdown: {readiness_delay: 5s}` in the config, or `drain: connections` for each server; `readiness_delay: 0s` if no \
-         requests arrive from outside",
-    );
 }
 
 /// Warns if a Service with the traffic policy `Local` selects the pod. With
@@ -84,16 +71,16 @@ fn local(ctx: &mut Context<'_>) {
     }
     let message = match is_external {
         true if !delay.is_zero() => {
-            "the load balancer needs time after `unready_delay`, and without a longer `min` of a drain everything may stop"
+            "the load balancer needs time after `unready_delay`, and without a longer `min` everything may stop as soon as drainit turns unready"
         }
         true => {
-            "the load balancer sends requests to a node until its own health check fails, and a pod that is not ready loses them"
+            "the load balancer sends requests to a node until its own health check fails, and a pod that is not ready, as drainit is at once, loses them"
         }
         false => {
-            "the clients on a node have only the pods of this node, and a pod that is not ready loses their requests"
+            "the clients on a node have only the pods of this node, and a pod that is not ready, as drainit is at once, loses their requests"
         }
     };
-    let message = format!("with `Local` {message}: drainit turns unready as soon as it is stopped");
+    let message = format!("with `Local` {message}");
     let delay =
         ctx.of_exec_or("`DRAINIT_UNREADY_DELAY` (`--unready-delay`)", "`shutdown.unready_delay`");
     let min = ctx.of_exec_or("`DRAINIT_DRAIN_MIN` (`--drain-min`)", "`min` of the drain");
