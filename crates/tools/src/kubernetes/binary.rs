@@ -32,9 +32,8 @@ struct Binary {
 
 impl Binary {
     fn is_at(&self, place: &InVolume) -> bool {
-        let is_path = |path: &String| *path == place.path;
-        let is_any = || base(&place.path) == "drainit";
-        self.volume == place.volume && self.path.as_ref().map_or_else(is_any, is_path)
+        let is_any = self.path.is_none() && base(&place.path) == "drainit";
+        self.volume == place.volume && (is_any || self.path.as_ref() == Some(&place.path))
     }
 }
 
@@ -119,16 +118,17 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
     });
     // A path with a variable, or one in the container's `workingDir`, is not known here.
     let is_known = |to: &Word| to.text.starts_with('/') && !to.text.contains('$');
-    let to = to.filter(|to| is_known(to) && (is_sure || to.text.contains("drainit")));
-    let Some(to) = to else { return Ok(None) };
+    let is_meant = |to: &Word| {
+        is_sure || to.text.contains("drainit") && in_volume(&init.node, &to.text).is_some()
+    };
+    let Some(to) = to.filter(|to| is_known(to) && is_meant(to)) else { return Ok(None) };
     let wrong = |why: String, help: &str| Err((to.span, why, help.to_owned()));
     let path = &to.text;
     let Some(at) = in_volume(&init.node, path) else {
         let why = format!(
             "this container mounts no volume at `{path}`: no other container sees a drainit that is installed there"
         );
-        let wrong = || wrong(why, "let the path and the `mountPath` agree");
-        return if is_sure { wrong() } else { Ok(None) };
+        return wrong(why, "let the path and the `mountPath` agree");
     };
     if at.is_read_only || is_of(&workload.pod, &at.volume, &READ_ONLY) {
         let volume = &at.volume;
@@ -169,12 +169,11 @@ impl Pod<'_> {
             for words in commands(line) {
                 let starts = |at: usize| at == 0 || has_subcommand(&words, at);
                 let programs = words.iter().enumerate().filter(|(at, _)| starts(*at));
-                let found = programs.filter_map(|(_, word)| {
+                wrong.extend(programs.filter_map(|(_, word)| {
                     let text = env.substitute(&word.text)?;
                     let paths = paths(&text, sets_path, env)?;
-                    self.lost(&container.node, &Word { text, span: word.span }, &paths, place)
-                });
-                wrong.extend(found);
+                    self.lost(node, &Word { text, span: word.span }, &paths, place)
+                }));
             }
         }
     }
@@ -229,9 +228,8 @@ impl Pod<'_> {
     /// is expected to use that drainit, unless the name of its image contains `drainit`.
     fn outside(&self, node: &Node, name: &str, place: usize) -> Option<(String, &str)> {
         let is_mounted = |it: &&Binary| it.behind <= place && mounts(node, &it.volume, false);
-        let mut all = ["initContainers", "containers"]
-            .into_iter()
-            .flat_map(|list| items(&self.workload.pod, &[list]));
+        let all = ["initContainers", "containers"].into_iter();
+        let mut all = all.flat_map(|list| items(&self.workload.pod, &[list]));
         let is_at = |at: InVolume| self.binaries.iter().any(|binary| binary.is_at(&at));
         match self.binaries.iter().find(is_mounted) {
             Some(_) if image_name(node, &["image"]).contains("drainit") => None,

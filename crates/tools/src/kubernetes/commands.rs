@@ -11,7 +11,7 @@ use crate::config::ControlSocket;
 use crate::kubernetes::Context;
 use crate::kubernetes::entry::{EntryPoint, at, entry, script};
 use crate::kubernetes::manifest::{
-    Container, Word, as_list, containers, is_drainit, items, one_word, text, words,
+    Container, Word, containers, is_drainit, is_true, items, one_word, text, words,
 };
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::{self, is_builtin};
@@ -95,23 +95,22 @@ pub(super) fn refusal(
             lines.map(str::trim).collect::<Vec<_>>().join(" ")
         }
     };
-    if [&option, &value].iter().any(|text| text.contains(UNKNOWN)) {
-        return None;
-    }
+    let is_known = ![&option, &value].iter().any(|text| text.contains(UNKNOWN));
     let command = words.first().and_then(|name| DRAINIT.find_subcommand(&name.text));
-    let longs =
-        command.into_iter().flat_map(clap::Command::get_arguments).filter_map(Arg::get_long);
-    let longs: Vec<_> = longs.map(|long| format!("--{long}")).collect();
+    let arguments = command.into_iter().flat_map(clap::Command::get_arguments);
     let meant = match error.kind() {
-        ErrorKind::UnknownArgument => nearest(name, longs.iter().map(|long| &**long)),
+        ErrorKind::UnknownArgument => {
+            nearest(name.trim_start_matches('-'), arguments.filter_map(Arg::get_long))
+        }
         ErrorKind::InvalidSubcommand => {
             nearest(&value, DRAINIT.get_subcommands().map(clap::Command::get_name))
         }
         _ => None,
     };
-    let help = meant.map_or(usage.to_owned(), |known| format!("did you mean `{known}`?"));
+    let dashes = if value.is_empty() { "--" } else { "" };
+    let help = meant.map_or(usage.to_owned(), |it| format!("did you mean `{dashes}{it}`?"));
     let span = words.iter().find(is_wrong).or(words.first()).map_or(program, |word| word.span);
-    Some((span, why.trim_start_matches("error: ").to_owned(), help))
+    is_known.then(|| (span, why.trim_start_matches("error: ").to_owned(), help))
 }
 
 /// A command of drainit in a probe or a hook.
@@ -165,9 +164,8 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
             problems.error(span, message).shared().help(help);
         } else if !command.is_pre_stop && command.name() == "drain" {
             let what = if command.is_probe { "probe" } else { "hook" };
-            let message = format!(
-                "this {what} drains the pod when it first runs, and nothing undoes the drain"
-            );
+            let message =
+                format!("this {what} drains the pod when it first runs, and nothing undoes it");
             problems.error(span, message).shared().help("move it to `preStop`");
         }
     }
@@ -178,7 +176,8 @@ pub(super) fn one_words(wrong: &mut Vec<Found>, container: &Container) {
     for path in [&["command"][..]].into_iter().chain(HOOKS) {
         let Some(word) = one_word(&container.node, path) else { continue };
         let message = format!("`{}` is one word: no program has this name", word.text);
-        wrong.push((word.span, message, format!("write `{}`", as_list(&word.text))));
+        let items = word.text.split_whitespace().collect::<Vec<_>>().join(", ");
+        wrong.push((word.span, message, format!("write `[{items}]`")));
     }
 }
 
@@ -193,7 +192,7 @@ pub(super) fn missing(
         let command = words(&container.node, path);
         let of_script = script(&command).map(|it| at(script::programs(&it.text), it.span));
         let mut programs =
-            command.first().cloned().into_iter().chain(of_script.into_iter().flatten());
+            command.first().into_iter().cloned().chain(of_script.unwrap_or_default());
         let found = |program: Word| Some((program.span, why(&program.text)?));
         let Some((span, why)) = programs.find_map(found) else { continue };
         let what = if path[0] == "lifecycle" { "hook" } else { "probe" };
@@ -205,26 +204,22 @@ pub(super) fn missing(
 /// If the containers of the pod share their PID namespace, a command may find the sockets of
 /// several drainits. Reports such a command.
 pub(super) fn ambiguous(ctx: &mut Context<'_>) {
-    let pod = &ctx.workload.pod;
-    let is_shared = text(pod, &["shareProcessNamespace"]).is_some_and(|it| it.text == "true");
-    let control = &ctx.loaded.config.control;
-    let is_listening = control.listen.is_some();
+    let (pod, control) = (&ctx.workload.pod, &ctx.loaded.config.control);
     let containers = containers(pod);
     let has_several = containers.iter().filter(|container| has_socket(container)).count() > 1;
-    if !is_shared || control.socket != ControlSocket::Private || !has_several {
-        return;
-    }
+    let is_shared = has_several && is_true(pod, &["shareProcessNamespace"]);
+    let is_private = control.socket == ControlSocket::Private;
     let asks = |command: &OwnCommand| match command.name() {
-        "health" => !is_listening && !command.has("--socket") && !command.has("--url"),
-        "drain" => !command.has("--socket"),
-        _ => false,
+        "health" => control.listen.is_none() && !command.has("--url"),
+        name => name == "drain",
     };
+    let asks = |it: &OwnCommand| is_shared && is_private && !it.has("--socket") && asks(it);
     let Some(command) = own_commands(ctx.container).into_iter().find(asks) else { return };
+    let name = command.name();
     let message = format!(
-        "`drainit {}` does not know whom to ask: the pod shares its PID namespace, and has several drainits",
-        command.name()
+        "`drainit {name}` does not know whom to ask: the pod shares its PID namespace, and has several drainits"
     );
-    let help = ctx.of_exec_or("remove `shareProcessNamespace`", "write another `control: {socket: PATH}` into each config, or remove `shareProcessNamespace`");
+    let help = "write another `control: {socket: PATH}` into each config, or remove `shareProcessNamespace`";
     ctx.error(command.program.span, message, help);
 }
 

@@ -130,7 +130,6 @@ pub(super) fn arguments(
     container: &Container,
     is_exec: bool,
 ) -> Option<Vec<Word>> {
-    let span = container.span;
     let words = match entry(container) {
         EntryPoint::ShellChild(subcommand, is_old) => {
             let shell = if is_old { "a bash older than 5.1" } else { "the shell" };
@@ -163,7 +162,7 @@ pub(super) fn arguments(
         Some((run, rest)) if run.text == "run" => return Some(rest.to_vec()),
         Some((exec, _)) if exec.text == "exec" && is_exec => return Some(Vec::new()),
         Some((other, _)) => (format!("`drainit {}` does not run a config", other.text), other.span),
-        None => ("drainit has no subcommand".to_owned(), span),
+        None => ("drainit has no subcommand".to_owned(), container.span),
     };
     let help =
         "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";
@@ -180,10 +179,9 @@ pub(super) fn route(ctx: &mut Context<'_>, words: &[Word]) {
     let line = ["drainit", "run"].into_iter().chain(texts.iter().map(String::as_str));
     let parsed = parse(line.map(Into::into).collect()).map(|it| it.command);
     let Ok(Command::Run(RunArgs { args: given, .. })) = parsed else { return };
-    if args::is_command(&ctx.loaded.config, &given) {
-        return;
-    }
-    let Err(error) = args::route(&ctx.loaded.config, &given) else { return };
+    let config = &ctx.loaded.config;
+    let error = args::route(config, &given).err().filter(|_| !args::is_command(config, &given));
+    let Some(error) = error else { return };
     let (ArgsError::Unclaimed { arg, .. }
     | ArgsError::Refused { arg, .. }
     | ArgsError::NoOption { arg }) = &error;

@@ -84,13 +84,12 @@ fn drained(
     let drain = match args.checked(&of, pod.unwrap_or(Shutdown::default().grace_period)) {
         Ok((_, drain)) => drain,
         Err(refusal) => {
-            let name = refusal.name;
-            let it = given.iter().find(|it| it.name == name);
-            let span = it.map_or_else(|| span(name), |it| it.span);
-            match refusal.wrong {
-                Wrong::NeedsDrain if may_drain(env) => {}
-                Wrong::NeedsDrain => refuse(span, &format!("`{name}` needs a drain"), NAME_ADMIN),
-                _ => refuse(span, &refusal.to_string(), &refusal.help),
+            let it = given.iter().find(|it| it.name == refusal.name);
+            let span = it.map_or_else(|| span(refusal.name), |it| it.span);
+            match refusal.wrong == Wrong::NeedsDrain {
+                true if may_drain(env) => {}
+                true => refuse(span, &refusal.to_string(), NAME_ADMIN),
+                false => refuse(span, &refusal.to_string(), &refusal.help),
             }
             return None;
         }

@@ -22,8 +22,11 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     let (given, span) = seconds(&pod, &[NAME])
         .unwrap_or_else(|| (defaults.grace_period, key(&pod, NAME).unwrap_or(ctx.container.span)));
     let (grace, window, total) = (ctx.plan.grace_period, ctx.plan.window(), ctx.plan.needed());
-    if given.saturating_sub(window) <= defaults.reserve {
-        unknown_hook(ctx, before);
+    let is_close = given.saturating_sub(window) <= defaults.reserve;
+    if let (Some(span), true) = (before.span, before.is_unknown && is_close) {
+        let message = "the grace period includes the time of this hook, which is not known here";
+        let help = "remove it if drainit does the same; else add its time to `shutdown.reserve`";
+        ctx.warning(span, message, help);
     }
     // Even a value that is not known does not fit into a time this short.
     if is_unknown(ctx) && given > defaults.reserve {
@@ -69,14 +72,6 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     }
 }
 
-fn unknown_hook(ctx: &mut Context<'_>, before: &PreStop) {
-    if let (Some(span), true) = (before.span, before.is_unknown) {
-        let message = "the grace period includes the time of this hook, which is not known here";
-        let help = "remove it if drainit does the same; else add its time to `shutdown.reserve`";
-        ctx.warning(span, message, help);
-    }
-}
-
 /// Rounds up to whole seconds, as a manifest has them.
 pub(super) fn rounded_up(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
@@ -96,15 +91,14 @@ fn known(ctx: &Context<'_>) -> Option<Span> {
 /// Whether the config's `grace_period` uses a variable whose value is not known. Warns of one that
 /// `envFrom` may bring; `valueFrom` is reported elsewhere.
 fn is_unknown(ctx: &mut Context<'_>) -> bool {
-    let names = &ctx.loaded.grace_variables;
-    if known(ctx).is_some() {
-        return false;
-    }
-    if let Some(name) = names.iter().find(|name| ctx.env.may_bring(name)) {
+    let is_open = |name: &&String| {
+        matches!(ctx.env.get(name), PodValue::Unknown(_)) || ctx.env.may_bring(name)
+    };
+    let open = ctx.loaded.grace_variables.iter().find(is_open).filter(|_| known(ctx).is_none());
+    if let Some(name) = open.filter(|name| ctx.env.may_bring(name)) {
         let message = format!("`envFrom` may bring `{name}`, whose value is not known here");
         let help = format!("give it for this check: `--env {name}=VALUE`");
         ctx.warning(ctx.container.span, message, help);
-        return true;
     }
-    names.iter().any(|name| matches!(ctx.env.get(name), PodValue::Unknown(_)))
+    open.is_some()
 }

@@ -151,11 +151,6 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
     (found, others)
 }
 
-/// A command line as a YAML list.
-pub(super) fn as_list(line: &str) -> String {
-    format!("[{}]", line.split_whitespace().collect::<Vec<_>>().join(", "))
-}
-
 /// Reads a container of the pod. An init container with `restartPolicy: Always` is a sidecar.
 pub(super) fn container(node: &Rc<Node>) -> Container {
     let name = text(node, &["name"]);
@@ -188,6 +183,11 @@ pub(super) fn key(node: &Node, name: &str) -> Option<Span> {
 
 pub(super) fn text(node: &Node, path: &[&str]) -> Option<Word> {
     word(get(node, path)?)
+}
+
+/// Whether the value at a path of keys is `true`.
+pub(super) fn is_true(node: &Node, path: &[&str]) -> bool {
+    text(node, path).is_some_and(|it| it.text == "true")
 }
 
 /// The items of the list at a path of keys. Empty if there is no list.

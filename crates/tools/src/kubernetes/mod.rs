@@ -85,23 +85,15 @@ pub fn check(
             return PodCheck { diagnostics: problems.finish(), containers: Vec::new() };
         }
     };
-    let files = configs.iter().map(|path| {
-        let files = directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
-        files.unwrap_or_default()
-    });
-    let texts = files.flatten().filter_map(|path| Some(Source::read(&path).ok()?.text));
-    let texts: Vec<_> = texts.collect();
+    let files = |path: &PathBuf| directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
+    let files = configs.iter().flat_map(files).flatten();
+    let texts: Vec<_> = files.filter_map(|path| Some(Source::read(&path).ok()?.text)).collect();
     let texts: Vec<_> = texts.iter().map(|text| text.as_str()).collect();
     let load = |environment: &Environment, mounts: &[PathBuf], is_held_back| {
         let lookup = ImageLookup { mounts, is_held_back, ..lookup };
         crate::load::load_to_check(configs, environment, lookup)
     };
     check_manifest((problems, file), name, (here, image), (load, lookup.find_program), &texts)
-}
-
-/// Whether the text of a config uses a variable, as `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
-fn mentions(config: &str, name: &str) -> bool {
-    config.contains(&format!("${{{name}}}")) || config.contains(&format!("${{{name}:"))
 }
 
 /// Reports variables that begin with `DRAINIT_`, but that neither drainit nor the config uses.
@@ -131,7 +123,11 @@ pub fn check_manifest(
     ),
     texts: &[&str],
 ) -> PodCheck {
-    let uses = |name: &str| texts.iter().any(|text| mentions(text, name));
+    // A config uses a variable as `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
+    let uses = |name: &str| {
+        let forms = [format!("${{{name}}}"), format!("${{{name}:")];
+        texts.iter().any(|text| forms.iter().any(|form| text.contains(form)))
+    };
     let (mut diagnostics, mut containers) = (Vec::new(), Vec::new());
     let mut before: Option<Rc<Node>> = None;
     for (mut workload, container) in find(&mut problems, file, name) {

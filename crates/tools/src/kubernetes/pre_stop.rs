@@ -126,11 +126,10 @@ fn own_socket(ctx: &mut Context<'_>, command: &OwnCommand, has_port: bool) {
 /// Warns of a sidecar that has no `preStop` hook with `drainit drain`. A sidecar gets SIGTERM only
 /// after the main containers have exited, but its `preStop` hook runs at once.
 fn sidecar(ctx: &mut Context<'_>, before: &PreStop) {
-    if !ctx.container.is_sidecar || before.drains {
-        return;
+    if ctx.container.is_sidecar && !before.drains {
+        let span = key(&ctx.container.node, "lifecycle").unwrap_or(ctx.container.span);
+        let message = "a sidecar gets its stop signal only after the main containers have exited, and drainit counts `grace_period` from then";
+        let help = "add `lifecycle: {preStop: {exec: {command: [drainit, drain]}}}`: then the drain, and drainit's count, begin with the termination of the pod";
+        ctx.warning(span, message, help);
     }
-    let span = key(&ctx.container.node, "lifecycle").unwrap_or(ctx.container.span);
-    let message = "a sidecar gets its stop signal only after the main containers have exited, and drainit counts `grace_period` from then";
-    let help = "add `lifecycle: {preStop: {exec: {command: [drainit, drain]}}}`: then the drain, and drainit's count, begin with the termination of the pod";
-    ctx.warning(span, message, help);
 }

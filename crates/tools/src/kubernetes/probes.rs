@@ -11,7 +11,7 @@ use crate::check::undrained::listens;
 use crate::config::{Address, Drain, DrainMethod};
 use crate::kubernetes::Context;
 use crate::kubernetes::commands::commands;
-use crate::kubernetes::manifest::{Word, base, is_drainit, items, seconds, text, words};
+use crate::kubernetes::manifest::{Word, base, is_drainit, is_true, items, seconds, text, words};
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 use crate::types::human;
@@ -23,10 +23,6 @@ const THRESHOLD: u32 = 3;
 /// One probe of the container.
 struct PodProbe {
     node: Rc<Node>,
-    span: Span,
-    /// The time before the first attempt, and the longest time from then until the kubelet considers
-    /// the probe failed.
-    gives_up: Duration,
     /// The longest time from a fault until the kubelet considers the probe failed.
     fails_after: Duration,
     /// Who is asked. `None` if nobody knows.
@@ -59,7 +55,6 @@ enum ProbedServer {
 
 pub(super) fn check(ctx: &mut Context<'_>) {
     let node = Rc::clone(&ctx.container.node);
-    let has_startup = get(&node, &["startupProbe"]).is_some();
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = get(&node, &[name]) else { continue };
         let probe = read(ctx, &node, probe);
@@ -72,7 +67,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
             notices(ctx, &probe);
         } else {
             own_grace_period(ctx, &probe.node);
-            kills(ctx, &probe, name == "livenessProbe", has_startup);
+            kills(ctx, &probe, name == "livenessProbe");
         }
     }
     if get(&node, &["readinessProbe"]).is_none() && !ctx.container.is_sidecar && gets_requests(ctx)
@@ -120,8 +115,6 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Rc<Node>) -> PodProbe {
     let asked = asked_by_command(ctx, node);
     PodProbe {
         node: Rc::clone(node),
-        span: node.span,
-        gives_up: time("initialDelaySeconds").unwrap_or_default().saturating_add(fails_after),
         fails_after,
         server: asked.as_ref().map(|(server, _)| *server).or(by_kubelet),
         port,
@@ -183,9 +176,8 @@ fn own_address(at: &str) -> Option<SocketAddr> {
 /// time to a container that it stops because of the probe.
 fn own_grace_period(ctx: &mut Context<'_>, probe: &Node) {
     const NAME: &str = "terminationGracePeriodSeconds";
-    let Some((given, span)) = seconds(probe, &[NAME]) else { return };
     let needed = ctx.plan.longest().max(ctx.plan.window());
-    if given < needed {
+    if let Some((given, span)) = seconds(probe, &[NAME]).filter(|(given, _)| *given < needed) {
         let (given, needed) = (human(given), human(needed));
         let message = format!(
             "after a failure of this probe the kubelet kills after {given}, and the shutdown takes up to {needed}"
@@ -236,8 +228,7 @@ fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: &str) {
         let host = ["httpGet", "tcpSocket"].iter().find_map(|how| text(node, &[how, "host"]));
         let listen = ctx.loaded.config.control.listen;
         let listen = listen.filter(|listen| host.is_none() && listen.ip().is_loopback());
-        let network = text(&ctx.workload.pod, &["hostNetwork"]);
-        let is_of_host = network.is_some_and(|word| word.text == "true");
+        let is_of_host = is_true(&ctx.workload.pod, &["hostNetwork"]);
         let tls = text(node, &["httpGet", "scheme"]).filter(|scheme| scheme.text == "HTTPS");
         let local = host.filter(|host| !is_of_host && is_loopback(&host.text));
         let is_known = ["", "/livez", "/readyz", "/status", "/metrics"].contains(&asked);
@@ -273,7 +264,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Reports a liveness or startup probe by which the kubelet kills a container that starts or drains.
-fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool, has_startup: bool) {
+fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool) {
     let (asks, delay) = match probe.asks() {
         (Some(Control), "/readyz") => ("`/readyz`", ctx.loaded.config.shutdown.unready_delay),
         (Some(Admin { fails }), "/ready") if fails || !is_liveness => {
@@ -281,7 +272,10 @@ fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool, has_startup
         }
         _ => return,
     };
-    let after = human(if is_liveness { probe.fails_after } else { probe.gives_up });
+    let first = seconds(&probe.node, &["initialDelaySeconds"]).filter(|_| !is_liveness);
+    let gives_up =
+        probe.fails_after.saturating_add(first.map(|(time, _)| time).unwrap_or_default());
+    let after = human(gives_up);
     if is_liveness {
         let lasts = ctx.plan.needed().saturating_sub(delay);
         let whole = human(lasts);
@@ -291,48 +285,44 @@ fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool, has_startup
         let help = how_to_probe(ctx, "/livez");
         // The kubelet stops liveness probes when it deletes a pod, but not for `drainit drain` or an
         // exit of a process.
+        let has_startup = get(&ctx.container.node, &["startupProbe"]).is_some();
         return match has_startup && probe.fails_after >= lasts {
-            false => ctx.error(probe.span, message, help),
-            true => ctx.warning(probe.span, message, help),
+            false => ctx.error(probe.node.span, message, help),
+            true => ctx.warning(probe.node.span, message, help),
         };
     }
     let processes = ctx.loaded.config.processes.iter();
     let timeouts = processes.filter_map(|it| Some(it.readiness.as_ref()?.timeout));
-    let Some(longest) = timeouts.max().filter(|longest| *longest > probe.gives_up) else { return };
-    let timeout =
-        ctx.of_exec_or("`--readiness` (`DRAINIT_READINESS`)", "the `timeout` of a `readiness`");
+    let Some(longest) = timeouts.max().filter(|longest| *longest > gives_up) else { return };
+    let timeout = ctx.of_exec_or("`DRAINIT_READINESS`", "the `timeout` of a `readiness`");
     let longest = human(longest);
     let message = format!(
         "the kubelet kills a container that is not ready after {after}, and {timeout} is {longest}"
     );
-    ctx.warning(probe.span, message, "raise `failureThreshold`, or shorten the timeout");
+    ctx.warning(probe.node.span, message, "raise `failureThreshold`, or shorten the timeout");
 }
 
 /// Warns of a readiness probe that is too slow for a shutdown that begins because a process has
 /// ended. In such a shutdown, each drain lasts only for its `min`, and the probe would fail only
 /// after the drain.
 fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
-    let Some(min) = ctx.drains().map(|drain| drain.min).max() else { return };
-    if probe.fails_after <= min {
-        return;
-    }
+    let min = ctx.drains().map(|drain| drain.min).max();
+    let Some(min) = min.filter(|min| probe.fails_after > *min) else { return };
     let (min, after) = (human(min), human(probe.fails_after));
     let message = format!(
         "after the end of a process the pod drains for {min}, and this readiness probe fails only after {after}"
     );
     let help = "set `periodSeconds: 1` and `failureThreshold: 1` here, or raise `min` of the drain in the config";
-    ctx.warning(probe.span, message, help);
+    ctx.warning(probe.node.span, message, help);
 }
 
 /// Warns of a readiness probe that still succeeds while the container drains. Gives no warning if
 /// the probe sends a request to a process or runs an unknown command, because such a probe may fail
 /// during the drain.
 fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
-    if ctx.plan.after_signal.drained_at().is_zero() {
-        return;
-    }
+    let has_drain = !ctx.plan.after_signal.drained_at().is_zero();
     let why = match probe.asks() {
-        _ if get(&probe.node, &["grpc"]).is_some() => return,
+        _ if !has_drain || get(&probe.node, &["grpc"]).is_some() => return,
         (Some(_), _) if probe.path.is_none() => "connections are accepted until the end",
         (Some(Admin { fails: false }), "/ready") => "with `fail_healthcheck: false` it stays 200",
         (Some(Admin { .. }), "/ready" | "/livez" | "/readyz") => return,
@@ -340,20 +330,16 @@ fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
         (Some(Control), "/livez" | "/status" | "/metrics") => "it stays 200",
         _ => return,
     };
-    let span = probe.path.as_ref().map_or(probe.span, |path| path.span);
+    let span = probe.path.as_ref().map_or(probe.node.span, |path| path.span);
     let message = format!("this readiness probe does not show the drain: {why}");
     let help = how_to_probe(ctx, "/readyz");
     ctx.warning(span, message, help);
 }
 
 fn how_to_probe(ctx: &Context<'_>, path: &str) -> String {
-    if ctx.is_exec {
-        let live = if path == "/livez" { ", --live" } else { "" };
-        return format!("probe with `exec: {{command: [drainit, health{live}]}}`");
+    let live = if path == "/livez" { ", --live" } else { "" };
+    match ctx.loaded.config.control.listen.map(|listen| listen.port()) {
+        Some(port) => format!("probe with `httpGet: {{path: {path}, port: {port}}}`"),
+        None => format!("probe with `exec: {{command: [drainit, health{live}]}}`"),
     }
-    let (before, port) = match ctx.loaded.config.control.listen {
-        Some(listen) => ("", listen.port()),
-        None => ("set `control: {listen: 0.0.0.0:9902}` in the config, and ", 9902),
-    };
-    format!("{before}probe with `httpGet: {{path: {path}, port: {port}}}`")
 }

@@ -40,13 +40,11 @@ fn start(ctx: &mut Context<'_>) {
     let is_live = |word: Word| matches!(&*word.text, "/livez" | "--live");
     let waits =
         get(node, &["startupProbe"]).is_some() && !path.into_iter().chain(command).any(is_live);
-    if waits || get(node, &["lifecycle", "postStart"]).is_some() {
-        return;
+    if !waits && get(node, &["lifecycle", "postStart"]).is_none() {
+        let message = "without a `startupProbe` that asks for readiness, the application starts before this sidecar is ready";
+        let help = "add `startupProbe: {exec: {command: [drainit, health]}, periodSeconds: 1, failureThreshold: 60}`";
+        ctx.warning(ctx.container.span, message, help);
     }
-    let message = "without a `startupProbe` that asks for readiness, the application starts before this sidecar is ready";
-    ctx.warning(ctx.container.span, message,
-        "add `startupProbe: {exec: {command: [drainit, health]}, periodSeconds: 1, failureThreshold: 60}`",
-    );
 }
 
 /// Warns of an application that ends while the sidecar drains, because the kubelet stops the main

@@ -30,10 +30,7 @@ fn endpoint(ctx: &mut Context<'_>) {
     let (what, help) = match config.processes.iter().find(stops_early).filter(|_| !is_delayed) {
         Some(process) => (
             format!("`{}` is stopped as soon as it is drained, and loses", process.name),
-            ctx.of_exec_or(
-                "write `DRAINIT_DRAIN_MIN: 5` (`--drain-min`)",
-                "set `min: 5s` in its `drain`, or `shutdown: {readiness_delay: 5s}`",
-            ),
+            "set `min: 5s` in its `drain` (`DRAINIT_DRAIN_MIN`), or in a config `shutdown: {readiness_delay: 5s}`",
         ),
         None if ctx.loaded.says_how_traffic_leaves => return,
         None => (
@@ -83,17 +80,16 @@ fn local(ctx: &mut Context<'_>) {
     let message = format!("with `Local` {message}");
     let delay =
         ctx.of_exec_or("`DRAINIT_UNREADY_DELAY` (`--unready-delay`)", "`shutdown.unready_delay`");
-    let min = ctx.of_exec_or("`DRAINIT_DRAIN_MIN` (`--drain-min`)", "`min` of the drain");
-    let help = match is_external {
-        true => format!(
-            "set {delay} to the time that the load balancer's health check takes, such as 10s, {min} to twice this time, and a longer time of the drain"
-        ),
-        false => format!("set {delay} to 5s"),
+    let time = match is_external {
+        true => {
+            "the time that the load balancer's health check takes, such as 10s, `min` of the drain (`--drain-min`) to twice this time, and the time of the drain to a longer one"
+        }
+        false => "5s",
     };
     // `unready_delay` and `readiness_delay` exclude each other.
     let is_delayed = !shutdown.readiness_delay.is_zero();
     let more = if is_delayed { "; remove `readiness_delay`" } else { "" };
-    ctx.warning(local.span, message, format!("{help}{more}"));
+    ctx.warning(local.span, message, format!("set {delay} to {time}{more}"));
 }
 
 /// Warns of a sidecar whose drain has no `direction`. A drain without `direction` also closes the
@@ -111,6 +107,6 @@ fn egress(ctx: &mut Context<'_>) {
         "the drain of `{name}` closes all of its listeners: if the application goes out through this sidecar, it is cut off \
          before it ends"
     );
-    let help = ctx.of_exec_or("write `DRAINIT_DRAIN_DIRECTION: inbound` (`--drain-direction`), or `all` if nothing goes out through it", "set `direction: inbound` in its `drain.envoy`, or `direction: all` if nothing goes out through it");
+    let help = "set `direction: inbound` in its `drain.envoy` (`DRAINIT_DRAIN_DIRECTION`), or `all` if nothing goes out through it";
     ctx.warning(ctx.container.span, message, help);
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Address;
 use crate::kubernetes::Context;
-use crate::kubernetes::manifest::{items, text};
+use crate::kubernetes::manifest::{is_true, items, text};
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 
@@ -35,12 +35,12 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
     let later = config.processes.iter().flat_map(|process| &process.sockets);
     let paths = early.chain(later.map(|path| (&**path, false)));
     let paths = paths.filter_map(|(path, is_early)| Some((path.to_str()?, is_early)));
+    let is_root_closed = is_true(node, &["securityContext", "readOnlyRootFilesystem"]);
     for (path, is_early) in paths.collect::<Vec<_>>() {
         // In most images, `/var/run` is a link to `/run`.
         let twin = match path.strip_prefix("/var/run/") {
             Some(rest) => format!("/run/{rest}"),
-            None if path.starts_with("/run/") => format!("/var{path}"),
-            None => path.to_owned(),
+            None => path.replacen("/run/", "/var/run/", 1),
         };
         let volume = in_volume(node, path).or_else(|| in_volume(node, &twin));
         let pod = &ctx.workload.pod;
@@ -49,10 +49,7 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
         let hidden = hidden.filter(|(volume, _)| is_early && is_empty(pod, volume));
         let is_closed = match &volume {
             Some(at) => at.is_read_only || is_of(pod, &at.volume, &READ_ONLY),
-            None => {
-                let root = text(node, &["securityContext", "readOnlyRootFilesystem"]);
-                root.is_some_and(|it| it.text == "true") && !path.starts_with("/dev/")
-            }
+            None => is_root_closed && !path.starts_with("/dev/"),
         };
         let (why, help) = match hidden {
             Some((volume, directory)) => (
@@ -80,23 +77,17 @@ pub(super) fn in_volume(container: &Node, path: &str) -> Option<InVolume> {
         let sub = sub.map(|sub| sub.text).unwrap_or_default();
         let whole = format!("{}/{}", sub.trim_matches('/'), rest.trim_matches('/'));
         let path = whole.trim_matches('/').to_owned();
+        let mut options = items(mount, &["bindMountOptions"]).iter();
         let place = InVolume {
             volume: text(mount, &["name"])?.text,
             path,
             below: rest.trim_matches('/').to_owned(),
-            is_read_only: is_read_only(mount),
-            noexec: items(mount, &["bindMountOptions"])
-                .iter()
-                .find(|option| option.scalar() == Some("noexec"))
-                .map(|option| option.span),
+            is_read_only: is_true(mount, &["readOnly"]),
+            noexec: options.find(|it| it.scalar() == Some("noexec")).map(|it| it.span),
         };
         is_below.then_some((at.len(), place))
     });
     found.max_by_key(|(depth, _)| *depth).map(|(_, found)| found)
-}
-
-fn is_read_only(mount: &Node) -> bool {
-    text(mount, &["readOnly"]).is_some_and(|it| it.text == "true")
 }
 
 /// Whether a container mounts a volume. With `to_write`, the container must also be able to write
@@ -104,7 +95,7 @@ fn is_read_only(mount: &Node) -> bool {
 pub(super) fn mounts(container: &Node, volume: &str, to_write: bool) -> bool {
     items(container, &["volumeMounts"]).iter().any(|mount| {
         text(mount, &["name"]).is_some_and(|name| name.text == volume)
-            && !(to_write && is_read_only(mount))
+            && !(to_write && is_true(mount, &["readOnly"]))
     })
 }
 
