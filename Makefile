@@ -60,8 +60,8 @@ kubernetes: static envoy rollout-tools ## rolls the gateway in a real Kubernetes
 KUBERNETES_VALIDATE = 1.37.0
 PYPI = target/kubernetes-validate/$(KUBERNETES_VALIDATE)
 deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the tests need: Debian packages, every version of Envoy from 1.36 to 1.40, kubernetes-validate
-	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init promtool supervisord go,\
-		nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus supervisor golang-go)
+	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init promtool supervisord go jq,\
+		nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus supervisor golang-go jq)
 	@$(call need,/lib/systemd/systemd git,systemd git ca-certificates)
 	@$(call need,podman catatonit slirp4netns wrk,podman catatonit slirp4netns wrk)
 	@docker compose version >/dev/null 2>&1 || $(call need,docker-compose,docker-compose)

@@ -255,6 +255,99 @@ fn only_connections_that_have_ended_without_an_answer_are_cut() {
     assert_eq!(of(&[], term, None), "");
 }
 
+/// The totals of a router that Envoy counts at a time in milliseconds, and of a web server that the
+/// kernel counts. The router gets its stop signal at 5 s.
+fn totals(envoy: &[(u64, u64)], kernel: Option<(u64, u64)>, endings: Option<&[Ending]>) -> String {
+    let [router, web] = [0, 1].map(ProcessId);
+    let mut report = Noted::of(&["router", "web"]);
+    report.sees_endings(endings.is_some());
+    let at = |millis| Time(Duration::from_millis(millis));
+    let took = Duration::from_secs(5);
+    let cause = Cause::Signal(Signal::TERM);
+    report.note(at(0), &Note::ShutdownBegan { cause, window: took, drained_for: None });
+    let counted = !envoy.is_empty();
+    if counted {
+        report
+            .note(at(0), &Note::DrainBegan { process: router, longest: took, min: took, counted });
+    }
+    for (millis, requests) in envoy {
+        let moment = if *millis == 0 { Moment::Start } else { Moment::Last };
+        report.traffic(at(*millis), router, seen(9, 100, *requests), moment);
+    }
+    let (why, last) = (DrainEnd::TimeOver, Load::default());
+    report.note(at(5000), &Note::DrainOver { process: router, why, took, last });
+    if let Some((connections, requests)) = kernel {
+        let (connections, requests) = (Some(connections), Some(requests));
+        let traffic = Traffic { connections, requests, unsure: Some(0), ..Traffic::default() };
+        report.stop_traffic(at(4999), web, traffic);
+    }
+    for process in [router, web] {
+        let signal = Signal::TERM;
+        report.note(at(5000), &Note::Stopping { process, signal, limit: took });
+        for ending in endings.filter(|_| process == web).unwrap_or_default() {
+            report.connection_ended(at(5001), web, *ending);
+        }
+        let (end, took) = (End::Code(0), Some(took));
+        report.note(
+            at(5010),
+            &Note::Stopped { process, end, took, killed: false, handed_over: false },
+        );
+    }
+    let text = report.text(at(5010), 0);
+    let ledger = report.ledger(&text);
+    assert_eq!(
+        ledger.lines().skip(1).collect::<Vec<_>>(),
+        text.lines().skip(1).collect::<Vec<_>>()
+    );
+    let head = "stopped in 5.01s of 5s, exit code 0: SIGTERM received; ";
+    ledger.lines().next().unwrap().strip_prefix(head).unwrap().to_owned()
+}
+
+// holds: S775, S776
+#[test]
+fn the_first_line_of_the_termination_log_has_totals_and_unknown_is_never_zero() {
+    use Ending::{Cut, Unknown};
+    let (early, late) = ((0, 5), (4990, 3));
+    for (envoy, kernel, endings, expected) in [
+        (&[][..], None, None, "connections -, requests -, cut -, killed 0, counted by -"),
+        (
+            &[early, late],
+            None,
+            None,
+            "connections 9, requests 5, cut 3, killed 0, counted by envoy",
+        ),
+        // Nobody has seen the end of the drain, or how the connections ended.
+        (&[early], None, None, "connections 9, requests 5, cut -, killed 0, counted by envoy"),
+        (&[], Some((2, 1)), None, "connections 2, requests 1, cut -, killed 0, counted by kernel"),
+        (
+            &[],
+            Some((0, 0)),
+            Some(&[][..]),
+            "connections 0, requests 0, cut 0, killed 0, counted by kernel",
+        ),
+        (
+            &[early, late],
+            Some((2, 1)),
+            Some(&[Cut]),
+            "connections 11, requests 6, cut 4, killed 0, counted by envoy and kernel",
+        ),
+        (
+            &[early],
+            Some((2, 1)),
+            Some(&[Cut]),
+            "connections 11, requests 6, cut 1+, killed 0, counted by envoy and kernel",
+        ),
+        (
+            &[],
+            Some((2, 1)),
+            Some(&[Unknown]),
+            "connections 2, requests 1, cut -, killed 0, counted by kernel",
+        ),
+    ] {
+        assert_eq!(totals(envoy, kernel, endings), expected);
+    }
+}
+
 /// Runs a shutdown of this config, and returns its report as data.
 #[track_caller]
 fn played(config: &str, events: impl Fn(&mut Played)) -> data::ShutdownReport {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use nix::sys::signal::{Signal, kill};
+use regex_lite::Regex;
 use serde_json::Value;
 
 use crate::support::namespace::is_root_for;
@@ -108,6 +109,7 @@ fn a_stop_after_a_failed_start_takes_no_longer_than_the_shutdown() {
     assert!(seconds("stopped") <= seconds("exit"), "{} {}", seconds("stopped"), seconds("exit"));
 }
 
+// holds: S775
 #[test]
 fn the_report_is_in_the_termination_log() {
     let Some(rig) = Rig::new() else { return };
@@ -122,6 +124,8 @@ fn the_report_is_in_the_termination_log() {
         .run("processes: {a: {command: [CHILD, a, exit=3]}}");
     let text = fs::read_to_string(ended.assert_code(3).path("dev/termination-log")).unwrap();
     assert!(text.starts_with("stopped in ") && text.contains("exit code 3"), "{text}");
+    let totals = Regex::new(r"^[^\n]*; connections \S+, requests \S+, cut \S+, killed 0, counted by ");
+    assert!(totals.unwrap().is_match(&text), "{text}");
 }
 
 // holds: S115, S262

@@ -17,6 +17,7 @@ pub mod entry;
 pub mod event;
 pub mod history;
 mod journal;
+mod ledger;
 mod longest;
 pub mod messages;
 pub mod rehearsal;

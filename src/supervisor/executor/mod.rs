@@ -760,13 +760,14 @@ impl Executor {
             tracing::warn!("the report cannot be written to {}: {error}", harmless(&file));
         }
         let text = report.text(now, code);
+        let ledger = report.ledger(&text);
         self.requests.answer_shutdown(code, &text);
         let mut members = event::exit(code, report.took(now)).members();
         if let Some(json) = json {
             members = format!("{members},\"report\":{json}");
         }
         tracing::info!(members, "{text}");
-        termination_log::write(&text, within());
+        termination_log::write(&ledger, within());
     }
 
     fn instance(&self, slot: ProcessId) -> &Instance {

@@ -1,0 +1,72 @@
+//! The totals in the first line of `/dev/termination-log`, which programs read.
+
+use alloc::collections::BTreeSet;
+
+use crate::Journal;
+use crate::counts::Counts;
+use crate::history::History;
+use crate::prelude::*;
+
+impl Journal {
+    /// The report with the totals at the end of its first line. The words of this line must not
+    /// change.
+    pub fn ledger(&self, report: &str) -> String {
+        let end = report.find('\n').unwrap_or(report.len());
+        let (head, rest) = report.split_at(end);
+        format!("{head}{}{rest}", self.totals())
+    }
+
+    fn totals(&self) -> String {
+        let all: Vec<_> = self.slots.iter().filter_map(counted).collect();
+        let connections = total(all.iter().map(|of| (of.and_then(|(it, ..)| it.start), false)));
+        let requests = all.iter().map(|of| of.and_then(|(_, it, _)| it));
+        let start = requests
+            .clone()
+            .map(|it| (it.and_then(|it| it.start), it.and_then(|it| it.start_unsure)));
+        let start = total(start.map(|(count, perhaps)| (count, perhaps > Some(0))));
+        let cut = total(all.iter().map(|of| of.map_or((None, false), cut)));
+        let by: BTreeSet<_> = all.iter().flatten().map(counter).collect();
+        let by = if by.is_empty() { "-".to_owned() } else { Vec::from_iter(by).join(" and ") };
+        format!(
+            "; connections {connections}, requests {start}, cut {cut}, killed {}, counted by {by}",
+            self.killed()
+        )
+    }
+}
+
+/// The counts of the drain or of the stop. The inner value is `None` if a count has failed. The
+/// outer value is `None` if nothing was to be counted.
+fn counted(of: &History) -> Option<Option<Counts>> {
+    let drain = of.drain.as_ref().filter(|drain| !drain.is_past);
+    let has_failed = drain.is_some_and(|drain| drain.counted);
+    let counts = drain.and_then(|_| of.drained()).or_else(|| of.cut());
+    counts.map(Some).or(has_failed.then_some(None))
+}
+
+/// The number of requests that were cut, and whether there may be more. The number is `None` if
+/// nobody has seen how the requests ended.
+fn cut((_, requests, age): Counts) -> (Option<u64>, bool) {
+    let Some(requests) = requests else { return (None, false) };
+    let is_seen = requests.unsure.is_some() || age.is_none();
+    (requests.cut.filter(|_| is_seen), requests.unsure > Some(0))
+}
+
+fn counter((_, requests, _): &Counts) -> &'static str {
+    let is_of_kernel = requests.is_some_and(|it| it.unsure.or(it.start_unsure).is_some());
+    if is_of_kernel { "kernel" } else { "envoy" }
+}
+
+/// The sum of counts, each with whether there may be more. A sum that may be larger has a `+`, or is
+/// `-` in place of 0.
+fn total(counts: impl Iterator<Item = (Option<u64>, bool)>) -> String {
+    let (mut sum, mut is_whole) = (None, true);
+    for (count, has_more) in counts {
+        is_whole &= count.is_some() && !has_more;
+        sum = count.map_or(sum, |count| Some(sum.unwrap_or(0) + count));
+    }
+    match sum {
+        Some(sum) if is_whole => sum.to_string(),
+        Some(sum @ 1..) => format!("{sum}+"),
+        _ => "-".to_owned(),
+    }
+}
