@@ -75,8 +75,15 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             // variables that the image sets.
             let none = Environment::default();
             let image = of([if is_image.get() { &here } else { &none }, &env]);
-            let (container, both) = (args.container.as_deref(), (&environment, &image));
-            let checked = kubernetes::check(&paths, pod, container, both, lookup);
+            let container = args.container.as_deref();
+            let is_audit = container.is_none() && config_files::control(&args.files).is_none();
+            let (name, both) = ((container, is_audit), (&environment, &image));
+            let checked = kubernetes::check(&paths, pod, name, both, lookup);
+            if let Some(audit) = checked.audit {
+                // A failed write is ignored, as for the config alone.
+                let _ = io::stdout().write_all(audit.text.as_bytes());
+                return if audit.is_any_lost && args.strict { exit_code::CONFIG } else { 0 };
+            }
             (checked.diagnostics, checked.containers.join("; "))
         }
         None => match load::load_to_check(&paths, &environment, lookup) {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::support::temp_dir::TempDir;
 
@@ -50,6 +51,119 @@ pub(crate) fn rendered() -> String {
     }
     assert!(!text.contains("{{"), "{text}");
     text
+}
+
+/// Runs `check --pod - OPTIONS…` without a config.
+fn audit(list: &str, options: &[&str]) -> (Option<i32>, String) {
+    let dir = TempDir::new();
+    dir.write("list.yaml", list);
+    let list = fs::File::open(dir.join("list.yaml")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
+    let command = command.args(["check", "--image=false", "--pod", "-"]).args(options);
+    let output = command.current_dir(dir.path()).env_clear().stdin(list).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+fn workload(kind: &str, name: &str, pod: &str) -> String {
+    let metadata = format!("{{namespace: shop, name: {name}}}");
+    format!("- {{kind: {kind}, metadata: {metadata}, spec: {{template: {{spec: {{{pod}}}}}}}}}\n")
+}
+
+// holds: S795, S796, S797
+#[test]
+fn a_list_without_a_config_gets_a_line_for_each_workload() {
+    const SLEEP: &str = "lifecycle: {preStop: {sleep: {seconds: 5}}}";
+    let of =
+        |image: &str, more: &str| format!("containers: [{{name: a, image: '{image}', {more}}}]");
+    let helper = "containers: [{name: a, command: [gunicorn, a], LIFE}, {name: b, image: logs}]";
+    let [mut items, mut lines] = [String::new(), String::new()];
+    for (kind, pod, line) in [
+        (
+            "Deployment",
+            of("nginx:1.27", ""),
+            "grace period 30s by default; no preStop; `nginx`; loses requests: without a preStop, it stops before every node knows that the pod leaves",
+        ),
+        (
+            "Deployment",
+            of("a.io/b/nginx:1@sha256:0", SLEEP),
+            "grace period 30s by default; preStop of 5s; `nginx`; unknown: nginx cuts requests at SIGTERM, unless its image has another STOPSIGNAL",
+        ),
+        (
+            "Deployment",
+            of(
+                "a",
+                "command: [nginx], lifecycle: {stopSignal: SIGINT, preStop: {sleep: {seconds: 5}}}",
+            ),
+            "grace period 30s by default; preStop of 5s; `nginx`; loses requests: nginx finishes requests at SIGQUIT, and not at SIGINT",
+        ),
+        (
+            "StatefulSet",
+            helper.replace("LIFE", SLEEP),
+            "grace period 30s by default; preStop of 5s; `gunicorn`; keeps requests: gunicorn finishes what is in flight at SIGTERM",
+        ),
+        (
+            "DaemonSet",
+            of("envoyproxy/envoy:v1.40", SLEEP),
+            "grace period 30s by default; preStop of 5s; `envoy`; loses requests: envoy closes every connection at SIGTERM",
+        ),
+        (
+            "Deployment",
+            of("a", "command: [drainit, run]"),
+            "grace period 30s by default; no preStop; `drainit`; has drainit: check it with its config",
+        ),
+        (
+            "Deployment",
+            of("a", "command: [flask, run], lifecycle: {preStop: {exec: {command: [/drain]}}}"),
+            "grace period 30s by default; a preStop of unknown effect; `flask`; unknown: the effect of its preStop",
+        ),
+        (
+            "Deployment",
+            format!("terminationGracePeriodSeconds: 5, {}", of("a", SLEEP)),
+            "grace period 5s; preStop of 5s; `unknown program`; loses requests: SIGKILL ends it during its preStop",
+        ),
+        (
+            "Deployment",
+            of("a", ""),
+            "grace period 30s by default; no preStop; `unknown program`; unknown: its program",
+        ),
+        (
+            "Job",
+            of("a", ""),
+            "grace period 30s by default; no preStop; `unknown program`; keeps requests: nobody sends requests to it",
+        ),
+    ] {
+        items += &workload(kind, "web", &pod);
+        lines += &format!("{kind} shop/web: {line}\n");
+    }
+    lines += "10 workloads: loses requests 4, unknown 3, has drainit 1, keeps requests 2\n";
+    items += "- {kind: Service}\n- {kind: Deployment}\n";
+    lines += "not looked at: `Service` and `Deployment without spec.template.spec`\n";
+    let list = format!("kind: List\nitems:\n{items}");
+    assert_eq!(audit(&list, &[]), (Some(0), lines));
+    assert_eq!(audit(&list, &["--strict"]).0, Some(78));
+    let drained = workload("Deployment", "a", &of("a", "command: [drainit, run]"));
+    let drained = format!("kind: List\nitems:\n{drained}");
+    assert_eq!(audit(&drained, &["--strict"]).0, Some(0));
+    for (half, error) in
+        [("items:\n- {kind: Depl", "error: "), ("items: []\n", "this file has no workload")]
+    {
+        let (code, said) = audit(half, &[]);
+        assert!(code == Some(78) && said.contains(error), "{code:?} {said}");
+    }
+}
+
+// holds: S798
+#[test]
+fn five_hundred_workloads_are_judged_within_two_seconds() {
+    let variables = "{name: A, value: b}, ".repeat(100);
+    let pod = format!("containers: [{{name: a, image: nginx, env: [{variables}]}}]");
+    let items: String =
+        (0..500).map(|at| workload("Deployment", &format!("w{at}"), &pod)).collect();
+    let began = Instant::now();
+    let (code, said) = audit(&format!("kind: List\nitems:\n{items}"), &[]);
+    assert!(code == Some(0) && said.contains("500 workloads: loses requests 500"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 // holds: C900

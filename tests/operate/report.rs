@@ -124,7 +124,8 @@ fn the_report_is_in_the_termination_log() {
         .run("processes: {a: {command: [CHILD, a, exit=3]}}");
     let text = fs::read_to_string(ended.assert_code(3).path("dev/termination-log")).unwrap();
     assert!(text.starts_with("stopped in ") && text.contains("exit code 3"), "{text}");
-    let totals = Regex::new(r"^[^\n]*; connections \S+, requests \S+, cut \S+, killed 0, counted by ");
+    let totals =
+        Regex::new(r"^[^\n]*; connections \S+, requests \S+, cut \S+, killed 0, counted by ");
     assert!(totals.unwrap().is_match(&text), "{text}");
 }
 

@@ -11,7 +11,7 @@ use crate::language::yaml::node::{Kind, Node, get};
 pub(super) struct Workload {
     /// The kind of the workload, such as `Deployment` or `Pod`.
     pub(super) kind: String,
-    /// The value of `metadata.name`.
+    /// The namespace, if the manifest has one, and the name.
     pub(super) name: String,
     /// The `spec` of the workload's pods.
     pub(super) pod: Rc<Node>,
@@ -122,7 +122,8 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
                 continue;
             }
         };
-        let name = text(&node, &["metadata", "name"]).map(|name| name.text).unwrap_or_default();
+        let of = |key| text(&node, &["metadata", key]).map(|word| word.text);
+        let name = Vec::from_iter(["namespace", "name"].into_iter().filter_map(of)).join("/");
         let Some(pod) = get(&node, path) else {
             others.push(format!("{} without {}", kind.text, path.join(".")));
             continue;

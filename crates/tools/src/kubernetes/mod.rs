@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod advice;
+mod audit;
 mod binary;
 #[cfg(test)]
 mod binary_tests;
@@ -36,6 +37,7 @@ use std::rc::Rc;
 
 use crate::check::image::{FindProgram, ImageLookup};
 use crate::config::Drain;
+use crate::kubernetes::audit::Audit;
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Workload};
 use crate::language::diagnostics::diagnostic::quote;
@@ -51,24 +53,26 @@ use crate::types::human;
 use crate::types::suggest::{list, nearest};
 use drainit_commands::exec::KEY_OPTIONS;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PodCheck {
     /// First the problems of the config, and then the problems of the manifest.
     pub diagnostics: Vec<Diagnostic>,
     /// For each container that was checked, a text such as `Deployment gateway, container router`.
     /// If the container drains, the text also says how long its shutdown may take.
     pub containers: Vec<String>,
+    /// The audit, if there is no config, and the manifest is a list.
+    pub audit: Option<Audit>,
 }
 
 /// Reads a manifest (`-` means standard input), and checks the config against the containers with
 /// this `name`. Without a `name`, checks the containers whose command or `preStop` hook contains
 /// drainit. If there are none, checks the only container of the manifest. `here` is the environment
 /// of `drainit check` itself, which may have values of variables that the manifest sets by
-/// `valueFrom`. `image` has the variables of the image.
+/// `valueFrom`. `image` has the variables of the image. `is_audit` says that there is no config.
 pub fn check(
     configs: &[PathBuf],
     manifest: &Path,
-    name: Option<&str>,
+    (name, is_audit): (Option<&str>, bool),
     (here, image): (&Environment, &Environment),
     lookup: ImageLookup<'_>,
 ) -> PodCheck {
@@ -82,9 +86,12 @@ pub fn check(
         Err(bad) => {
             let help = || "name the manifest of a workload, or `-` for standard input".to_owned();
             problems.unreadable(manifest, bad, help);
-            return PodCheck { diagnostics: problems.finish(), containers: Vec::new() };
+            return PodCheck { diagnostics: problems.finish(), ..PodCheck::default() };
         }
     };
+    if is_audit && let Some(found) = audit::of(&mut problems, file) {
+        return found;
+    }
     let files = |path: &PathBuf| directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
     let files = configs.iter().flat_map(files).flatten();
     let texts: Vec<_> = files.filter_map(|path| Some(Source::read(&path).ok()?.text)).collect();
@@ -197,7 +204,7 @@ pub fn check_manifest(
         sidecar::check(&mut ctx);
     }
     diagnostics.extend(problems.finish());
-    PodCheck { diagnostics, containers }
+    PodCheck { diagnostics, containers, audit: None }
 }
 
 /// The container being checked, and the config that it runs.

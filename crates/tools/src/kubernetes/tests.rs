@@ -606,7 +606,7 @@ fn variables_in_a_directory_of_configs_are_seen() {
     };
     let none = Environment::default();
     let configs = [dir.root().to_owned()];
-    let found = lines(&super::check(&configs, &manifest, None, (&none, &none), lookup));
+    let found = lines(&super::check(&configs, &manifest, (None, false), (&none, &none), lookup));
     let expected = "14:56 W `TERMINATION_GRACE_PERIOD_SECONDS`, not known here: it counts as unset";
     assert!(are_these(&found, expected), "{found:?}");
 }
