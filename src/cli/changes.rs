@@ -10,12 +10,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use hyper::Method;
-use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use crate::cli::ask::{LIMIT, ask};
 use crate::cli::control_address::Found;
 use crate::cli::print;
+use crate::control::status::{ProcessStatus, Status};
 use crate::journal::state::ProcessState;
 use crate::os::sys::terminal_width;
 use crate::types::suggest::is_meant;
@@ -31,10 +31,10 @@ const CLEAR: &str = "\r\u{1b}[K";
 /// A process at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ProcessNow {
-    state: String,
+    state: ProcessState,
     /// When the process entered this state.
     since: Option<Instant>,
-    pid: Option<u64>,
+    pid: Option<i32>,
     /// The message of the status, such as the reason why the process waits.
     message: Option<String>,
     /// Whether SIGKILL ended the previous instance.
@@ -48,6 +48,24 @@ struct ProcessNow {
 }
 
 impl ProcessNow {
+    fn of(process: ProcessStatus, now: Instant) -> Self {
+        let text = |text: String| harmless(&text).into_owned();
+        let asked = process.last_exit_asked && process.pid.is_none();
+        let drain = process.drain;
+        Self {
+            pid: process.pid,
+            since: now.checked_sub(process.since),
+            // If drainit or an operator has asked for the end of the process, the end is not news,
+            // so the message is left out.
+            message: process.message.map(text).filter(|_| !asked),
+            was_killed: process.last_exit.is_some_and(|end| end.contains("SIGKILL")),
+            down: process.down,
+            cost: process.cost.map(text),
+            drained: drain.and_then(|drain| Some((drain.elapsed, text(drain.over?)))),
+            state: process.state,
+        }
+    }
+
     /// Whether `now` has the same values as `self`, apart from `since` and `cost`.
     fn is_as(&self, now: &Self) -> bool {
         Self { since: now.since, cost: now.cost.clone(), ..self.clone() } == *now
@@ -116,7 +134,7 @@ pub(super) async fn tell_drained(
 fn drains(after: &Processes) -> String {
     let line = |(name, process): (&String, &ProcessNow)| match &process.drained {
         Some((took, why)) => Some(format!("{name}: drain over after {}: {why}\n", human(*took))),
-        None if process.state == "draining" => Some(format!("{name}: draining\n")),
+        None if process.state == ProcessState::Draining => Some(format!("{name}: draining\n")),
         None => None,
     };
     after.iter().filter_map(line).collect()
@@ -177,14 +195,19 @@ fn shorter(line: String, width: usize) -> String {
 /// these processes, with the reasons why they are not ready, and of the other processes only those
 /// that have begun to move since the request began.
 fn waits(now: &Processes, began: Instant, is_meant: impl Fn(&str) -> bool) -> String {
-    let moving = now.iter().filter(|(_, process)| ProcessState::is_moving(&process.state));
+    let moving = now.iter().filter(|(_, process)| process.state.is_moving());
     let (named, others): (Vec<_>, Vec<_>) = moving.partition(|(name, _)| is_meant(name));
     let all = named.is_empty();
-    let plain = |(name, process): (&String, &ProcessNow)| format!("{name} is {}", process.state);
+    let plain =
+        |(name, process): (&String, &ProcessNow)| format!("{name} is {}", process.state.name());
     let named = named.into_iter().map(|(name, process)| match &process.message {
-        Some(message) if message.starts_with(&process.state) => format!("{name} is {message}"),
+        Some(message) if message.starts_with(process.state.name()) => {
+            format!("{name} is {message}")
+        }
         // In any other state, the message is about an earlier state.
-        Some(message) if ["starting", "waiting"].contains(&&*process.state) => {
+        Some(message)
+            if matches!(process.state, ProcessState::Starting | ProcessState::Waiting) =>
+        {
             format!("{}: {message}", plain((name, process)))
         }
         _ => plain((name, process)),
@@ -199,36 +222,21 @@ fn waits(now: &Processes, began: Instant, is_meant: impl Fn(&str) -> bool) -> St
 /// Asks for the status of every process; `None` if the status cannot be read.
 async fn look(found: &Found) -> Option<Processes> {
     let body = ask(found, Method::GET, "/v1/status", LIMIT).await.ok()?;
-    processes_of(&serde_json::from_slice(&body).ok()?)
+    Some(processes_of(serde_json::from_slice(&body).ok()?))
 }
 
-fn processes_of(status: &Value) -> Option<Processes> {
-    let text = |value: &Value| value.as_str().map(|text| harmless(text).into_owned());
+fn processes_of(status: Status) -> Processes {
     let (now, mut processes) = (Instant::now(), Processes::new());
-    for process in status["processes"].as_array()? {
-        let drain = &process["drain"];
-        let seconds = |value: &Value| Duration::try_from_secs_f64(value.as_f64()?).ok();
-        let asked = process["last_exit_asked"] == true && process["pid"].is_null();
-        let one = ProcessNow {
-            pid: process["pid"].as_u64(),
-            since: seconds(&process["since_seconds"]).and_then(|since| now.checked_sub(since)),
-            // If drainit or an operator has asked for the end of the process, the end is not news,
-            // so the message is left out.
-            message: text(&process["message"]).filter(|_| !asked),
-            was_killed: text(&process["last_exit"]).is_some_and(|end| end.contains("SIGKILL")),
-            down: seconds(&process["down_seconds"]),
-            cost: text(&process["cost"]),
-            drained: seconds(&drain["seconds"]).zip(text(&drain["over"])),
-            state: text(&process["state"])?,
-        };
-        processes.entry(text(&process["name"])?).or_insert(one);
+    for process in status.processes {
+        let name = harmless(&process.name).into_owned();
+        processes.entry(name).or_insert_with(|| ProcessNow::of(process, now));
     }
-    Some(processes)
+    processes
 }
 
 /// A line with the names of the processes that are stopped; `None` if there are none.
 fn still_stopped(now: &Processes) -> Option<String> {
-    let stopped = now.iter().filter(|(_, process)| process.state == "stopped");
+    let stopped = now.iter().filter(|(_, process)| process.state == ProcessState::Stopped);
     let names: Vec<_> = stopped.map(|(name, _)| &**name).collect();
     (!names.is_empty()).then(|| format!("still stopped: {}\n", names.join(", ")))
 }
@@ -254,7 +262,7 @@ fn lines(
         }
         let message =
             now.message.as_ref().map(|message| format!("; {message}")).unwrap_or_default();
-        let state = format!("{}{message}", now.state);
+        let state = format!("{}{message}", now.state.name());
         let since = now.since.filter(|since| *since > request.start);
         let took = since.map(after_start).unwrap_or_default();
         let cost = now.cost.as_ref().map(|cost| format!("; {cost}")).unwrap_or_default();
@@ -262,7 +270,8 @@ fn lines(
             (Some(then), _) if then.is_as(now) && is_named(name) => format!("{state}, as before"),
             (Some(then), _) if then.is_as(now) => return None,
             (then, Some(pid))
-                if now.state == "stopping" && then.and_then(|then| then.pid) != Some(pid) =>
+                if now.state == ProcessState::Stopping
+                    && then.and_then(|then| then.pid) != Some(pid) =>
             {
                 format!("not started after {}: {state}", human(request.end - request.start))
             }
@@ -275,10 +284,10 @@ fn lines(
             (Some(ProcessNow { pid: None, .. }) | None, Some(pid)) => {
                 format!("started{took}, pid {pid}, {state}")
             }
-            _ if now.state == "stopped" => {
+            _ if now.state == ProcessState::Stopped => {
                 format!("stopped{took}{}{message}{cost}", why_stopped(name))
             }
-            _ => format!("{}{took}{message}", now.state),
+            _ => format!("{}{took}{message}", now.state.name()),
         };
         Some(format!("{name}: {what}\n"))
     };
@@ -289,9 +298,13 @@ fn lines(
 mod tests {
     use super::*;
 
-    fn processes(all: &[(&str, &str, Option<u64>)]) -> Processes {
-        let one = |(name, state, pid): &(&str, &str, Option<u64>)| {
-            let (state, message) = ((*state).to_owned(), None);
+    fn state_of(name: &str) -> ProcessState {
+        ProcessState::ALL.into_iter().find(|state| state.name() == name).unwrap()
+    }
+
+    fn processes(all: &[(&str, &str, Option<i32>)]) -> Processes {
+        let one = |(name, state, pid): &(&str, &str, Option<i32>)| {
+            let (state, message) = (state_of(state), None);
             let (since, was_killed, down, cost, drained) = (None, false, None, None, None);
             let process =
                 ProcessNow { state, since, pid: *pid, message, was_killed, down, cost, drained };
@@ -369,9 +382,14 @@ mod tests {
         let (newer, older) = (("web", "ready", 14), ("web", "stopping", 8));
         let one =
             |(name, state, pid)| serde_json::json!({"name": name, "state": state, "pid": pid});
-        let status = serde_json::json!({"processes": [one(newer), one(older)]});
-        let expected = processes(&[("web", "ready", Some(14))]);
-        assert_eq!(processes_of(&status), Some(expected));
+        let (one, other) = (one(newer), one(older));
+        let status = serde_json::json!({
+            "version": "1", "pid": 1, "phase": "running", "ready": true, "uptime_seconds": 1.0,
+            "processes": [one, other],
+        });
+        let mut shown = processes_of(serde_json::from_value(status).unwrap());
+        shown.entry("web".to_owned()).and_modify(|process| process.since = None);
+        assert_eq!(shown, processes(&[("web", "ready", Some(14))]));
     }
 
     // holds: C845

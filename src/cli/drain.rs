@@ -16,7 +16,9 @@ use crate::cli::control_address;
 use crate::cli::control_address::Found;
 use crate::commands::DrainArgs;
 use crate::config::Address;
+use crate::control::status::Status;
 use crate::http::{Answerer, HttpError, Response, request};
+use crate::journal::state::ContainerPhase;
 use crate::types::harmless_lines;
 
 /// The time limit of one request.
@@ -112,10 +114,9 @@ async fn send(address: &Address, method: Method, path: &str) -> Result<Response,
 async fn status(address: &Address) -> Result<(bool, Option<Duration>), HttpError> {
     let body = send(address, Method::GET, "/status").await.and_then(Response::into_ok_body)?;
     let malformed = |error: serde_json::Error| HttpError::Malformed(error.to_string());
-    let status: serde_json::Value = serde_json::from_slice(&body).map_err(malformed)?;
-    let is_over = matches!(status["phase"].as_str(), Some("drained" | "stopping"));
-    let left = status["shutdown"]["deadline_in_seconds"].as_f64();
-    let left = left.and_then(|left| Duration::try_from_secs_f64(left).ok());
+    let status: Status = serde_json::from_slice(&body).map_err(malformed)?;
+    let is_over = matches!(status.phase, ContainerPhase::Drained | ContainerPhase::Stopping);
+    let left = status.shutdown.and_then(|shutdown| shutdown.deadline_in);
     Ok((is_over, left.filter(|left| !left.is_zero())))
 }
 

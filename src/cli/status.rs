@@ -10,7 +10,6 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use hyper::Method;
-use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::cli::ask::{LIMIT, MAX_ANSWER, answer_of, is_cut_off, is_unreachable, query, run};
@@ -18,7 +17,9 @@ use crate::cli::control_address::Found;
 use crate::cli::print;
 use crate::cli::width::{WHOLE, wrap};
 use crate::commands::{StatusArgs, StatusFormat};
+use crate::control::status::{DrainStatus, ProcessStatus, Status};
 use crate::http::{Answerer, request};
+use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::logging::colour;
 use crate::os::descendants::{Stat, status_field};
 use crate::os::{Pid, private_socket, sys};
@@ -73,23 +74,22 @@ async fn show(
     }
     let body = answer_of(answer, &path, found)?;
     let malformed = |error| format!("drainit's status cannot be read: {error}");
-    let mut status: Value = serde_json::from_slice(&body).map_err(malformed)?;
-    if !args.names.is_empty()
-        && let Some(all) = status["processes"].as_array_mut()
-    {
-        all.retain(|process| {
-            let name = process["name"].as_str().unwrap_or_default();
-            args.names.iter().any(|pattern| is_meant(pattern, name))
-        });
+    let mut status: Status = serde_json::from_slice(&body).map_err(malformed)?;
+    if !args.names.is_empty() {
+        let is_meant = |name: &str| args.names.iter().any(|pattern| is_meant(pattern, name));
+        status.processes.retain(|process| is_meant(&process.name));
         if args.format == StatusFormat::Text {
             // The duration of the start is not shown, because it concerns all processes, and not
             // only the named processes.
-            status["startup"] = Value::Null;
+            status.startup = None;
         }
     }
     meter.measure(&mut status);
     Ok(Some(match args.format {
-        StatusFormat::Json => format!("{}\n", escape_json(&status.to_string())),
+        StatusFormat::Json => {
+            let json = serde_json::to_string(&status).map_err(|error| error.to_string())?;
+            format!("{}\n", escape_json(&json))
+        }
         StatusFormat::Name => names(&status),
         StatusFormat::Text => {
             let (columns, rows) = sys::terminal_size(false).unwrap_or((WHOLE, 0));
@@ -100,9 +100,8 @@ async fn show(
 }
 
 /// The names of the processes, one a line. A process that is being replaced has one line.
-fn names(status: &Value) -> String {
-    let processes = status["processes"].as_array().into_iter().flatten();
-    let mut names: Vec<_> = processes.filter_map(|process| process["name"].as_str()).collect();
+fn names(status: &Status) -> String {
+    let mut names: Vec<_> = status.processes.iter().map(|process| &*process.name).collect();
     names.dedup();
     names.iter().flat_map(|name| [&*harmless(name), "\n"].map(str::to_owned)).collect()
 }
@@ -138,21 +137,15 @@ struct Meter {
 impl Meter {
     /// Adds `memory_bytes` and `cpu_percent` to every process, if the pids are valid in this PID
     /// namespace. In another namespace, a pid would name another process.
-    fn measure(&mut self, status: &mut Value) {
+    fn measure(&mut self, status: &mut Status) {
         let own = private_socket::namespace().ok();
-        if own.is_none() || status["pid_namespace"].as_u64() != own {
+        if own.is_none() || status.pid_namespace != own {
             return;
         }
-        let Some(processes) = status["processes"].as_array_mut() else { return };
-        for process in processes {
-            let pid = process["pid"].as_i64().and_then(|pid| Pid::try_from(pid).ok());
-            let Some(pid) = pid else { continue };
-            if let Some(memory) = memory(pid) {
-                process["memory_bytes"] = json!(memory);
-            }
-            if let Some(percent) = self.cpu(pid) {
-                process["cpu_percent"] = json!((percent * 10.0).round() / 10.0);
-            }
+        for process in &mut status.processes {
+            let Some(pid) = process.pid else { continue };
+            process.memory_bytes = memory(pid);
+            process.cpu_percent = self.cpu(pid).map(|percent| (percent * 10.0).round() / 10.0);
         }
     }
 
@@ -182,8 +175,8 @@ fn memory(pid: Pid) -> Option<u64> {
 
 /// The head line and the table of a status, without a limit of the width.
 #[cfg(test)]
-pub(crate) fn table(status: &Value) -> String {
-    text(status, WHOLE, false)
+pub(crate) fn table(status: &serde_json::Value) -> String {
+    text(&serde_json::from_value(status.clone()).unwrap(), WHOLE, false)
 }
 
 const HEAD: [&str; 8] = ["NAME", "STATE", "PID", "SINCE", "RESTARTS", "CPU", "MEMORY", "NOTE"];
@@ -198,18 +191,16 @@ const INDENT: usize = 6;
 
 /// The head line, the table, and the last log lines of failed processes. Only names of processes
 /// are cut to the width.
-fn text(status: &Value, width: usize, in_colour: bool) -> String {
+fn text(status: &Status, width: usize, in_colour: bool) -> String {
     let mut out = wrap(&head_line(status), width, 2);
     out.push('\n');
     if let Some(line) = start_line(status) {
         out.push_str(&wrap(&line, width, 2));
         out.push('\n');
     }
-    let none = Vec::new();
-    let processes = status["processes"].as_array().unwrap_or(&none);
-    let is_drained = status["phase"] == "drained";
+    let is_drained = status.phase == ContainerPhase::Drained;
     let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(processes.iter().map(|process| row(process, is_drained)));
+    rows.extend(status.processes.iter().map(|process| row(process, is_drained)));
     let mut widths = [0; HEAD.len()];
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
@@ -249,20 +240,21 @@ fn text(status: &Value, width: usize, in_colour: bool) -> String {
         }
         out.extend([line.as_str(), "\n"]);
     }
-    for process in processes {
-        let name = &row(process, false)[0];
-        if let Some(places) = process["listens"].as_array() {
-            let places: Vec<_> = places.iter().filter_map(Value::as_str).map(harmless).collect();
+    for process in &status.processes {
+        let name = harmless(&process.name);
+        if let Some(places) = &process.listens {
+            let places: Vec<_> = places.iter().map(|place| harmless(place)).collect();
             let places = if places.is_empty() { "nothing".into() } else { places.join(", ") };
             let _ = writeln!(out, "{name} listens on {places}");
         }
-        for (key, what) in [
-            ("recent_lines", "is not ready; its last lines are:"),
-            ("last_lines", "has failed; its last lines were:"),
+        for (lines, what) in [
+            (&process.recent_lines, "is not ready; its last lines are:"),
+            (&process.last_lines, "has failed; its last lines were:"),
         ] {
-            let Some(lines) = process[key].as_array() else { continue };
-            let _ = writeln!(out, "{name} {what}");
-            for line in lines.iter().filter_map(Value::as_str) {
+            if !lines.is_empty() {
+                let _ = writeln!(out, "{name} {what}");
+            }
+            for line in lines {
                 let _ = writeln!(out, "  {}", harmless(line));
             }
         }
@@ -280,43 +272,36 @@ fn colour_of(state: &str) -> Option<&'static str> {
 }
 
 /// The container in one line, with the progress of a shutdown.
-fn head_line(status: &Value) -> String {
-    let word = |value: &Value| harmless(value.as_str().unwrap_or("?")).into_owned();
-    let seconds = |value: &Value| value.as_f64().map(age);
-    let phase = word(&status["phase"]);
-    let mut line = phase.clone();
-    let shutdown = &status["shutdown"];
-    if shutdown.is_object() {
-        let _ = write!(line, " ({}", word(&shutdown["cause"]));
+fn head_line(status: &Status) -> String {
+    let mut line = status.phase.name().to_owned();
+    if let Some(shutdown) = &status.shutdown {
+        let _ = write!(line, " ({}", harmless(&shutdown.cause));
         // The elapsed time counts from the request to drain, but the container was drained only
         // later. Therefore the line says that the request was `5m ago`, and not `drained for 5m`.
-        let _ = match (seconds(&shutdown["elapsed_seconds"]), &*phase) {
-            (None, _) => write!(line, ")"),
-            (Some(elapsed), "drained") => write!(line, " {elapsed} ago)"),
-            (Some(elapsed), _) => write!(line, ") for {elapsed}"),
+        let elapsed = age(shutdown.elapsed);
+        let _ = match status.phase {
+            ContainerPhase::Drained => write!(line, " {elapsed} ago)"),
+            _ => write!(line, ") for {elapsed}"),
         };
-        if let Some(left) = seconds(&shutdown["deadline_in_seconds"]) {
-            let _ = write!(line, ", {left} left");
+        if let Some(left) = shutdown.deadline_in {
+            let _ = write!(line, ", {} left", age(left));
         }
-        let steps = shutdown["waits_for"].as_array().into_iter().flatten();
-        for step in steps.filter_map(Value::as_str) {
+        for step in &shutdown.waits_for {
             let _ = write!(line, ", waiting for {}", harmless(step));
         }
     } else {
-        let ready = if status["ready"] == true { "ready" } else { "not ready" };
-        let up = seconds(&status["uptime_seconds"]).unwrap_or_default();
-        let _ = write!(line, ", {ready}, up {up}");
+        let ready = if status.ready { "ready" } else { "not ready" };
+        let _ = write!(line, ", {ready}, up {}", age(status.uptime));
     }
-    for (key, one, many) in
-        [("connections", "connection", "connections"), ("requests", "request", "requests")]
+    for (is_request, one, many) in
+        [(false, "connection", "connections"), (true, "request", "requests")]
     {
-        let none = Vec::new();
-        let processes = status["processes"].as_array().unwrap_or(&none);
-        let counts = processes.iter().filter_map(|process| {
-            let counted = ["drain", "stop"].map(|step| &process[step]);
-            let counted = counted.into_iter().find(|counted| counted[key].is_u64())?;
-            let unsure = counted["unsure"].as_u64().filter(|_| key == "requests");
-            Some((counted[key].as_u64()?, unsure.unwrap_or_default()))
+        let counts = status.processes.iter().filter_map(|process| {
+            let drain = process.drain.as_ref().map(|drain| drain.traffic);
+            drain.into_iter().chain(process.stop).find_map(|of| match is_request {
+                true => Some((of.requests?, of.unsure.unwrap_or_default())),
+                false => Some((of.connections?, 0)),
+            })
         });
         // Without a known count, the line has no sum, because 0 would be wrong.
         if let Some((sum, unsure)) = counts.reduce(|a, b| (a.0 + b.0, a.1 + b.1)) {
@@ -327,55 +312,52 @@ fn head_line(status: &Value) -> String {
             }
         }
     }
-    let _ = write!(line, " (drainit {}, pid {})", word(&status["version"]), status["pid"]);
+    let _ = write!(line, " (drainit {}, pid {})", harmless(&status.version), status.pid);
     line
 }
 
 /// The duration of the start; `None` before everything is ready, and in a shutdown.
-fn start_line(status: &Value) -> Option<String> {
-    let took = status["startup"]["seconds"].as_f64().filter(|_| !status["shutdown"].is_object())?;
-    Some(format!("started in {}", human(Duration::try_from_secs_f64(took).ok()?)))
+fn start_line(status: &Status) -> Option<String> {
+    let startup = status.startup.as_ref().filter(|_| status.shutdown.is_none())?;
+    Some(format!("started in {}", human(startup.took)))
 }
 
 /// The cells of a process. `is_drained` says that the container is drained and not stopped.
-fn row(process: &Value, is_drained: bool) -> [String; 8] {
-    let word = |key: &str| process[key].as_str().map(|text| harmless(text).into_owned());
-    let mut state = word("state").unwrap_or_default();
-    if state == "ready" && process["drain"]["over"].is_string() {
+fn row(process: &ProcessStatus, is_drained: bool) -> [String; 8] {
+    let said = |text: &Option<String>| text.as_ref().map(|text| harmless(text).into_owned());
+    let is_ready = process.state == ProcessState::Ready;
+    let state = match process.drain {
         // The process runs until a stop signal comes, but takes no traffic any more.
-        "drained".clone_into(&mut state);
-    }
-    let has_none = is_drained && state == "ready" && process["drain"].is_null();
+        Some(DrainStatus { over: Some(_), .. }) if is_ready => "drained",
+        _ => process.state.name(),
+    };
+    let has_none = is_drained && is_ready && process.drain.is_none();
     let has_none = has_none.then(|| "has no drain, and runs on".to_owned());
-    let number = |key: &str| process[key].as_u64().map(|number| number.to_string());
-    let epoch = process["epoch"].as_u64().map(|epoch| format!("epoch {epoch}"));
+    let epoch = process.epoch.map(|epoch| format!("epoch {epoch}"));
     // If drainit or an operator has asked for the last end, the end is not news, so the row leaves
     // the end out.
-    let (asked, last) = (process["last_exit_asked"] == true, word("last_exit"));
-    let message = word("message").filter(|message| !asked || last.as_ref() != Some(message));
+    let (asked, last) = (process.last_exit_asked, said(&process.last_exit));
+    let message = said(&process.message).filter(|message| !asked || last.as_ref() != Some(message));
     let last = last.filter(|last| !asked && message.as_ref() != Some(last));
     let last = last.map(|last| format!("last exit: {last}"));
-    let warnings = process["warnings"].as_array().into_iter().flatten();
-    let warnings = warnings.filter_map(|text| Some(harmless(text.as_str()?).into_owned()));
+    let warnings = process.warnings.iter().map(|text| harmless(text).into_owned());
     let note: Vec<_> =
         [epoch, has_none, message].into_iter().flatten().chain(warnings).chain(last).collect();
     [
-        word("name").unwrap_or_default(),
-        state,
-        number("pid").unwrap_or_else(|| "-".to_owned()),
-        process["since_seconds"].as_f64().map(age).unwrap_or_default(),
-        number("restarts").unwrap_or_default(),
-        process["cpu_percent"].as_f64().map_or("-".to_owned(), |cpu| format!("{cpu:.1}%")),
-        process["memory_bytes"].as_u64().map_or("-".to_owned(), bytes),
+        harmless(&process.name).into_owned(),
+        state.to_owned(),
+        process.pid.map_or("-".to_owned(), |pid| pid.to_string()),
+        age(process.since),
+        process.restarts.to_string(),
+        process.cpu_percent.map_or("-".to_owned(), |cpu| format!("{cpu:.1}%")),
+        process.memory_bytes.map_or("-".to_owned(), bytes),
         note.join("; "),
     ]
 }
 
-/// Formats seconds in at most two units: `5s`, `2m5s`, `3h2m`, `4d1h`.
-fn age(seconds: f64) -> String {
-    // The cast of a number that is too large gives the largest `u64`.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let seconds = seconds.max(0.0) as u64;
+/// Formats a duration in at most two units: `5s`, `2m5s`, `3h2m`, `4d1h`.
+fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
     match (days, hours, minutes) {
@@ -408,8 +390,8 @@ mod tests {
     use crate::testing::temp_dir::TempDir;
     use crate::types::Signal;
 
-    fn example() -> Value {
-        json!({
+    fn example() -> Status {
+        let status = serde_json::json!({
             "version": "0.1.0", "pid": 1, "phase": "running", "ready": false, "uptime_seconds": 3725.5,
             "processes": [
                 {"name": "policy-engine", "state": "ready", "pid": 17, "restarts": 2, "since_seconds": 125.2,
@@ -419,7 +401,8 @@ mod tests {
                 {"name": "migrate", "state": "done", "restarts": 0, "since_seconds": 3700.0, "message": "exited with code 0",
                  "last_exit": "exited with code 0"},
             ],
-        })
+        });
+        serde_json::from_value(status).unwrap()
     }
 
     #[test]
@@ -451,7 +434,7 @@ mod tests {
     fn table_fits_the_terminal_and_no_note_is_cut() {
         let mut status = example();
         let long = "a reason of many words, none of which may be cut ".repeat(5);
-        status["processes"][0]["message"] = long.trim().into();
+        status.processes[0].message = Some(long.trim().to_owned());
         for width in [80, 100, 200, 60] {
             let text = text(&status, width, false);
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
@@ -491,12 +474,13 @@ mod tests {
     #[test]
     fn a_process_that_is_drained_is_not_called_ready() {
         let mut status = example();
-        status["processes"][0]["drain"] = json!({"seconds": 3.0});
-        assert_eq!(row(&status["processes"][0], true)[1], "ready");
-        status["processes"][0]["drain"] = json!({"seconds": 3.0, "over": "no connection left"});
-        assert_eq!(row(&status["processes"][0], true)[1], "drained");
-        status["processes"][0]["drain"] = Value::Null;
-        status["phase"] = "drained".into();
+        status.processes[0].drain = Some(DrainStatus::default());
+        assert_eq!(row(&status.processes[0], true)[1], "ready");
+        let over = Some("no connection left".to_owned());
+        status.processes[0].drain = Some(DrainStatus { over, ..DrainStatus::default() });
+        assert_eq!(row(&status.processes[0], true)[1], "drained");
+        status.processes[0].drain = None;
+        status.phase = ContainerPhase::Drained;
         assert!(text(&status, WHOLE, false).contains("has no drain, and runs on; last exit"));
     }
 
@@ -519,7 +503,7 @@ mod tests {
         for (seconds, shown) in
             [(0.9, "0s"), (59.0, "59s"), (125.0, "2m5s"), (3725.0, "1h2m"), (90_061.0, "1d1h")]
         {
-            assert_eq!(age(seconds), shown);
+            assert_eq!(age(Duration::from_secs_f64(seconds)), shown);
         }
         for (count, shown) in [
             (0, "0K"),

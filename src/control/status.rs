@@ -1,23 +1,25 @@
-//! The data of `/status`, `/readyz` and `/metrics`.
+//! The data of `/status`, `/readyz` and `/metrics`. drainit's own commands read the status, too.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::core::traffic::Traffic;
 use crate::journal::history::Tally;
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::language::written::as_written;
 use crate::types::suggest::{is_meant, shortened};
-use crate::types::{ProcessId, serialize_seconds, serialize_some_seconds};
+use crate::types::{ProcessId, as_seconds, as_some_seconds};
 
-/// The whole container at one moment.
-#[derive(Clone, Debug, Serialize)]
+/// The whole container at one moment. A command reads the status of a drainit of another version,
+/// too, whose status may have fewer fields.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// The version of drainit.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// The pid of drainit.
     pub pid: u32,
     /// The inode of the PID namespace in which the pids are valid; `None` without `/proc`.
@@ -28,7 +30,7 @@ pub struct Status {
     /// Whether `/readyz` answers 200.
     pub ready: bool,
     /// The time since drainit began.
-    #[serde(rename = "uptime_seconds", serialize_with = "serialize_seconds")]
+    #[serde(rename = "uptime_seconds", with = "as_seconds")]
     pub uptime: Duration,
     /// How long the start took; `None` until everything is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +65,8 @@ impl Status {
 }
 
 /// One process.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProcessStatus {
     #[serde(skip)]
     pub slot: ProcessId,
@@ -90,7 +93,7 @@ pub struct ProcessStatus {
     /// The number of failed liveness probes so far.
     pub probe_failures: u64,
     /// The time in this state.
-    #[serde(rename = "since_seconds", serialize_with = "serialize_seconds")]
+    #[serde(rename = "since_seconds", with = "as_seconds")]
     pub since: Duration,
     /// Whether this process keeps the container from being ready. If a process is not `required`,
     /// the container can be ready while the process is down.
@@ -103,7 +106,7 @@ pub struct ProcessStatus {
     /// The time from the start of drainit until the process was started for the first time.
     #[serde(
         rename = "started_after_seconds",
-        serialize_with = "serialize_some_seconds",
+        with = "as_some_seconds",
         skip_serializing_if = "Option::is_none"
     )]
     pub started: Option<Duration>,
@@ -111,7 +114,7 @@ pub struct ProcessStatus {
     /// oneshot, until it was complete.
     #[serde(
         rename = "ready_after_seconds",
-        serialize_with = "serialize_some_seconds",
+        with = "as_some_seconds",
         skip_serializing_if = "Option::is_none"
     )]
     pub first_ready: Option<Duration>,
@@ -136,7 +139,7 @@ pub struct ProcessStatus {
     /// How long no instance was ready between the previous instance and this one.
     #[serde(
         rename = "down_seconds",
-        serialize_with = "serialize_some_seconds",
+        with = "as_some_seconds",
         skip_serializing_if = "Option::is_none"
     )]
     pub down: Option<Duration>,
@@ -154,6 +157,11 @@ pub struct ProcessStatus {
     /// The addresses on which an instance that is not ready listens; `None` if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listens: Option<Vec<String>>,
+    /// The resident memory and the share of one processor, which only `drainit status` adds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<f64>,
     /// The drain and the last count of traffic, if the process is draining or drained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
@@ -185,7 +193,8 @@ impl ProcessStatus {
 }
 
 /// The part that an instance plays while its process is being replaced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "PartMarks", into = "PartMarks")]
 pub enum Part {
     /// The current instance. An instance that replaces the current instance is `New`. An instance
     /// that the current instance has replaced is `Old`.
@@ -208,21 +217,34 @@ impl Part {
     }
 }
 
-impl Serialize for Part {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let key = match self {
-            Self::Current => return serializer.serialize_map(Some(0))?.end(),
-            Self::New => "replaces",
-            Self::Old => "replaced",
-        };
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(key, &true)?;
-        map.end()
+/// A [`Part`] as the members of a JSON object.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct PartMarks {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    replaces: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    replaced: bool,
+}
+
+impl From<Part> for PartMarks {
+    fn from(part: Part) -> Self {
+        Self { replaces: part == Part::New, replaced: part == Part::Old }
+    }
+}
+
+impl From<PartMarks> for Part {
+    fn from(marks: PartMarks) -> Self {
+        match marks {
+            PartMarks { replaces: true, .. } => Self::New,
+            PartMarks { replaced: true, .. } => Self::Old,
+            _ => Self::Current,
+        }
     }
 }
 
 /// The traffic of a process that is drained or stopped. Unknown counts are absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficStatus {
     /// The open connections of clients.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -255,12 +277,12 @@ impl TrafficStatus {
 }
 
 /// The drain of a process, and its traffic.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainStatus {
     #[serde(flatten)]
     pub traffic: TrafficStatus,
     /// The time since the drain began, or the whole duration of a drain that is over.
-    #[serde(rename = "seconds", serialize_with = "serialize_seconds")]
+    #[serde(rename = "seconds", with = "as_seconds")]
     pub elapsed: Duration,
     /// The reason why the drain is over.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -271,26 +293,27 @@ pub struct DrainStatus {
 }
 
 /// The duration of the start.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StartupStatus {
     /// The time from the start of drainit until everything was ready.
-    #[serde(rename = "seconds", serialize_with = "serialize_seconds")]
+    #[serde(rename = "seconds", with = "as_seconds")]
     pub took: Duration,
 }
 
 /// A shutdown, or a requested drain, that has begun.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ShutdownStatus {
     /// The cause of the shutdown: `SIGTERM`, `router exited with code 7`.
     pub cause: String,
     /// The time since T0, the moment at which the shutdown or the drain began.
-    #[serde(rename = "elapsed_seconds", serialize_with = "serialize_seconds")]
+    #[serde(rename = "elapsed_seconds", with = "as_seconds")]
     pub elapsed: Duration,
     /// The time until the deadline; zero after the deadline. `None` if a requested drain is over
     /// and no shutdown has begun.
     #[serde(
         rename = "deadline_in_seconds",
-        serialize_with = "serialize_some_seconds",
+        with = "as_some_seconds",
         skip_serializing_if = "Option::is_none"
     )]
     pub deadline_in: Option<Duration>,
@@ -311,8 +334,7 @@ impl Status {
     /// The processes on their way from one state to another, in one line: `web is stopping`. `None`
     /// if there are none.
     pub fn on_the_way(&self) -> Option<String> {
-        let is_moving = |process: &&ProcessStatus| ProcessState::is_moving(process.state.name());
-        let moving = self.processes.iter().filter(is_moving);
+        let moving = self.processes.iter().filter(|process| process.state.is_moving());
         let texts: Vec<_> =
             moving.map(|process| format!("{} is {}", process.name, process.state.name())).collect();
         (!texts.is_empty()).then(|| shortened(&texts))
@@ -365,41 +387,18 @@ impl Status {
 pub(crate) fn example() -> Status {
     let mut slots = (0..).map(ProcessId);
     let mut process = |name: &str, state, pid, restarts| ProcessStatus {
-        slot: slots.next().unwrap_or(ProcessId(0)),
-        rank: 0,
+        slot: slots.next().unwrap_or_default(),
         name: name.to_owned(),
-        part: Part::Current,
-        warnings: Vec::new(),
-        drain_warnings: None,
-        has_closed_admin: false,
-        last_lines: Vec::new(),
-        recent_lines: Vec::new(),
-        listens: None,
         state,
         pid,
         epoch: (name == "router").then_some(2),
         ready: state == ProcessState::Ready,
         restarts,
-        probe_failures: 0,
         since: Duration::from_millis(1234),
-        is_missed: false,
-        message: None,
-        started: None,
-        first_ready: None,
-        last_exit: None,
-        last_exit_asked: false,
-        down: None,
-        cost: None,
-        drain: None,
-        stop: None,
-        tally: Tally::default(),
-        last_drain: None,
-        has_drain: false,
-        followers: Vec::new(),
-        has_liveness: false,
+        ..ProcessStatus::default()
     };
     Status {
-        version: "0.1.0",
+        version: "0.1.0".into(),
         pid: 1,
         pid_namespace: None,
         phase: ContainerPhase::Running,

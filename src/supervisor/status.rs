@@ -229,9 +229,6 @@ impl Processes {
                 last_exit: history.last_end.map(|end| end.to_string()),
                 last_exit_asked: history.is_last_asked,
                 down: history.down,
-                last_lines: Vec::new(),
-                recent_lines: Vec::new(),
-                listens: None,
                 warnings: history
                     .drain_warnings
                     .iter()
@@ -273,6 +270,7 @@ impl Processes {
                 has_drain: spec.drain.is_some(),
                 followers: machine.state().spec.followers(slot).map(|(id, _)| id).collect(),
                 has_liveness: spec.liveness_retries.is_some(),
+                ..ProcessStatus::default()
             }
         });
         let processes = rows.collect();
@@ -291,7 +289,7 @@ impl Processes {
         });
         let startup = journal.start_took().map(|took| StartupStatus { took });
         Status {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             pid_namespace: self.pid_namespace,
             phase,

@@ -68,7 +68,7 @@ fn status_shows_every_process_without_a_control_section() {
     assert!(a["pid"].as_i64() > Some(1) && a["memory_bytes"].as_u64() > Some(10_000), "{a}");
 
     for words in [&["status", "-o", "json"][..], &["status", "--json"]] {
-        drainit.exec(words).assert(0, "{\"phase\":");
+        drainit.exec(words).assert(0, "{\"version\":");
     }
     drainit.exec(&["status", "-o", "name", "f*", "a"]).assert(0, "a\nfails\n");
     let said = drainit.exec(&["status", "waits", "a"]);

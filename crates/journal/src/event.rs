@@ -9,7 +9,7 @@ use core::time::Duration;
 use serde::Serialize;
 
 use crate::prelude::*;
-use drainit_core::types::{escape_json, serialize_some_seconds};
+use drainit_core::types::{as_some_seconds, escape_json};
 
 /// One event. Fields without a value are not written.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -53,13 +53,13 @@ pub struct LogEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
     /// The duration of what the event reports, such as a start, a drain or a stop.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "as_some_seconds")]
     pub seconds: Option<Duration>,
     /// The shortest time that the announced wait will take.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "as_some_seconds")]
     pub min_seconds: Option<Duration>,
     /// The longest time that the announced wait can take.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "as_some_seconds")]
     pub max_seconds: Option<Duration>,
     /// The connections that were open at the time of an event about a drain.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,16 +2,17 @@
 //! them.
 
 use drainit_derive::Named;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use drainit_core::machine::Machine;
 use drainit_core::phase::Phase;
 
 /// The phase of the container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Named, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Named, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerPhase {
     /// Not every process has been ready yet.
+    #[default]
     Starting,
     /// Every process has been ready once.
     Running,
@@ -42,7 +43,7 @@ impl ContainerPhase {
 }
 
 /// The state of a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Named, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Named, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProcessState {
     /// The process waits for its dependencies, or is about to start.
@@ -77,9 +78,9 @@ impl ProcessState {
         matches!(self, Self::Ready | Self::Skipped | Self::Done)
     }
 
-    /// Whether this is the name of a state in which a process is on its way to another state.
-    pub fn is_moving(name: &str) -> bool {
+    /// Whether a process in this state is on its way to another state.
+    pub fn is_moving(self) -> bool {
         use ProcessState::{Draining, Restarting, Starting, Stopping, Waiting};
-        [Waiting, Starting, Draining, Stopping, Restarting].iter().any(|it| it.name() == name)
+        matches!(self, Waiting | Starting | Draining | Stopping | Restarting)
     }
 }

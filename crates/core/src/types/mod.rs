@@ -16,12 +16,12 @@ pub use policy::{ExitPolicy, OnExit, Restart, RestartPolicy, StartCondition, Upd
 pub use printable::{counted, escape_json, harmless, harmless_lines, visible};
 pub use signal::{AFTER_KILL, ONE_SIGNAL, Signal};
 pub use stream::Stream;
-pub use time::{Time, human, seconds, serialize_seconds, serialize_some_seconds};
+pub use time::{Time, as_seconds, as_some_seconds, human, seconds};
 
 /// The number of a slot, which is the place of an instance in the core; it is not a PID. At first,
 /// each process has one slot, whose number is the index of the process in the config. While a new
 /// instance starts beside the old one, the process has a second slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u16);
 
 impl ProcessId {

@@ -3,8 +3,6 @@
 use core::ops::Add;
 use core::time::Duration;
 
-use serde::Serializer;
-
 use crate::prelude::*;
 
 /// The time since boot, on a clock that also runs while the machine is suspended
@@ -53,20 +51,46 @@ pub fn seconds(duration: Duration) -> f64 {
     ((duration.as_nanos() + 500_000) / 1_000_000) as f64 / 1000.0
 }
 
-/// Writes a duration as the number that [`seconds`] returns.
-pub fn serialize_seconds<S: Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(seconds(*duration))
+/// Writes a duration as the number that [`seconds`] returns, and reads such a number.
+pub mod as_seconds {
+    use core::time::Duration;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes a duration.
+    pub fn serialize<S: Serializer>(of: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(super::seconds(*of))
+    }
+
+    /// Reads a duration.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }
 
-/// Writes a duration as the number that [`seconds`] returns; writes null for `None`.
-pub fn serialize_some_seconds<S: Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_some(&duration.map(seconds))
+/// Like [`as_seconds`], with null for `None`.
+pub mod as_some_seconds {
+    use core::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes a duration or null.
+    pub fn serialize<S: Serializer>(
+        of: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        of.map(super::seconds).serialize(serializer)
+    }
+
+    /// Reads a duration or null.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        #[derive(Deserialize)]
+        struct Seconds(#[serde(with = "super::as_seconds")] Duration);
+        Ok(Option::<Seconds>::deserialize(deserializer)?.map(|Seconds(read)| read))
+    }
 }
 
 #[cfg(test)]
