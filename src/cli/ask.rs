@@ -95,7 +95,9 @@ pub(super) fn answer_of(
             path.split('?').next().unwrap_or_default(),
             control_address::first_line(&answer)
         )),
-        Ok(answer) if answer.status == StatusCode::CONFLICT => Err(refusal(&answer.body)),
+        Ok(answer) if answer.status == StatusCode::CONFLICT => {
+            Err(refusal(&String::from_utf8_lossy(&answer.body)))
+        }
         Ok(answer) => Err(control_address::first_line(&answer)),
         Err(error) => match (nobody(&error, found), why_unreachable(&error, found)) {
             (Some(nobody), _) => Err(nobody),
@@ -106,8 +108,7 @@ pub(super) fn answer_of(
 
 /// Returns the last line of a refusal, which is the reason. The lines before the last line are the
 /// problems of a config; this function prints them as `drainit check` does.
-fn refusal(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
+pub(super) fn refusal(text: &str) -> String {
     let text = text.trim_end();
     let (problems, reason) = text.rsplit_once('\n').unwrap_or(("", text));
     if !problems.is_empty() {

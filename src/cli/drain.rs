@@ -11,15 +11,16 @@ use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::ask::{MAX_ANSWER, is_cut_off, is_unreachable, nobody, run, why_unreachable};
-use crate::cli::changes;
 use crate::cli::control_address;
 use crate::cli::control_address::Found;
+use crate::cli::print;
+use crate::cli::progress::{look, waiting};
 use crate::commands::DrainArgs;
 use crate::config::Address;
-use crate::control::status::Status;
+use crate::control::status::{ProcessStatus, Status};
 use crate::http::{Answerer, HttpError, Response, request};
-use crate::journal::state::ContainerPhase;
-use crate::types::harmless_lines;
+use crate::journal::state::{ContainerPhase, ProcessState};
+use crate::types::{harmless, harmless_lines, human};
 
 /// The time limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -40,14 +41,34 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
             if !args.no_wait {
                 wait(&found.address).await?;
             }
-            Ok(said)
+            Ok::<_, String>(said)
         };
         let otherwise = match args.no_wait {
             true => "the drain has begun\n",
             false => "nothing is left to drain\n",
         };
-        changes::tell_drained(&found, otherwise, request).await
+        let said = waiting(&found, |_| false, request).await?;
+        if let Some(now) = look(&found).await {
+            let lines = said + &drains(&now);
+            print(if lines.is_empty() { otherwise } else { &lines }.as_bytes());
+        }
+        Ok(())
     })
+}
+
+/// One line for each drain, in the words of the log.
+fn drains(now: &Status) -> String {
+    let line = |process: &ProcessStatus| {
+        let (name, drain) = (harmless(&process.name), process.drain.as_ref());
+        match drain.and_then(|drain| Some((drain.elapsed, drain.over.as_ref()?))) {
+            Some((took, why)) => {
+                Some(format!("{name}: drain over after {}: {}\n", human(took), harmless(why)))
+            }
+            None if process.state == ProcessState::Draining => Some(format!("{name}: draining\n")),
+            None => None,
+        }
+    };
+    now.current().filter_map(line).collect()
 }
 
 /// Asks the supervisor to drain. After a transient error, asks again for up to [`ASKING`]: a
@@ -131,5 +152,26 @@ fn is_transient(error: &HttpError) -> bool {
             true
         }
         error => is_cut_off(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::status::{DrainStatus, example};
+
+    // holds: C845
+    #[test]
+    fn each_drain_shows_time_and_reason() {
+        let mut now = example();
+        let over = Some("its time is over, 2 connections still open".to_owned());
+        let elapsed = Duration::from_millis(6010);
+        now.processes[1].drain = Some(DrainStatus { elapsed, over, ..DrainStatus::default() });
+        let expected =
+            "router: drain over after 6.01s: its time is over, 2 connections still open\n";
+        assert_eq!(drains(&now), expected);
+        now.processes[1].drain = Some(DrainStatus::default());
+        now.processes[1].state = ProcessState::Draining;
+        assert_eq!(drains(&now), "router: draining\n");
     }
 }

@@ -12,9 +12,9 @@ use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::ask::{block_on, nobody, why_unreachable};
-use crate::cli::changes;
 use crate::cli::control_address;
 use crate::cli::control_address::Found;
+use crate::cli::progress;
 use crate::commands::HealthArgs;
 use crate::config::HttpTarget;
 use crate::http::{Answerer, HttpError, Response, request};
@@ -37,7 +37,7 @@ pub(super) fn health(args: &HealthArgs) -> u8 {
             None => ask(args, args.timeout).await.unwrap_or_else(|failed| failed),
             Some(longest) => {
                 let answer = ask_until_ready(args, longest).await;
-                changes::clear();
+                progress::clear();
                 answer
             }
         };
@@ -94,7 +94,7 @@ async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
             let before = before.map(|heard| format!("; before: {heard}")).unwrap_or_default();
             return (format!("{line}{before} (after {})", human(longest)), code);
         }
-        changes::progress(began, &line);
+        progress::progress(began, &line);
         known = Some((line, code));
         sleep(pause.min(left)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

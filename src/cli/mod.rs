@@ -1,7 +1,6 @@
 //! The command line: one file for each command.
 
 mod ask;
-mod changes;
 pub mod check;
 pub mod config_files;
 pub mod control_address;
@@ -12,6 +11,7 @@ pub mod install;
 mod misread;
 pub mod operate;
 pub mod plan;
+mod progress;
 pub mod reload;
 pub mod run;
 pub mod shutdown;

@@ -1,13 +1,18 @@
 //! `drainit stop`, `start`, `restart` and `kill` of single processes.
 
+use std::future::Future;
 use std::time::Duration;
 
 use hyper::Method;
 
-use crate::cli::ask::{LIMIT, ask, query, run};
+use crate::cli::ask::{LIMIT, ask, query, refusal, run};
 use crate::cli::control_address::Found;
-use crate::cli::{changes, print};
+use crate::cli::progress::waiting;
+use crate::cli::{print, say};
 use crate::commands::{KillArgs, OperateArgs};
+use crate::control::answer::Answer;
+use crate::types::suggest::is_meant;
+use crate::types::{harmless, harmless_lines};
 
 /// Stops, starts or restarts processes, and returns 0 when that is done. Interrupting the command
 /// does not interrupt the operation.
@@ -32,6 +37,26 @@ fn post(args: &OperateArgs, verb: &str, parameter: Option<String>, limit: Durati
             print(&request.await?);
             return Ok(());
         }
-        changes::tell(&found, &args.names, verb, request).await.map(drop)
+        tell(&found, &args.names, request).await
     })
+}
+
+/// Makes a request about the processes that `names` means, and prints the lines of the answer, even
+/// if the request fails.
+///
+/// # Errors
+/// Fails if the request fails.
+pub(super) async fn tell(
+    found: &Found,
+    names: &[String],
+    request: impl Future<Output = Result<Vec<u8>, String>>,
+) -> Result<(), String> {
+    let is_meant = |name: &str| names.iter().any(|pattern| is_meant(pattern, name));
+    let body = waiting(found, is_meant, request).await?;
+    let malformed = |error| format!("drainit's answer cannot be read: {error}");
+    let answer: Answer = serde_json::from_slice(&body).map_err(malformed)?;
+    let lines: String = answer.lines.iter().map(|line| format!("{}\n", harmless(line))).collect();
+    print(lines.as_bytes());
+    say(&harmless_lines(&answer.warnings));
+    answer.error.map_or(Ok(()), |error| Err(refusal(&error)))
 }

@@ -6,7 +6,7 @@ use hyper::Method;
 
 use crate::cli::ask::{ask, run};
 use crate::cli::control_address::Found;
-use crate::cli::{changes, print, say};
+use crate::cli::{operate, print};
 use crate::commands::Whom;
 use crate::types::harmless_lines;
 
@@ -20,9 +20,7 @@ pub(super) fn reload(whom: &Whom) -> u8 {
     run(whom, async |found: Found| {
         // There is no limit here, because drainit itself limits drains, stops and starts.
         let request = ask(&found, Method::POST, "/v1/reload", Duration::MAX);
-        let warnings = changes::tell(&found, &[], "reload", request).await?;
-        say(&shown(&warnings));
-        Ok(())
+        operate::tell(&found, &[], request).await
     })
 }
 
@@ -30,11 +28,7 @@ pub(super) fn reload(whom: &Whom) -> u8 {
 pub(super) fn plan(whom: &Whom) -> u8 {
     run(whom, async |found: Found| {
         let plan = ask(&found, Method::GET, "/v1/reload", LIMIT).await?;
-        print(shown(&plan).as_bytes());
+        print(harmless_lines(&String::from_utf8_lossy(&plan)).as_bytes());
         Ok(())
     })
-}
-
-fn shown(text: &[u8]) -> String {
-    harmless_lines(&String::from_utf8_lossy(text)).into_owned()
 }

@@ -7,6 +7,7 @@
 //! bounded, too ([`turns`]). Therefore a slow or greedy client neither slows the supervision nor
 //! blocks other clients.
 
+pub(crate) mod answer;
 pub(crate) mod connections;
 mod drain;
 pub mod listen;
@@ -34,6 +35,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -47,7 +49,7 @@ use crate::control::status::Status;
 use crate::control::turns::{Snapshot, Turns};
 use crate::core::event::Request as Operation;
 use crate::os::Peer;
-use crate::types::{ProcessId, Signal, escape_json};
+use crate::types::{ProcessId, Signal, Time, escape_json};
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };
 /// The largest head of a request, in bytes.
@@ -65,6 +67,8 @@ pub type Outcome = oneshot::Receiver<Result<String, String>>;
 pub trait SupervisorHandle {
     /// The status at this moment.
     fn status(&self) -> Status;
+    /// How the processes have started and ended since then, by their names.
+    fn told(&self, since: Time) -> BTreeMap<String, Vec<String>>;
     /// Begins to drain, and stops nothing. A second call, or a call during a shutdown, has no
     /// effect.
     fn drain(&self);
@@ -168,7 +172,7 @@ impl Server {
                     LIVEZ => answer(),
                     _ => self.turns.take(answer).await,
                 };
-                Ok::<_, Infallible>(answered.response().await)
+                Ok::<_, Infallible>(answered.response(&*self.supervisor).await)
             }
         };
         // An error on a connection concerns only its client.
@@ -234,8 +238,8 @@ fn respond(
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reason)
         }
         "/status" => match now.json.get() {
-            Some(json) => response(StatusCode::OK, JSON, json.clone()),
-            None => status(&now.status, |json| drop(now.json.set(json.clone()))),
+            Some(known) => response(StatusCode::OK, JSON, known.clone()),
+            None => json(&now.status, |json| drop(now.json.set(json.clone()))),
         },
         _ => {
             let format = "text/plain; version=0.0.4; charset=utf-8";
@@ -245,9 +249,9 @@ fn respond(
     }
 }
 
-/// The status as JSON. `keep` gets this JSON, too.
-fn status(now: &Status, keep: impl FnOnce(&Bytes)) -> Response<Full<Bytes>> {
-    match serde_json::to_string(now)
+/// Data as JSON. `keep` gets this JSON, too.
+fn json(data: &impl Serialize, keep: impl FnOnce(&Bytes)) -> Response<Full<Bytes>> {
+    match serde_json::to_string(data)
         .map(|json| Bytes::from((escape_json(&json) + "\n").into_owned()))
     {
         Ok(json) => {

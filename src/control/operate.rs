@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Method, Response, StatusCode};
-use tokio::sync::oneshot;
 
+use crate::control::answer::Asked;
 use crate::control::connections::{Caller, ConnectionStage};
 use crate::control::status::{ProcessStatus, Status};
-use crate::control::{Looks, Outcome, SupervisorHandle, TEXT, refuse, response, status};
+use crate::control::{Looks, Outcome, SupervisorHandle, TEXT, json, refuse, response};
 use crate::core::event::Request;
 use crate::journal::state::ProcessState;
 use crate::language::written::as_written;
-use crate::os::Peer;
+use crate::os::{Peer, clock};
 use crate::types::suggest::{list, nearest, shortened};
 use crate::types::{ProcessId, Signal};
 
@@ -29,15 +29,16 @@ pub(crate) const NO_WAIT: &str = "no_wait";
 /// An answer that is ready, or that comes when the operation is done.
 pub(crate) enum Answered {
     Now(Response<Full<Bytes>>),
-    Later(Vec<Outcome>),
+    Later(Outcome),
+    Asked(Asked, Vec<Outcome>),
     /// The status, with the looks at some processes.
     Looked(Box<Status>, Looks),
 }
 
 impl Answered {
     /// Waits until the operation is done. The operation continues even if the client does not wait.
-    pub(crate) async fn response(self) -> Response<Full<Bytes>> {
-        let gone = || "drainit exited before the request was done".to_owned();
+    pub(crate) async fn response(self, supervisor: &dyn SupervisorHandle) -> Response<Full<Bytes>> {
+        let gone = |_| Err("drainit exited before the request was done".to_owned());
         match self {
             Self::Now(response) => response,
             Self::Looked(mut now, looks) => {
@@ -47,27 +48,20 @@ impl Answered {
                         (process.recent_lines, process.listens) = (look.lines, look.listens);
                     }
                 }
-                status(&now, |_| {})
+                json(&*now, |_| {})
             }
-            Self::Later(outcomes) => {
-                let (mut texts, mut failures) = (Vec::new(), Vec::new());
+            Self::Later(outcome) => match outcome.await.unwrap_or_else(gone) {
+                Ok(text) => response(StatusCode::OK, TEXT, as_written(&text).into_owned()),
+                Err(why) => {
+                    response(StatusCode::CONFLICT, TEXT, as_written(&why).into_owned() + "\n")
+                }
+            },
+            Self::Asked(asked, outcomes) => {
+                let mut results = Vec::new();
                 for outcome in outcomes {
-                    match outcome.await.unwrap_or_else(|_| Err(gone())) {
-                        Ok(text) => texts.push(text),
-                        Err(reason) => failures.push(reason),
-                    }
+                    results.push(outcome.await.unwrap_or_else(gone));
                 }
-                for text in texts.iter_mut().chain(&mut failures) {
-                    *text = as_written(text).into_owned();
-                }
-                // If several processes wait for the same process, their answers have equal texts.
-                // Only one of the equal texts is kept.
-                texts.dedup();
-                failures.dedup();
-                match failures.is_empty() {
-                    true => response(StatusCode::OK, TEXT, texts.concat()),
-                    false => response(StatusCode::CONFLICT, TEXT, failures.join("; ") + "\n"),
-                }
+                json(&asked.answer(results, supervisor), |_| {})
             }
         }
     }
@@ -120,7 +114,7 @@ pub(crate) fn answer<B>(
                 starting.extend((process.state == ProcessState::Starting).then_some(process.slot));
             }
             return match starting.is_empty() {
-                true => Answered::Now(status(&now, |_| {})),
+                true => Answered::Now(json(&now, |_| {})),
                 false => Answered::Looked(Box::new(now), supervisor.look(&starting)),
             };
         }
@@ -151,25 +145,25 @@ pub(crate) fn answer<B>(
     let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();
     let Peer { pid, uid } = *peer;
     tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", shortened(&names));
-    let mut followers = None;
-    if operation == Request::Restart {
-        let (reply, answer) = oneshot::channel();
-        let _ = reply.send(Ok(follow(&names, &now)));
-        followers = Some(answer);
-    }
+    let followers = match operation {
+        Request::Restart => follow(&names, &now),
+        _ => BTreeMap::new(),
+    };
+    let asked = Asked { request: Some(operation), names, began: clock::now(), followers };
+    let ask = |names: &[String]| supervisor.request(names.to_vec(), operation);
     // For a request with a pattern, drainit restarts one process after the other, so that the
     // remaining processes keep serving.
-    if operation == Request::Restart && query.has_pattern {
-        let restarts = supervisor.request(names, operation);
-        return Answered::Later([restarts].into_iter().chain(followers).collect());
-    }
-    let ask = |name| supervisor.request(vec![name], operation);
-    Answered::Later(names.into_iter().map(ask).chain(followers).collect())
+    let outcomes = match operation == Request::Restart && query.has_pattern {
+        true => vec![ask(&asked.names)],
+        false => asked.names.chunks(1).map(ask).collect(),
+    };
+    Answered::Asked(asked, outcomes)
 }
 
-/// A line for each running process that restarts together with the named processes. Such a process
-/// depends on a named process with `restart: true`, directly or through other processes.
-fn follow(names: &[String], now: &Status) -> String {
+/// The running processes that restart together with the named processes, each with the process that
+/// it follows. Such a process depends on a named process with `restart: true`, directly or through
+/// other processes.
+fn follow(names: &[String], now: &Status) -> BTreeMap<String, String> {
     let by_name: BTreeMap<_, _> = now.current().map(|one| (one.name.as_str(), one)).collect();
     let name_of = |slot: &ProcessId| {
         let process = now.processes.iter().find(|one| one.slot == *slot)?;
@@ -177,18 +171,18 @@ fn follow(names: &[String], now: &Status) -> String {
     };
     let mut next: VecDeque<&str> = names.iter().map(String::as_str).collect();
     let mut seen: BTreeSet<&str> = next.iter().copied().collect();
-    let mut lines = String::new();
+    let mut followers = BTreeMap::new();
     while let Some(name) = next.pop_front() {
-        let followers = by_name.get(name).into_iter().flat_map(|process| &process.followers);
-        for follower in followers.filter_map(name_of) {
+        let all = by_name.get(name).into_iter().flat_map(|process| &process.followers);
+        for follower in all.filter_map(name_of) {
             let runs = by_name.get(follower).is_some_and(|one| one.pid.is_some());
             if runs && seen.insert(follower) {
                 next.push_back(follower);
-                lines.push_str(&format!("{follower}: follows {name} (`restart: true`)\n"));
+                followers.insert(follower.to_owned(), name.to_owned());
             }
         }
     }
-    lines
+    followers
 }
 
 /// GET answers what a reload would do. POST does the reload.
@@ -206,11 +200,12 @@ fn reload(
         return Answered::Now(busy());
     }
     if *method == Method::GET {
-        return Answered::Later(vec![supervisor.plan_reload()]);
+        return Answered::Later(supervisor.plan_reload());
     }
     let Peer { pid, uid } = peer;
     tracing::info!("reload requested by pid {pid} (uid {uid})");
-    Answered::Later(vec![supervisor.reload()])
+    let asked = Asked { began: clock::now(), ..Asked::default() };
+    Answered::Asked(asked, vec![supervisor.reload()])
 }
 
 /// Begins the shutdown. With the parameter `no_wait`, or if too many operations are waiting, answers
@@ -229,7 +224,7 @@ fn shutdown(
     let outcome = supervisor.shutdown(peer);
     match query == NO_WAIT || !stage.last() {
         true => Answered::Now(response(StatusCode::OK, TEXT, "the shutdown has begun\n")),
-        false => Answered::Later(vec![outcome]),
+        false => Answered::Later(outcome),
     }
 }
 

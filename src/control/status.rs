@@ -143,9 +143,6 @@ pub struct ProcessStatus {
         skip_serializing_if = "Option::is_none"
     )]
     pub down: Option<Duration>,
-    /// Which requests the last operator's request has cut, in the words of the report.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost: Option<String>,
     /// The last log lines of the last instance that failed. An operator gets these lines only by
     /// naming the process, and only while the process is not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -11,6 +11,8 @@ use crate::os::clock::thread_cpu;
 #[derive(Clone)]
 pub(crate) struct CountingSupervisor {
     pub(crate) status: Rc<RefCell<Status>>,
+    /// The notes about the processes during each request.
+    pub(crate) told: Rc<RefCell<BTreeMap<String, Vec<String>>>>,
     pub(crate) asked: Rc<Cell<u32>>,
     /// The processor time that a status takes.
     pub(crate) takes: Rc<Cell<Duration>>,
@@ -29,6 +31,10 @@ impl SupervisorHandle for CountingSupervisor {
         let until = thread_cpu() + self.takes.get();
         while thread_cpu() < until {}
         self.status.borrow().clone()
+    }
+
+    fn told(&self, _: Time) -> BTreeMap<String, Vec<String>> {
+        self.told.borrow().clone()
     }
 
     fn drain(&self) {
@@ -82,6 +88,7 @@ impl CountingSupervisor {
     pub(crate) fn new() -> Self {
         Self {
             status: Rc::new(RefCell::new(example())),
+            told: Rc::default(),
             asked: Rc::default(),
             takes: Rc::default(),
             drains: Rc::default(),

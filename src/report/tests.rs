@@ -153,7 +153,7 @@ fn upgrades_that_have_ended_are_reported_apart() {
     }
 }
 
-// holds: S864
+// holds: S790, S864
 #[test]
 fn ends_after_a_restart_count_for_the_replaced_instance() {
     let (web, at) = (ProcessId(0), |millis| Time(Duration::from_millis(millis)));
@@ -184,6 +184,10 @@ fn ends_after_a_restart_count_for_the_replaced_instance() {
     report.of_mut(web).asked_since = Some(at(130));
     report.connection_ended(at(135), web, Ending::Cut);
     assert_eq!(cost(&mut report), None);
+    // A shutdown that begins before the answer takes no line from the answer.
+    report.sees_endings(true);
+    let lines = ["exited with code 0, 10ms after it was asked to stop", "started; down for 10ms"];
+    assert_eq!(report.told(at(100))["web"], lines);
 }
 
 // holds: S361, S431, S784, S785, S786, S787, S788

@@ -24,6 +24,7 @@ pub(crate) mod stop_counts;
 pub(crate) mod witness;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -249,6 +250,10 @@ impl SupervisorHandle for ControlHandle {
         Status { dropped_lines, ..processes.status(clock::now()) }.with_written_texts()
     }
 
+    fn told(&self, since: Time) -> BTreeMap<String, Vec<String>> {
+        self.executor.borrow().processes.journal.told(since)
+    }
+
     fn drain(&self) {
         // The send fails only if the event loop has ended, and then nothing is left to drain.
         let _ = self.sender.send(Message::Event(Event::DrainRequested));
@@ -282,7 +287,7 @@ impl SupervisorHandle for ControlHandle {
                 }
             }
             // The send fails only if the client has gone away.
-            let _ = reply.send(Ok("done\n".to_owned()));
+            let _ = reply.send(Ok(String::new()));
         })
     }
 

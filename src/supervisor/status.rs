@@ -241,7 +241,6 @@ impl Processes {
                     Some(_) => drain,
                     None => DrainStatus { traffic: drain.traffic.after_end(), ..drain },
                 }),
-                cost: journal.counted(slot).cost,
                 stop: history.stop_traffic().filter(|_| self.shutdown.is_some()).map(
                     |(last, cut)| {
                         let stop = TrafficStatus::new(last, cut);

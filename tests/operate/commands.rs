@@ -147,7 +147,7 @@ fn a_restart_says_how_long_no_instance_was_ready() {
     let down = || drainit.processes(&["app"])[0]["down_seconds"].as_f64();
     assert_eq!(down(), None);
     let said = restart();
-    assert!(said.contains(", ready; down for "), "{said}");
+    assert!(said.contains("ready after ") && said.contains("; down for "), "{said}");
     assert!(down().unwrap() >= 0.2, "{:?}", down());
     let config = drainit.path("drainit.yaml");
     let text = fs::read_to_string(&config).unwrap();

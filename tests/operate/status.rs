@@ -250,7 +250,7 @@ fn the_note_says_what_a_process_waits_for_and_nothing_about_a_normal_stop() {
     drainit.wait_for_line(said::ALL_READY);
     // After a restart by hand the table has no note, because whoever restarted the process knows
     // the reason.
-    drainit.exec(&["restart", "cache"]).assert(0, "replaced");
+    drainit.exec(&["restart", "cache"]).assert(0, "; started");
     assert_eq!((row("cache")[1].as_str(), row("cache").len()), ("ready", 7));
     assert_eq!(json(&drainit)["processes"][1]["last_exit_asked"], true);
     drainit.exec(&["drain"]).assert(0, "web: drain over");

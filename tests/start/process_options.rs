@@ -124,7 +124,7 @@ fn a_log_file_is_appended_and_created_again_after_a_rotation() {
     drainit.wait_until("errors", || read("err.log").lines().count() == 2);
     fs::rename(drainit.path("a.log"), drainit.path("a.log.1")).unwrap();
     // A restart of one process does not change the file of the other process.
-    drainit.exec(&["restart", "d"]).assert(0, "replaced");
+    drainit.exec(&["restart", "d"]).assert(0, "; started");
     drainit.touch("rotated");
     drainit.wait_until("made anew", || read("a.log") == "3\n4\n");
     assert_eq!(read("a.log.1"), "of before\n0\n1\n2\n");

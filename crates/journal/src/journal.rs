@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::data::label;
 use crate::entry::Entry;
+use crate::event::LogEvent;
 use crate::history::{DrainHistory, History, Stop, Tally};
 use crate::messages::Names;
 use crate::prelude::*;
@@ -49,7 +50,16 @@ pub struct Journal {
     /// The place of the latest drain or stop in the report. This number only grows.
     places: usize,
     pub(crate) remarks: Vec<String>,
+    /// The latest lines of each process that [`Self::told`] returns, by its name.
+    told: BTreeMap<String, Vec<(Time, String)>>,
 }
+
+/// The longest list of notes that the answer to a request has of a process. A process may end again
+/// and again while a request waits for another process.
+const MOST_TOLD: usize = 10;
+/// The events that the answer to a request tells.
+const TOLD: &str = "skipped started ready completed ended not_ready timed_out unhealthy start_failed \
+                    taken_back drained not_drained ended_undrained killed unkillable stopped";
 
 impl Journal {
     pub fn new(names: Names, began: Time) -> Self {
@@ -72,6 +82,7 @@ impl Journal {
             steps: Steps::default(),
             places: 0,
             remarks: Vec::new(),
+            told: BTreeMap::new(),
         }
     }
 
@@ -92,6 +103,7 @@ impl Journal {
             tally.slots.retain(|known| *known != slot);
             if tally.slots.is_empty() && old != name {
                 self.tallies.remove(old);
+                self.told.remove(old);
             }
         }
         self.names.set(slot, name);
@@ -199,7 +211,34 @@ impl Journal {
         if is_remark && !self.remarks.contains(&entry.line()) {
             self.remarks.push(entry.line());
         }
+        self.tell(now, &entry);
         entry
+    }
+
+    /// Keeps the line of a note for the answers to requests, if the note says how a process started
+    /// or ended.
+    fn tell(&mut self, now: Time, entry: &Entry) {
+        let LogEvent { event, process: Some(name), .. } = &entry.event else { return };
+        if !TOLD.split(' ').any(|told| told == *event) {
+            return;
+        }
+        let line = entry.line();
+        let text = line.strip_prefix(name.as_str()).unwrap_or(&line).trim_start_matches([':', ' ']);
+        let is_up = ["started", "ready"].contains(event);
+        let down = entry.instance.filter(|_| is_up).and_then(|slot| self.of(slot).down);
+        let down = down.map(|down| format!("; down for {}", human(down))).unwrap_or_default();
+        let told = self.told.entry(name.clone()).or_default();
+        told.push((now, format!("{text}{down}")));
+        told.drain(..told.len().saturating_sub(MOST_TOLD));
+    }
+
+    /// How the processes have started and ended since then, in the words of the log, by their names.
+    pub fn told(&self, since: Time) -> BTreeMap<String, Vec<String>> {
+        let told = self.told.iter().map(|(name, told)| {
+            let recent = told.iter().filter(|(at, _)| *at >= since);
+            (name.clone(), recent.map(|(_, text)| text.clone()).collect())
+        });
+        told.filter(|(_, texts): &(_, Vec<_>)| !texts.is_empty()).collect()
     }
 
     /// Records a note of the core. Returns whether the report of the shutdown gets a line for this
