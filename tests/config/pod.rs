@@ -5,7 +5,6 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::support::temp_dir::TempDir;
 
@@ -53,12 +52,14 @@ pub(crate) fn rendered() -> String {
     text
 }
 
-/// Runs `check --pod - OPTIONS…` without a config.
+/// Runs `check --pod - OPTIONS…` without a config, with 2 s of processor time: other tests do not
+/// make it slower.
 fn audit(list: &str, options: &[&str]) -> (Option<i32>, String) {
     let dir = TempDir::new();
     dir.write("list.yaml", list);
     let list = fs::File::open(dir.join("list.yaml")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -t 2; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_drainit")]);
     let command = command.args(["check", "--image=false", "--pod", "-"]).args(options);
     let output = command.current_dir(dir.path()).env_clear().stdin(list).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -160,10 +161,8 @@ fn five_hundred_workloads_are_judged_within_two_seconds() {
     let pod = format!("containers: [{{name: a, image: nginx, env: [{variables}]}}]");
     let items: String =
         (0..500).map(|at| workload("Deployment", &format!("w{at}"), &pod)).collect();
-    let began = Instant::now();
     let (code, said) = audit(&format!("kind: List\nitems:\n{items}"), &[]);
     assert!(code == Some(0) && said.contains("500 workloads: loses requests 500"), "{said}");
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 // holds: C900
