@@ -92,22 +92,11 @@ pub fn load_to_check(
     read(paths, environment, true, Some(lookup))
 }
 
-/// Like [`load_to_check`], but for a text, and without a search of the image.
-///
-/// # Errors
-/// As for [`load`].
-pub fn load_text_to_check(
-    text: &str,
-    environment: &Environment,
-) -> Result<Loaded, Vec<Diagnostic>> {
+/// The problems that [`load_to_check`] would find in a text, without a search of the image.
+pub fn check_text(text: &str, environment: &Environment) -> Vec<Diagnostic> {
     let mut problems = Problems::of(&Reads::default(), true);
     let roots = vec![parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
-    finish(problems, roots, environment, None)
-}
-
-/// The problems that [`load_text_to_check`] finds.
-pub fn check_text(text: &str, environment: &Environment) -> Vec<Diagnostic> {
-    load_text_to_check(text, environment).map_or_else(|problems| problems, |it| it.warnings)
+    finish(problems, roots, environment, None).map_or_else(|problems| problems, |it| it.warnings)
 }
 
 fn read(
