@@ -179,7 +179,10 @@ async def play(drainit, seed, attempts=3):
         for task in clients:
             task.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
-        log, report = open(f"{place}/log").read(), json.load(open(f"{place}/report.json"))
+        log = open(f"{place}/log").read()
+        if not os.path.exists(f"{place}/report.json"):
+            return [f"no report:\n{log}"]
+        report = json.load(open(f"{place}/report.json"))
     faults = [f"the shutdown took {took:.1f} s"] if took > GRACE + 1 else []
     events = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     stops = {one["name"]: one["time"] for one in events if one.get("event") == "stopping"}
