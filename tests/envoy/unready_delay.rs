@@ -15,7 +15,6 @@ use tokio::time::sleep;
 
 use crate::support::http::get_unix;
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::said;
 use crate::support::{LONG, Running, Signal, in_parallel, ms, now};
 
 /// The period of the load balancer's health checks.
@@ -125,6 +124,9 @@ fn a_load_balancer_that_looks_only_at_the_health_check_loses_nothing() {
         assert!(early.clone().count() >= 3, "{said}");
         assert!(early.clone().all(|(_, checks)| *checks == [true; 3]), "{said}");
         assert_eq!(looks.last().unwrap().1, [false; 3], "{said}");
-        ended.assert_code(0).assert_line(said::NO_CONNECTION_LEFT);
+        // On a busy machine, the clients have moved only when the time of the drain is over.
+        ended
+            .assert_code(0)
+            .assert_line("drain over after [^;]*: (no connection left|.*no connection open)");
     });
 }
