@@ -10,10 +10,6 @@ use crate::cli::{operate, print};
 use crate::commands::Whom;
 use crate::types::harmless_lines;
 
-/// The time limit of a request for the plan of a reload. drainit itself gives up reading the files
-/// after 10 s.
-const LIMIT: Duration = Duration::from_secs(15);
-
 /// Returns 0 when every process is as the config says. Interrupting the command does not interrupt
 /// the reload.
 pub(super) fn reload(whom: &Whom) -> u8 {
@@ -27,7 +23,8 @@ pub(super) fn reload(whom: &Whom) -> u8 {
 /// Prints what a reload would do.
 pub(super) fn plan(whom: &Whom) -> u8 {
     run(whom, async |found: Found| {
-        let plan = ask(&found, Method::GET, "/v1/reload", LIMIT).await?;
+        // There is no limit here, because drainit itself limits how long it waits for the files.
+        let plan = ask(&found, Method::GET, "/v1/reload", Duration::MAX).await?;
         print(harmless_lines(&String::from_utf8_lossy(&plan)).as_bytes());
         Ok(())
     })

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::mpsc;
 use std::sync::mpsc::{RecvTimeoutError, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -197,12 +198,28 @@ pub async fn on_thread<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Unanswered> {
+    on_busy_thread(limit, || false, work).await
+}
+
+/// Like [`on_thread`]. If `is_busy` holds after `limit`, the work computes, and so waits for no file
+/// system: it gets the same time again.
+pub async fn on_busy_thread<T: Send + 'static>(
+    limit: Duration,
+    is_busy: impl Fn() -> bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unanswered> {
     let share = Share::of_task();
-    let done = async {
+    let mut done = pin!(async {
         let thread = share.free().acquire_owned().await.map_err(|_| Unanswered::NoThread)?;
         begin_with(share, thread, work)?.await.map_err(|_| Unanswered::NoThread)
-    };
-    timeout(limit, done).await.unwrap_or(Err(Unanswered::Late(limit)))
+    });
+    loop {
+        match timeout(limit, &mut done).await {
+            Ok(done) => return done,
+            Err(_) if is_busy() => {}
+            Err(_) => return Err(Unanswered::Late(limit)),
+        }
+    }
 }
 
 /// Like [`PeerSocket::at`], on a thread of its own and with a time limit.
@@ -320,6 +337,18 @@ mod tests {
         // Once the file system answers, the threads are free again.
         drop(open);
         assert_eq!(ill.scope(on_thread(within, || 2)).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn work_that_computes_may_outlast_the_limit() {
+        let limit = Duration::from_millis(20);
+        let (go, hangs) = mpsc::channel();
+        let is_busy = move || go.send(()).is_ok();
+        // The work ends only after the limit.
+        assert_eq!(on_busy_thread(limit, is_busy, move || hangs.recv()).await, Ok(Ok(())));
+        let (_open, hangs) = mpsc::channel::<()>();
+        let late = Err(Unanswered::Late(limit));
+        assert_eq!(on_busy_thread(limit, || false, move || hangs.recv()).await, late);
     }
 
     #[test]
