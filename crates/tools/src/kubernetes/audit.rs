@@ -69,19 +69,18 @@ fn judge(workload: &Workload) -> (Effect, String) {
     let grace = given.unwrap_or(Shutdown::default().grace_period);
     let by_default = if given.is_none() { " by default" } else { "" };
     let all = containers(&workload.pod);
-    let judged: Vec<_> = all.iter().map(|it| (in_front(it), of_container(it, grace))).collect();
-    let is_known = |front: &str| front != UNKNOWN;
+    let seen: Vec<_> = all.iter().map(Seen::of).collect();
     // A helper beside a known server says nothing of the requests.
-    let has_known = judged.iter().any(|(front, _)| is_known(front));
-    let counts = judged.iter().filter(|(front, _)| !has_known || is_known(front));
-    let worst = counts.clone().map(|(_, (effect, why))| (*effect, &**why)).max_by_key(|it| it.0);
+    let has_known = seen.iter().any(|it| it.front().is_some());
+    let counts = seen.iter().filter(|it| !has_known || it.front().is_some());
+    let worst = counts.clone().map(|it| it.effect(grace)).max_by_key(|(effect, _)| *effect);
     let (effect, why) = match worst {
-        _ if workload.is_job() => (Effect::Keeps, "nobody sends requests to it"),
-        worst => worst.unwrap_or((Effect::Unknown, "it has no containers")),
+        _ if workload.is_job() => (Effect::Keeps, "nobody sends requests to it".to_owned()),
+        worst => worst.unwrap_or((Effect::Unknown, "it has no containers".to_owned())),
     };
-    let hooks: Vec<_> = all.iter().filter_map(|it| hook(&pre_stop::read(it))).collect();
+    let hooks: Vec<_> = seen.iter().filter_map(|it| hook(&it.hook)).collect();
     let hooks = if hooks.is_empty() { "no preStop".to_owned() } else { hooks.join(", ") };
-    let fronts = list(counts.map(|(front, _)| front.as_str()));
+    let fronts = list(counts.map(|it| it.front().unwrap_or("unknown program")));
     let (kind, name, grace) = (&workload.kind, &workload.name, human(grace));
     let line = format!(
         "{kind} {name}: grace period {grace}{by_default}; {hooks}; {fronts}; {}: {why}",
@@ -89,8 +88,6 @@ fn judge(workload: &Workload) -> (Effect, String) {
     );
     (effect, line)
 }
-
-const UNKNOWN: &str = "unknown program";
 
 fn hook(hook: &PreStop) -> Option<String> {
     hook.span?;
@@ -101,50 +98,66 @@ fn hook(hook: &PreStop) -> Option<String> {
     })
 }
 
-/// The program that the command or the image names.
-fn program(container: &Container) -> (Option<Known>, bool) {
-    let of = |key| words(&container.node, &[key]);
-    let line = [of("command"), of("args")].concat();
-    let image = text(&container.node, &["image"]).map(|it| it.text).unwrap_or_default();
-    let image = base(&image).split([':', '@']).next().unwrap_or_default();
-    let is_own = of("command").is_empty();
-    let is_envoy = line.iter().any(|it| base(&it.text) == "envoy") || is_own && image == "envoy";
-    let known = find(line.iter().map(|it| &*it.text)).or_else(|| find([image]).filter(|_| is_own));
-    (known, is_envoy)
+/// A container, and what its manifest shows of it.
+struct Seen<'a> {
+    container: &'a Container,
+    has_drainit: bool,
+    is_envoy: bool,
+    /// The program that the command or the image names.
+    known: Option<Known>,
+    hook: PreStop,
 }
 
-fn in_front(container: &Container) -> String {
-    match program(container) {
-        _ if names_drainit(container) => "drainit".to_owned(),
-        (_, true) => "envoy".to_owned(),
-        (Some(known), _) => known.name,
-        (None, _) => UNKNOWN.to_owned(),
+impl<'a> Seen<'a> {
+    fn of(container: &'a Container) -> Self {
+        let of = |key| words(&container.node, &[key]);
+        let line = [of("command"), of("args")].concat();
+        let image = text(&container.node, &["image"]).map(|it| it.text).unwrap_or_default();
+        let image = base(&image).split([':', '@']).next().unwrap_or_default();
+        let is_own = of("command").is_empty();
+        let by_image = || find([image]).filter(|_| is_own);
+        Self {
+            container,
+            has_drainit: names_drainit(container),
+            is_envoy: line.iter().any(|it| base(&it.text) == "envoy") || is_own && image == "envoy",
+            known: find(line.iter().map(|it| &*it.text)).or_else(by_image),
+            hook: pre_stop::read(container),
+        }
     }
-}
 
-/// The effect on the requests of a container, and its reason.
-fn of_container(container: &Container, grace: Duration) -> (Effect, String) {
-    let hook = pre_stop::read(container);
-    let (known, is_envoy) = program(container);
-    let kind = if is_envoy {
-        Kind::Drained
-    } else {
-        known.as_ref().map_or(Kind::Other, |it| it.program.kind)
-    };
-    match kind {
-        _ if names_drainit(container) => (Effect::Drained, "check it with its config".to_owned()),
-        _ if hook.sleeps >= grace => {
-            (Effect::Loses, "SIGKILL ends it during its preStop".to_owned())
+    /// The program that gets the signal and the requests; `None` if it is unknown.
+    fn front(&self) -> Option<&str> {
+        match &self.known {
+            _ if self.has_drainit => Some("drainit"),
+            _ if self.is_envoy => Some("envoy"),
+            known => known.as_ref().map(|it| &*it.name),
         }
-        Kind::Server | Kind::Drained if hook.span.is_none() => (
-            Effect::Loses,
-            "without a preStop, it stops before every node knows that the pod leaves".to_owned(),
-        ),
-        _ if hook.is_unknown => (Effect::Unknown, "the effect of its preStop".to_owned()),
-        _ if is_envoy => (Effect::Loses, "envoy closes every connection at SIGTERM".to_owned()),
-        _ => {
-            known.map_or((Effect::Unknown, "its program".to_owned()), |it| at_stop(container, &it))
+    }
+
+    fn kind(&self) -> Kind {
+        match &self.known {
+            _ if self.is_envoy => Kind::Drained,
+            known => known.as_ref().map_or(Kind::Other, |it| it.program.kind),
         }
+    }
+
+    /// The effect on the requests of the container, and its reason.
+    fn effect(&self, grace: Duration) -> (Effect, String) {
+        let (effect, why) = match self.kind() {
+            _ if self.has_drainit => (Effect::Drained, "check it with its config"),
+            _ if self.hook.sleeps >= grace => (Effect::Loses, "SIGKILL ends it during its preStop"),
+            Kind::Server | Kind::Drained if self.hook.span.is_none() => (
+                Effect::Loses,
+                "without a preStop, it stops before every node knows that the pod leaves",
+            ),
+            _ if self.hook.is_unknown => (Effect::Unknown, "the effect of its preStop"),
+            _ if self.is_envoy => (Effect::Loses, "envoy closes every connection at SIGTERM"),
+            _ => match &self.known {
+                Some(known) => return at_stop(self.container, known),
+                None => (Effect::Unknown, "its program"),
+            },
+        };
+        (effect, why.to_owned())
     }
 }
 
