@@ -9,7 +9,7 @@ use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::clock;
-use crate::os::descendants::{Descendant, MOST_READ, list, living_children, members_of};
+use crate::os::descendants::{Descendant, MOST_READ, Stat, list, members_of};
 use crate::os::kill::{Group, group_of, kill_child, left_group};
 use crate::os::on_thread::{self, Share};
 use crate::os::reap::is_child;
@@ -144,12 +144,12 @@ impl Executor {
     /// Asks the orphans that were started before the group was asked to end. A chain of processes,
     /// each of which forks the next one and ends, could otherwise outrun the signals for ever.
     fn ask_orphans(&mut self, process: ProcessId, mut asked: AskedOrphans) -> Option<Event> {
-        let leaders: Vec<_> = self.groups_of(process).collect();
-        let is_member = |pid| group_of(pid).is_some_and(|group| leaders.contains(&group));
         let signal = asked.signal;
         // Nothing is reaped here, so each pid still belongs to its child.
-        asked.pids = living_children(MOST_READ, is_member)
-            .filter(|stat| stat.process.is_started_by(asked.since))
+        let newest = self.orphans_of(process).into_iter().rev().take(MOST_READ);
+        asked.pids = newest
+            .filter_map(Stat::read)
+            .filter(|stat| stat.is_alive && stat.process.is_started_by(asked.since))
             .map(|stat| stat.process.pid)
             .filter(|pid| with_cont(signal).iter().all(|one| kill_child(*pid, *one).is_ok()))
             .collect();
@@ -196,7 +196,7 @@ impl Executor {
         }
     }
 
-    /// The children of drainit in the remaining process groups of a process.
+    /// The children of drainit in the remaining process groups of a process, with zombies.
     pub(super) fn orphans_of(&self, process: ProcessId) -> Vec<Pid> {
         children_in(&self.groups_of(process).collect::<Vec<_>>())
     }

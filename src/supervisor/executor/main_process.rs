@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::Pid;
-use crate::os::descendants::{children_of, is_exiting, session_of};
+use crate::os::descendants::{MOST_READ, children_of, is_exiting, session_of};
 use crate::os::handle::Handle;
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::{Executor, with_cont};
@@ -137,13 +137,14 @@ impl Executor {
     }
 
     /// Looks whether every main process of an instance is exiting. If no main process is left, looks
-    /// at the rest of its process group.
+    /// at the rest of its process group. If the rest is too large to be read in a step, it is unknown
+    /// whether it exits, and so it does not.
     pub(crate) fn look_for_exit(&self, process: ProcessId) -> Event {
+        let rest = || Some(self.orphans_of(process)).filter(|pids| pids.len() <= MOST_READ);
+        let is_leaf_exiting = |pid| is_exiting(pid) && children_of(pid).is_empty();
         let exits = match self.pid(process) {
             Some(_) => all_exit(self.mains(process), is_exiting),
-            None => all_exit(self.orphans_of(process).into_iter(), |pid| {
-                is_exiting(pid) && children_of(pid).is_empty()
-            }),
+            None => all_exit(rest().unwrap_or_default().into_iter(), is_leaf_exiting),
         };
         if exits {
             tracing::info!(
