@@ -30,8 +30,8 @@ use crate::supervisor::witness::Witness;
 use crate::types::{ProcessId, Time};
 
 /// A request of an operator waits at most this long for the look at the connections: a stop must
-/// not hang with a look, which reads `/proc` of each process. A look at 15,000 connections takes
-/// less than a tenth of this time.
+/// not hang with a look, which reads `/proc` of each process. A look at 15,000 connections took
+/// 0.17 s on an idle machine.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// The counts of all processes. One look serves all of them.
