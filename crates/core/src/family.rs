@@ -248,7 +248,9 @@ fn stop_held(state: &mut State, process: ProcessId, deadline: Time) {
     state.end_drain(process, DrainEnd::TimeOver);
     state.family.happens(process, EpochEvent::Asked);
     match state.life(process) {
-        Lifecycle::Stopping { kill_at, .. } => state.signal_stop(process, limit(kill_at)),
+        Lifecycle::Stopping { kill_at, .. } => {
+            state.signal_stop(process, limit(kill_at), deadline);
+        }
         Lifecycle::Remains { kill_at } => state.stop_rest(process, now + limit(kill_at)),
         _ => {}
     }

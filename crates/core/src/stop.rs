@@ -18,9 +18,6 @@ use crate::types::{End, ProcessId, Signal, Time};
 /// the kernel takes seconds to free the memory of a large process.
 const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
 
-/// The longest wait for the end of an instance with [`Tie::KillOnly`], which is stopped by SIGKILL.
-const LONGEST_END: Duration = Duration::from_secs(1);
-
 impl State {
     /// Begins to stop a process that runs. If `hurried`, its `pre_stop` hook does not run.
     pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
@@ -39,7 +36,7 @@ impl State {
     pub(crate) fn ask_to_end(&mut self, process: ProcessId, deadline: Time) {
         if !family::holds(self, process) {
             let limit = self.stop_time(process, deadline);
-            self.signal_stop(process, limit);
+            self.signal_stop(process, limit, deadline);
             family::passes_on(self, process, deadline);
         }
         self.kill_if_due(process, deadline);
@@ -126,11 +123,14 @@ impl State {
         (is_free && !self.is_past(until)).then_some(until)
     }
 
-    /// Sends the stop signal. SIGKILL follows after `limit`.
-    pub(crate) fn signal_stop(&mut self, process: ProcessId, limit: Duration) {
+    /// Sends the stop signal. SIGKILL follows after `limit`. An instance with [`Tie::KillOnly`] is
+    /// stopped by SIGKILL, and so has the time to end of a killed process.
+    pub(crate) fn signal_stop(&mut self, process: ProcessId, limit: Duration, deadline: Time) {
         let signal = self.stop_signal(process);
-        let is_kill = family::tie(self, process) == Tie::KillOnly;
-        let limit = if is_kill { limit.min(LONGEST_END) } else { limit };
+        let limit = match family::tie(self, process) {
+            Tie::KillOnly => limit.min(self.killed_limit(deadline)),
+            _ => limit,
+        };
         self.act(Action::Stop { process, signal });
         self.note(Note::Stopping { process, signal, limit });
         let (since, kill_at) = (self.now, self.now + limit);
@@ -311,11 +311,16 @@ impl State {
     /// The time until which the core waits for the end of a process that is killed now; `None` if
     /// no time is left.
     pub fn after_kill(&self, deadline: Time) -> Option<Time> {
-        let wait = match deadline == self.no_deadline() {
+        let wait = self.killed_limit(deadline);
+        (!wait.is_zero()).then_some(self.now + wait)
+    }
+
+    /// The longest wait for the end of a process that gets SIGKILL now.
+    fn killed_limit(&self, deadline: Time) -> Duration {
+        match deadline == self.no_deadline() {
             true => UNHURRIED_AFTER_KILL,
             false => Budget::after_kill(self.now, deadline),
-        };
-        (!wait.is_zero()).then_some(self.now + wait)
+        }
     }
 
     /// Handles expired waits of processes that are being stopped: the next step of each stop
