@@ -17,7 +17,7 @@ use crate::types::suggest::shortened;
 pub(crate) struct Answer {
     /// A line for each process that has changed or was named, in the words of the log.
     pub(crate) lines: Vec<String>,
-    /// The warnings of the new config, one a line.
+    /// The warnings of the new config, and of the request itself, one a line.
     pub(crate) warnings: String,
     /// Why the request has failed. The lines before the last line are problems of the new config.
     pub(crate) error: Option<String>,
@@ -45,6 +45,8 @@ impl Asked {
         let (mut warnings, mut failures) = (String::new(), Vec::new());
         for result in results {
             match result {
+                // The requests of several processes share a look, and so its warning.
+                Ok(text) if warnings.contains(&*text) => {}
                 Ok(text) => warnings.push_str(&as_written(&text)),
                 Err(why) => failures.push(as_written(&why).into_owned()),
             }

@@ -33,6 +33,9 @@ use crate::types::{ProcessId, Time};
 /// not hang with a look, which reads `/proc` of each process. A look at 15,000 connections took
 /// 0.17 s on an idle machine.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
+/// The warning of a look that exceeds [`LONGEST_LOOK`].
+const LATE: &str = "the look at the connections before the request has not ended within 1s, so it is \
+                    unknown what the request cuts";
 
 /// The counts of all processes. One look serves all of them.
 pub(crate) struct StopCounts {
@@ -45,6 +48,8 @@ pub(crate) struct StopCounts {
     is_counting: Cell<bool>,
     /// The latest look before a request. Its sender is dropped when the look is over.
     before_request: RefCell<Option<watch::Receiver<()>>>,
+    /// Whether the latest look before a request has not ended within [`LONGEST_LOOK`].
+    is_late: Rc<Cell<bool>>,
 }
 
 /// The data that the thread of a look shares with the event loop. The event loop takes only locks
@@ -123,6 +128,7 @@ impl StopCounts {
             changed: Notify::new(),
             is_counting: Cell::default(),
             before_request: RefCell::default(),
+            is_late: Rc::default(),
         })
     }
 
@@ -181,15 +187,19 @@ impl StopCounts {
         let latest = self.before_request.borrow().clone();
         let under_way = latest.filter(|over| over.has_changed().is_ok());
         let mut over = under_way.unwrap_or_else(|| self.look_before_request(given));
+        let is_late = Rc::clone(&self.is_late);
         Box::pin(async move {
-            if timeout(LONGEST_LOOK, over.changed()).await.is_err() {
-                tracing::warn!(
-                    "the look at the connections before a request has not ended within 1s, so it is \
-                     unknown what the request cuts; it is carried out all the same"
-                );
+            is_late.set(timeout(LONGEST_LOOK, over.changed()).await.is_err());
+            if is_late.get() {
+                tracing::warn!("{LATE}; it is carried out all the same");
             }
             counted(&sender, false);
         })
+    }
+
+    /// Says why it is unknown what the latest request cuts; `None` if it is known.
+    pub(crate) fn unknown(&self) -> Option<&'static str> {
+        self.is_late.get().then_some(LATE)
     }
 
     fn look_before_request(
@@ -265,4 +275,25 @@ impl StopCounts {
 fn counted(sender: &MessageSender, is_first: bool) {
     // The send fails only if the event loop has ended.
     let _ = sender.send(Message::Counted { is_first });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // holds: S799
+    #[tokio::test]
+    async fn a_request_whose_look_is_late_has_an_unknown_cost() {
+        let counts = StopCounts::new();
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        // This look ends only with its sender.
+        let (hanging, over) = watch::channel(());
+        counts.before_request.replace(Some(over));
+        counts.request_began(sender.clone(), |_| None).await;
+        assert!(matches!(receiver.recv().await, Some(Message::Counted { is_first: false })));
+        assert_eq!(counts.unknown(), Some(LATE));
+        drop(hanging);
+        counts.request_began(sender, |_| None).await;
+        assert_eq!(counts.unknown(), None);
+    }
 }

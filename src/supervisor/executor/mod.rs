@@ -204,6 +204,10 @@ impl Executor {
             Message::RequestOver { endings, answer, reply } => {
                 self.record(endings);
                 self.processes.journal.sum_up_ends();
+                let answer = answer.map(|warnings| match self.stop_counts.unknown() {
+                    Some(why) => format!("{warnings}warning: {why}\n"),
+                    None => warnings,
+                });
                 // The send fails only if the client has gone away.
                 let _ = reply.send(answer);
                 None
