@@ -115,7 +115,7 @@ FUZZ_FLAGS = -C passes=sancov-module $(addprefix -C llvm-args=-sanitizer-coverag
 miri: ## runs the tests of some readers of outside input under Miri, with a nightly Rust that has it
 	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri --package drainit-core -- types::
 	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri -- compat:: envoy::stats
-	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri --package drainit-tools -- import::ini import::shell_words
+	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri --package drainit-advise -- import::ini import::shell_words
 
 sanitize: ## runs the tests of crates/os, which has the unsafe code, under AddressSanitizer and LeakSanitizer
 	ASAN_OPTIONS=allocator_may_return_null=1 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
@@ -223,7 +223,7 @@ schema: ## writes docs/drainit.schema.json again, after a change to the keys of 
 	@$(CARGO) run --quiet --locked -- schema >target/schema.json && mv target/schema.json docs/drainit.schema.json
 
 reference: ## writes the tables of keys in docs/config.md and docs/config/ again, after a change to the keys of the config, and the chart in docs/reference/shutdown.md
-	@DRAINIT_WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package drainit-tools reference_tests >/dev/null
+	@DRAINIT_WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package drainit-advise reference_tests >/dev/null
 
 clean: ## removes everything that was built or downloaded
 	$(CARGO) clean

@@ -41,7 +41,7 @@ use crate::os::Peer;
 use crate::os::descendants::Stat;
 use crate::os::notify_socket::NotifyMessage;
 use crate::plan::Plan;
-use drainit_tools::import::input::InputFile;
+use drainit_advise::import::input::InputFile;
 
 /// A fuzz target: it reads the bytes, and panics if drainit does something wrong.
 pub type Target = fn(&[u8]);
@@ -161,7 +161,7 @@ fn pod(bytes: &[u8]) {
     };
     let here = environment(SECRET);
     let read = (load, &(|_: &str, _: &Environment, _: &[_]| None) as FindProgram<'_>);
-    let checked = drainit_tools::kubernetes::check_manifest(
+    let checked = drainit_advise::kubernetes::check_manifest(
         (problems, file),
         None,
         (&here, &here),
@@ -174,11 +174,11 @@ fn pod(bytes: &[u8]) {
 /// Imports a file of another program, and checks that the resulting config is YAML. The first byte
 /// selects the format.
 fn import(bytes: &[u8]) {
-    use drainit_tools::import::Format::{Procfile, Supervisord};
+    use drainit_advise::import::Format::{Procfile, Supervisord};
     let Some((format, bytes)) = bytes.split_first() else { return };
     let Some(text) = text(bytes) else { return };
     let format = [Procfile, Supervisord][usize::from(format % 2)];
-    match drainit_tools::import::convert(InputFile::new("f", &text), "f", format) {
+    match drainit_advise::import::convert(InputFile::new("f", &text), "f", format) {
         Ok(draft) => {
             let mut problems = Problems::default();
             let source = Source::new("draft", draft.text.clone());

@@ -16,7 +16,7 @@
 //! - `local_task` is a task on the event loop's thread that ends when it is dropped.
 //! - `image` checks a config against the file system of its image.
 //! - `compat` reads the command lines of tini and dumb-init.
-//! - `drainit_tools` has the commands that never run in PID 1.
+//! - `drainit_advise` has the commands that never run in PID 1.
 //!
 //! [`cli::main`] and [`Allocator`] are public, and `types` is public for the integration tests.
 //! With the feature `fuzzing`, the functions that are fuzzed are public, too.

@@ -41,7 +41,7 @@ ROOMS = {
     "config: keys": ["crates/config/src/keys"],
     "config: check, plan": ["crates/config/src/check", "crates/config/src/plan"],
     "cli, commands": ["src/cli", "crates/commands/src"],
-    "tools": ["crates/tools/src"],
+    "advise": ["crates/advise/src"],
 }
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TREE = pathlib.Path(os.environ.get("MUTANTS_TREE") or ROOT / "target/mutants/tree")
@@ -137,7 +137,7 @@ def copy_tree(changed):
                 text = text.replace(b"[lints]\nworkspace = true", b"[lints.rust]\nwarnings = 'allow'").replace(
                     b"\n[dependencies]", f'\n[dependencies]\nmutants = {{ path = "{TREE.parent}/switch" }}'.encode())
             if name == "Cargo.toml":
-                crates = ["", "-config", "-core", "-derive", "-journal", "-os", "-tools"]
+                crates = ["", "-advise", "-config", "-core", "-derive", "-journal", "-os"]
                 text += "".join(f"\n[profile.dev.package.drainit{crate}]\ndebug = false\nopt-level = 1\n" for crate in crates).encode()
             if name.endswith(".rs"):
                 variable = b'"MUTANTS_MAP"'

@@ -15,7 +15,7 @@ import sys
 import size
 
 CORE = pathlib.Path("crates/core/src")
-CRATES = {"drainit_commands": "commands", "drainit_core": "core", "drainit_config": "config", "drainit_journal": "journal", "drainit_os": "os", "drainit_tools": "tools"}
+CRATES = {f"drainit_{name}": name for name in ("advise", "commands", "config", "core", "journal", "os")}
 # Crates with several parts. All other crates are one part.
 PARTS_OF = {"core": {"graph", "types"}, "config": {"check", "keys", "known", "language", "load", "plan"}}
 # Names that belong to no room: the derive macros, and files that only join modules.

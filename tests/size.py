@@ -15,8 +15,8 @@ import sys
 ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
 TEST = re.compile(r'#\[(cfg\((all\(|any\()?(test\b|feature = "fuzzing")|test\]|tokio::test)')
 MODULE = re.compile(r"(?:pub(?:\(\w+\))? )?mod (\w+);")
-# Rooms of production that never run in PID 1: tools run as a command beside it, and derive runs in the compiler.
-NEVER_PID_1 = ("crates/tools", "crates/derive")
+# Rooms of production that never run in PID 1: what advises runs as a command beside it, and derive runs in the compiler.
+NEVER_PID_1 = ("crates/advise", "crates/derive")
 TYPE = re.compile(r"(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union) (\w+)")
 
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use drainit_tools::kubernetes;
+use drainit_advise::kubernetes;
 
 use crate::check::image::ImageLookup;
 use crate::cli::config_files;

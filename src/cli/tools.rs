@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use crate::cli::{print, say};
 use crate::commands::{Cli, Tool};
 use crate::types::exit_code;
-use drainit_tools::{Refused, Shown, run as run_tool};
+use drainit_advise::{Refused, Shown, run as run_tool};
 
 pub(super) fn run(tool: Tool) -> u8 {
     match run_tool(tool, Cli::command()) {

@@ -90,7 +90,7 @@ pub enum Command {
     Tool(Tool),
 }
 
-/// The commands of crates/tools.
+/// The commands of crates/advise.
 #[derive(Debug, Subcommand)]
 pub enum Tool {
     /// Draft a config from a Procfile or a supervisord.conf
