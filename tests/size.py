@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Counts the Rust lines of each room, without blank lines and comments: production, and tests. Counts the types, the
-names that several types have, and the words of the docs: those for users, and those for developers. The words of
-docs/measured do not count, because make targets write its figures.
+"""Counts the Rust lines of each room, without blank lines and comments: production, and tests. Adds up the lines of the
+four products that the rooms make. Counts the types, the names that several types have, and the words of the docs: those
+for users, and those for developers. The words of docs/measured do not count, because make targets write its figures.
 
 Code counts as a test if it is compiled only for tests or for fuzzing, or is below tests/, benches/ or examples/.
-Usage: tests/size.py [DIRECTORY]
+Usage: tests/size.py [--check] [DIRECTORY]
+
+With --check, prints only the limits that are exceeded, and fails if there are any.
 """
 
 import collections
@@ -12,11 +14,45 @@ import pathlib
 import re
 import sys
 
-ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
+ARGUMENTS = [it for it in sys.argv[1:] if it != "--check"]
+ROOT = pathlib.Path(ARGUMENTS[0] if ARGUMENTS else ".").resolve()
 TEST = re.compile(r'#\[(cfg\((all\(|any\()?(test\b|feature = "fuzzing")|test\]|tokio::test)')
 MODULE = re.compile(r"(?:pub(?:\(\w+\))? )?mod (\w+);")
 # Rooms of production that never run in PID 1: what advises runs as a command beside it, and derive runs in the compiler.
 NEVER_PID_1 = ("crates/advise", "crates/derive")
+# The products and their paths. A path without an ending is a directory. All other production is the init.
+PRODUCTS = {
+    # The commands that look at a cluster, an image or a config before the container runs, and all words of advice.
+    "adviser": """
+        crates/advise crates/config/src/known src/image
+        crates/config/src/check/bootstrap.rs crates/config/src/check/image.rs crates/config/src/check/known_programs.rs
+        crates/config/src/check/own_work.rs crates/config/src/check/shared_addresses.rs
+        crates/config/src/check/shell_child.rs crates/config/src/check/undrained.rs
+        crates/config/src/keys/neighbours.rs crates/config/src/language/script.rs
+        src/cli/check.rs src/cli/misread.rs src/cli/tools.rs""",
+    # How a running drainit is replaced in parts: reloads, new instances beside old ones, hot restarts, watched files.
+    "deployer": """
+        crates/config/src/check/hot_restart.rs crates/config/src/keys/watch.rs crates/config/src/plan/changes.rs
+        crates/config/src/plan/placement.rs crates/config/src/plan/refused.rs crates/config/src/plan/reload.rs
+        crates/core/src/family.rs crates/core/src/family crates/core/src/phase/reload.rs
+        crates/core/src/phase/replace.rs crates/core/src/slots.rs crates/journal/src/rehearsal.rs
+        src/cli/reload.rs src/supervisor/event_loop/reload.rs src/supervisor/executor/epochs.rs
+        src/supervisor/executor/reload.rs src/supervisor/file_watch.rs src/supervisor/reload.rs
+        src/supervisor/slots.rs src/supervisor/sockets.rs""",
+    # How an operator sees a running drainit, and asks it.
+    "cockpit": """
+        crates/journal src/control src/cli/ask.rs src/cli/control_address.rs src/cli/drain.rs src/cli/health.rs
+        src/cli/operate.rs src/cli/progress.rs src/cli/shutdown.rs src/cli/status.rs src/cli/width.rs
+        src/supervisor/status.rs""",
+}
+# The most lines of each product. A limit above its goal is the present size: it may only become smaller.
+LIMITS = {
+    "init": 30680,  # goal: 26000
+    "adviser": 5770,  # goal: 5200
+    "cockpit": 5250,  # goal: 4700
+    "deployer": 2900,
+}
+MOST_TESTS = 1.075  # lines of tests for each line of production; goal: 1.05
 TYPE = re.compile(r"(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union) (\w+)")
 
 
@@ -70,6 +106,24 @@ def words(pages):
     return sum(1 for word in text.split() if any(character.isalnum() for character in word))
 
 
+def product(place):
+    """The product to which a file belongs. The first product that names the file, or a directory of it, has the file."""
+    places = {str(place), *map(str, place.parents)}
+    return next((name for name, paths in PRODUCTS.items() if places & set(paths.split())), "init")
+
+
+def over(products, tests):
+    """The limits that are exceeded, and the paths of products that do not exist."""
+    for name, limit in LIMITS.items():
+        if products[name] > limit:
+            yield f"tests/size.py: {name} has {products[name]} lines of production, and may have {limit}"
+    most = MOST_TESTS * sum(products.values())
+    if tests > most:
+        yield f"tests/size.py: there are {tests} lines of tests, and may be {most:.0f}: {MOST_TESTS} for each line of production"
+    for name, paths in PRODUCTS.items():
+        yield from (f"tests/size.py: {path} of {name} does not exist" for path in paths.split() if not (ROOT / path).exists())
+
+
 def main():
     parts = {path: split(code(path.read_text())) for path in files()}
     test_files = set()
@@ -77,7 +131,7 @@ def main():
         folder = path.parent if path.stem in ("mod", "lib", "main") else path.with_suffix("")
         for module in modules:
             test_files |= {folder / f"{module}.rs", folder / module / "mod.rs", folder / module}
-    production, tests, types, names = (collections.Counter() for _ in range(4))
+    production, tests, types, names, products = (collections.Counter() for _ in range(5))
     for path, (code_lines, test_lines, _) in parts.items():
         place = path.relative_to(ROOT)
         is_test = bool({"tests", "benches", "examples", "fuzz"} & set(place.parts))
@@ -85,14 +139,20 @@ def main():
         room = "/".join(part for part in place.with_suffix("").parts[:-1] if part != "src")
         room = "/".join(room.split("/")[: 3 if room.startswith("crates") else 1]) or place.stem
         production[room] += 0 if is_test else len(code_lines)
+        products[product(place)] += 0 if is_test else len(code_lines)
         tests[room] += len(test_lines) + (len(code_lines) if is_test else 0)
         declared = [] if is_test else [found[1] for line in code_lines if (found := TYPE.match(line))]
         types[room] += len(declared)
         names.update(declared)
+    if "--check" in sys.argv:
+        sys.exit("\n".join(over(products, tests.total())) or 0)
     print(f"{'room':<24}{'production':>11}{'tests':>8}{'types':>7}")
     rows = [(room, production[room], tests[room], types[room]) for room in sorted(production)]
     for room, *numbers in [*rows, ("all", *map(sum, list(zip(*rows))[1:]))]:
         print(f"{room:<24}{numbers[0]:>11}{numbers[1]:>8}{numbers[2]:>7}")
+    shown = [f"{name} {products[name]} of {limit}" for name, limit in LIMITS.items()]
+    ratio = tests.total() / production.total()
+    print(f"products: {', '.join(shown)}; lines of tests for each line of production: {ratio:.3f} of {MOST_TESTS}")
     never = sum(count for room, count in production.items() if room.startswith(NEVER_PID_1))
     print(f"lines of production that can run as PID 1: {sum(production.values()) - never}")
     several = [count for count in names.values() if count > 1]
