@@ -3,117 +3,27 @@
 
 use crate::keys::key::Keys;
 
-/// Keys of Kubernetes, Compose, supervisord and systemd in a process, each with the key to write in
-/// its place, or with the reason to remove it.
-const OF_A_PROCESS: &[(&[&str], &str)] = &[
-    (&["autorestart", "restartPolicy", "Restart"], "write `restart: always`, `on-failure` or `no`"),
-    (
-        &["readinessProbe", "startupProbe"],
-        "write `readiness: {http: \"http://127.0.0.1:PORT/PATH\"}`, `{tcp: …}` or `{exec: […]}`",
-    ),
-    (
-        &["livenessProbe"],
-        "write `liveness: {http: \"http://127.0.0.1:PORT/PATH\", interval: 10s, retries: 3}`",
-    ),
-    (&["httpGet"], "write `readiness: {http: \"http://127.0.0.1:PORT/PATH\"}`"),
-    (
-        &["lifecycle", "preStop", "postStart"],
-        "write `hooks: {pre_stop: {command: […]}}`; instead of a sleep, write `drain:`",
-    ),
-    (
-        &["terminationGracePeriodSeconds"],
-        "it is for the whole container: write `shutdown: {grace_period: …}` at the top; `stop_grace_period` is for this process",
-    ),
-    (&["stopwaitsecs", "TimeoutStopSec"], "write `stop_grace_period: 10s`"),
-    (&["stopsignal", "KillSignal"], "write `stop_signal: TERM`"),
-    (
-        &["startsecs", "startretries"],
-        "write `readiness:`, which says when the process runs well, and `restart_max:`",
-    ),
-    (&["numprocs", "replicas", "deploy"], "write `scale: N` for N copies"),
-    (&["priority"], "write `depends_on: [NAME]`: it decides the order"),
-    (
-        &["resources", "mem_limit", "memswap_limit", "cpus", "cpu_count", "cpuset"],
-        "limits belong to the container: remove it; `ulimits` are the process's own",
-    ),
-    (
-        &[
-            "ports",
-            "expose",
-            "networks",
-            "network_mode",
-            "hostname",
-            "extra_hosts",
-            "dns",
-            "containerPort",
-        ],
-        "ports and networks belong to the container: remove it",
-    ),
-    (
-        &["volumes", "volumeMounts", "tmpfs", "secrets", "configs"],
-        "mounts belong to the container: remove it; `render:` and `env_file:` read files",
-    ),
-    (
-        &[
-            "image",
-            "imagePullPolicy",
-            "build",
-            "container_name",
-            "pull_policy",
-            "platform",
-            "labels",
-            "annotations",
-        ],
-        "it belongs to the container: remove it; every process runs in the container of drainit",
-    ),
-    (
-        &["securityContext", "privileged", "cap_add", "cap_drop", "security_opt", "read_only"],
-        "rights belong to the container: remove it; `user:` is the process's own",
-    ),
-    (
-        &["stdout_logfile", "stderr_logfile", "redirect_stderr", "logging"],
-        "the output goes to the container's log: remove it; `log: {file: …}` writes a file",
-    ),
-    (&["valueFrom", "envFrom"], "write `environment: {NAME: \"${NAME}\"}`, or `env_file:`"),
-    (&["ExecStart"], "write `command: [PROGRAM, ARGUMENT]`"),
-];
+/// The table of the words of other programs: its head explains the columns.
+const WORDS: &str = include_str!("neighbours.txt");
 
-/// Keys of Kubernetes inside a probe.
-const OF_A_PROBE: &[(&[&str], &str)] = &[
-    (&["httpGet"], "write `http: \"http://127.0.0.1:PORT/PATH\"`"),
-    (&["tcpSocket"], "write `tcp: 127.0.0.1:PORT`"),
-    (&["periodSeconds", "period"], "write `interval:`"),
-    (&["timeoutSeconds"], "write `timeout:`"),
-    (
-        &["failureThreshold"],
-        "write `retries:` in `liveness`; `readiness` has `timeout:` for the whole start",
-    ),
-    (&["initialDelaySeconds"], "write `start_period:` in `liveness`; `readiness` needs no delay"),
-];
-
-const AT_THE_TOP: &[(&[&str], &str)] = &[
-    (&["services"], COMPOSE),
-    (
-        &["apiVersion", "kind", "spec"],
-        "is it a Kubernetes manifest? `drainit check --pod FILE` reads it",
-    ),
-    (
-        &["terminationGracePeriodSeconds", "stop_grace_period"],
-        "write `shutdown: {grace_period: 30s}`",
-    ),
-];
-
-/// The remedy for an unknown key of the mapping with the keys `known`; `None` if no table above has
-/// a remedy.
-pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
-    let table = match () {
-        () if known.has("processes") => AT_THE_TOP,
-        () if known.has("depends_on") && known.has("command") => OF_A_PROCESS,
-        () if known.has("tcp") && known.has("interval") => OF_A_PROBE,
-        () => return None,
+/// The remedy for an unknown key of the mapping with the keys `known`; `None` if the table has no
+/// remedy.
+pub(super) fn remedy(name: &str, known: &Keys) -> Option<String> {
+    let mapping = match () {
+        () if known.has("processes") => "top",
+        () if known.has("depends_on") && known.has("command") => "process",
+        () if known.has("tcp") && known.has("interval") => "probe",
+        () => "",
     };
-    let row = table.iter().find(|(names, _)| names.contains(&name));
-    row.map(|(_, help)| *help)
+    WORDS.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let (place, rest) = line.split_once(" | ")?;
+        let (words, remedy) = rest.split_once(" | ")?;
+        match place {
+            _ if words.split(' ').all(|word| word != name) => None,
+            "any" => known.has(remedy).then(|| format!("did you mean `{remedy}`?")),
+            place => (place == mapping).then(|| remedy.to_owned()),
+        }
+    })
 }
 
 /// The remedy for a Compose file.

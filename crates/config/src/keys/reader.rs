@@ -190,16 +190,14 @@ impl<'a> Reader<'a> {
             };
             let message = format!("unknown key {} {place}", quote(name));
             let remedy = neighbours::remedy(name, known);
-            let help = match (other_word(name, known), &outer(name, entries, known)[..]) {
-                _ if remedy.is_some() => remedy.unwrap_or_default().to_owned(),
-                (Some(word), _) => format!("did you mean `{word}`?"),
-                (None, [outer]) => format!("write it inside `{outer}`: `{outer}: {{{name}: …}}`"),
-                (None, []) => match nearest(name, known.names()) {
+            let help = remedy.unwrap_or_else(|| match &outer(name, entries, known)[..] {
+                [outer] => format!("write it inside `{outer}`: `{outer}: {{{name}: …}}`"),
+                [] => match nearest(name, known.names()) {
                     Some(word) => format!("did you mean `{word}`?"),
                     None => format!("known keys: {}", list(known.names())),
                 },
-                (None, outer) => format!("write it inside one of {}", list(outer.iter().copied())),
-            };
+                outer => format!("write it inside one of {}", list(outer.iter().copied())),
+            });
             self.problems.error(key.span, message).help(help);
         }
         Some(Fields { has_unknown, entries, ..Fields::empty(*at, node.span) })
@@ -550,25 +548,6 @@ fn shares_text(message: &str, value: &str) -> bool {
         .any(|part| memchr::memmem::find(value.as_bytes(), part).is_some())
 }
 
-/// Keys of Compose and of other init systems, each with the key that drainit has for it.
-const OTHER_WORDS: &[(&str, &str)] = &[
-    ("cmd", "command"),
-    ("entrypoint", "command"),
-    ("env", "environment"),
-    ("healthcheck", "readiness"),
-    ("health", "readiness"),
-    ("ready", "readiness"),
-    ("services", "processes"),
-    ("programs", "processes"),
-    ("cwd", "working_dir"),
-    ("directory", "working_dir"),
-    ("after", "depends_on"),
-    ("requires", "depends_on"),
-    ("stop_timeout", "stop_grace_period"),
-    ("kill_timeout", "stop_grace_period"),
-    ("uid", "user"),
-];
-
 /// If the config has a single value in place of a mapping: suggests the mapping that the user
 /// probably meant, such as `{command: …}`.
 fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
@@ -604,10 +583,4 @@ fn outer(name: &str, entries: &[(NodeKey, Rc<Node>)], known: &Keys) -> Vec<&'sta
         Some(written) => vec![written],
         None => outer,
     }
-}
-
-/// The known key that has the meaning of `name`, which is a word of another tool.
-fn other_word(name: &str, known: &Keys) -> Option<&'static str> {
-    let other = OTHER_WORDS.iter().find(|(word, _)| *word == name).map(|(_, ours)| *ours);
-    other.filter(|ours| known.has(ours))
 }
