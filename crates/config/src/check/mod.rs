@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::core::budget::{Ahead, Budget};
 use crate::graph::Graph;
-use crate::keys::{Address, Config, DrainMethod, ListenSocket, Process, ProcessKind};
+use crate::keys::{Address, Config, ListenSocket, Process, ProcessKind};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::{EntryPlace, Places};
 use crate::language::span::Span;
@@ -41,7 +41,6 @@ pub(crate) fn check(
         times(problems, config, graph, places, true);
     }
     drains_without_order(problems, config, graph, places);
-    idle_beyond_time(problems, config, places);
     only_unix(problems, config, places);
     autostart(problems, config, places);
     reload_signal(problems, config, places);
@@ -57,30 +56,6 @@ fn running<'a>(
     let processes = config.processes.iter().zip(&places.processes).enumerate();
     let processes = processes.map(|(index, (process, entry))| (index, &**process, entry));
     processes.filter(|(_, process, _)| !process.is_left_out())
-}
-
-/// Warns of an explicit `idle` that is longer than the drain can last.
-fn idle_beyond_time(problems: &mut Problems, config: &Config, places: &Places) {
-    for (_, process, place) in running(config, places) {
-        let Some(drain) = &process.drain else { continue };
-        let Some(counting) = drain.method.counting() else { continue };
-        let key = match &drain.method {
-            DrainMethod::Connections(_) => "idle",
-            _ => "connections.idle",
-        };
-        let is_written = place.find(&format!("drain.{}.{key}", drain.method.key())).is_some();
-        let (idle, time) = (counting.idle, drain.time);
-        if is_written && idle > time && !time.is_zero() {
-            let (idle, time) = (human(idle), human(time));
-            let message = format!(
-                "`idle` of `{}` is {idle}, but its drain is over after {time} (`time`): every \
-                 unknown connection counts until then",
-                process.name
-            );
-            let span = place_of_drain(process, place, key);
-            problems.warning(span, message).help("write a shorter `idle`, or a longer `time`");
-        }
-    }
 }
 
 /// Warns of a drain that counts connections, if the process gets only Unix sockets from drainit.

@@ -32,14 +32,9 @@ pub struct ListenSocket {
 }
 
 impl ListenSocket {
-    fn settled(mut self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+    fn settled(mut self, reader: &mut Reader<'_>, _: &Fields<'_>) -> Option<Self> {
         if self.name.is_empty() {
             self.name.clone_from(&reader.process);
-        }
-        if let (Address::Tcp(_), Some(_)) = (&self.address, fields.get("mode")) {
-            let message = "`mode` of a TCP socket has no effect";
-            let problem = reader.problems.error(fields.key("mode"), message);
-            problem.help("remove it: only the file of a Unix socket has permissions");
         }
         Some(self)
     }

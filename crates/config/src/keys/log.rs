@@ -145,15 +145,6 @@ impl LogKeys {
             let message = "output goes to a `file` or by a `mode`, not both";
             reader.problems.error(fields.key("file"), message).help(help);
         }
-        let without = match mode {
-            Some(Mode::Inherit) => "with `mode: inherit` drainit cannot prefix the lines",
-            Some(Mode::None) => "with `mode: none` there are no lines to prefix",
-            Some(Mode::Prefix) | None => "",
-        };
-        if prefix.is_some() && !without.is_empty() {
-            let problem = reader.problems.error(fields.key("prefix"), without);
-            problem.help("remove the `prefix`, or the `mode`");
-        }
         // If the config has only `stderr`, stdout still goes to drainit's own stdout, as without
         // `log`.
         let is_redirection = mode.is_none() && prefix.is_none() && fields.get("stderr").is_some();

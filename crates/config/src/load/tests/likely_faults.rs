@@ -96,25 +96,6 @@ fn a_shell_that_stays_as_the_parent_of_a_service_is_reported() {
     }
 }
 
-// holds: C857
-#[test]
-fn an_idle_beyond_the_time_of_the_drain_is_reported() {
-    for (drain, column) in [
-        ("{connections: {idle: 20s, time: 10s}}", 33),
-        ("{signal: {signal: USR1, connections: {idle: 20s}, time: 10s}}", 56),
-    ] {
-        let message = format!(
-            "5:{column} `idle` of `a` is 20s, but its drain is over after 10s (`time`): every unknown \
-             connection counts until then"
-        );
-        assert_only(&process_with(&format!("depends_on: []\n    drain: {drain}")), &message);
-    }
-    for fine in ["idle: 10s, time: 10s", "time: 3s, min: 1s", "idle: 20s, time: 0"] {
-        let keys = format!("depends_on: []\n    drain: {{connections: {{{fine}}}}}");
-        assert_eq!(problems(&process_with(&keys)), [], "{fine}");
-    }
-}
-
 // holds: C794
 #[test]
 fn a_count_of_tcp_connections_for_unix_sockets_is_reported() {
