@@ -509,7 +509,9 @@ pub fn are_visible(addresses: &[SocketAddr]) -> io::Result<bool> {
     let listening = sockets(&[LISTEN], 0, &Wanted::default())?;
     Ok(addresses.iter().all(|address| {
         let mut at = listening.iter().filter(|socket| is_at(socket.local, *address));
-        let has_own = listening.iter().any(|socket| is_exactly(socket.local, *address));
+        // An equal port is not enough: if the listener uses UDP, another program may listen on this
+        // TCP port at another address.
+        let has_own = listening.iter().any(|socket| socket.local == canonical(address));
         has_own && at.all(|socket| socket.is_transparent == Some(false))
     }))
 }
@@ -558,12 +560,6 @@ fn canonical(at: &SocketAddr) -> SocketAddr {
 fn is_at(local: SocketAddr, listener: SocketAddr) -> bool {
     local.port() == listener.port()
         && (listener.ip().is_unspecified() || local.ip() == listener.ip().to_canonical())
-}
-
-/// Whether a socket with this local address is the listener itself. An equal port is not enough: if
-/// the listener uses UDP, another program may listen on this TCP port at another address.
-fn is_exactly(local: SocketAddr, listener: SocketAddr) -> bool {
-    local == SocketAddr::new(listener.ip().to_canonical(), listener.port())
 }
 
 #[cfg(test)]

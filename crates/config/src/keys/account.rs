@@ -11,10 +11,9 @@ use drainit_os::spawn::User;
 use nix::unistd::geteuid;
 
 use crate::keys::forms::leaf;
-use crate::keys::key::{At, Form, Shape, Table};
+use crate::keys::key::{Either, Shape, Table};
 use crate::keys::reader::{Fields, Reader};
 use crate::language::invalid::Invalid;
-use crate::language::yaml::node::{Kind, Node};
 use crate::types::suggest::nearest;
 
 /// drainit reads at most this many bytes of `/etc/passwd`, and of `/etc/group`.
@@ -33,7 +32,6 @@ struct AccountFile {
     path: PathBuf,
     /// The word that messages use for an entry of the file.
     kind: &'static str,
-    parse: fn(&str) -> Vec<Record>,
     entries: Option<Vec<Record>>,
 }
 
@@ -86,23 +84,11 @@ leaf! {
 }
 
 /// A user, or `{name: USER, required: false}`.
-pub(crate) struct RunAs;
-
-impl Form for RunAs {
-    type Out = Account;
-    const SHAPE: Shape = Shape::Either(&[Account::SHAPE, RunAsKeys::SHAPE]);
-
-    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Account> {
-        match node.kind {
-            Kind::Mapping(_) => RunAsKeys::read(reader, at, node)?,
-            _ => Account::read(reader, at, node),
-        }
-    }
-}
+pub(crate) type RunAs = Either<Account, RunAsKeys>;
 
 #[derive(Table)]
 #[table(settle = Option<Account>, shared = "user")]
-struct RunAsKeys {
+pub(crate) struct RunAsKeys {
     /// The user.
     #[key(required = "write `{name: USER, required: false}`")]
     name: Account,
@@ -155,19 +141,16 @@ impl Default for Accounts {
 
 impl Accounts {
     fn new(passwd: impl Into<PathBuf>, group: impl Into<PathBuf>) -> Self {
-        let (passwd, group) = (passwd.into(), group.into());
-        Self {
-            passwd: AccountFile { path: passwd, kind: "user", parse: users, entries: None },
-            group: AccountFile { path: group, kind: "group", parse: groups, entries: None },
-        }
+        let file = |path, kind| AccountFile { path, kind, entries: None };
+        Self { passwd: file(passwd.into(), "user"), group: file(group.into(), "group") }
     }
 
     /// Parses two texts as if they were `/etc/passwd` and `/etc/group`, for fuzzing.
     #[cfg(any(test, feature = "testing"))]
     pub fn of(passwd: &str, group: &str) -> Self {
         let mut accounts = Self::new("passwd", "group");
-        accounts.passwd.entries = Some(users(passwd));
-        accounts.group.entries = Some(groups(group));
+        accounts.passwd.parse(passwd);
+        accounts.group.parse(group);
         accounts
     }
 
@@ -210,14 +193,28 @@ impl Accounts {
 
 impl AccountFile {
     fn entries(&mut self) -> &[Record] {
-        self.entries.get_or_insert_with(|| {
+        if self.entries.is_none() {
             let mut bytes = Vec::new();
             // A file that cannot be opened counts as empty: an image from scratch has neither file.
             if let Ok(file) = std::fs::File::open(&self.path) {
                 let _ = file.take(LARGEST).read_to_end(&mut bytes);
             }
-            (self.parse)(&String::from_utf8_lossy(&bytes))
-        })
+            self.parse(&String::from_utf8_lossy(&bytes));
+        }
+        self.entries.as_deref().unwrap_or_default()
+    }
+
+    /// Reads the entries from a text. A user without the number of a group is left out.
+    fn parse(&mut self, text: &str) {
+        let entry = |line: &str| {
+            let mut fields = line.split(':');
+            let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+            let id = id(fields.nth(1)?)?;
+            let more = fields.next().unwrap_or_default().to_owned();
+            Some(Record { name, id, more, home: fields.nth(1).unwrap_or_default().to_owned() })
+        };
+        let is_whole = |one: &Record| self.kind != "user" || id(&one.more).is_some();
+        self.entries = Some(text.lines().filter_map(entry).filter(is_whole).collect());
     }
 
     /// The entry with this name or number. If no entry has the number, returns an entry with an
@@ -241,22 +238,6 @@ impl AccountFile {
         };
         Err(Invalid::new(format!("not a {kind} in {path}"), help))
     }
-}
-
-fn users(text: &str) -> Vec<Record> {
-    let entries = groups(text).into_iter();
-    entries.filter(|user| id(&user.more).is_some()).collect()
-}
-
-fn groups(text: &str) -> Vec<Record> {
-    let entry = |line: &str| {
-        let mut fields = line.split(':');
-        let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
-        let id = id(fields.nth(1)?)?;
-        let more = fields.next().unwrap_or_default().to_owned();
-        Some(Record { name, id, more, home: fields.nth(1).unwrap_or_default().to_owned() })
-    };
-    text.lines().filter_map(entry).collect()
 }
 
 /// Parses a number of a user or group. The highest number is refused, because the kernel reads this

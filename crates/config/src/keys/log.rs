@@ -176,18 +176,16 @@ impl LogKeys {
                  `stderr: stdout` for one file",
             );
         }
-        let mode = match (mode, file) {
-            (None | Some(Mode::Prefix), None) if stderr.is_some() => {
-                let name = (mode == Some(Mode::Prefix)).then(|| reader.process.clone());
-                LogMode::File(LogFile { path: None, prefix: prefix.or(name), stderr })
+        let name = || reader.process.clone();
+        let mode = match mode {
+            Some(Mode::None) => LogMode::None,
+            _ if file.is_some() || stderr.is_some() => {
+                let prefix = prefix.or_else(|| (mode == Some(Mode::Prefix)).then(name));
+                LogMode::File(LogFile { path: file, prefix, stderr })
             }
-            (_, Some(path)) => LogMode::File(LogFile { path: Some(path), prefix, stderr }),
-            (Some(Mode::None), None) => LogMode::None,
-            (Some(Mode::Inherit), None) => LogMode::Inherit,
-            (None, None) if is_redirection => LogMode::Inherit,
-            (Some(Mode::Prefix) | None, None) => {
-                LogMode::Prefix(prefix.unwrap_or_else(|| reader.process.clone()))
-            }
+            Some(Mode::Inherit) => LogMode::Inherit,
+            None if is_redirection => LogMode::Inherit,
+            Some(Mode::Prefix) | None => LogMode::Prefix(prefix.unwrap_or_else(name)),
         };
         Some(Log { mode, stderr_to_stdout })
     }

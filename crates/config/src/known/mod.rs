@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use drainit_derive::Named;
+
 use crate::language::script::{commands, is_builtin, is_shell, place, place_of_program};
 use crate::types::{Signal, human};
 
@@ -48,7 +50,7 @@ const STARTERS: [(&str, &str, usize); 9] = [
 ];
 
 /// How a program gets and ends its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum Kind {
     /// A server that finishes its requests by itself.
     Server,
@@ -101,14 +103,7 @@ impl Program {
         let [names, kind, signals, at_term, limit, more, foreground] = columns[..] else {
             return None;
         };
-        let kind = match kind {
-            "server" => Kind::Server,
-            "drained" => Kind::Drained,
-            "maybe" => Kind::Maybe,
-            "store" => Kind::Store,
-            "worker" => Kind::Worker,
-            _ => Kind::Other,
-        };
+        let kind = Kind::ALL.into_iter().find(|it| it.name() == kind)?;
         let (seconds, setting) = limit.split_once(' ').unwrap_or((limit, ""));
         let limit = seconds.parse().ok().map(|seconds| (Duration::from_secs(seconds), setting));
         let signals = signals.split_whitespace().filter_map(Signal::parse).collect();

@@ -76,15 +76,13 @@ fn entry(text: &str) -> (Content<'_>, &str) {
         _ => return (Ok((name, Assigned::Template(without_comment(value).to_owned()))), after),
     };
     let inside = start + separator + 1 + (line.len() - separator - 1 - value.len()) + 1;
-    let quoted = match quote {
-        '"' => double_quoted(&text[inside..]).map(|(text, rest)| (Assigned::Template(text), rest)),
-        _ => single_quoted(&text[inside..]).map(|(text, rest)| (Assigned::Literal(text), rest)),
-    };
-    match quoted {
+    match quoted(&text[inside..], quote) {
         Err(bad) => (Err(bad), after),
         Ok((value, rest)) => {
             let after = after_line(rest);
             let last = &rest[..rest.len() - after.len()];
+            let value =
+                if quote == '"' { Assigned::Template(value) } else { Assigned::Literal(value) };
             (nothing_more(last).map(|()| (name, value)), after)
         }
     }
@@ -146,47 +144,34 @@ fn without_comment(text: &str) -> &str {
     comment.map_or(text, |at| &text[..at]).trim_end()
 }
 
-/// Reads a value in single quotes, to its closing quote. A backslash escapes only a `'`.
-fn single_quoted(text: &str) -> Result<(String, &str), Invalid> {
+/// Reads a value to its closing quote, and replaces the escapes that Compose knows. In single
+/// quotes, a backslash escapes only a `'`.
+fn quoted(text: &str, quote: char) -> Result<(String, &str), Invalid> {
     let mut out = String::new();
     let mut chars = text.chars();
     loop {
         match chars.next().ok_or_else(unclosed)? {
-            '\'' => return Ok((out, chars.as_str())),
-            '\\' => match chars.next().ok_or_else(unclosed)? {
-                '\'' => out.push('\''),
-                c => out.extend(['\\', c]),
-            },
-            c => out.push(c),
-        }
-    }
-}
-
-/// Reads a value to its closing quote, and replaces the escapes that Compose knows.
-fn double_quoted(text: &str) -> Result<(String, &str), Invalid> {
-    let mut out = String::new();
-    let mut chars = text.chars();
-    loop {
-        match chars.next().ok_or_else(unclosed)? {
-            '"' => return Ok((out, chars.as_str())),
-            '\\' => match chars.next().ok_or_else(unclosed)? {
-                'a' => out.push('\u{7}'),
-                'b' => out.push('\u{8}'),
-                'f' => out.push('\u{c}'),
-                'n' => out.push('\n'),
-                'r' => out.push('\r'),
-                't' => out.push('\t'),
-                'v' => out.push('\u{b}'),
-                '$' => out.push_str("$$"),
-                c @ ('\\' | '"') => out.push(c),
-                '0' => match octal(chars.as_str()) {
+            c if c == quote => return Ok((out, chars.as_str())),
+            '\\' => match (chars.next().ok_or_else(unclosed)?, quote) {
+                ('\'', '\'') => out.push('\''),
+                (c, '\'') => out.extend(['\\', c]),
+                ('a', _) => out.push('\u{7}'),
+                ('b', _) => out.push('\u{8}'),
+                ('f', _) => out.push('\u{c}'),
+                ('n', _) => out.push('\n'),
+                ('r', _) => out.push('\r'),
+                ('t', _) => out.push('\t'),
+                ('v', _) => out.push('\u{b}'),
+                ('$', _) => out.push_str("$$"),
+                (c @ ('\\' | '"'), _) => out.push(c),
+                ('0', _) => match octal(chars.as_str()) {
                     Some(c) => {
                         out.push(c);
                         chars.nth(2);
                     }
                     None => out.push_str("\\0"),
                 },
-                c => out.extend(['\\', c]),
+                (c, _) => out.extend(['\\', c]),
             },
             c => out.push(c),
         }

@@ -9,7 +9,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
@@ -203,33 +203,11 @@ pub fn allows(found: &Metadata, user: &User, access: u32) -> bool {
     bits & access != 0
 }
 
-/// The directories that the kernel enters on its way to a file, also behind symbolic links.
+/// The directories above a file, and above the file to which its path leads through links.
 fn directories(file: &Path) -> Vec<PathBuf> {
-    const MOST_LINKS: usize = 40;
-    let mut entered = Vec::new();
-    let (mut ahead, mut links) = (vec![file.to_owned()], 0);
-    let mut at = PathBuf::new();
-    while let Some(path) = ahead.pop() {
-        let mut parts = path.components();
-        let Some(part) = parts.next() else { continue };
-        ahead.push(parts.as_path().to_owned());
-        match part {
-            Component::RootDir => at = PathBuf::from("/"),
-            Component::ParentDir => at.push(".."),
-            Component::CurDir | Component::Prefix(_) => {}
-            Component::Normal(name) => {
-                entered.push(if at.as_os_str().is_empty() { ".".into() } else { at.clone() });
-                match fs::read_link(at.join(name)) {
-                    Ok(target) if links < MOST_LINKS => {
-                        links += 1;
-                        ahead.push(target);
-                    }
-                    _ => at.push(name),
-                }
-            }
-        }
-    }
-    entered
+    let real = file.canonicalize().unwrap_or_default();
+    let above = [file, &real].into_iter().flat_map(|path| path.ancestors().skip(1));
+    above.map(|dir| if dir == Path::new("") { ".".into() } else { dir.to_owned() }).collect()
 }
 
 /// The first line of a script behind `#!`, as the kernel reads it. A carriage return at its end
