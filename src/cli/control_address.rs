@@ -13,7 +13,7 @@ use crate::http::Response;
 use crate::load::control;
 use crate::os::on_thread::on_thread;
 use crate::os::private_socket;
-use crate::supervisor::reload::LONGEST_READ;
+use crate::supervisor::tasks::reload::LONGEST_READ;
 use crate::types::{exit_code, visible};
 
 /// At most this many characters of an answer are printed.

@@ -26,8 +26,8 @@ use crate::os::signal::fd::Signals;
 use crate::os::signal::mask::only;
 use crate::os::{boot, clock, panic_hook, sys};
 use crate::supervisor;
-use crate::supervisor::reload::{ConfigSource, LONGEST_READ};
 use crate::supervisor::sockets::LONGEST_OPEN;
+use crate::supervisor::tasks::reload::{ConfigSource, LONGEST_READ};
 use crate::supervisor::{Setup, sockets};
 use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, human};
 

@@ -6,19 +6,41 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::local_task::LocalTask;
 use crate::os::handle::Handle;
 use crate::os::kill::kill_child;
 use crate::os::reap::{Reaped, has_children, reap_next};
 use crate::os::spawn::{Exec, FailedExec, SpawnError, SpawnRequest};
 use crate::os::{Pid, clock};
-use crate::supervisor::message::ChildRole;
 use crate::types::{End, ProcessId, Signal};
 
 /// The most processor time that one call of [`Children::reap`] takes to reap children and to read
 /// their last output. The time is limited, because waitpid(2) searches all children for an ended
 /// child, and thousands of children may be alive.
 const MOST_WORK: Duration = Duration::from_millis(5);
+
+/// The purpose of a child.
+#[derive(Debug)]
+pub(crate) enum ChildRole {
+    Process(ProcessId),
+    /// The command of a hook, of an `exec` probe or drain, or of Envoy's check of its config.
+    Command {
+        /// The task that runs the command receives how the command has ended.
+        waiting: oneshot::Sender<End>,
+        rest: Rest,
+    },
+}
+
+/// What happens to the processes that outlive the command which started them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// The processes continue to run, because the command of a hook or a drain may start a daemon.
+    Lives,
+    /// The members of the command's process group are killed.
+    Killed,
+}
 
 /// The children, each with its role.
 ///
@@ -198,7 +220,6 @@ impl Children {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::message::Rest;
     use crate::testing::isolated::in_own_process;
 
     fn request(program: &str) -> SpawnRequest {

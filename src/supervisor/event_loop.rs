@@ -33,12 +33,13 @@ use crate::os::signal::{ReceivedSignal, Sender};
 use crate::os::sys;
 use crate::os::sys::SignalSet;
 use crate::os::terminal;
-use crate::supervisor::children::{Ended, Remaining};
+use crate::supervisor::children::{ChildRole, Ended, Remaining};
 use crate::supervisor::event_loop::step::StepTime;
+use crate::supervisor::executor::message::Message;
 use crate::supervisor::executor::{Executor, STARTS_OF_TURN};
-use crate::supervisor::file_watch::Seen;
-use crate::supervisor::message::{ChildRole, Message};
-use crate::supervisor::run_command;
+use crate::supervisor::tasks::file_watch::{FileNews, Seen};
+use crate::supervisor::tasks::reload::ReloadNews;
+use crate::supervisor::tasks::run_command;
 use crate::types::{ProcessId, Signal, Time};
 
 /// If drainit handles a time limit this long after the limit has expired, drainit assumes that it
@@ -335,14 +336,14 @@ impl Step<'_> {
             Message::MainEnded { process, pid } => self.executor.main_ended(process, pid),
             Message::Reload { reply } => self.reload_requested(reply),
             Message::PlanReload { reply } => self.plan_requested(reply),
-            Message::Reading => self.mark_config_read(),
-            Message::Prepared(candidate) => self.prepared(*candidate)?,
+            Message::OfReload(ReloadNews::Reading) => self.mark_config_read(),
+            Message::OfReload(ReloadNews::Prepared(candidate)) => self.prepared(*candidate)?,
             Message::Members(members) => {
                 for process in self.executor.judge_groups(&members) {
                     self.handle(Event::GroupGone(process))?;
                 }
             }
-            Message::File { name, watch, seen } => self.file(&name, &watch, seen)?,
+            Message::File(FileNews { name, watch, seen }) => self.file(&name, &watch, seen)?,
             Message::Request { name, request, reply, has_looked: false }
                 if !self.executor.is_under_way(&name, request) =>
             {

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use regex_lite::Regex;
 use thiserror::Error;
@@ -27,9 +28,13 @@ use crate::os::spawn;
 use crate::os::spawn::{SpawnError, SpawnRequest};
 use crate::os::stale_socket;
 use crate::os::sys::allocator::wipe_from_now_on;
-use crate::supervisor::executor::LONGEST_START;
 use crate::types::suggest::is_meant;
 use crate::types::{Stream, exit_code, harmless, human};
+
+/// The time limit of an exec, and of gathering the files of a start. The limit is long, because
+/// loading a program over a network takes seconds. A stop does not wait for the exec or for the
+/// files.
+pub(crate) const LONGEST_START: Duration = Duration::from_secs(60);
 
 /// The reason why a process or hook was not started.
 #[derive(Debug, Error)]

@@ -1,27 +1,18 @@
 //! `drainit run`: carries out the actions of the core, and reports events to it.
 
 pub(crate) mod children;
-pub(crate) mod drain;
 pub(crate) mod event_loop;
 pub(crate) mod executor;
-pub(crate) mod file_watch;
 pub(crate) mod launch;
-pub(crate) mod liveness;
 pub(crate) mod main_pids;
-pub(crate) mod message;
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 mod one_history;
-pub(crate) mod preparation;
-pub(crate) mod readiness;
-pub mod reload;
 pub(crate) mod requests;
-pub(crate) mod run_command;
 pub(crate) mod slots;
 pub(crate) mod sockets;
 pub(crate) mod status;
-pub(crate) mod stop_counts;
-pub(crate) mod witness;
+pub mod tasks;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -49,13 +40,13 @@ use crate::logging::Output;
 use crate::os::signal::fd::Signals;
 use crate::os::{Peer, clock, on_thread, panic_hook, stale_socket, termination_log};
 use crate::supervisor::event_loop::{EventLoop, Step, let_others_run};
+use crate::supervisor::executor::message::{Message, MessageSender};
 use crate::supervisor::executor::{Executor, last_lines};
-use crate::supervisor::file_watch::FileWatches;
-use crate::supervisor::message::{Message, MessageSender};
-use crate::supervisor::reload::{ConfigSource, Reloads};
 use crate::supervisor::slots::Definition;
 use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::Processes;
+use crate::supervisor::tasks::file_watch::{self, FileWatches};
+use crate::supervisor::tasks::reload::ConfigSource;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
 /// The longest wait for a slow reader of drainit's last lines, after the kernel has refused
@@ -149,13 +140,8 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let watched =
         config.processes.iter().flat_map(|process| file_watch::watched(process)).collect();
     let config = Rc::new(config);
-    let executor = Executor::new(
-        Rc::clone(&config),
-        Arc::clone(&output),
-        sender.clone(),
-        processes,
-        Reloads::new(source, sender.clone()),
-    );
+    let executor =
+        Executor::new(Rc::clone(&config), Arc::clone(&output), sender.clone(), processes, source);
     let executor = Rc::new(RefCell::new(executor));
     if let Some(listeners) = listeners {
         let handle = ControlHandle {
@@ -168,8 +154,9 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
             tracing::error!("control endpoints: {error}; they no longer answer");
         });
     }
+    let tell = Rc::clone(&executor.borrow().file_watches.tell);
     let mut event_loop = EventLoop::new(&config, executor, signals, receiver)?;
-    let watches = FileWatches::begin(watched, &sender).await;
+    let watches = FileWatches::begin(watched, tell).await;
     event_loop.step(|step| step.executor.file_watches = watches);
     let code = event_loop.run(began).await?;
     // A client whose request was answered in the last step gets its answer now. Without this

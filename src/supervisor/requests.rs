@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::oneshot;
+
 use crate::core::event::Request;
 use crate::os::Peer;
 use crate::os::handle::Handle;
-use crate::supervisor::message::{RequestReply, TextReply};
 use crate::types::exit_code;
+
+/// The channel for the answer to an operator's request. The error is a sentence for the operator.
+pub(crate) type RequestReply = oneshot::Sender<Result<(), String>>;
+
+/// The channel for an answer that is a text, such as a plan.
+pub(crate) type TextReply = oneshot::Sender<Result<String, String>>;
 
 /// The clients that wait for the answer to a request. Equal requests share one answer.
 #[derive(Default)]

@@ -14,10 +14,10 @@ use crate::language::written::as_written;
 use crate::os::clock;
 use crate::plan::placement::Running;
 use crate::supervisor::event_loop::Step;
-use crate::supervisor::file_watch::Watched;
-use crate::supervisor::message::TextReply;
-use crate::supervisor::reload::{Candidate, Read, text};
+use crate::supervisor::requests::TextReply;
 use crate::supervisor::slots::Definition;
+use crate::supervisor::tasks::file_watch::Watched;
+use crate::supervisor::tasks::reload::{Candidate, Read, text};
 
 impl Step<'_> {
     /// Handles an operator's reload request. If a reload is not possible now and no other reload

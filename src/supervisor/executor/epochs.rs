@@ -14,40 +14,18 @@ use crate::core::spec::HookId;
 use crate::envoy::ready::is_closed;
 use crate::local_task::LocalTask;
 use crate::os::on_thread::{Share, on_thread};
+use crate::supervisor::executor::Executor;
+use crate::supervisor::executor::instance::{Admin, EnvoyEpoch};
+use crate::supervisor::executor::message::News;
 use crate::supervisor::executor::validation::validate;
-use crate::supervisor::executor::{Executor, LONGEST_START};
 use crate::supervisor::launch;
-use crate::supervisor::launch::StartError;
-use crate::supervisor::message::News;
+use crate::supervisor::launch::{LONGEST_START, StartError};
 use crate::supervisor::slots::Definition;
 use crate::types::{ProcessId, exit_code, harmless};
 
 /// An admin on this machine refuses a connection at once. The limit only ends a look at an admin
 /// that hangs, and is therefore not closed.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// An epoch: one instance of an Envoy with hot restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct EnvoyEpoch {
-    pub(super) number: u32,
-    /// Whether the epoch still has to take over from an older epoch.
-    pub(super) is_new: bool,
-    /// Whether a newer epoch has ended before it had taken over from this epoch. If so, Envoy
-    /// permits no further hot restart while this epoch lives.
-    has_failed_successor: bool,
-    pub(super) admin: Admin,
-}
-
-/// The admin of an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admin {
-    /// As far as drainit knows, the admin is open.
-    Open,
-    /// A successor has failed, and drainit asks whether the admin is still open.
-    Asked,
-    /// A failed successor has closed the admin. Envoy never opens it again.
-    Closed,
-}
 
 /// The number of a new epoch. `living` has the numbers of the living epochs.
 fn next(living: impl Iterator<Item = u32>) -> u32 {
@@ -126,7 +104,7 @@ impl Executor {
     /// Asks the admin of an epoch whose successor has failed. The successor closes this admin when
     /// it has read its bootstrap, and nobody opens the admin again.
     fn look_at_admin(&mut self, process: ProcessId) {
-        let (sender, wanted) = (self.instance_sender(process), self.process(process));
+        let (instance_sender, wanted) = (self.instance_sender(process), self.process(process));
         let instance = &mut self.processes.slots[process].instance;
         let Some(admin) = admin_of(&wanted).cloned().filter(|_| instance.drain.is_none()) else {
             return;
@@ -136,14 +114,14 @@ impl Executor {
         }
         let look = async move {
             let is_closed = is_closed(&admin, LOOK).await;
-            sender.send(News::Admin { is_closed });
+            instance_sender.send(News::Admin { is_closed });
         };
         instance.preflight = Some(LocalTask::of(Share::Probes(process), look));
     }
 
     /// Handles the answer to the question of [`Self::look_at_admin`]. A liveness probe that asks a
     /// closed admin says nothing about the Envoy any more, so the probe ends.
-    pub(super) fn admin_seen(&mut self, process: ProcessId, is_closed: bool) {
+    pub(super) fn on_admin_seen(&mut self, process: ProcessId, is_closed: bool) {
         let wanted = self.process(process);
         let instance = &mut self.processes.slots[process].instance;
         if let Some(epoch) = &mut instance.epoch {

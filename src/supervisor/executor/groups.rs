@@ -1,6 +1,6 @@
 //! Process groups that outlive their leader: drainit signals them, and waits until they are empty.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::os::kill::{Group, group_of, kill_child, left_group};
 use crate::os::on_thread::{self, Share};
 use crate::os::reap::is_child;
 use crate::os::sweep::{children_in, signal_left_group};
-use crate::supervisor::children::Ended;
+use crate::supervisor::children::{ChildRole, Ended};
+use crate::supervisor::executor::message::{Members, Message};
 use crate::supervisor::executor::{Executor, with_cont};
-use crate::supervisor::message::{ChildRole, Message};
 use crate::types::{ProcessId, Signal, Time};
 
 /// The pause between two scans of the groups. The scans are needed, because the kernel does not
@@ -24,9 +24,6 @@ use crate::types::{ProcessId, Signal, Time};
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two searches of `/proc` for living members of the groups.
 const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);
-
-/// The living members of process groups, by the leaders of the groups.
-pub(crate) type Members = BTreeMap<Pid, Vec<Descendant>>;
 
 /// A process group that outlives its leader.
 pub(super) struct LeftGroup {

@@ -15,13 +15,14 @@ use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::kill::kill_group_of_child;
 use crate::os::on_thread::{Share, on_thread};
-use crate::supervisor::executor::{Executor, LONGEST_START};
+use crate::supervisor::children::{ChildRole, Rest};
+use crate::supervisor::executor::Executor;
+use crate::supervisor::executor::message::{Message, Start};
 use crate::supervisor::launch;
-use crate::supervisor::launch::StartError;
-use crate::supervisor::message::{ChildRole, Message, Rest, Start};
-use crate::supervisor::preparation::{Files, Preparation};
-use crate::supervisor::readiness;
-use crate::supervisor::run_command::StartedCommand;
+use crate::supervisor::launch::{LONGEST_START, StartError};
+use crate::supervisor::tasks::preparation::{Files, Preparation};
+use crate::supervisor::tasks::readiness;
+use crate::supervisor::tasks::run_command::StartedCommand;
 use crate::types::{ProcessId, Signal, harmless, human};
 
 /// A hook that is under way, or the check of an Envoy's config that runs in place of a hook.

@@ -9,11 +9,46 @@ use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::Pid;
 use crate::os::connections::Listeners;
-use crate::supervisor::drain::RunningDrain;
-use crate::supervisor::executor::epochs::{Admin, EnvoyEpoch};
-use crate::supervisor::executor::start::Launching;
-use crate::supervisor::readiness::notify::NotifyListener;
+use crate::os::notify_socket::NotifySocket;
+use crate::os::spawn::Exec;
+use crate::supervisor::tasks::drain::RunningDrain;
+use crate::supervisor::tasks::readiness::notify::NotifyListener;
 use crate::types::{Signal, Time};
+
+/// An instance whose exec is under way.
+pub(super) struct Launching {
+    pub(super) pid: Pid,
+    pub(super) exec: Exec,
+    /// The definition of the process, with the values that were read at its start.
+    pub(super) wanted: Arc<Process>,
+    pub(super) socket: Option<NotifySocket>,
+    pub(super) epoch: Option<EnvoyEpoch>,
+    pub(super) log: Option<Rc<OutputCapture>>,
+    pub(super) spawned: Time,
+}
+
+/// An epoch: one instance of an Envoy with hot restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EnvoyEpoch {
+    pub(super) number: u32,
+    /// Whether the epoch still has to take over from an older epoch.
+    pub(super) is_new: bool,
+    /// Whether a newer epoch has ended before it had taken over from this epoch. If so, Envoy
+    /// permits no further hot restart while this epoch lives.
+    pub(super) has_failed_successor: bool,
+    pub(super) admin: Admin,
+}
+
+/// The admin of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admin {
+    /// As far as drainit knows, the admin is open.
+    Open,
+    /// A successor has failed, and drainit asks whether the admin is still open.
+    Asked,
+    /// A failed successor has closed the admin. Envoy never opens it again.
+    Closed,
+}
 
 /// The running instance of a process, or its last instance.
 #[derive(Default)]

@@ -9,9 +9,9 @@ use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::descendants::{MOST_READ, children_of, is_exiting, session_of};
 use crate::os::handle::Handle;
-use crate::supervisor::children::Ended;
+use crate::supervisor::children::{ChildRole, Ended};
+use crate::supervisor::executor::message::Message;
 use crate::supervisor::executor::{Executor, with_cont};
-use crate::supervisor::message::{ChildRole, Message};
 use crate::types::{ProcessId, Signal};
 
 /// The largest number of main processes of one instance, current and former, that may live at the

@@ -9,6 +9,7 @@ pub(crate) mod instance;
 mod leftovers;
 mod listening;
 mod main_process;
+pub(crate) mod message;
 mod news;
 mod notes;
 mod own_work;
@@ -57,25 +58,28 @@ use crate::os::same_path::is_same;
 use crate::os::stale_socket::Removal;
 use crate::os::sweep::signal_left_group;
 use crate::os::termination_log;
-use crate::supervisor::children::{Children, Ended, Remaining};
-use crate::supervisor::drain::connections::Serving;
-use crate::supervisor::drain::target::DrainTarget;
-use crate::supervisor::drain::{self, DrainCommand, RunningDrain};
+use crate::supervisor::children::{ChildRole, Children, Ended, Remaining};
 use crate::supervisor::executor::groups::{AskedOrphans, LeftGroup, Search};
 use crate::supervisor::executor::hooks::RunningHook;
 use crate::supervisor::executor::instance::Instance;
 use crate::supervisor::executor::leftovers::FinalSweep;
-pub(crate) use crate::supervisor::executor::start::{LONGEST_START, STARTS_OF_TURN};
-use crate::supervisor::file_watch::FileWatches;
+use crate::supervisor::executor::message::{
+    InstanceSender, Message, MessageSender, News, Start, tell,
+};
+pub(crate) use crate::supervisor::executor::start::STARTS_OF_TURN;
 use crate::supervisor::launch;
 use crate::supervisor::launch::Launcher;
-use crate::supervisor::message::{ChildRole, InstanceSender, Message, MessageSender, News, Start};
-use crate::supervisor::reload::Reloads;
 use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::{Definition, Slot, Slots};
 use crate::supervisor::status::Processes;
-use crate::supervisor::stop_counts::StopCounts;
-use crate::supervisor::witness::{Attention, Endings};
+use crate::supervisor::tasks::drain::serving::Serving;
+use crate::supervisor::tasks::drain::target::{DrainNews, DrainTarget};
+use crate::supervisor::tasks::drain::{self, DrainCommand, RunningDrain};
+use crate::supervisor::tasks::file_watch::FileWatches;
+use crate::supervisor::tasks::readiness::ReadinessNews;
+use crate::supervisor::tasks::reload::{ConfigSource, Reloads};
+use crate::supervisor::tasks::stop_counts::StopCounts;
+use crate::supervisor::tasks::witness::{Attention, Endings};
 use crate::types::{End, ProcessId, Signal, Time, harmless};
 
 /// While fewer logs than this are open, drainit does not look for ended logs to drop.
@@ -147,21 +151,21 @@ impl Executor {
         output: Arc<Output>,
         sender: MessageSender,
         processes: Processes,
-        reloads: Reloads,
+        source: Option<ConfigSource>,
     ) -> Self {
         let base = launch::base_environment(&config).into();
         let is_alone = Rc::new(Cell::new(config.processes.len() == 1));
         Self {
             config,
             loading: BTreeMap::new(),
-            reloads,
-            file_watches: FileWatches::default(),
+            reloads: Reloads::new(source, tell(&sender, Message::OfReload)),
+            file_watches: FileWatches::new(tell(&sender, Message::File)),
             base,
             output,
             files: LogFiles::default(),
-            sender,
             children: Children::default(),
-            stop_counts: StopCounts::new(),
+            stop_counts: StopCounts::new(tell(&sender, |is_first| Message::Counted { is_first })),
+            sender,
             attention: Weak::new(),
             processes,
             requests: Requests::default(),
@@ -195,7 +199,7 @@ impl Executor {
             Message::ExecFailed { process, pid, error } => self.exec_failed(process, pid, error),
             Message::OfInstance { process, instance, news, place } => {
                 drop(place);
-                if self.is_current(process, instance) { self.news(process, news) } else { None }
+                if self.is_current(process, instance) { self.on_news(process, news) } else { None }
             }
             Message::Counted { is_first } => {
                 self.record_counts();
@@ -228,15 +232,14 @@ impl Executor {
                 self.requests.add_shutdown(reply, client);
                 Some(Event::ShutdownRequested)
             }
-            Message::File { .. }
+            Message::File(_)
             | Message::MainEnded { .. }
             | Message::Members(_)
             | Message::Remark(_)
-            | Message::Reading
             | Message::Wake
             | Message::Reload { .. }
             | Message::PlanReload { .. }
-            | Message::Prepared(_) => None,
+            | Message::OfReload(_) => None,
             Message::FilesReady { start, task, files } => self.files_ready(start, task, *files),
         }
     }
@@ -371,7 +374,7 @@ impl Executor {
             processes.push(process);
             let has_matched = current.log.as_ref().is_some_and(|log| log.has_matched());
             if has_matched && current.readiness.is_some() {
-                self.instance_sender(process).send(News::Event(Event::Ready(process)));
+                self.instance_sender(process).send(News::Readiness(ReadinessNews::Ready));
             }
             if let Some(listener) = &current.listener {
                 listener.take_all();
@@ -531,7 +534,8 @@ impl Executor {
         let process_config = &*process_config;
         let (Some(drain), Some(_)) = (&process_config.drain, self.pid(process)) else { return };
         let target = DrainTarget {
-            instance: self.instance_sender(process),
+            process,
+            tell: self.tell_drain(process),
             min,
             longest,
             stays_ready: self.stays_ready,
@@ -560,6 +564,16 @@ impl Executor {
         }
         self.processes.slots[process].instance.liveness = None;
         self.processes.slots[process].instance.drain = Some(running);
+    }
+
+    /// Passes the news of a drain on. A line for the report counts also after the end of the
+    /// instance.
+    fn tell_drain(&self, process: ProcessId) -> Box<dyn Fn(DrainNews)> {
+        let instance = self.instance_sender(process);
+        Box::new(move |news| match news {
+            DrainNews::Remark(line) => instance.remark(line),
+            news => instance.send(News::Drain(news)),
+        })
     }
 
     /// The inodes of the sockets that drainit holds for a process.
@@ -592,7 +606,7 @@ impl Executor {
         let window = self.config.shutdown.window();
         let (instance, definition) = (self.instance_sender(process), self.process(process));
         let share = Share::Probes(process);
-        let says = move |risks| instance.send(News::DrainRisks(risks));
+        let says = instance.tell(News::DrainRisks);
         let is_oneshot = definition.kind == ProcessKind::Oneshot;
         let counting = definition.drain.as_ref().and_then(|drain| drain.method.counting());
         let check = match (counting.cloned(), self.pid(process)) {
@@ -602,17 +616,15 @@ impl Executor {
                 Some(LocalTask::of(share, check))
             }
             _ => preflight::check(&definition, window).map(|check| {
-                let measured = self.instance_sender(process);
+                let measured = instance.tell(News::TimeToEnd);
                 LocalTask::of(share, async move {
                     let Checked { findings, to_end } = check.await;
-                    let event = to_end.map(|time| Event::TimeToEnd { process, time });
-                    event.into_iter().for_each(|event| measured.send(News::Event(event)));
+                    to_end.into_iter().for_each(measured);
                     says(findings);
                 })
             }),
         };
-        let (instance, pid) = (self.instance_sender(process), self.pid(process));
-        let load = pid.filter(|_| !is_oneshot).map(|pid| {
+        let load = self.pid(process).filter(|_| !is_oneshot).map(|pid| {
             LocalTask::begin(async move {
                 stop_signal::loaded(&[pid]).await;
                 instance.send(News::Loaded);
@@ -633,7 +645,7 @@ impl Executor {
         self.own_work = self.look_who_serves();
         self.processes.slots.all_mut().for_each(|(_, slot)| slot.instance.keeps_listening = None);
         self.processes.journal.sees_endings(self.stop_counts.witness().begins(true));
-        self.stop_counts.shutdown_began(self.sender.clone(), |process| {
+        self.stop_counts.shutdown_began(|process| {
             let drain = self.instance(process).drain.as_ref();
             (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))
         });
@@ -709,7 +721,7 @@ impl Executor {
 
     /// Looks at the connections of all processes before a request, which may stop some of them.
     pub(crate) fn look_at_clients(&self) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.stop_counts.request_began(self.sender.clone(), |process| Some(self.given(process)))
+        self.stop_counts.request_began(|process| Some(self.given(process)))
     }
 
     /// Adds the latest counts of connections to the journal.

@@ -6,92 +6,127 @@ use std::time::Duration;
 use crate::core::envoy::dialogue::DrainOutput;
 use crate::core::event::{Event, Load};
 use crate::supervisor::executor::Executor;
-use crate::supervisor::message::News;
-use crate::supervisor::readiness::SILENT;
+use crate::supervisor::executor::message::News;
+use crate::supervisor::tasks::drain::target::DrainNews;
+use crate::supervisor::tasks::readiness::notify::NotifyNews;
+use crate::supervisor::tasks::readiness::{ReadinessNews, SILENT};
 use crate::types::suggest::shortened;
 use crate::types::{ProcessId, human};
 
 impl Executor {
     /// Keeps the part of the news that the status and the log need, and returns the event for the
     /// core.
-    pub(super) fn news(&mut self, process: ProcessId, news: News) -> Option<Event> {
-        if let News::Probed(Err(_)) = &news
-            && self.ignores_probe(process)
-        {
+    pub(super) fn on_news(&mut self, process: ProcessId, news: News) -> Option<Event> {
+        match news {
+            News::Readiness(news) => return self.on_readiness(process, news),
+            News::Notify(news) => return self.on_notify(process, news),
+            News::Liveness(result) => return self.on_liveness(process, result),
+            News::Drain(news) => return self.on_drain(process, news),
+            News::TimeToEnd(time) => return Some(Event::TimeToEnd { process, time }),
+            News::Admin { is_closed } => self.on_admin_seen(process, is_closed),
+            News::DrainRisks(risks) => {
+                self.processes.history(process).drain_warnings = Some(risks.into());
+            }
+            News::Loaded => self.on_loaded(process),
+        }
+        None
+    }
+
+    fn on_readiness(&mut self, process: ProcessId, news: ReadinessNews) -> Option<Event> {
+        match news {
+            ReadinessNews::Failed(why) => self.processes.journal.not_ready(process, why),
+            ReadinessNews::Late(after) => self.on_late(process, after),
+            ReadinessNews::Ready => return self.on_ready(process),
+            ReadinessNews::NotLive(why) => {
+                self.processes.history(process).failure = Some(why);
+                return Some(Event::NotLive(process));
+            }
+        }
+        None
+    }
+
+    fn on_ready(&mut self, process: ProcessId) -> Option<Event> {
+        let history = self.processes.journal.of_mut(process);
+        let slot = &mut self.processes.slots[process];
+        let (current, wanted) = (&mut slot.instance, &slot.definition.process);
+        // A process may send READY=1 more than once. Only the first message counts.
+        if std::mem::replace(&mut current.is_ready, true) {
             return None;
         }
-        let journal = &mut self.processes.journal;
-        let history = journal.of_mut(process);
+        // With a readiness probe, `failure` is the last failure of this probe, which is outdated
+        // now. Otherwise `failure` may be a `STATUS=` of the process, which stays.
+        let has_probe = current.readiness.take().is_some() && !wanted.tells_readiness();
+        if has_probe || history.failure.as_deref() == Some(SILENT) {
+            history.failure = None;
+        }
+        history.message = None;
+        Some(Event::Ready(process))
+    }
+
+    fn on_notify(&mut self, process: ProcessId, news: NotifyNews) -> Option<Event> {
+        let history = self.processes.history(process);
         match news {
-            News::Event(Event::Ready(_)) => {
-                let slot = &mut self.processes.slots[process];
-                let (current, wanted) = (&mut slot.instance, &slot.definition.process);
-                // A process may send READY=1 more than once. Only the first message counts.
-                if std::mem::replace(&mut current.is_ready, true) {
-                    return None;
-                }
-                // With a readiness probe, `failure` is the last failure of this probe, which is
-                // outdated now. Otherwise `failure` may be a `STATUS=` of the process, which stays.
-                let has_probe = current.readiness.take().is_some() && !wanted.tells_readiness();
-                if has_probe || history.failure.as_deref() == Some(SILENT) {
-                    history.failure = None;
-                }
-                history.message = None;
-                return Some(Event::Ready(process));
-            }
-            News::Event(event) => return Some(event),
-            News::Probed(result) => {
-                let is_alive = result.is_ok();
-                history.unhealthy = result.err();
-                return Some(Event::LivenessProbed { process, is_alive });
-            }
-            News::Unhealthy(why) => {
+            NotifyNews::NotReady(why) => history.failure = Some(why),
+            NotifyNews::Ready => return self.on_ready(process),
+            NotifyNews::Drained => return Some(Event::Drained(process)),
+            NotifyNews::Extends(by) => return Some(Event::TimeoutExtended { process, by }),
+            NotifyNews::TakesOver { pid, handle } => self.take_main(process, pid, handle),
+            NotifyNews::Unhealthy(why) => {
                 history.unhealthy = Some(why);
                 return Some(Event::Unhealthy(process));
             }
-            News::Drain(output) => {
-                return Some(match output {
-                    DrainOutput::Sampled { began, load, traffic, moment } => {
-                        journal.traffic(began, process, traffic, moment);
-                        Event::DrainSample { process, load }
-                    }
-                    DrainOutput::Unknown => {
-                        journal.traffic_unknown(process);
-                        Event::DrainSample { process, load: Load::default() }
-                    }
-                    DrainOutput::Answered { accepted } => {
-                        Event::DrainAnswered { process, accepted }
-                    }
-                    DrainOutput::Drained => Event::Drained(process),
-                    DrainOutput::NothingToDrain => Event::NothingToDrain(process),
-                    DrainOutput::ListenersClosed => Event::ListenersClosed(process),
-                    DrainOutput::Ask(_)
-                    | DrainOutput::Look
-                    | DrainOutput::Witness
-                    | DrainOutput::Warn(_)
-                    | DrainOutput::Log(_) => return None,
-                });
-            }
-            News::ProbeFailed(why) => journal.not_ready(process, why),
-            News::NotReady(why) => history.failure = Some(why),
-            News::DrainSignal { signal, reply } => {
+        }
+        None
+    }
+
+    fn on_liveness(&mut self, process: ProcessId, result: Result<(), String>) -> Option<Event> {
+        if result.is_err() && self.ignores_probe(process) {
+            return None;
+        }
+        let is_alive = result.is_ok();
+        self.processes.history(process).unhealthy = result.err();
+        Some(Event::LivenessProbed { process, is_alive })
+    }
+
+    fn on_drain(&mut self, process: ProcessId, news: DrainNews) -> Option<Event> {
+        let journal = &mut self.processes.journal;
+        match news {
+            DrainNews::Output(output) => Some(match output {
+                DrainOutput::Sampled { began, load, traffic, moment } => {
+                    journal.traffic(began, process, traffic, moment);
+                    Event::DrainSample { process, load }
+                }
+                DrainOutput::Unknown => {
+                    journal.traffic_unknown(process);
+                    Event::DrainSample { process, load: Load::default() }
+                }
+                DrainOutput::Answered { accepted } => Event::DrainAnswered { process, accepted },
+                DrainOutput::Drained => Event::Drained(process),
+                DrainOutput::NothingToDrain => Event::NothingToDrain(process),
+                DrainOutput::ListenersClosed => Event::ListenersClosed(process),
+                DrainOutput::Ask(_)
+                | DrainOutput::Look
+                | DrainOutput::Witness
+                | DrainOutput::Warn(_)
+                | DrainOutput::Log(_) => return None,
+            }),
+            DrainNews::Signal { signal, reply } => {
                 self.look_at_signal(process, signal);
                 let sent = self.pid(process).map(|pid| self.children.signal(pid, signal));
                 let sent = sent.transpose().map(drop).map_err(|error| error.to_string());
                 // The send fails only if the drain is over.
                 let _ = reply.send(sent);
+                None
             }
-            News::Admin { is_closed } => self.admin_seen(process, is_closed),
-            News::DrainRisks(risks) => history.drain_warnings = Some(risks.into()),
-            News::Loaded => self.loaded(process),
-            News::Late(after) => self.late(process, after),
-            News::TakesOver { pid, handle } => self.take_main(process, pid, handle),
+            DrainNews::Remark(line) => {
+                self.processes.remark(&line);
+                None
+            }
         }
-        None
     }
 
     /// Says why a process is not ready yet, and which processes wait for it.
-    fn late(&self, process: ProcessId, after: Duration) {
+    fn on_late(&self, process: ProcessId, after: Duration) {
         let journal = &self.processes.journal;
         let why = journal.of(process).failure.as_deref();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();

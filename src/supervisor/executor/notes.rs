@@ -7,7 +7,7 @@ use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::journal::entry::Level;
 use crate::known;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::file_watch::shown;
+use crate::supervisor::tasks::file_watch::shown;
 use crate::types::{ProcessId, Time};
 
 /// The remedy for a failed restart that ends the container.

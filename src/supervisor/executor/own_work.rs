@@ -11,8 +11,8 @@ use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::listening::listen_on_nothing;
 use crate::os::on_thread::{Share, on_thread};
+use crate::supervisor::executor::message::Message;
 use crate::supervisor::executor::{Executor, stop_signal};
-use crate::supervisor::message::Message;
 
 impl Executor {
     /// Looks at the beginning of a shutdown which processes listen on nothing, so that their stops

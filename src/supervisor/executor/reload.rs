@@ -10,11 +10,11 @@ use crate::core::note::RequestError;
 use crate::core::slots::Placed;
 use crate::local_task;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::file_watch;
-use crate::supervisor::file_watch::Watched;
-use crate::supervisor::message::Message;
+use crate::supervisor::executor::message::Message;
 use crate::supervisor::slots::{Definition, Slot};
 use crate::supervisor::sockets::{Held, differing};
+use crate::supervisor::tasks::file_watch;
+use crate::supervisor::tasks::file_watch::Watched;
 use crate::types::ProcessId;
 
 impl Executor {

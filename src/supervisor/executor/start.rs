@@ -5,7 +5,6 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -13,29 +12,28 @@ use crate::config::{Liveness, LogMode, OnlyIf, Probe, Process, ProcessKind};
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
 use crate::local_task::{self, LocalTask};
-use crate::logging::capture::OutputCapture;
 use crate::os::Pid;
 use crate::os::clock;
 use crate::os::connections::Listeners;
 use crate::os::kill::kill_child;
 use crate::os::notify_socket::NotifySocket;
 use crate::os::on_thread::{Share, on_thread};
-use crate::os::spawn::{Exec, FailedExec, SpawnError};
-use crate::supervisor::children::Ended;
+use crate::os::spawn::{FailedExec, SpawnError};
+use crate::supervisor::children::{ChildRole, Ended};
 use crate::supervisor::executor::Executor;
-use crate::supervisor::executor::epochs::EnvoyEpoch;
 use crate::supervisor::executor::hooks::share_of;
+use crate::supervisor::executor::instance::Launching;
+use crate::supervisor::executor::message::{InstanceSender, Message, News, Start};
 use crate::supervisor::launch;
-use crate::supervisor::launch::{Handed, StartError};
-use crate::supervisor::liveness;
-use crate::supervisor::liveness::ProbePace;
-use crate::supervisor::message::{ChildRole, InstanceSender, Message, Start};
-use crate::supervisor::preparation::{Files, Preparation};
-use crate::supervisor::readiness;
-use crate::supervisor::readiness::notify::{NotifyListener, NotifySender};
-use crate::supervisor::readiness::{ReadinessTarget, SILENT, commands_of};
-use crate::supervisor::run_command::diagnosed;
-use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
+use crate::supervisor::launch::{Handed, LONGEST_START, StartError};
+use crate::supervisor::tasks::liveness;
+use crate::supervisor::tasks::liveness::ProbePace;
+use crate::supervisor::tasks::preparation::{Files, Preparation};
+use crate::supervisor::tasks::readiness;
+use crate::supervisor::tasks::readiness::notify::{NotifyListener, NotifySender};
+use crate::supervisor::tasks::readiness::{ReadinessTarget, SILENT, commands_of};
+use crate::supervisor::tasks::run_command::diagnosed;
+use crate::types::{ProcessId, Signal, exit_code, harmless};
 
 /// The largest number of processes that are started at the same time. The number is limited,
 /// because each start takes memory and descriptors.
@@ -43,26 +41,10 @@ const MOST_STARTS: usize = 64;
 /// The most processes that are started in a turn of the event loop. In a debug build on a busy
 /// machine, a start takes 1 to 3 ms of the event loop's thread.
 pub(crate) const STARTS_OF_TURN: usize = 4;
-/// The time limit of an exec, and of gathering the files of a start. The limit is long, because
-/// loading a program over a network takes seconds. A stop does not wait for the exec or for the
-/// files.
-pub(crate) const LONGEST_START: Duration = Duration::from_secs(60);
 
 /// The event of a start that was given up because of a stop.
 fn given_up(process: ProcessId) -> Event {
     Event::SpawnFailed { process, exit_code: exit_code::CANNOT_EXECUTE }
-}
-
-/// An instance whose exec is under way.
-pub(super) struct Launching {
-    pub(super) pid: Pid,
-    pub(super) exec: Exec,
-    /// The definition of the process, with the values that were read at its start.
-    wanted: Arc<Process>,
-    socket: Option<NotifySocket>,
-    epoch: Option<EnvoyEpoch>,
-    pub(super) log: Option<Rc<OutputCapture>>,
-    spawned: Time,
 }
 
 impl Executor {
@@ -432,10 +414,13 @@ impl Executor {
         };
         let instance =
             InstanceSender { process, instance: current.number, sender: self.sender.clone() };
+        let notified = instance.clone();
         current.listener = socket.map(|socket| {
             let sender = NotifySender {
                 name: wanted.name.clone(),
-                current: instance.clone(),
+                tell: Box::new(move |news, place| {
+                    notified.send_with(News::Notify(news), place);
+                }),
                 main: Cell::new(pid),
                 sessions: Cell::new([pid; 2]),
                 tells_readiness: wanted.tells_readiness(),
@@ -446,7 +431,9 @@ impl Executor {
             NotifyListener::begin(socket, sender)
         });
         current.readiness = match &wanted.readiness {
-            None if wanted.kind == ProcessKind::Oneshot => Some(readiness::watch_oneshot(instance)),
+            None if wanted.kind == ProcessKind::Oneshot => {
+                Some(readiness::watch_oneshot(process, instance.tell(News::Readiness)))
+            }
             None => None,
             Some(wanted_readiness) => Some(readiness::watch(
                 ReadinessTarget {
@@ -457,7 +444,8 @@ impl Executor {
                 },
                 Rc::clone(&self.base),
                 self.children.starter(),
-                instance,
+                process,
+                instance.tell(News::Readiness),
             )),
         };
         Some(Event::Spawned(process))
@@ -467,17 +455,17 @@ impl Executor {
     /// replaces the readiness probe of the new epoch.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
-        let instance = self.instance_sender(process);
+        let tell = self.instance_sender(process).tell(News::Readiness);
         let limit = self.processes.machine().state().process(process).last_probe();
         let current = &mut self.processes.slots[process].instance;
         current.readiness = Self::admin_to_take_over(&wanted, current.epoch)
-            .map(|epoch| readiness::ask_once(epoch, limit, instance));
+            .map(|epoch| readiness::ask_once(epoch, limit, process, tell));
     }
 
     /// Begins the liveness check of a ready process.
     pub(crate) fn watch_liveness(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
-        let instance = self.instance_sender(process);
+        let tell = self.instance_sender(process).tell(News::Liveness);
         let current = &mut self.processes.slots[process].instance;
         match &wanted.liveness {
             Some(Liveness::Notify(limit)) => {
@@ -494,11 +482,12 @@ impl Executor {
                 let (base, starter) = (Rc::clone(&self.base), self.children.starter());
                 let run = commands_of(Arc::clone(&wanted), base, starter, *timeout);
                 current.liveness = Some(liveness::watch(
-                    instance,
+                    process,
                     wanted.name.clone(),
                     probe.clone(),
                     pace,
                     Rc::new(run),
+                    tell,
                 ));
             }
             None => {}

@@ -52,7 +52,7 @@ impl Executor {
     /// Says what the stop signal does to a process that does not catch it, unless this was also
     /// true for the earlier instance. Names only the first copy of an entry with `scale`. The process
     /// has just loaded its program.
-    pub(super) fn loaded(&mut self, process: ProcessId) {
+    pub(super) fn on_loaded(&mut self, process: ProcessId) {
         let definition = self.process(process);
         let (name, signal) = (&definition.name, definition.stop_signal);
         let before = self.processes.history(process).disposition;

@@ -6,9 +6,8 @@ use std::io::{self, PipeWriter};
 use std::time::Duration;
 
 use crate::os::spawn::SpawnRequest;
-use crate::supervisor::children::Starter;
-use crate::supervisor::message::Rest;
-use crate::supervisor::run_command::{AttemptFailure, LONGEST, run_captured};
+use crate::supervisor::children::{Rest, Starter};
+use crate::supervisor::tasks::run_command::{AttemptFailure, LONGEST, run_captured};
 use crate::types::harmless;
 
 /// The time limit of the check. The core aborts the check earlier, at the time limit of a hook.

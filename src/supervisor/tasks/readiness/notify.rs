@@ -15,21 +15,39 @@ use nix::unistd::geteuid;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::Peer;
 use crate::os::Pid;
 use crate::os::descendants::{Kin, Stat, describe, kin, user_of};
 use crate::os::handle::Handle;
 use crate::os::notify_socket::{NotifyMessage, NotifySocket};
-
-use crate::supervisor::liveness::PAUSED;
-use crate::supervisor::message::{InstanceSender, News};
+use crate::supervisor::tasks::liveness::PAUSED;
 use crate::types::human;
 
 /// At most this many messages of an instance wait for the event loop. While so many wait, drainit
 /// reads no further message of the instance, so the senders of a flood wait in the kernel.
 const MOST_WAITING: usize = 16;
+
+/// The news of the messages of an instance.
+pub(crate) enum NotifyNews {
+    /// The `STATUS=` of the process, or another reason why it is not ready.
+    NotReady(String),
+    Ready,
+    Drained,
+    /// The process needs this much longer to become ready or to end.
+    Extends(Duration),
+    /// The process with this handle becomes the main process.
+    TakesOver {
+        pid: Pid,
+        handle: Handle,
+    },
+    /// The reason why the process is unhealthy: it says that it has failed, or it is silent.
+    Unhealthy(String),
+}
+
+/// Passes the news on, with the place of the news in the bounded queue. The event loop frees this
+/// place when it takes the news.
+pub(crate) type TellNotify = Box<dyn Fn(NotifyNews, Option<OwnedSemaphorePermit>)>;
 
 /// The task that receives the messages of an instance. The task ends when this value is dropped.
 pub(crate) struct NotifyListener {
@@ -48,7 +66,7 @@ struct NotifySource {
 /// The instance that sends, and the facts by which drainit checks and reports its messages.
 pub(crate) struct NotifySender {
     pub(crate) name: String,
-    pub(crate) current: InstanceSender,
+    pub(crate) tell: TellNotify,
     pub(crate) main: Cell<Pid>,
     /// The sessions of the instance and of its main process.
     pub(crate) sessions: Cell<[Pid; 2]>,
@@ -97,13 +115,13 @@ impl NotifyListener {
                         }
                         Some((Err(error), _)) => {
                             let why = format!("its notify socket is broken: {error}");
-                            source.report(News::NotReady(why), None);
+                            source.report(NotifyNews::NotReady(why), None);
                             return;
                         }
                         None => {
                             let limit = watchdog.limit.longest.get();
                             let why = format!("no WATCHDOG=1 within {}", human(limit));
-                            source.report(News::Unhealthy(why), None);
+                            source.report(NotifyNews::Unhealthy(why), None);
                         }
                     }
                 }
@@ -206,25 +224,24 @@ impl NotifySource {
     /// Reports to the event loop what a message of the instance says. The message keeps its `place`
     /// in the bounded queue until the event loop takes the first news of the message.
     fn take(&self, message: NotifyMessage, mut place: Option<OwnedSemaphorePermit>) {
-        let process = self.instance.current.process;
         if let Some(status) = message.status {
-            self.report(News::NotReady(format!("it says: {status}")), place.take());
+            self.report(NotifyNews::NotReady(format!("it says: {status}")), place.take());
         }
         if message.ready && self.instance.tells_readiness {
-            self.report(News::Event(Event::Ready(process)), place.take());
+            self.report(NotifyNews::Ready, place.take());
         }
         if message.drained && self.instance.tells_drained {
-            self.report(News::Event(Event::Drained(process)), place.take());
+            self.report(NotifyNews::Drained, place.take());
         }
         if let Some(by) = message.extend {
-            self.report(News::Event(Event::TimeoutExtended { process, by }), place.take());
+            self.report(NotifyNews::Extends(by), place.take());
         }
         if let Some(pid) = message.main {
             self.take_main(pid, place.take());
         }
         if message.trigger {
             let why = "it sent WATCHDOG=trigger".to_owned();
-            self.report(News::Unhealthy(why), place.take());
+            self.report(NotifyNews::Unhealthy(why), place.take());
         }
     }
 
@@ -258,13 +275,13 @@ impl NotifySource {
             }
         });
         match found {
-            Ok(handle) => self.report(News::TakesOver { pid, handle }, place),
+            Ok(handle) => self.report(NotifyNews::TakesOver { pid, handle }, place),
             Err(why) => self.warn(&format!("MAINPID={pid} is ignored: {why}")),
         }
     }
 
-    fn report(&self, news: News, place: Option<OwnedSemaphorePermit>) {
-        self.instance.current.send_with(news, place);
+    fn report(&self, news: NotifyNews, place: Option<OwnedSemaphorePermit>) {
+        (self.instance.tell)(news, place);
     }
 
     /// Whether a sender has the user of the process: the user in the config, or the user that the

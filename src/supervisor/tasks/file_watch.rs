@@ -21,7 +21,7 @@ use crate::http::describe_io;
 use crate::local_task::LocalTask;
 use crate::os::fingerprint;
 use crate::os::fingerprint::{Content, Fingerprint, Followed, WatchReport};
-use crate::supervisor::message::{Message, MessageSender};
+use crate::supervisor::tasks::Tell;
 use crate::types::{harmless, human};
 
 /// The pause before the next attempt to start a thread.
@@ -93,13 +93,21 @@ pub(crate) enum Seen {
     Quiet { is_new: bool },
 }
 
+/// The news of a watched file of a process.
+pub(crate) struct FileNews {
+    /// The name of the process.
+    pub(crate) name: String,
+    pub(crate) watch: Watch,
+    pub(crate) seen: Seen,
+}
+
 /// The name of a process, and an entry of its `watch`.
 pub(crate) type Watched = (String, Watch);
 
 /// The tasks that watch files.
-#[derive(Default)]
 pub(crate) struct FileWatches {
     tasks: Vec<(Watched, Task)>,
+    pub(crate) tell: Tell<FileNews>,
 }
 
 struct Task {
@@ -118,9 +126,14 @@ pub(crate) fn watched(process: &Process) -> impl Iterator<Item = Watched> + use<
 }
 
 impl FileWatches {
+    /// No watches yet.
+    pub(crate) fn new(tell: Tell<FileNews>) -> Self {
+        Self { tasks: Vec::new(), tell }
+    }
+
     /// Begins to watch files. Waits at most [`LONGEST_LOOK`] until their content is known, so that
     /// no later change is missed.
-    pub(crate) async fn begin(wanted: Vec<Watched>, sender: &MessageSender) -> Self {
+    pub(crate) async fn begin(wanted: Vec<Watched>, tell: Tell<FileNews>) -> Self {
         let mut watches = Vec::new();
         for (name, watch) in wanted {
             let Followed { looks, asks } = fingerprint::follow(watch.path.clone());
@@ -152,10 +165,10 @@ impl FileWatches {
             }
             let watched = (watch.name.clone(), watch.watch.clone());
             let shared = Rc::clone(&watch.shared);
-            let task = LocalTask::begin(watch.run(sender.clone()));
+            let task = LocalTask::begin(watch.run(Rc::clone(&tell)));
             tasks.push((watched, Task { _task: task, shared }));
         }
-        Self { tasks }
+        Self { tasks, tell }
     }
 
     /// Requests a look at the files for which `which` is true. If no file system hangs, changes are
@@ -215,7 +228,7 @@ impl FileWatches {
 }
 
 impl FileWatch {
-    async fn run(mut self, sender: MessageSender) {
+    async fn run(mut self, tell: Tell<FileNews>) {
         loop {
             let Ok(look) = timeout(SILENCE, self.looks.recv()).await else {
                 self.ask();
@@ -260,10 +273,7 @@ impl FileWatch {
             };
             for seen in unseen.into_iter().chain([seen]) {
                 let (name, watch) = (self.name.clone(), self.watch.clone());
-                // The send fails only if the event loop has ended.
-                if sender.send(Message::File { name, watch, seen }).is_err() {
-                    return;
-                }
+                tell(FileNews { name, watch, seen });
             }
         }
     }

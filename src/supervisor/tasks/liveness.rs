@@ -9,10 +9,9 @@ use crate::config::Probe;
 use crate::envoy::ready::check_alive;
 use crate::local_task::LocalTask;
 use crate::os::on_thread::Share;
-use crate::supervisor::message::{InstanceSender, News};
-use crate::supervisor::readiness::probe::{RunCommand, attempt, of_request};
-use crate::supervisor::run_command::AttemptFailure;
-use crate::types::harmless;
+use crate::supervisor::tasks::readiness::probe::{RunCommand, attempt, of_request};
+use crate::supervisor::tasks::run_command::AttemptFailure;
+use crate::types::{ProcessId, harmless};
 
 /// If drainit notices the end of a limit this much too late, it assumes that the container was
 /// paused or had no processor time. The process could not run either, so the missed limit says
@@ -31,13 +30,14 @@ pub(crate) struct ProbePace {
 
 /// Begins to probe, and sends the result of each probe.
 pub(crate) fn watch(
-    instance: InstanceSender,
+    of: ProcessId,
     name: String,
     probe: Probe,
     pace: ProbePace,
     run: Rc<RunCommand>,
+    tell: impl Fn(Result<(), String>) + 'static,
 ) -> LocalTask {
-    LocalTask::of(Share::Probes(instance.process), async move {
+    LocalTask::of(Share::Probes(of), async move {
         let mut has_warned = false;
         let mut was_paused = false;
         sleep(pace.start_period).await;
@@ -62,8 +62,7 @@ pub(crate) fn watch(
                 continue;
             }
             has_warned = false;
-            let result = result.map_err(|failure| harmless(&failure.why).into_owned());
-            instance.send(News::Probed(result));
+            tell(result.map_err(|failure| harmless(&failure.why).into_owned()));
         }
     })
 }
@@ -91,9 +90,7 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
-    use crate::supervisor::message::Message;
-    use crate::supervisor::readiness::probe::RunningCommand;
-    use crate::types::ProcessId;
+    use crate::supervisor::tasks::readiness::probe::RunningCommand;
 
     /// Probes with a command whose results come from `run`. Returns the first result that counts.
     async fn first_result(
@@ -106,15 +103,13 @@ mod tests {
             Box::pin(async { result })
         };
         let watch = async {
-            let instance = InstanceSender { process: ProcessId(0), instance: 0, sender };
+            let tell = move |result| drop(sender.send(result));
             let probe = Probe::Exec(vec!["check".to_owned()]);
-            let _watch = super::watch(instance, "a".to_owned(), probe, pace, Rc::new(run));
+            let _watch =
+                super::watch(ProcessId(0), "a".to_owned(), probe, pace, Rc::new(run), tell);
             receiver.recv().await
         };
-        match LocalSet::new().run_until(watch).await? {
-            Message::OfInstance { news: News::Probed(result), .. } => Some(result.is_ok()),
-            _ => None,
-        }
+        LocalSet::new().run_until(watch).await.map(|result| result.is_ok())
     }
 
     // holds: C248

@@ -3,6 +3,7 @@
 
 pub(crate) mod connections;
 pub(crate) mod envoy;
+pub(crate) mod serving;
 pub(crate) mod target;
 
 use std::future::pending;
@@ -23,11 +24,10 @@ use crate::load::at_start;
 use crate::local_task::LocalTask;
 use crate::os::on_thread::on_thread;
 use crate::os::spawn::SpawnRequest;
-use crate::supervisor::children::Starter;
-use crate::supervisor::drain::target::DrainTarget;
+use crate::supervisor::children::{Rest, Starter};
 use crate::supervisor::launch::StartError;
-use crate::supervisor::message::Rest;
-use crate::supervisor::run_command;
+use crate::supervisor::tasks::drain::target::DrainTarget;
+use crate::supervisor::tasks::run_command;
 
 /// drainit repeats a failed drain request until the drain has lasted this long. For a shorter
 /// drain, or with the key `until`, the last attempt comes shortly before the end of the drain. The

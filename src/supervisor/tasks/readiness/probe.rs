@@ -22,7 +22,7 @@ use crate::os::is_own_lack;
 use crate::os::on_thread::{on_thread, peer_at};
 use crate::os::own_connections;
 use crate::os::trusted_path::Place;
-use crate::supervisor::run_command::AttemptFailure;
+use crate::supervisor::tasks::run_command::AttemptFailure;
 use crate::types::{harmless, human};
 
 /// The time limit of each early attempt. The limit is short, so that another request follows soon

@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,11 +24,12 @@ use crate::os::on_thread::{on_busy_thread, on_thread};
 use crate::plan::placement::{Life, Running};
 use crate::plan::refused;
 use crate::plan::reload::ReloadPlan;
-use crate::supervisor::file_watch;
-use crate::supervisor::file_watch::{FileWatches, Watched};
-use crate::supervisor::message::{Message, MessageSender, TextReply};
+use crate::supervisor::requests::TextReply;
 use crate::supervisor::sockets;
 use crate::supervisor::sockets::{Differing, Held, LONGEST_OPEN, Sockets};
+use crate::supervisor::tasks::Tell;
+use crate::supervisor::tasks::file_watch;
+use crate::supervisor::tasks::file_watch::{FileNews, FileWatches, Watched};
 use crate::types::{ProcessId, harmless};
 
 /// The longest wait for the files, which may be on a file system that hangs.
@@ -60,10 +62,18 @@ pub(crate) struct Candidate {
     pub(crate) sockets: Vec<Sockets>,
 }
 
+/// The news of a reload that begins.
+pub(crate) enum ReloadNews {
+    /// drainit begins to read the config now.
+    Reading,
+    /// The config was read. The error says why the config cannot be used.
+    Prepared(Box<Result<Candidate, String>>),
+}
+
 /// The reload that is under way, and the clients that wait for this reload or for the next one.
 pub(crate) struct Reloads {
     source: Option<ConfigSource>,
-    sender: MessageSender,
+    tell: Tell<ReloadNews>,
     /// Whether a reload is to begin as soon as it is possible.
     is_wanted: bool,
     /// The clients that wait for the next reload.
@@ -78,8 +88,8 @@ struct UnderWay {
 }
 
 impl Reloads {
-    pub(crate) fn new(source: Option<ConfigSource>, sender: MessageSender) -> Self {
-        Self { source, sender, is_wanted: false, waiting: Vec::new(), under_way: None }
+    pub(crate) fn new(source: Option<ConfigSource>, tell: Tell<ReloadNews>) -> Self {
+        Self { source, tell, is_wanted: false, waiting: Vec::new(), under_way: None }
     }
 
     /// Requests a reload that reads the files after this call.
@@ -98,22 +108,20 @@ impl Reloads {
         !self.is_wanted && self.under_way.is_none()
     }
 
-    /// Begins to read the config, after a look at the files that are already watched. Sends
-    /// [`Message::Reading`] and later [`Message::Prepared`].
+    /// Begins to read the config, after a look at the files that are already watched. Tells
+    /// [`ReloadNews::Reading`] and later [`ReloadNews::Prepared`].
     pub(crate) fn begin(&mut self, watches: &FileWatches, held: Held, running: Running) {
         self.is_wanted = false;
         let waiting = std::mem::take(&mut self.waiting);
         self.under_way = Some(UnderWay { waiting, warnings: String::new() });
         let source = self.source.clone();
         let (known, look) = (watches.all(), watches.look(&|_| true));
-        let sender = self.sender.clone();
+        let (tell, tell_file) = (Rc::clone(&self.tell), Rc::clone(&watches.tell));
         local_task::spawn(async move {
             look.await;
-            // The send fails only if the event loop has ended.
-            let _ = sender.send(Message::Reading);
-            let candidate = Box::new(candidate(source, known, held, running, &sender).await);
-            // The send fails only if the event loop has ended.
-            let _ = sender.send(Message::Prepared(candidate));
+            tell(ReloadNews::Reading);
+            let candidate = candidate(source, known, held, running, tell_file).await;
+            tell(ReloadNews::Prepared(Box::new(candidate)));
         });
     }
 
@@ -176,14 +184,14 @@ async fn candidate(
     known: Vec<Watched>,
     held: Held,
     running: Running,
-    sender: &MessageSender,
+    tell_file: Tell<FileNews>,
 ) -> Result<Candidate, String> {
     let read = read(source, running).await?;
     let processes = &read.loaded.config.processes;
     let mut watched: Vec<_> =
         processes.iter().flat_map(|process| file_watch::watched(process)).collect();
     watched.retain(|watched| !known.contains(watched));
-    let watches = FileWatches::begin(watched, sender).await;
+    let watches = FileWatches::begin(watched, tell_file).await;
     let wanted = sockets::wanted(&read.loaded.config);
     let opened = on_thread(LONGEST_OPEN, move || sockets::open(wanted, Some(&held))).await;
     let sockets = opened.unwrap_or_else(|why| Err(format!("`listen`: {why}")))?;
@@ -259,8 +267,7 @@ mod tests {
 
     #[test]
     fn a_postponed_reload_keeps_every_client_and_a_refused_reload_is_done() {
-        let (sender, _inbox) = tokio::sync::mpsc::unbounded_channel();
-        let mut reloads = Reloads::new(None, sender);
+        let mut reloads = Reloads::new(None, Rc::new(|_| ()));
         let (first, mut of_first) = tokio::sync::oneshot::channel();
         let (second, mut of_second) = tokio::sync::oneshot::channel();
         reloads.under_way = Some(UnderWay { waiting: vec![first], warnings: String::new() });

@@ -13,18 +13,30 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::config::{Address, Probe, Process, Readiness};
-use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::on_thread::Share;
-use crate::supervisor::children::Starter;
+use crate::supervisor::children::{Rest, Starter};
 use crate::supervisor::launch;
-use crate::supervisor::message::{InstanceSender, News, Rest};
-use crate::supervisor::readiness::probe::{RunningCommand, ask_epoch, wait_epoch, wait_ready};
-use crate::supervisor::run_command::{AttemptFailure, LONGEST, run_captured};
+use crate::supervisor::tasks::readiness::probe::{
+    RunningCommand, ask_epoch, wait_epoch, wait_ready,
+};
+use crate::supervisor::tasks::run_command::{AttemptFailure, LONGEST, run_captured};
+use crate::types::ProcessId;
 
 /// The limit of one run of an `exec` probe.
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
+
+/// The news of a readiness probe.
+pub(crate) enum ReadinessNews {
+    /// The reason why an attempt has failed.
+    Failed(String),
+    /// The process is not ready after this time.
+    Late(Duration),
+    Ready,
+    /// The reason why a new epoch of an Envoy is not live when drainit asks it for the last time.
+    NotLive(String),
+}
 
 /// A process and its readiness check.
 pub(crate) struct ReadinessTarget {
@@ -51,30 +63,31 @@ pub(crate) fn watch(
     target: ReadinessTarget,
     base: Rc<[(OsString, OsString)]>,
     starter: Starter,
-    instance: InstanceSender,
+    of: ProcessId,
+    tell: impl Fn(ReadinessNews) + 'static,
 ) -> LocalTask {
-    LocalTask::of(Share::Probes(instance.process), async move {
+    LocalTask::of(Share::Probes(of), async move {
         let ReadinessTarget { process, readiness, epoch, log } = target;
-        let tell = |why| instance.send(News::ProbeFailed(why));
+        let fails = |why| tell(ReadinessNews::Failed(why));
         // With a short `timeout`, the line about the failed start would repeat the line of
-        // [`News::Late`] a moment later.
+        // [`ReadinessNews::Late`] a moment later.
         let says_so = readiness.timeout > LONG * 2;
         let ready = async {
             match (epoch, &readiness.probe, log) {
                 (Some(epoch), ..) => {
-                    wait_epoch(&epoch, readiness.interval, &tell).await;
+                    wait_epoch(&epoch, readiness.interval, &fails).await;
                 }
                 (None, Probe::Log(_), Some(log)) => log.matched().await,
                 (None, probe, _) => {
                     let run = commands_of(process, base, starter, EXEC_LIMIT);
-                    wait_ready(probe, readiness.interval, &tell, &run).await;
+                    wait_ready(probe, readiness.interval, &fails, &run).await;
                 }
             }
         };
         let late = async {
             sleep(LONG).await;
             if says_so {
-                instance.send(News::Late(LONG));
+                tell(ReadinessNews::Late(LONG));
             }
             pending::<()>().await;
         };
@@ -83,15 +96,15 @@ pub(crate) fn watch(
             () = ready => {}
             () = late => {}
         }
-        instance.send(News::Event(Event::Ready(instance.process)));
+        tell(ReadinessNews::Ready);
     })
 }
 
 /// Reports a oneshot that is not complete after [`LONG`].
-pub(crate) fn watch_oneshot(instance: InstanceSender) -> LocalTask {
-    LocalTask::of(Share::Probes(instance.process), async move {
+pub(crate) fn watch_oneshot(of: ProcessId, tell: impl Fn(ReadinessNews) + 'static) -> LocalTask {
+    LocalTask::of(Share::Probes(of), async move {
         sleep(LONG).await;
-        instance.send(News::Late(LONG));
+        tell(ReadinessNews::Late(LONG));
     })
 }
 
@@ -99,17 +112,12 @@ pub(crate) fn watch_oneshot(instance: InstanceSender) -> LocalTask {
 pub(crate) fn ask_once(
     epoch: (Address, u32),
     limit: Duration,
-    instance: InstanceSender,
+    of: ProcessId,
+    tell: impl Fn(ReadinessNews) + 'static,
 ) -> LocalTask {
-    LocalTask::of(Share::Probes(instance.process), async move {
-        let event = match ask_epoch(&epoch, limit).await {
-            Ok(()) => Event::Ready,
-            Err(why) => {
-                instance.send(News::NotReady(why));
-                Event::NotLive
-            }
-        };
-        instance.send(News::Event(event(instance.process)));
+    LocalTask::of(Share::Probes(of), async move {
+        let asked = ask_epoch(&epoch, limit).await;
+        tell(asked.map_or_else(ReadinessNews::NotLive, |()| ReadinessNews::Ready));
     })
 }
 

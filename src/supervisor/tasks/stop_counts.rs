@@ -25,8 +25,8 @@ use crate::os::descendants::InstancePids;
 use crate::os::descendants::is_closing;
 use crate::os::on_thread;
 use crate::supervisor::main_pids::{MainPids, Pids};
-use crate::supervisor::message::{Message, MessageSender};
-use crate::supervisor::witness::Witness;
+use crate::supervisor::tasks::Tell;
+use crate::supervisor::tasks::witness::Witness;
 use crate::types::{ProcessId, Time};
 
 /// A request of an operator waits at most this long for the look at the connections: a stop must
@@ -39,6 +39,8 @@ const LATE: &str = "the look at the connections before the request has not ended
 
 /// The counts of all processes. One look serves all of them.
 pub(crate) struct StopCounts {
+    /// Gets a call after each look, with whether this was the first look of the shutdown.
+    tell: Tell<bool>,
     pids: Rc<MainPids>,
     looks: Arc<Looks>,
     /// The latest look at the connections; `None` once [`Self::watch`] waits for this look.
@@ -119,8 +121,9 @@ impl Looks {
 }
 
 impl StopCounts {
-    pub(crate) fn new() -> Rc<Self> {
+    pub(crate) fn new(tell: Tell<bool>) -> Rc<Self> {
         Rc::new(Self {
+            tell,
             pids: Rc::default(),
             looks: Arc::default(),
             under_way: Cell::default(),
@@ -151,18 +154,17 @@ impl StopCounts {
 
     /// Begins to count at the beginning of the shutdown. The first look comes after the other
     /// actions of this step of the event loop. The first look thus leaves out processes whose
-    /// drains begin to count in this step. Sends [`Message::Counted`] after each look, and also if
-    /// the first look cannot begin. `given` returns the inodes of the sockets that drainit holds
+    /// drains begin to count in this step. Tells the end of each look, and also if the
+    /// first look cannot begin. `given` returns the inodes of the sockets that drainit holds
     /// for a process; `None` if the drain of the process counts the connections.
     pub(crate) fn shutdown_began(
         self: &Rc<Self>,
-        sender: MessageSender,
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) {
         *locked(&self.looks.watched) = (self.watched(given), Arc::default());
         let counts = Rc::clone(self);
         self.is_counting.set(true);
-        local_task::spawn(async move { counts.watch(sender).await });
+        local_task::spawn(async move { counts.watch().await });
     }
 
     fn watched(&self, given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>) -> Vec<Watched> {
@@ -177,15 +179,15 @@ impl StopCounts {
     }
 
     /// Looks once at the connections of all instances, before a request that may stop some of them.
-    /// Requests at the same time share a look. Waits at most [`LONGEST_LOOK`], and sends
-    /// [`Message::Counted`]. `given` is as for [`Self::shutdown_began`].
+    /// Requests at the same time share a look. Waits at most [`LONGEST_LOOK`], and tells
+    /// the end. `given` is as for [`Self::shutdown_began`].
     pub(crate) fn request_began(
         &self,
-        sender: MessageSender,
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) -> Pin<Box<dyn Future<Output = ()>>> {
         let latest = self.before_request.borrow().clone();
         let under_way = latest.filter(|over| over.has_changed().is_ok());
+        let tell = Rc::clone(&self.tell);
         let mut over = under_way.unwrap_or_else(|| self.look_before_request(given));
         let is_late = Rc::clone(&self.is_late);
         Box::pin(async move {
@@ -193,7 +195,7 @@ impl StopCounts {
             if is_late.get() {
                 tracing::warn!("{LATE}; it is carried out all the same");
             }
-            counted(&sender, false);
+            tell(false);
         })
     }
 
@@ -241,14 +243,14 @@ impl StopCounts {
     }
 
     /// Looks again and again, until [`Looks::look`] returns `false`.
-    async fn watch(&self, sender: MessageSender) {
+    async fn watch(&self) {
         let mut pause = Duration::ZERO;
         let mut is_first = true;
         self.look();
         while self.is_counting.get() {
             let Some(look) = self.under_way.take() else {
                 if take(&mut is_first) {
-                    counted(&sender, true);
+                    (self.tell)(true);
                 }
                 if timeout(pause, self.changed.notified()).await.is_err() {
                     self.look();
@@ -258,7 +260,7 @@ impl StopCounts {
             let began = clock::now();
             let is_any = look.await.unwrap_or_default();
             self.is_looking.set(false);
-            counted(&sender, take(&mut is_first));
+            (self.tell)(take(&mut is_first));
             let took = clock::now().since(began);
             pause = pause_after(took, LONGEST, FACTOR);
             self.is_counting.set(is_any);
@@ -271,12 +273,6 @@ impl StopCounts {
     }
 }
 
-/// Reports that a look is over, or that the first look could not begin.
-fn counted(sender: &MessageSender, is_first: bool) {
-    // The send fails only if the event loop has ended.
-    let _ = sender.send(Message::Counted { is_first });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,16 +280,16 @@ mod tests {
     // holds: S799
     #[tokio::test]
     async fn a_request_whose_look_is_late_has_an_unknown_cost() {
-        let counts = StopCounts::new();
-        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let told: Rc<RefCell<Vec<bool>>> = Rc::default();
+        let telling = Rc::clone(&told);
+        let counts = StopCounts::new(Rc::new(move |is_first| telling.borrow_mut().push(is_first)));
         // This look ends only with its sender.
         let (hanging, over) = watch::channel(());
         counts.before_request.replace(Some(over));
-        counts.request_began(sender.clone(), |_| None).await;
-        assert!(matches!(receiver.recv().await, Some(Message::Counted { is_first: false })));
-        assert_eq!(counts.unknown(), Some(LATE));
+        counts.request_began(|_| None).await;
+        assert_eq!((&*told.borrow(), counts.unknown()), (&vec![false], Some(LATE)));
         drop(hanging);
-        counts.request_began(sender, |_| None).await;
+        counts.request_began(|_| None).await;
         assert_eq!(counts.unknown(), None);
     }
 }

@@ -18,9 +18,9 @@ use crate::envoy::listeners::Uncounted;
 use crate::http::{Client, HttpError};
 use crate::os::on_thread::on_thread;
 use crate::os::{clock, connections};
-use crate::supervisor::drain::connections::Counter;
-use crate::supervisor::drain::target::DrainTarget;
-use crate::supervisor::drain::{DrainCommand, done};
+use crate::supervisor::tasks::drain::connections::Counter;
+use crate::supervisor::tasks::drain::target::DrainTarget;
+use crate::supervisor::tasks::drain::{DrainCommand, done};
 use crate::types::Time;
 
 /// Drains an Envoy.

@@ -194,8 +194,7 @@ impl Play {
     }
 
     /// As [`Step::file`](crate::supervisor::event_loop::Step).
-    fn message(&mut self, message: Message) {
-        let Message::File { seen, .. } = message else { panic!("another message") };
+    fn message(&mut self, FileNews { seen, .. }: FileNews) {
         if seen == Seen::Changed {
             drop(self.watches.look(&|_| true));
         }
@@ -230,7 +229,7 @@ impl Play {
         }
     }
 
-    async fn tick(&mut self, inbox: &mut UnboundedReceiver<Message>) {
+    async fn tick(&mut self, inbox: &mut UnboundedReceiver<FileNews>) {
         while self.now < QUIET && self.random.one_in(8) {
             self.write();
         }
@@ -272,6 +271,7 @@ async fn play(seed: u64, action: WatchAction) {
     let machine = Machine::new(Arc::new(loaded.config.spec(&loaded.graph)), Time::default());
     let watch = Watch { action, ..loaded.config.processes[0].watch[0].clone() };
     let (sender, mut inbox) = unbounded_channel();
+    let tell: Tell<_> = Rc::new(move |news| drop(sender.send(news)));
     let (looks_sender, looks) = unbounded_channel();
     let (asks_sender, asks) = std::sync::mpsc::sync_channel(16);
     let state = Cell::new(PathState::Quiet);
@@ -288,7 +288,7 @@ async fn play(seed: u64, action: WatchAction) {
         is_asked: false,
         hangs: false,
     };
-    let task = LocalTask::begin(task.run(sender));
+    let task = LocalTask::begin(task.run(Rc::clone(&tell)));
     let tasks = vec![((name, watch), Task { _task: task, shared: path_shared })];
     let began = std::time::Instant::now();
     let mut seen = fingerprint::Seen::new(0, began);
@@ -299,7 +299,7 @@ async fn play(seed: u64, action: WatchAction) {
         random,
         file: File::default(),
         thread,
-        watches: FileWatches { tasks },
+        watches: FileWatches { tasks, tell },
         action,
         machine,
         due: Vec::new(),

@@ -9,13 +9,25 @@ use tokio::sync::oneshot;
 use crate::core::connections::watch::Asked;
 use crate::core::envoy::dialogue::DrainOutput;
 use crate::os::on_thread::Share;
-use crate::supervisor::drain::connections::Serving;
-use crate::supervisor::message::{InstanceSender, Message, News};
-use crate::types::{Signal, harmless};
+use crate::supervisor::tasks::drain::serving::Serving;
+use crate::types::{ProcessId, Signal, harmless};
+
+/// The news of a drain.
+pub(crate) enum DrainNews {
+    Output(DrainOutput),
+    /// The signal that asks the process to drain. `reply` gets the outcome.
+    Signal {
+        signal: Signal,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// A line for the report of the shutdown.
+    Remark(String),
+}
 
 /// The process to drain, and the places to which its drain reports.
 pub(crate) struct DrainTarget {
-    pub(crate) instance: InstanceSender,
+    pub(crate) process: ProcessId,
+    pub(crate) tell: Box<dyn Fn(DrainNews)>,
     /// The shortest duration of the drain, which is at most `longest`.
     pub(crate) min: Duration,
     pub(crate) longest: Duration,
@@ -29,15 +41,14 @@ pub(crate) struct DrainTarget {
 impl DrainTarget {
     /// The [`Share`] whose threads the drain uses.
     pub(super) fn share(&self) -> Share {
-        Share::Stop(Some(self.instance.process))
+        Share::Stop(Some(self.process))
     }
 
     /// Adds a warning to the log and to the shutdown report.
     pub(crate) fn warn(&self, what: &str) {
         let line = format!("{}: {}", self.name, harmless(what));
         tracing::warn!("{line}");
-        // The send fails only if the event loop has ended.
-        let _ = self.instance.sender.send(Message::Remark(line));
+        (self.tell)(DrainNews::Remark(line));
     }
 
     /// The outcome of the request or command that drains the process.
@@ -56,14 +67,14 @@ impl DrainTarget {
         match output {
             DrainOutput::Warn(what) => self.warn(&what),
             DrainOutput::Log(what) => tracing::warn!("{}: {what}", self.name),
-            output => self.instance.send(News::Drain(output)),
+            output => (self.tell)(DrainNews::Output(output)),
         }
     }
 
     /// Asks the process, by a signal, to drain.
     pub(super) async fn signal(&self, signal: Signal) -> Asked {
         let (reply, sent) = oneshot::channel();
-        self.instance.send(News::DrainSignal { signal, reply });
+        (self.tell)(DrainNews::Signal { signal, reply });
         match sent.await {
             Ok(Err(error)) => {
                 self.warn(&format!("cannot be asked to drain by {signal}: {error}"));

@@ -19,9 +19,8 @@ use crate::os::on_thread::on_thread;
 use crate::os::spawn::{Exec, FailedExec, SpawnError, SpawnRequest, open_directory};
 use crate::os::sweep::signal_left_group;
 use crate::os::{Pid, is_own_lack};
-use crate::supervisor::children::{Ended, Starter};
-use crate::supervisor::executor::LONGEST_START;
-use crate::supervisor::message::{ChildRole, Rest};
+use crate::supervisor::children::{ChildRole, Ended, Rest, Starter};
+use crate::supervisor::launch::LONGEST_START;
 use crate::types::{End, Signal, harmless, human};
 
 /// The time limit of the search for the cause of a failed exec.

@@ -1,27 +1,39 @@
-//! The messages from local tasks to the event loop, and the roles of children.
+//! The messages to the event loop. A local task tells its own type, of which the executor makes a
+//! message.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::config::Watch;
-use crate::core::envoy::dialogue::DrainOutput;
 use crate::core::event::{Event, Request};
 use crate::core::spec::HookId;
-use crate::os::handle::Handle;
+use crate::os::descendants::Descendant;
 use crate::os::spawn::SpawnError;
 use crate::os::sweep::Scanned;
 use crate::os::{Peer, Pid};
-use crate::supervisor::executor::groups::Members;
-use crate::supervisor::file_watch::Seen;
 use crate::supervisor::launch::StartError;
-use crate::supervisor::preparation::Files;
-use crate::supervisor::reload::Candidate;
-use crate::supervisor::witness::Endings;
-use crate::types::{End, ProcessId, Signal};
+use crate::supervisor::requests::{RequestReply, TextReply};
+use crate::supervisor::tasks::Tell;
+use crate::supervisor::tasks::drain::target::DrainNews;
+use crate::supervisor::tasks::file_watch::FileNews;
+use crate::supervisor::tasks::preparation::Files;
+use crate::supervisor::tasks::readiness::ReadinessNews;
+use crate::supervisor::tasks::readiness::notify::NotifyNews;
+use crate::supervisor::tasks::reload::ReloadNews;
+use crate::supervisor::tasks::witness::Endings;
+use crate::types::{ProcessId, Signal};
 
 pub(crate) type MessageSender = UnboundedSender<Message>;
+
+/// The function by which a task tells its own type, of which `message` makes a message.
+pub(crate) fn tell<T: 'static>(sender: &MessageSender, message: fn(T) -> Message) -> Tell<T> {
+    let sender = sender.clone();
+    // The send fails only if the event loop has ended.
+    Rc::new(move |told| drop(sender.send(message(told))))
+}
 
 /// An instance of a process, and the channel for its events.
 #[derive(Clone)]
@@ -36,6 +48,17 @@ impl InstanceSender {
         self.send_with(news, None);
     }
 
+    /// Adds a line to the report of the shutdown.
+    pub(crate) fn remark(&self, line: String) {
+        let _ = self.sender.send(Message::Remark(line));
+    }
+
+    /// The function by which a task tells its own news, of which `news` makes news of the instance.
+    pub(crate) fn tell<T>(&self, news: fn(T) -> News) -> impl Fn(T) + use<T> {
+        let sender = self.clone();
+        move |told| sender.send(news(told))
+    }
+
     /// Like [`Self::send`]. `place` is the place of the news in a bounded queue. The event loop
     /// frees this place when it takes the news.
     pub(crate) fn send_with(&self, news: News, place: Option<OwnedSemaphorePermit>) {
@@ -45,24 +68,13 @@ impl InstanceSender {
     }
 }
 
-/// A report of a task about the instance to which the task belongs.
+/// The news of a task about the instance to which the task belongs.
 pub(crate) enum News {
-    Event(Event),
-    /// The reason why an attempt of the readiness probe has failed.
-    ProbeFailed(String),
-    /// The `STATUS=` of the process, or another reason why it is not ready.
-    NotReady(String),
-    /// The process is not ready after this time.
-    Late(Duration),
+    Readiness(ReadinessNews),
+    Notify(NotifyNews),
     /// The result of a liveness probe.
-    Probed(Result<(), String>),
-    /// The reason why the process is unhealthy: it says that it has failed, or it is silent.
-    Unhealthy(String),
-    /// The process with this handle becomes the main process.
-    TakesOver {
-        pid: Pid,
-        handle: Handle,
-    },
+    Liveness(Result<(), String>),
+    Drain(DrainNews),
     /// The process has most likely loaded its program.
     Loaded,
     /// Whether the admin of an Envoy whose hot restart has failed is closed for good.
@@ -71,40 +83,12 @@ pub(crate) enum News {
     },
     /// The warnings about risks of the drain.
     DrainRisks(Vec<String>),
-    /// The signal that asks the process to drain. `reply` gets the outcome.
-    DrainSignal {
-        signal: Signal,
-        reply: RequestReply,
-    },
-    Drain(DrainOutput),
+    /// The measured time from the stop signal to the end of the process.
+    TimeToEnd(Duration),
 }
 
-/// The channel for the answer to an operator's request. The error is a sentence for the operator.
-pub(crate) type RequestReply = tokio::sync::oneshot::Sender<Result<(), String>>;
-
-/// The channel for an answer that is a text, such as a plan.
-pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>;
-
-/// The purpose of a child.
-#[derive(Debug)]
-pub(crate) enum ChildRole {
-    Process(ProcessId),
-    /// The command of a hook, of an `exec` probe or drain, or of Envoy's check of its config.
-    Command {
-        /// The task that runs the command receives how the command has ended.
-        waiting: tokio::sync::oneshot::Sender<End>,
-        rest: Rest,
-    },
-}
-
-/// What happens to the processes that outlive the command which started them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rest {
-    /// The processes continue to run, because the command of a hook or a drain may start a daemon.
-    Lives,
-    /// The members of the command's process group are killed.
-    Killed,
-}
+/// The living members of process groups, by the leaders of the groups.
+pub(crate) type Members = BTreeMap<Pid, Vec<Descendant>>;
 
 /// A process or a hook that is to be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,12 +164,7 @@ pub(crate) enum Message {
         /// Whether drainit has looked at the connections and the watched files for this request.
         has_looked: bool,
     },
-    /// A report about a watched file of this process.
-    File {
-        name: String,
-        watch: Watch,
-        seen: Seen,
-    },
+    File(FileNews),
     /// An operator requests the shutdown. `reply` gets the answer just before drainit exits.
     Shutdown {
         reply: TextReply,
@@ -199,10 +178,7 @@ pub(crate) enum Message {
     PlanReload {
         reply: TextReply,
     },
-    /// drainit begins to read the config for a reload now.
-    Reading,
-    /// The config was read for a reload. The error says why the config cannot be used.
-    Prepared(Box<Result<Candidate, String>>),
+    OfReload(ReloadNews),
     /// The result of a search: the living members of process groups whose leaders have ended.
     Members(Members),
     /// The result of a scan of the final sweep, which sends this signal to all leftover processes.

@@ -1,6 +1,5 @@
 //! Looks at the connections of a process that is being drained, whenever the core asks.
 
-use std::cell::RefCell;
 use std::mem::replace;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +16,10 @@ use crate::os::clock;
 use crate::os::connections::{Listeners, NOBODY_LISTENS, SocketId, are_more};
 use crate::os::limits::percent_of_core;
 use crate::os::on_thread::begin_at_once;
-use crate::supervisor::drain::target::DrainTarget;
-use crate::supervisor::drain::{Ask, DrainCommand, done};
-use crate::supervisor::main_pids::MainPids;
-use crate::supervisor::witness::Witness;
-use crate::types::{ProcessId, Time};
+use crate::supervisor::tasks::drain::serving::Serving;
+use crate::supervisor::tasks::drain::target::DrainTarget;
+use crate::supervisor::tasks::drain::{Ask, DrainCommand, done};
+use crate::types::Time;
 
 /// The pause after the first look at a ready process that does not listen. Each further pause is
 /// twice as long as the previous pause.
@@ -31,44 +29,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_millis(800);
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// The error if the thread of a look has ended without a result.
-const UNANSWERED: &str = "the look has failed";
-
-/// The sockets on which the instance of a process listens.
-pub(crate) struct Serving {
-    pub(crate) process: ProcessId,
-    pub(crate) pids: Rc<MainPids>,
-    pub(crate) witness: Arc<Witness>,
-    /// The sockets that the last look has found.
-    pub(crate) listeners: Rc<RefCell<Listeners>>,
-}
-
-impl Serving {
-    /// Looks again at the sockets on which the instance listens, and gives them to `see` on a
-    /// thread. The instance may have begun to listen on other sockets since the last look, for
-    /// example after a reload of its own config.
-    async fn look<T: Send + 'static>(
-        &self,
-        ports: &[u16],
-        see: impl FnOnce(&Listeners) -> T + Send + 'static,
-    ) -> Result<T, String> {
-        let (mut before, ports) = (self.listeners.borrow().clone(), ports.to_vec());
-        let pids = self.pids.now();
-        before.set_shared(&pids.shared);
-        // After its end, an instance has no pids.
-        let own = pids.of_each.get(&self.process).cloned().unwrap_or_default();
-        let look = move || {
-            let found = before.again(&own, &pids.all, &ports)?;
-            let seen = see(&found);
-            Ok((found, seen))
-        };
-        let looked = begin_at_once(look).map_err(|why| why.to_string())?.await;
-        let (found, seen) = looked.unwrap_or_else(|_| Err(UNANSWERED.to_owned()))?;
-        self.listeners.replace(found);
-        Ok(seen)
-    }
-}
 
 /// Counts the connections of an instance that owe an answer, again and again.
 pub(super) struct Counter {
