@@ -4,6 +4,7 @@
 //! cannot overtake each other. Work that may take time (probes, drains, logs) is a local task that
 //! sends a message when the work is done.
 
+mod messages;
 mod reload;
 mod step;
 
@@ -16,9 +17,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::config::{Config, Watch, WatchAction};
+use crate::config::Config;
 use crate::core::action::Action;
-use crate::core::event::{Event, Request};
+use crate::core::event::Event;
 use crate::core::note::Note;
 use crate::core::spec::{HookId, Stage};
 use crate::core::state::Lifecycle;
@@ -34,11 +35,10 @@ use crate::os::sys;
 use crate::os::sys::SignalSet;
 use crate::os::terminal;
 use crate::supervisor::children::{ChildRole, Ended, Remaining};
+use crate::supervisor::event_loop::messages::Inbox;
 use crate::supervisor::event_loop::step::StepTime;
+use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::message::Message;
-use crate::supervisor::executor::{Executor, STARTS_OF_TURN};
-use crate::supervisor::tasks::file_watch::{FileNews, Seen};
-use crate::supervisor::tasks::reload::ReloadNews;
 use crate::supervisor::tasks::run_command;
 use crate::types::{ProcessId, Signal, Time};
 
@@ -49,11 +49,6 @@ const LATE: Duration = Duration::from_millis(50);
 /// of these tasks. At each yield, the runtime runs only some of the tasks.
 const TURNS: usize = 16;
 
-/// The most messages that one turn of the event loop handles, unless drainit is late. Between two
-/// turns, drainit looks at signals and timers. A message may start a process, and a turn may not
-/// start many.
-const MESSAGES: usize = STARTS_OF_TURN;
-
 /// Signals that a terminal or its shell sends. With a terminal, drainit does not warn that such a
 /// signal has no effect, because nobody expects an effect. Without a terminal, such a signal may be
 /// the image's STOPSIGNAL, for example SIGWINCH.
@@ -63,46 +58,6 @@ const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Si
 pub(crate) async fn let_others_run() {
     for _ in 0..TURNS {
         tokio::task::yield_now().await;
-    }
-}
-
-/// The messages that are not handled yet.
-struct Inbox {
-    receiver: UnboundedReceiver<Message>,
-    /// The messages that came before the messages in `receiver`.
-    waiting: VecDeque<Message>,
-}
-
-impl Inbox {
-    /// Waits for the next message. No message is lost if the caller stops waiting.
-    async fn next(&mut self) -> Option<Message> {
-        match self.waiting.pop_front() {
-            Some(message) => Some(message),
-            None => self.receiver.recv().await,
-        }
-    }
-
-    fn take(&mut self) -> Option<Message> {
-        self.waiting.pop_front().or_else(|| self.receiver.try_recv().ok())
-    }
-
-    /// Takes the messages about these processes. The other messages keep their order.
-    fn take_of(&mut self, processes: &[ProcessId]) -> VecDeque<Message> {
-        if processes.is_empty() {
-            return VecDeque::new();
-        }
-        while let Ok(message) = self.receiver.try_recv() {
-            self.waiting.push_back(message);
-        }
-        let all = std::mem::take(&mut self.waiting).into_iter();
-        let is_of = |of: ProcessId| processes.contains(&of);
-        let (taken, left) = all.partition(|message| message.process().is_some_and(is_of));
-        self.waiting = left;
-        taken
-    }
-
-    fn len(&self) -> usize {
-        self.waiting.len() + self.receiver.len()
     }
 }
 
@@ -148,7 +103,7 @@ impl EventLoop {
             stop_signals: 0,
             timer: Timer::new()?,
             wakes_at: None,
-            inbox: Inbox { receiver, waiting: VecDeque::new() },
+            inbox: Inbox::new(receiver),
             reload_signal: None,
             queue: VecDeque::new(),
             // A program may have run in this process before it executed drainit, and may have left
@@ -306,80 +261,6 @@ impl Step<'_> {
             if let Some(failed) = self.executor.spawn(process) {
                 self.handle(failed)?;
             }
-        }
-        Ok(())
-    }
-
-    /// Handles a message and some of the messages after it, until something else is due.
-    fn messages_of_turn(&mut self, first: Message) -> io::Result<()> {
-        self.message(first)?;
-        for _ in 1..MESSAGES {
-            let is_due = self.events.wakes_at.is_some_and(|due| due <= clock::now());
-            if is_due || self.events.has_ended || self.events.exit.is_some() {
-                break;
-            }
-            let Some(message) = self.events.inbox.take() else { break };
-            self.message(message)?;
-        }
-        Ok(())
-    }
-
-    fn message(&mut self, message: Message) -> io::Result<()> {
-        // A pending stop signal is handled before the message, which may start a process or change
-        // the meaning of signals.
-        if self.stop_is_pending() {
-            self.take_pending(clock::now())?;
-        }
-        match message {
-            Message::Wake => self.events.has_ended = true,
-            Message::Remark(line) => self.executor.processes.remark(&line),
-            Message::MainEnded { process, pid } => self.executor.main_ended(process, pid),
-            Message::Reload { reply } => self.reload_requested(reply),
-            Message::PlanReload { reply } => self.plan_requested(reply),
-            Message::OfReload(ReloadNews::Reading) => self.mark_config_read(),
-            Message::OfReload(ReloadNews::Prepared(candidate)) => self.prepared(*candidate)?,
-            Message::Members(members) => {
-                for process in self.executor.judge_groups(&members) {
-                    self.handle(Event::GroupGone(process))?;
-                }
-            }
-            Message::File(FileNews { name, watch, seen }) => self.file(&name, &watch, seen)?,
-            Message::Request { name, request, reply, has_looked: false }
-                if !self.executor.is_under_way(&name, request) =>
-            {
-                // A stop need not know whether watched files have changed.
-                let process = self.executor.processes.process(&name);
-                let process = process.filter(|_| request != Request::Stop);
-                let again = Message::Request { name, request, reply, has_looked: true };
-                self.executor.after_look(process, again);
-            }
-            other => {
-                if let Some(event) = self.executor.event(other) {
-                    self.handle(event)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Handles a report about a watched file.
-    fn file(&mut self, name: &str, watch: &Watch, seen: Seen) -> io::Result<()> {
-        if seen == Seen::Changed {
-            // Other processes may watch the same file, or may restart because this process
-            // restarts. drainit looks at all watched files now, so that no process restarts twice.
-            drop(self.executor.file_watches.look(&|_| true));
-        }
-        if watch.action == WatchAction::Reload {
-            if seen == (Seen::Quiet { is_new: true }) {
-                self.reload_file(name, watch);
-            }
-            return Ok(());
-        }
-        for (process, watch) in self.executor.watches_of(name, watch) {
-            self.handle(match seen {
-                Seen::Changed => Event::FileSeen { process, watch },
-                Seen::Quiet { is_new } => Event::FileQuiet { process, watch, is_new },
-            })?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ pub(crate) mod main_pids;
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 mod one_history;
+pub(crate) mod processes;
 pub(crate) mod requests;
 pub(crate) mod slots;
 pub(crate) mod sockets;
@@ -42,9 +43,9 @@ use crate::os::{Peer, clock, on_thread, panic_hook, stale_socket, termination_lo
 use crate::supervisor::event_loop::{EventLoop, Step, let_others_run};
 use crate::supervisor::executor::message::{Message, MessageSender};
 use crate::supervisor::executor::{Executor, last_lines};
+use crate::supervisor::processes::Processes;
 use crate::supervisor::slots::Definition;
 use crate::supervisor::sockets::Sockets;
-use crate::supervisor::status::Processes;
 use crate::supervisor::tasks::file_watch::{self, FileWatches};
 use crate::supervisor::tasks::reload::ConfigSource;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};

@@ -22,7 +22,7 @@ use crate::supervisor::tasks::reload::{Candidate, Read, text};
 impl Step<'_> {
     /// Handles an operator's reload request. If a reload is not possible now and no other reload
     /// waits or is under way, the operator gets an answer at once.
-    pub(super) fn reload_requested(&mut self, reply: TextReply) {
+    pub(super) fn on_reload_requested(&mut self, reply: TextReply) {
         match self.may_reload() {
             Err(why) if self.executor.reloads.are_done() => {
                 let why = self.executor.processes.failure(why);
@@ -48,7 +48,7 @@ impl Step<'_> {
     }
 
     /// Records that a reload begins to read the config now.
-    pub(super) fn mark_config_read(&mut self) {
+    pub(super) fn on_config_reading(&mut self) {
         self.executor.file_watches.mark_read(is_read_by_reload);
     }
 
@@ -83,7 +83,7 @@ impl Step<'_> {
     }
 
     /// Begins to read the config for `drainit plan --reload`.
-    pub(super) fn plan_requested(&self, reply: TextReply) {
+    pub(super) fn on_plan_requested(&self, reply: TextReply) {
         match self.may_reload() {
             Ok(()) => self.executor.reloads.begin_plan(reply, self.running()),
             // The send fails only if the client has gone away.
@@ -92,7 +92,7 @@ impl Step<'_> {
     }
 
     /// Handles the result of reading the config again and opening its sockets.
-    pub(super) fn prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
+    pub(super) fn on_prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
         self.executor.file_watches.were_read(is_read_by_reload);
         // While the config was read, another request or the shutdown may have begun. If a process
         // has gone down, the reload begins with other processes than in the rehearsal.

@@ -212,7 +212,7 @@ impl Executor {
     }
 
     /// Returns the event of a hook that is over; `None` if the hook was aborted or has begun again.
-    pub(super) fn hook_over(
+    pub(crate) fn on_hook_over(
         &mut self,
         hook: HookId,
         task: tokio::task::Id,

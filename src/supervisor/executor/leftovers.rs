@@ -85,7 +85,7 @@ impl Executor {
         let Ok(swept) = on_thread::begin(share, move || scan(&sweep, is_first, &is_over)) else {
             let end = clock::now() + LONGEST_HERE;
             let swept = scan(&current.sweep, is_first, &|| clock::now() >= end);
-            return self.swept(signal, swept);
+            return self.on_swept(signal, swept);
         };
         let sender = self.sender.clone();
         let task = LocalTask::begin(async move {
@@ -129,7 +129,7 @@ impl Executor {
 
     /// Handles the result of a scan, and reports the processes that it has signalled. Returns
     /// `None` for a scan of a sweep that is over.
-    pub(crate) fn swept(&mut self, signal: Signal, scanned: Scanned) -> Option<Event> {
+    pub(crate) fn on_swept(&mut self, signal: Signal, scanned: Scanned) -> Option<Event> {
         let Scanned { mut swept, hidden } = scanned;
         let report = &mut self.processes.journal;
         let sweep = self.sweep.as_mut().filter(|sweep| sweep.signal == signal)?;

@@ -65,7 +65,7 @@ impl Executor {
 
     /// Handles the end of a main process that drainit has not started. If the parent of this
     /// process still lives, drainit cannot reap the process, and forgets it here.
-    pub(crate) fn main_ended(&mut self, process: ProcessId, pid: Pid) {
+    pub(crate) fn on_main_ended(&mut self, process: ProcessId, pid: Pid) {
         let is_forgotten = self.children.forget(pid);
         if is_forgotten {
             self.drop_main(process, pid, |_| false);

@@ -69,9 +69,9 @@ use crate::supervisor::executor::message::{
 pub(crate) use crate::supervisor::executor::start::STARTS_OF_TURN;
 use crate::supervisor::launch;
 use crate::supervisor::launch::Launcher;
-use crate::supervisor::requests::Requests;
+use crate::supervisor::processes::Processes;
+use crate::supervisor::requests::{RequestReply, Requests};
 use crate::supervisor::slots::{Definition, Slot, Slots};
-use crate::supervisor::status::Processes;
 use crate::supervisor::tasks::drain::serving::Serving;
 use crate::supervisor::tasks::drain::target::{DrainNews, DrainTarget};
 use crate::supervisor::tasks::drain::{self, DrainCommand, RunningDrain};
@@ -103,7 +103,7 @@ pub(crate) struct Executor {
     sender: MessageSender,
     pub(crate) processes: Processes,
     /// The operators' requests that are not answered yet.
-    requests: Requests,
+    pub(crate) requests: Requests,
     stop_counts: Rc<StopCounts>,
     /// Set while requests of operators are under way.
     attention: Weak<Attention>,
@@ -191,57 +191,42 @@ impl Executor {
         }
     }
 
-    /// Handles a message of a local task. Returns the event for the core if the message causes one.
-    pub(crate) fn event(&mut self, message: Message) -> Option<Event> {
-        match message {
-            Message::Event(event) => Some(event),
-            Message::ExecOver { process, pid, is_late } => self.exec_over(process, pid, is_late),
-            Message::ExecFailed { process, pid, error } => self.exec_failed(process, pid, error),
-            Message::OfInstance { process, instance, news, place } => {
-                drop(place);
-                if self.is_current(process, instance) { self.on_news(process, news) } else { None }
-            }
-            Message::Counted { is_first } => {
-                self.record_counts();
-                is_first.then_some(Event::Counted)
-            }
-            Message::RequestOver { endings, answer, reply } => {
-                self.record(endings);
-                self.processes.journal.sum_up_ends();
-                let answer = answer.map(|warnings| match self.stop_counts.unknown() {
-                    Some(why) => format!("{warnings}warning: {why}\n"),
-                    None => warnings,
-                });
-                // The send fails only if the client has gone away.
-                let _ = reply.send(answer);
-                None
-            }
-            Message::Swept(signal, swept) => self.swept(signal, *swept),
-            Message::HookOver { hook, task, event, why } => self.hook_over(hook, task, event, why),
-            Message::Request { name, request, reply, .. } => {
-                let Some(process) = self.processes.process(&name) else {
-                    // A reload has removed the process meanwhile. The send fails only if the client
-                    // has gone away.
-                    let _ = reply.send(Err(format!("there is no process `{name}` any more")));
-                    return None;
-                };
-                self.requests.add(&name, request, reply);
-                Some(Event::Requested { process, request })
-            }
-            Message::Shutdown { reply, client } => {
-                self.requests.add_shutdown(reply, client);
-                Some(Event::ShutdownRequested)
-            }
-            Message::File(_)
-            | Message::MainEnded { .. }
-            | Message::Members(_)
-            | Message::Remark(_)
-            | Message::Wake
-            | Message::Reload { .. }
-            | Message::PlanReload { .. }
-            | Message::OfReload(_) => None,
-            Message::FilesReady { start, task, files } => self.files_ready(start, task, *files),
-        }
+    /// Handles a request of an operator for a process. Returns the event for the core.
+    pub(crate) fn on_request(
+        &mut self,
+        name: &str,
+        request: Request,
+        reply: RequestReply,
+    ) -> Option<Event> {
+        let Some(process) = self.processes.process(name) else {
+            // A reload has removed the process meanwhile. The send fails only if the client has
+            // gone away.
+            let _ = reply.send(Err(format!("there is no process `{name}` any more")));
+            return None;
+        };
+        self.requests.add(name, request, reply);
+        Some(Event::Requested { process, request })
+    }
+
+    /// Handles the end of a look at the connections.
+    pub(crate) fn on_counted(&mut self, is_first: bool) -> Option<Event> {
+        self.record_counts();
+        is_first.then_some(Event::Counted)
+    }
+
+    /// Handles the end of a request of an operator. Returns the answer, which says if it is unknown
+    /// what the request has cut.
+    pub(crate) fn on_request_over(
+        &mut self,
+        endings: Option<Endings>,
+        answer: Result<String, String>,
+    ) -> Result<String, String> {
+        self.record(endings);
+        self.processes.journal.sum_up_ends();
+        answer.map(|warnings| match self.stop_counts.unknown() {
+            Some(why) => format!("{warnings}warning: {why}\n"),
+            None => warnings,
+        })
     }
 
     /// Prepares a slot for a new instance, and forgets the process that the slot had before.
@@ -651,11 +636,6 @@ impl Executor {
         });
         self.output.stop_waiting(patience);
         self.files.stop_waiting(patience);
-    }
-
-    /// Whether the same request is under way, so that a new one joins it and looks at nothing.
-    pub(crate) fn is_under_way(&self, process: &str, request: Request) -> bool {
-        self.requests.are_any(process, request)
     }
 
     /// Answers all clients that have made this request.

@@ -15,8 +15,16 @@ use crate::types::{ProcessId, human};
 
 impl Executor {
     /// Keeps the part of the news that the status and the log need, and returns the event for the
-    /// core.
-    pub(super) fn on_news(&mut self, process: ProcessId, news: News) -> Option<Event> {
+    /// core. Ignores the news of an instance that is not the current one.
+    pub(crate) fn on_news(
+        &mut self,
+        process: ProcessId,
+        instance: u32,
+        news: News,
+    ) -> Option<Event> {
+        if !self.is_current(process, instance) {
+            return None;
+        }
         match news {
             News::Readiness(news) => return self.on_readiness(process, news),
             News::Notify(news) => return self.on_notify(process, news),

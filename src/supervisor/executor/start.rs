@@ -154,7 +154,7 @@ impl Executor {
     }
 
     /// Continues a start or a hook whose files were gathered.
-    pub(super) fn files_ready(
+    pub(crate) fn on_files(
         &mut self,
         start: Start,
         task: tokio::task::Id,
@@ -259,7 +259,7 @@ impl Executor {
     }
 
     /// Handles an exec that is over, or that takes too long.
-    pub(super) fn exec_over(
+    pub(crate) fn on_exec_over(
         &mut self,
         process: ProcessId,
         pid: Pid,
@@ -287,7 +287,7 @@ impl Executor {
     }
 
     /// Handles a failed exec of a process; `error` is the reason.
-    pub(super) fn exec_failed(
+    pub(crate) fn on_exec_failed(
         &mut self,
         process: ProcessId,
         pid: Pid,

@@ -36,8 +36,8 @@ use crate::journal::data::ShutdownReport;
 use crate::journal::entry::Level;
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::load::testing::load;
+use crate::supervisor::processes::Processes;
 use crate::supervisor::slots::Definition;
-use crate::supervisor::status::Processes;
 use crate::testing::random::Random;
 use crate::types::{End, EndKind, ProcessId, Signal, Time, human, seconds as in_seconds};
 

@@ -193,7 +193,7 @@ impl Play {
         }
     }
 
-    /// As [`Step::file`](crate::supervisor::event_loop::Step).
+    /// As [`Step::on_file`](crate::supervisor::event_loop::Step).
     fn message(&mut self, FileNews { seen, .. }: FileNews) {
         if seen == Seen::Changed {
             drop(self.watches.look(&|_| true));
