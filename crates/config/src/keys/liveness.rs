@@ -78,7 +78,7 @@ enum Check {
 }
 
 impl LivenessKeys {
-    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Liveness> {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Liveness> {
         let Self { check, interval, timeout, retries, start_period } = self;
         let probe = match check {
             Check::Unix(path) => Probe::Unix(path),
@@ -87,7 +87,18 @@ impl LivenessKeys {
             Check::Grpc(target) => Probe::Grpc(target),
             Check::Envoy(admin) => Probe::Envoy(admin),
             Check::Exec(command) => Probe::Exec(command),
-            Check::Notify(within) => return Some(Liveness::Notify(within)),
+            Check::Notify(within) => {
+                for key in ["interval", "timeout", "retries", "start_period"] {
+                    if fields.get(key).is_some() {
+                        let message = format!("`{key}` has no effect on `notify`");
+                        reader.problems.error_in_check(fields.key(key), message).help(
+                            "remove it; the time of `notify` is the longest pause between two \
+                             messages, and one that is missing is enough",
+                        );
+                    }
+                }
+                return Some(Liveness::Notify(within));
+            }
         };
         Some(Liveness::Probe { probe, interval, timeout, retries, start_period })
     }

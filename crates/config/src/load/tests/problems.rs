@@ -5,7 +5,7 @@ use crate::load::{Environment, load};
 use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
 
-// holds: C6, C73, C152, C153, C154, C170, C265, C277, C325, C524, C617, C624, C655
+// holds: C6, C73, C152, C153, C154, C170, C265, C277, C325, C524, C617, C624, C655, C853
 #[test]
 fn every_fault_of_a_process_has_a_message_and_a_place() {
     for (keys, column, message) in [
@@ -87,6 +87,14 @@ fn every_fault_of_a_process_has_a_message_and_a_place() {
         ("depends_on: [b]\n  b: {command: [b], depends_on: [a]}", 18, "circular dependency `a -> "),
         ("environment: {A: '${UNSET}'}", 23, "`UNSET` is not set and becomes empty"),
         ("environment: {A: '${MUST:?say where}'}", 23, "`MUST` is not set: say where"),
+        ("liveness: {notify: 3s, interval: 1s}", 28, "`interval` has no effect on `notify`"),
+        ("liveness: {notify: 3s, timeout: 1s}", 28, "`timeout` has no effect on `notify`"),
+        ("liveness: {notify: 3s, retries: 2}", 28, "`retries` has no effect on `notify`"),
+        (
+            "liveness: {notify: 3s, start_period: 9s}",
+            28,
+            "`start_period` has no effect on `notify`",
+        ),
         ("readiness: {file: /a}\n    type: oneshot", 5, "a oneshot cannot have `readiness`: it"),
         ("liveness: {exec: [a]}\n    type: oneshot", 5, "a oneshot cannot have `liveness`: it"),
         ("drain: {exec: [a]}\n    type: oneshot", 5, "a oneshot cannot have `drain`: it exits"),
