@@ -89,7 +89,7 @@ impl State {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
                 let (wish, left) = (until.since(self.now), deadline.since(self.now));
-                let left = wish.min(self.budget.after_drains(process, left));
+                let left = wish.min(self.budget().after_drains(process, left));
                 let until = self.now + left;
                 // If the drain ended in this step, its last sample also serves as the final count,
                 // because nothing can have changed since that sample.
@@ -273,7 +273,7 @@ impl Active {
     ) -> Progress {
         let now = state.now;
         let left = deadline.since(now);
-        let longest = state.budget.drain(&state.spec, process, (drain.min, wish), left);
+        let longest = state.budget().drain(&state.spec, process, (drain.min, wish), left);
         let min = drain.min.min(longest);
         if longest.is_zero() {
             if !wish.is_zero() {
@@ -337,21 +337,21 @@ impl Active {
     fn fit(&mut self, state: &State, process: ProcessId, deadline: Time) {
         let (left, min_left) = (self.until.since(state.now), self.min_until.since(state.now));
         let most = deadline.since(state.now);
-        let longest = state.budget.drain(&state.spec, process, (min_left, left), most);
+        let longest = state.budget().drain(&state.spec, process, (min_left, left), most);
         if longest < left {
             self.until = state.now + longest;
             self.at_end = DrainEnd::Deadline;
         }
         if let Closing::Asked { until, .. } = &mut self.closing {
             *until = (*until)
-                .min(state.now + state.budget.closing(&state.spec, process, state.now, deadline));
+                .min(state.now + state.budget().closing(&state.spec, process, state.now, deadline));
         }
     }
 
     /// Lets a drain last longer if the later steps of its path need less time than when it began.
     fn extend(&mut self, state: &State, process: ProcessId, deadline: Time) {
         let (wish, left) = (self.wish_until.since(state.now), deadline.since(state.now));
-        let longest = state.budget.drain(&state.spec, process, (Duration::ZERO, wish), left);
+        let longest = state.budget().drain(&state.spec, process, (Duration::ZERO, wish), left);
         self.until = self.until.max(state.now + longest);
         if self.wish_until <= self.until.max(state.now) {
             self.at_end = DrainEnd::TimeOver;
@@ -408,7 +408,7 @@ impl Active {
     fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {
         state.act(Action::CloseListeners(process));
         // The callers make sure that the deadline has not passed.
-        let until = state.now + state.budget.closing(&state.spec, process, state.now, deadline);
+        let until = state.now + state.budget().closing(&state.spec, process, state.now, deadline);
         self.closing = Closing::Asked { until, why };
     }
 }

@@ -7,7 +7,6 @@
 //! and is shown nowhere. The next new instance or process reuses the slot.
 
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 
 use crate::action::Action;
 use crate::family;
@@ -53,7 +52,7 @@ impl State {
     /// Makes a slot for another instance of the process in slot `old`. If a reload has a definition
     /// for this instance, the new slot gets that definition. Otherwise, it gets the definition of
     /// `old`. Each dependent of the process then depends on both slots. Returns `None` if there are
-    /// too many slots. The caller has to [`relink`](Self::relink) before a budget is needed.
+    /// too many slots.
     pub(crate) fn adopt_copy(&mut self, old: ProcessId) -> Option<ProcessId> {
         let free = self.slots.iter().position(|slot| slot.role == Role::Retired);
         let slot = ProcessId(u16::try_from(free.unwrap_or(self.slots.len())).ok()?);
@@ -61,32 +60,14 @@ impl State {
         let is_newer = newer.is_some();
         let definition = newer.map_or_else(|| self.process(old).clone(), |newer| *newer);
         self.occupy(slot, definition, Role::New { old });
-        self.connect(slot, old);
-        let order = &mut Arc::make_mut(&mut self.spec).order;
-        let place = order.iter().position(|id| *id == old).unwrap_or_default();
-        order.insert(place, slot);
+        self.spec_mut().add_beside(slot, old);
+        let newer = self.slots.iter_mut().filter_map(|slot| slot.newer.as_deref_mut());
+        newer.for_each(|process| process.depend_also_on(slot, old));
         self.reach(slot, self.reached(old));
         (self[slot].beside, self[old].beside) = (Some(old), Some(slot));
         self[slot].is_copy = !is_newer;
-        self.is_unlinked = true;
         self.act(Action::Adopt { slot, of: old, is_newer });
         Some(slot)
-    }
-
-    /// Lets each dependent of `old` also depend on `slot`. Keeps the lists of dependents complete,
-    /// so that many slots can be made before [`relink`](Self::relink).
-    fn connect(&mut self, slot: ProcessId, old: ProcessId) {
-        let processes = &mut Arc::make_mut(&mut self.spec).processes;
-        for (on, _) in processes[slot.index()].dependencies.clone() {
-            processes[on.index()].dependents.push(slot);
-        }
-        let dependents = processes[old.index()].dependents.clone();
-        for by in &dependents {
-            processes[by.index()].depend_also_on(slot, old);
-        }
-        processes[slot.index()].dependents = dependents;
-        let newer = self.slots.iter_mut().filter_map(|slot| slot.newer.as_deref_mut());
-        newer.for_each(|process| process.depend_also_on(slot, old));
     }
 
     /// Keeps a free slot for a process that a reload will add.
@@ -96,7 +77,7 @@ impl State {
     }
 
     /// Gives a process that is down its new definition from a reload. Returns false if the reload
-    /// has no definition for the process. The caller has to [`relink`](Self::relink).
+    /// has no definition for the process.
     pub(crate) fn redefine(&mut self, slot: ProcessId) -> bool {
         if !self.redefine_running(slot) {
             return false;
@@ -110,13 +91,11 @@ impl State {
     }
 
     /// Gives a process the definition that a reload has for it. Returns false if there is none. If
-    /// the process runs, the reload must have placed it as [`Placed::Same`]. The caller has to
-    /// [`relink`](Self::relink).
+    /// the process runs, the reload must have placed it as [`Placed::Same`].
     pub(crate) fn redefine_running(&mut self, slot: ProcessId) -> bool {
         let newer = self[slot].newer.take();
         newer.is_some_and(|newer| {
             self.define(slot, *newer);
-            self.is_unlinked = true;
             self.act(Action::Redefine(slot));
             true
         })
@@ -135,10 +114,7 @@ impl State {
         gone: &[ProcessId],
         same: &BTreeSet<ProcessId>,
     ) {
-        let spec = Arc::make_mut(&mut self.spec);
-        let (processes, counts_stops) = (core::mem::take(&mut spec.processes), spec.counts_stops);
-        *spec = Spec { processes, counts_stops, ..new };
-        spec.order.splice(0..0, gone.iter().rev().copied());
+        self.spec_mut().take_over(new, gone);
         let dependencies = self.spec.ids().map(|slot| {
             let newer = self[slot].newer.as_deref().filter(|_| same.contains(&slot));
             newer.unwrap_or_else(|| self.process(slot)).dependencies.clone()
@@ -147,14 +123,14 @@ impl State {
         for slot in possible.into_iter().filter(|slot| same.contains(slot)) {
             self.redefine_running(slot);
         }
-        self.reorder();
+        self.spec_mut().link();
     }
 
     /// Gives a definition and a role to a free slot, or to the next new slot.
     fn occupy(&mut self, slot: ProcessId, definition: ProcessSpec, role: Role) {
         self.held_sockets.extend(definition.listens.then_some(slot));
         let new = Slot::new(role, Lifecycle::Done);
-        let processes = &mut Arc::make_mut(&mut self.spec).processes;
+        let processes = &mut self.spec_mut().processes;
         if slot.index() == processes.len() {
             processes.push(definition);
             self.slots.push(new);
@@ -195,7 +171,6 @@ impl State {
     /// Frees slots whose instances are gone for good. Removes the slots from the dependencies and
     /// dependents of other slots.
     pub(crate) fn retire(&mut self, slots: &[ProcessId]) {
-        let mut stays = vec![true; self.slots.len()];
         for &slot in slots {
             if self.held_sockets.contains(&slot) {
                 self.held_sockets.retain(|held| *held != slot);
@@ -209,33 +184,10 @@ impl State {
             }
             self.missing.remove(&slot);
             self.family.forget(slot);
-            Arc::make_mut(&mut self.spec).processes[slot.index()].retire();
-            stays[slot.index()] = false;
         }
+        let stays: Vec<_> = self.slots.iter().map(|slot| slot.role != Role::Retired).collect();
         let newer = self.slots.iter_mut().filter_map(|slot| slot.newer.as_deref_mut());
-        let definitions = Arc::make_mut(&mut self.spec).processes.iter_mut().chain(newer);
-        definitions.for_each(|one| one.keep_dependencies(|on| stays[on.index()]));
-        Arc::make_mut(&mut self.spec).order.retain(|id| stays[id.index()]);
-        self.reorder();
-    }
-
-    /// Derives the dependents, the order and the budget again if dependencies have changed since
-    /// the last time. A reload can redefine thousands of processes in one step, so this function is
-    /// called once for all of them.
-    pub(crate) fn relink(&mut self) {
-        if self.is_unlinked {
-            self.reorder();
-        }
-    }
-
-    /// Derives the dependents, the order and the budget again after the dependencies have changed.
-    fn reorder(&mut self) {
-        self.is_unlinked = false;
-        Arc::make_mut(&mut self.spec).link();
-        for (id, place) in self.spec.order.iter().zip(0..) {
-            self.slots[id.index()].rank = place;
-        }
-        self.limit_stops(true);
-        self.plan_budget(self.spec.window);
+        newer.for_each(|one| one.keep_dependencies(|on| stays[on.index()]));
+        self.spec_mut().retire(&stays);
     }
 }

@@ -75,7 +75,7 @@ impl Wait {
 }
 
 /// The time of each hook; `None` if the hook does not exist.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HookWaits {
     pub pre_start: Option<Wait>,
     pub pre_stop: Option<Wait>,
@@ -89,8 +89,10 @@ pub struct ProcessSpec {
     /// The dependencies with which this process restarts: it restarts when a new instance of such a
     /// dependency has met the condition.
     pub follows: Vec<ProcessId>,
-    /// The processes that depend on this process. [`Spec::link`] derives them.
+    /// The processes that depend on this process, in ascending order. The [`Spec`] derives them.
     pub dependents: Vec<ProcessId>,
+    /// The position in [`Spec::order`], which the [`Spec`] derives.
+    pub rank: u16,
     pub oneshot: bool,
     /// The exit codes that do not count as a failure.
     pub success_codes: Vec<u8>,
@@ -140,7 +142,7 @@ pub struct ProcessSpec {
 }
 
 /// The bounds of a drain; `min` is at most `time`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainSpec {
     /// The longest wait.
     pub time: Duration,
@@ -181,6 +183,80 @@ impl Spec {
         }
         debug_assert_eq!(graph.order.len(), self.order.len(), "a circular dependency");
         self.order = graph.order;
+        self.number(0);
+    }
+
+    /// Gives a process another definition.
+    pub(crate) fn define(&mut self, slot: ProcessId, new: ProcessSpec) {
+        let old = core::mem::replace(&mut self.processes[slot.index()], new);
+        let new = &mut self.processes[slot.index()];
+        (new.dependents, new.rank) = (old.dependents, old.rank);
+        if new.dependencies != old.dependencies {
+            for (on, _) in old.dependencies {
+                self.processes[on.index()].dependents.retain(|by| *by != slot);
+            }
+            self.link_one(slot);
+        }
+    }
+
+    /// Adds the slot of another instance of the process in slot `old`, which comes before `old` in
+    /// the order. Each dependent of the process then depends on both slots.
+    pub(crate) fn add_beside(&mut self, slot: ProcessId, old: ProcessId) {
+        let ProcessSpec { dependents, rank, .. } = &self.processes[old.index()];
+        let (dependents, place) = (dependents.clone(), usize::from(*rank));
+        for by in &dependents {
+            self.processes[by.index()].depend_also_on(slot, old);
+        }
+        self.processes[slot.index()].dependents = dependents;
+        self.order.insert(place, slot);
+        self.number(place);
+        self.link_one(slot);
+    }
+
+    /// Frees the slots for which `stays` is false. Nothing depends on them from now on.
+    pub(crate) fn retire(&mut self, stays: &[bool]) {
+        for (process, stays_itself) in self.processes.iter_mut().zip(stays) {
+            if !stays_itself {
+                process.retire();
+            }
+            process.keep_dependencies(|on| stays[on.index()]);
+            process.dependents.retain(|by| stays[by.index()]);
+        }
+        self.order.retain(|id| stays[id.index()]);
+        self.number(0);
+    }
+
+    /// Takes over the settings of the container and the order of the processes from another config,
+    /// but no definition. `gone` lists the processes that this config lacks, dependents first. They
+    /// come first in the new order. The caller then gives the processes that the config does not
+    /// change their definitions, which follow this order, and [links](Self::link) the others.
+    pub(crate) fn take_over(&mut self, new: Self, gone: &[ProcessId]) {
+        let (processes, counts_stops) = (core::mem::take(&mut self.processes), self.counts_stops);
+        *self = Self { processes, counts_stops, ..new };
+        self.order.splice(0..0, gone.iter().rev().copied());
+        self.number(0);
+    }
+
+    /// Adds a process to the dependents of its dependencies. Derives the order again if one of these
+    /// comes later.
+    fn link_one(&mut self, slot: ProcessId) {
+        let ProcessSpec { dependencies, rank, .. } = &self.processes[slot.index()];
+        if dependencies.iter().any(|(on, _)| self.of(*on).rank > *rank) {
+            return self.link();
+        }
+        for (on, _) in dependencies.clone() {
+            let dependents = &mut self.processes[on.index()].dependents;
+            if let Err(place) = dependents.binary_search(&slot) {
+                dependents.insert(place, slot);
+            }
+        }
+    }
+
+    /// Stores the position of each process in the order, from this position on.
+    fn number(&mut self, from: usize) {
+        for (place, id) in (0..).zip(&self.order).skip(from) {
+            self.processes[id.index()].rank = place;
+        }
     }
 
     /// The dependents that restart when the process `on` gets a new instance, each with the
@@ -270,6 +346,12 @@ impl ProcessSpec {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }
 
+    /// Whether both definitions need the same times in a shutdown, after the same dependents.
+    pub(crate) fn has_times_of(&self, other: &Self) -> bool {
+        let times = |of: &Self| (of.stop, of.to_end, of.hooks, of.drain);
+        times(self) == times(other) && self.dependencies == other.dependencies
+    }
+
     /// Makes this process also depend on `slot` if it depends on `old`.
     pub(crate) fn depend_also_on(&mut self, slot: ProcessId, old: ProcessId) {
         let needs = self.dependencies.iter().find(|(on, _)| *on == old).copied();
@@ -288,6 +370,7 @@ impl ProcessSpec {
     pub fn retire(&mut self) {
         self.leave_out();
         self.keep_dependencies(|_| false);
+        self.dependents.clear();
         self.forward_signals.clear();
         self.watch.clear();
         (self.listens, self.required, self.liveness_retries) = (false, false, None);

@@ -3,6 +3,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
+use core::cell::OnceCell;
 use core::ops::{Index, IndexMut};
 use core::time::Duration;
 
@@ -219,8 +220,6 @@ pub struct Slot {
     /// The pause before the next start, if this pause begins only when the rest of the process
     /// group is gone. Otherwise `None`.
     pub restart_after: Option<Duration>,
-    /// The position of the slot in [`Spec::order`].
-    pub(super) rank: u16,
     /// The number of restarts since the start of the container.
     pub restarts: u32,
     /// The number of consecutive restarts. If an instance has run for a long time, the next restart
@@ -286,14 +285,14 @@ impl IndexMut<ProcessId> for State {
 #[derive(Clone, Debug)]
 pub struct State {
     pub spec: Arc<Spec>,
-    pub budget: Budget,
-    /// The limit of a stop without `stop_grace_period`.
-    pub unset_stop: Duration,
+    /// The budget of the shutdown. Before it begins, the budget of a shutdown that drains and stops
+    /// all processes, made when it is first needed.
+    budget: OnceCell<Budget>,
+    /// The longest time of a stop without `stop_grace_period`.
+    longest_unset: Duration,
     /// The time of the current step.
     pub now: Time,
     pub(super) slots: Vec<Slot>,
-    /// Whether dependencies have changed since [`State::relink`] derived the order from them.
-    pub(super) is_unlinked: bool,
     pub(crate) family: Family,
     /// Processes whose lifecycle or role was set in this step. A process can be in the list more
     /// than once.
@@ -344,17 +343,14 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(spec: Arc<Spec>, now: Time) -> Self {
+    pub fn new(mut spec: Arc<Spec>, now: Time) -> Self {
+        Arc::make_mut(&mut spec).link();
         let count = spec.processes.len();
-        let mut slots = vec![Slot::new(Role::Current, Lifecycle::Waiting); count];
-        for (id, place) in spec.order.iter().zip(0..) {
-            slots[id.index()].rank = place;
-        }
         Self {
-            budget: Budget::new(&spec, spec.window, |_| Ahead::Drain),
-            unset_stop: spec.window,
+            budget: OnceCell::new(),
+            longest_unset: Duration::MAX,
             now,
-            slots,
+            slots: vec![Slot::new(Role::Current, Lifecycle::Waiting); count],
             family: Family::default(),
             touched: Vec::new(),
             held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
@@ -366,7 +362,6 @@ impl State {
             missing: BTreeSet::new(),
             changed: BTreeMap::new(),
             has_begun: false,
-            is_unlinked: false,
             checks: 0,
             killed: BTreeSet::new(),
             is_cut_short: false,
@@ -383,10 +378,21 @@ impl State {
         self[id].life
     }
 
+    /// The spec, for a change of the graph or of a time in the budget.
+    pub(super) fn spec_mut(&mut self) -> &mut Spec {
+        self.budget.take();
+        Arc::make_mut(&mut self.spec)
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        let make = || Budget::new(&self.spec, self.spec.window, |_| Ahead::Drain);
+        self.budget.get_or_init(make)
+    }
+
     /// Computes the budget again. `left` is the time until the deadline, less the delay before the
     /// drains.
     pub(crate) fn plan_budget(&mut self, left: Duration) {
-        self.budget = Budget::new(&self.spec, left, |id| {
+        let budget = Budget::new(&self.spec, left, |id| {
             let is_due = match self[id].drain {
                 Progress::NotDue => matches!(self.life(id), Lifecycle::Ready { .. }),
                 Progress::Active(_) => true,
@@ -402,6 +408,7 @@ impl State {
                 _ => Ahead::Stop,
             }
         });
+        self.budget = budget.into();
     }
 
     /// Computes the budget again if a process has gone down in this step before its dependents: they
@@ -420,18 +427,22 @@ impl State {
     /// Sets the limit of stops without `stop_grace_period`. If nobody asked for the shutdown, the
     /// restart of the container waits for these stops.
     pub(crate) fn limit_stops(&mut self, is_asked: bool) {
-        let most = if is_asked { Duration::MAX } else { MOST_KEPT };
-        self.unset_stop = self.spec.window.min(most);
+        self.longest_unset = if is_asked { Duration::MAX } else { MOST_KEPT };
+    }
+
+    /// The limit of a stop without `stop_grace_period`.
+    pub fn unset_stop(&self) -> Duration {
+        self.spec.window.min(self.longest_unset)
     }
 
     /// The time from the stop signal to SIGKILL if there were no deadline.
     pub(crate) fn stop_limit(&self, id: ProcessId) -> Duration {
-        self.process(id).stop.unwrap_or(self.unset_stop)
+        self.process(id).stop.unwrap_or(self.unset_stop())
     }
 
     /// The time that a process gets if it is asked to stop now.
     pub(crate) fn stop_time(&self, id: ProcessId, deadline: Time) -> Duration {
-        self.budget.stop(&self.spec, id, self.unset_stop, deadline.since(self.now))
+        self.budget().stop(&self.spec, id, self.unset_stop(), deadline.since(self.now))
     }
 
     pub(super) fn set_role(&mut self, id: ProcessId, role: Role) {
@@ -444,13 +455,17 @@ impl State {
     /// Gives a slot another definition. If its instance runs, the two definitions differ only in
     /// settings that may change while a process runs.
     pub(super) fn define(&mut self, slot: ProcessId, new: ProcessSpec) {
-        let to_end = new.to_end.or(self.process(slot).to_end);
-        let new = ProcessSpec { to_end, ..new };
+        let old = self.process(slot);
+        let new = ProcessSpec { to_end: new.to_end.or(old.to_end), ..new };
+        let has_other_times = !new.has_times_of(old);
         self.unsettled -= usize::from(self.is_waited_for(slot, self.life(slot)));
         if !new.required {
             self.missing.remove(&slot);
         }
-        Arc::make_mut(&mut self.spec).processes[slot.index()] = new;
+        if has_other_times {
+            self.budget.take();
+        }
+        Arc::make_mut(&mut self.spec).define(slot, new);
         self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
     }
 
@@ -554,7 +569,7 @@ impl State {
 
     /// The position of a process in [`Spec::order`].
     pub fn rank(&self, id: ProcessId) -> u16 {
-        self[id].rank
+        self.process(id).rank
     }
 
     /// Sorts processes by their position in [`Spec::order`], so dependencies come first.

@@ -22,7 +22,7 @@ impl State {
     /// Begins to stop a process that runs. If `hurried`, its `pre_stop` hook does not run.
     pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
         self[process].drain = Progress::Over;
-        match self.budget.pre_stop(&self.spec, process, deadline.since(self.now)) {
+        match self.budget().pre_stop(&self.spec, process, deadline.since(self.now)) {
             // A new instance that has not taken over gets no `pre_stop` hook, because it serves
             // nobody, but could begin to serve while the hook runs.
             Some(within) if !within.is_zero() && !hurried && !self.has_not_taken_over(process) => {
@@ -102,11 +102,11 @@ impl State {
         deadline: Time,
     ) -> Option<Time> {
         let left = deadline.since(self.now);
-        let spare = self.now + self.budget.longest_stop(&self.spec, process, left);
+        let spare = self.now + self.budget().longest_stop(&self.spec, process, left);
         // In a shutdown that somebody asked for, only the deadline limits a stop without a declared
         // time, even if the stop began before.
         let is_unlimited = self.process(process).stop.is_none()
-            && self.unset_stop >= self.spec.window
+            && self.unset_stop() >= self.spec.window
             && deadline < self.no_deadline();
         let limit = since + self.stop_limit(process);
         // SIGKILL cannot end a process that exits, so in a shutdown only the deadline limits its
@@ -186,7 +186,7 @@ impl State {
     ) -> StopLimit {
         let is_declared = self.process(process).stop.is_some();
         let is_spent = after.is_some_and(|after| after >= self.stop_limit(process));
-        match self.budget.keeper(&self.spec, process) {
+        match self.budget().keeper(&self.spec, process) {
             _ if self.is_cut_short => StopLimit::Other,
             _ if is_declared && is_spent => StopLimit::Own { is_declared },
             _ if self.now >= deadline => StopLimit::Deadline { is_declared },
@@ -284,14 +284,14 @@ impl State {
                     continue;
                 }
                 Lifecycle::PreStop { .. } => {
-                    self.budget.pre_stop(&self.spec, id, left).unwrap_or_default()
+                    self.budget().pre_stop(&self.spec, id, left).unwrap_or_default()
                 }
                 Lifecycle::Stopping { since, kill_at } => {
                     let own = self.stop_time(id, deadline);
                     // A process that has asked for more time than its limit keeps as much of this
                     // time as the later stops can spare.
                     let is_longer = kill_at.since(since) > self.stop_limit(id);
-                    let spare = self.budget.longest_stop(&self.spec, id, left);
+                    let spare = self.budget().longest_stop(&self.spec, id, left);
                     if is_longer { own.max(spare) } else { own }
                 }
                 Lifecycle::Killed { .. } | Lifecycle::RestKilled { .. } => {
@@ -299,7 +299,7 @@ impl State {
                 }
                 Lifecycle::Remains { .. } => self.rest_limit(id, deadline),
                 Lifecycle::PostStop { .. } => {
-                    self.budget.post_stop(&self.spec, id, left).unwrap_or_default()
+                    self.budget().post_stop(&self.spec, id, left).unwrap_or_default()
                 }
                 _ => continue,
             };
@@ -424,7 +424,7 @@ impl State {
             // is gone, even if that instance never started.
             self[heir].has_run |= has_run;
         }
-        match self.budget.post_stop(&self.spec, id, deadline.since(self.now)) {
+        match self.budget().post_stop(&self.spec, id, deadline.since(self.now)) {
             Some(within) if !within.is_zero() && has_run && heir.is_none() => {
                 let until = self.run_hook(Some(id), Stage::PostStop, within);
                 self.set(id, Lifecycle::PostStop { until });

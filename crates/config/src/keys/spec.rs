@@ -34,6 +34,7 @@ impl Config {
                     .map(|((on, _), _)| *on)
                     .collect(),
                 dependents: Vec::new(),
+                rank: 0,
                 left_out: false,
                 autostart: process.autostart,
                 oneshot: process.kind == ProcessKind::Oneshot,

@@ -105,7 +105,7 @@ impl Draining {
         let left = shutdown.deadline.since(state.now).saturating_sub(before);
         state.plan_budget(left);
         let unready_delay =
-            state.budget.unready_delay(&state.spec, shutdown.deadline.since(state.now));
+            state.budget().unready_delay(&state.spec, shutdown.deadline.since(state.now));
         let unready_at =
             (stays_ready && !unready_delay.is_zero()).then(|| state.now + unready_delay);
         state.act(if unready_at.is_some() { Action::StayReady } else { Action::Unready });
@@ -123,7 +123,7 @@ impl Draining {
             state.plan_budget(left);
         }
         let delay = Wait::new(Some(state.spec.readiness_delay));
-        let delay = state.budget.before_drains(delay, shutdown.deadline.since(state.now));
+        let delay = state.budget().before_drains(delay, shutdown.deadline.since(state.now));
         let delay_until = was_ready.then(|| state.now + delay);
         if was_ready && !delay.is_zero() && !state.is_done() {
             state.note(Note::Delayed(delay));
@@ -293,7 +293,7 @@ impl Draining {
     fn run_pre_stop(&mut self, state: &mut State) {
         let hook = state.spec.hooks.pre_stop.filter(|_| state.has_begun);
         let left = self.shutdown.deadline.since(state.now);
-        let within = hook.map(|wait| state.budget.before_drains(wait, left));
+        let within = hook.map(|wait| state.budget().before_drains(wait, left));
         if let Some(within) = within.filter(|within| !within.is_zero()) {
             self.hook_until = Some(state.run_hook(None, Stage::PreStop, within));
         }
@@ -492,9 +492,9 @@ impl Draining {
             {
                 let left = self.shutdown.deadline.since(state.now);
                 let before = |needed: Duration| state.now + left.saturating_sub(needed);
-                let mut at = before(state.budget.latest_stop(process));
+                let mut at = before(state.budget().latest_stop(process));
                 if spec.of(process).drain.is_some() {
-                    let drained = before(state.budget.drained_stop(process));
+                    let drained = before(state.budget().drained_stop(process));
                     at = at.min(drained.max(state[process].drain.waits_until()));
                 }
                 let at = if state[process].listens_on_nothing { at } else { at.max(served_until) };

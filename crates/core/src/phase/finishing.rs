@@ -34,7 +34,7 @@ impl Finishing {
             return Self::kill(shutdown, state);
         }
         let left = shutdown.deadline.since(state.now);
-        let until = state.now + state.budget.leftovers(&state.spec, state.unset_stop, left);
+        let until = state.now + state.budget().leftovers(&state.spec, state.unset_stop(), left);
         Self::sweep(shutdown, Signal::TERM, until, state).advance(state)
     }
 

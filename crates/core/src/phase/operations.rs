@@ -210,9 +210,7 @@ impl Operations {
         if let Some((_, why)) = family::doomed(state).into_iter().find(|(id, _)| *id == process) {
             return Err(why);
         }
-        let members = vec![self.replace_or_restart(state, process, Goal::Again)];
-        state.relink();
-        Ok(members)
+        Ok(vec![self.replace_or_restart(state, process, Goal::Again)])
     }
 
     /// Starts a process and those of its dependencies that are down. Returns all slots that the
@@ -522,7 +520,6 @@ impl Operations {
         self.fail_doomed(state);
         self.take_over(state);
         self.follow(state);
-        state.relink();
         if self.goals.is_empty() && self.requests.is_empty() && self.reload.is_none() {
             return judged;
         }

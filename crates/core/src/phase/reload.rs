@@ -144,9 +144,6 @@ impl Operations {
         while self.rests()
             && let Some(reload) = &mut self.reload
         {
-            if !reload.gone.is_empty() {
-                state.relink();
-            }
             if reload.failed.is_some() || reload.pending.is_empty() && reload.gone.is_empty() {
                 reload.follows = true;
                 break;
@@ -167,7 +164,6 @@ impl Operations {
                 break;
             }
         }
-        state.relink();
     }
 
     fn remove(&mut self, state: &mut State, slots: &[ProcessId]) {
@@ -182,7 +178,6 @@ impl Operations {
     }
 
     fn add(&mut self, state: &mut State, new: ProcessId) {
-        state.relink();
         state.set_role(new, Role::Current);
         state.note(Note::Adding(new));
         if state.process(new).autostart {
@@ -195,11 +190,6 @@ impl Operations {
     /// Replaces a process whose definition has changed: by a new instance beside the old one, or by
     /// a stop and a start.
     fn replace(&mut self, state: &mut State, old: ProcessId) {
-        if let Lifecycle::Ready { .. } = state.life(old) {
-            // A second slot gets the dependents of the first one, so the list of these dependents
-            // must be up to date.
-            state.relink();
-        }
         if let Some(new) = self.overlap(state, old) {
             return self.bring_up(state, new);
         }
@@ -217,13 +207,11 @@ impl Operations {
             // dependents. The process starts again now, so it has to meet the conditions anew.
             state.reach(old, None);
         }
-        state.relink();
         self.bring_down(state, old, Goal::Again);
     }
 
     /// Starts a process of a new config, and those of its dependencies that are down.
     pub(super) fn bring_up(&mut self, state: &mut State, slot: ProcessId) {
-        state.relink();
         state.set(slot, Lifecycle::Waiting);
         self.goals.insert(slot, Goal::Up { begun: true });
         let needs = state.process(slot).dependencies.clone();

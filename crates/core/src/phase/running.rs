@@ -421,7 +421,7 @@ fn ended(
     let spec = state.process(process);
     let on_exit = spec.on_exit.of(end, is_success);
     // Nobody asked for this end, and a restart may wait for the rest of the process group.
-    let kill_at = state.now + spec.stop.unwrap_or(state.unset_stop.min(MOST_KEPT));
+    let kill_at = state.now + spec.stop.unwrap_or(state.unset_stop().min(MOST_KEPT));
     let next = consequence(state, process, on_exit, !is_success, state.now.since(since));
     if let AfterEnd::Restart { delay, .. } = next {
         let until = state.now + delay;

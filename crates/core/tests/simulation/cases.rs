@@ -24,6 +24,7 @@ pub(super) fn gateway() -> Spec {
     let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
         dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
         dependents: dependents.to_vec(),
+        rank: 0,
         follows: Vec::new(),
         left_out: false,
         autostart: true,

@@ -125,6 +125,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
     ProcessSpec {
         dependencies,
         dependents: Vec::new(),
+        rank: 0,
         follows: Vec::new(),
         left_out: false,
         autostart: true,
