@@ -39,6 +39,7 @@ use crate::supervisor::event_loop::messages::Inbox;
 use crate::supervisor::event_loop::step::StepTime;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::message::Message;
+use crate::supervisor::tasks::drain::DrainCommand;
 use crate::supervisor::tasks::run_command;
 use crate::types::{ProcessId, Signal, Time};
 
@@ -150,7 +151,7 @@ impl EventLoop {
     /// `within`, too.
     pub(crate) fn finish(&self, code: u8, within: &dyn Fn() -> Duration) {
         let mut executor = self.executor.borrow_mut();
-        executor.finish_files(within());
+        executor.logs.finish_files(within());
         executor.report(clock::now(), code, within);
     }
 
@@ -162,7 +163,7 @@ impl EventLoop {
         tokio::select! {
             received = self.events.signals.next() => {
                 let received = received?;
-                self.step(|step| step.received(received, clock::now()))?;
+                self.step(|step| step.on_signals(received, clock::now()))?;
                 // Local tasks run only while this future waits, so this yield lets the tasks run,
                 // too.
                 tokio::task::yield_now().await;
@@ -197,7 +198,7 @@ impl EventLoop {
         let_others_run().await;
         for _ in 0..self.events.inbox.len() {
             if let Some(message) = self.events.inbox.take() {
-                self.step(|step| step.message(message))?;
+                self.step(|step| step.on_message(message))?;
             }
         }
         self.step(|step| step.reap())
@@ -244,7 +245,7 @@ impl Step<'_> {
     /// Handles the signals that have arrived.
     fn take_pending(&mut self, at: Time) -> io::Result<()> {
         let pending = self.events.signals.take_pending()?;
-        self.received(pending, at)
+        self.on_signals(pending, at)
     }
 
     /// Whether there is a pending stop signal that the core does not know yet. The signal may have
@@ -256,7 +257,7 @@ impl Step<'_> {
     /// Begins the starts that were waiting for other starts, if no stop signal has arrived.
     fn start_next(&mut self) -> io::Result<()> {
         while !self.stop_is_pending()
-            && let Some(process) = self.executor.next_start()
+            && let Some(process) = self.executor.starts.next()
         {
             if let Some(failed) = self.executor.spawn(process) {
                 self.handle(failed)?;
@@ -290,12 +291,12 @@ impl Step<'_> {
 
     /// Handles signals that were read together, and signals that arrive while the first stop signal
     /// is handled.
-    fn received(&mut self, received: Vec<ReceivedSignal>, at: Time) -> io::Result<()> {
+    fn on_signals(&mut self, received: Vec<ReceivedSignal>, at: Time) -> io::Result<()> {
         let mut received = VecDeque::from(received);
         let mut has_stopped = false;
         while let Some(one) = received.pop_front() {
             self.events.has_ended |= one.signal == Signal::CHLD;
-            self.signal(one, at)?;
+            self.on_signal(one, at)?;
             if !self.is_stop(one.signal) {
                 continue;
             }
@@ -307,7 +308,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn signal(&mut self, received: ReceivedSignal, at: Time) -> io::Result<()> {
+    fn on_signal(&mut self, received: ReceivedSignal, at: Time) -> io::Result<()> {
         if received.signal == Signal::CHLD {
             return Ok(());
         }
@@ -362,14 +363,14 @@ impl Step<'_> {
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_group(one)).collect();
         run_command::kill_rest(&ended);
         for one in &ended {
-            if let Some(begun) = self.executor.begun_unseen(one) {
+            if let Some(begun) = self.executor.on_begun_unseen(one) {
                 self.handle(begun)?;
             }
         }
         // The messages of a process are handled before its end.
         let processes = self.executor.last_messages(&ended);
         for message in self.events.inbox.take_of(&processes) {
-            self.message(message)?;
+            self.on_message(message)?;
         }
         for one in &ended {
             if let Some(ChildRole::Process(process)) = one.role {
@@ -380,7 +381,7 @@ impl Step<'_> {
             }
         }
         for (one, remains) in ended.into_iter().zip(remains) {
-            if let Some(event) = self.executor.ended(one, remains) {
+            if let Some(event) = self.executor.on_ended(one, remains) {
                 self.handle(event)?;
             }
         }
@@ -439,13 +440,13 @@ impl Step<'_> {
                 self.events.queue.push_back(self.executor.abort_spawn(process));
             }
             Action::ProbeOnce(process) => self.executor.ask_epoch(process),
-            Action::Serves(process) => self.executor.serves(process),
+            Action::Serves(process) => self.executor.on_serves(process),
             Action::EndLiveness(process) => self.executor.end_liveness(process),
             Action::TellReady => {
                 service_manager::ready();
                 self.executor.look_for_own_work();
             }
-            Action::ShutdownBegins { patience } => self.executor.shutdown_begins(patience),
+            Action::ShutdownBegins { patience } => self.executor.on_shutdown(patience),
             Action::Answer { process, request, outcome } => {
                 self.executor.answer(process, request, outcome);
             }
@@ -467,8 +468,12 @@ impl Step<'_> {
             Action::Unready => self.executor.unready(),
             Action::ReleaseSockets(process) => self.executor.release_sockets(process),
             Action::Drain { process, min, longest } => self.executor.drain(process, min, longest),
-            Action::CloseListeners(process) => self.executor.close_listeners(process),
-            Action::EndDrain(process) => self.executor.end_drain(process),
+            Action::CloseListeners(process) => {
+                self.executor.command_drain(process, DrainCommand::Close);
+            }
+            Action::EndDrain(process) => {
+                self.executor.command_drain(process, DrainCommand::End);
+            }
             Action::Sweep(signal) => self.events.queue.extend(self.executor.sweep(signal)),
             // The beginning of the shutdown is recorded with the time of this step, like the stops
             // that this step begins. With the current time, the shutdown would seem to begin after

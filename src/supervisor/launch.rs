@@ -183,7 +183,7 @@ pub(crate) struct Launcher {
 }
 
 /// The parts that drainit adds to the config of an instance.
-pub(crate) struct Handed<'a> {
+pub(crate) struct StartArguments<'a> {
     /// The process's part of the container's arguments.
     pub(crate) args: &'a [String],
     /// The value of `NOTIFY_SOCKET`.
@@ -200,7 +200,7 @@ type Launch = Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError>;
 impl Launcher {
     /// Makes the request for the process itself. `process` already has the values that are read at
     /// its start.
-    pub(crate) fn process(&self, process: &Process, handed: Handed<'_>) -> Launch {
+    pub(crate) fn process(&self, process: &Process, handed: StartArguments<'_>) -> Launch {
         let epoch = handed.epoch.map(|epoch| epoch.to_string());
         let flag = epoch.clone().map(|epoch| [RESTART_EPOCH_FLAG.to_owned(), epoch]);
         let command = process.command.iter().chain(handed.args).chain(flag.iter().flatten());

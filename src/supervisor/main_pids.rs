@@ -33,7 +33,7 @@ struct Instance {
 impl MainPids {
     /// Handles the start of an instance. `given` has the inodes of the sockets that drainit holds
     /// for the instance.
-    pub(crate) fn started(&self, process: ProcessId, pids: InstancePids, given: BTreeSet<u32>) {
+    pub(crate) fn on_started(&self, process: ProcessId, pids: InstancePids, given: BTreeSet<u32>) {
         self.change(|all| drop(all.insert(process, Instance { pids, given })));
     }
 

@@ -41,8 +41,9 @@ use crate::logging::Output;
 use crate::os::signal::fd::Signals;
 use crate::os::{Peer, clock, on_thread, panic_hook, stale_socket, termination_log};
 use crate::supervisor::event_loop::{EventLoop, Step, let_others_run};
+use crate::supervisor::executor::Executor;
+use crate::supervisor::executor::logs::last_lines;
 use crate::supervisor::executor::message::{Message, MessageSender};
-use crate::supervisor::executor::{Executor, last_lines};
 use crate::supervisor::processes::Processes;
 use crate::supervisor::slots::Definition;
 use crate::supervisor::sockets::Sockets;
@@ -139,7 +140,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let definitions = Definition::of(&config, args, sockets);
     let processes = Processes::new(definitions, Machine::new(spec, began));
     let watched =
-        config.processes.iter().flat_map(|process| file_watch::watched(process)).collect();
+        config.processes.iter().flat_map(|process| file_watch::watched_files(process)).collect();
     let config = Rc::new(config);
     let executor =
         Executor::new(Rc::clone(&config), Arc::clone(&output), sender.clone(), processes, source);
@@ -165,7 +166,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let_others_run().await;
     let (is_started, over, reserve, logs) = event_loop.step(|Step { executor, .. }| {
         let over = executor.processes.machine().state().grace_end.unwrap_or_else(clock::now);
-        let logs = std::mem::take(&mut executor.open_logs);
+        let logs = executor.logs.take_open();
         (!executor.has_failed_to_start(), over, executor.config().shutdown.reserve, logs)
     });
     let code = if is_started && successes.contains(&code) { exit_code::OK } else { code };
@@ -178,7 +179,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let _ = output.flush_patiently(within(), longest).await;
     // The end of PID 1 ends the clients, too, so each client first gets time to print its answer.
     let_others_run().await;
-    let clients = event_loop.step(|step| step.executor.shutdown_clients());
+    let clients = event_loop.step(|step| step.executor.requests.clients());
     let _ = timeout(within(), async {
         for client in clients {
             client.await;

@@ -53,7 +53,7 @@ impl Slot {
     }
 
     /// A warning if lines for the log file of the slot were dropped; `None` otherwise.
-    pub(crate) fn dropped(&self) -> Option<String> {
+    pub(crate) fn drop_warning(&self) -> Option<String> {
         let dropped = self.log_files.iter().map(|(_, file)| file.dropped(Stream::Stdout));
         let dropped = dropped.sum::<u64>();
         let lines = || counted(dropped, "line", "lines");

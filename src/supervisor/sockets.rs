@@ -18,7 +18,7 @@ pub(crate) const LONGEST_OPEN: Duration = Duration::from_secs(10);
 pub(crate) type Sockets = Vec<Arc<HeldSocket>>;
 
 /// Open sockets, each with its address.
-pub(crate) type Held = Vec<(Address, Arc<HeldSocket>)>;
+pub(crate) type HeldSockets = Vec<(Address, Arc<HeldSocket>)>;
 
 /// The sockets that one process is to listen on.
 pub(crate) struct WantedSockets {
@@ -28,7 +28,7 @@ pub(crate) struct WantedSockets {
 
 /// An open socket whose permissions or queue length differ from its definition `wanted`, with the
 /// name of the process.
-pub(crate) struct Differing {
+pub(crate) struct DifferingSocket {
     pub(crate) name: String,
     pub(crate) wanted: ListenSocket,
     pub(crate) socket: Arc<HeldSocket>,
@@ -56,7 +56,7 @@ pub(crate) fn wanted(config: &Config) -> Vec<WantedSockets> {
 /// has opened are closed again.
 pub(crate) fn open(
     wanted: Vec<WantedSockets>,
-    held: Option<&Held>,
+    held: Option<&HeldSockets>,
 ) -> Result<Vec<Sockets>, String> {
     let all = |WantedSockets { name, listen }: WantedSockets| {
         listen.iter().map(|wanted| open_one(&name, wanted, held)).collect()
@@ -67,7 +67,7 @@ pub(crate) fn open(
 fn open_one(
     name: &str,
     wanted: &ListenSocket,
-    held: Option<&Held>,
+    held: Option<&HeldSockets>,
 ) -> Result<Arc<HeldSocket>, String> {
     let (mode, backlog) = (wanted.mode, wanted.backlog);
     let all = || held.into_iter().flatten();
@@ -89,11 +89,11 @@ fn open_one(
     };
     opened.map(Arc::new).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse if held.is_some() => {
-            failed(name, wanted, &error)
+            failure_of(name, wanted, &error)
                 + "; if a process of this container listens there itself: `drainit stop` it, reload, \
                    and `drainit start` it"
         }
-        _ => failed(name, wanted, &error),
+        _ => failure_of(name, wanted, &error),
     })
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn listen_again(name: &str, wanted: &ListenSocket, socket: &HeldSocke
             "{name}: `listen` {wanted}: a process has ended this socket by shutdown(2), which refuses \
              connections; drainit listens again; let the server close its descriptor instead"
         ),
-        Err(error) => tracing::error!("{}", failed(name, wanted, error)),
+        Err(error) => tracing::error!("{}", failure_of(name, wanted, error)),
     }
     again.is_ok()
 }
@@ -120,10 +120,10 @@ pub(crate) fn open_again(name: &str, wanted: &ListenSocket) -> Result<Arc<HeldSo
 }
 
 /// Returns those sockets of a process whose permissions or queue length differ from the definition.
-pub(crate) fn differing(process: &Process, sockets: &Sockets) -> Vec<Differing> {
+pub(crate) fn differing(process: &Process, sockets: &Sockets) -> Vec<DifferingSocket> {
     let all = process.listen.iter().zip(sockets);
     let differ = all.filter(|(wanted, socket)| socket.differs(wanted.mode, wanted.backlog));
-    let one = |(wanted, socket): (&ListenSocket, &Arc<HeldSocket>)| Differing {
+    let one = |(wanted, socket): (&ListenSocket, &Arc<HeldSocket>)| DifferingSocket {
         name: process.name.clone(),
         wanted: wanted.clone(),
         socket: Arc::clone(socket),
@@ -132,11 +132,11 @@ pub(crate) fn differing(process: &Process, sockets: &Sockets) -> Vec<Differing> 
 }
 
 /// Gives each socket the permissions and the queue length of its definition.
-pub(crate) async fn adapt(sockets: Vec<Differing>) {
+pub(crate) async fn adapt(sockets: Vec<DifferingSocket>) {
     let adapt = move || {
-        for Differing { name, wanted, socket } in sockets {
+        for DifferingSocket { name, wanted, socket } in sockets {
             if let Err(error) = socket.adapt(wanted.mode, wanted.backlog) {
-                tracing::warn!("{}", failed(&name, &wanted, &error));
+                tracing::warn!("{}", failure_of(&name, &wanted, &error));
             }
         }
     };
@@ -145,6 +145,6 @@ pub(crate) async fn adapt(sockets: Vec<Differing>) {
     }
 }
 
-fn failed(name: &str, wanted: &ListenSocket, error: &io::Error) -> String {
+fn failure_of(name: &str, wanted: &ListenSocket, error: &io::Error) -> String {
     format!("{name}: `listen` {wanted}: {}", describe_io(error))
 }

@@ -57,7 +57,7 @@ impl Processes {
                     .drain_warnings
                     .iter()
                     .flat_map(|all| all.iter().cloned())
-                    .chain(slots[slot].dropped())
+                    .chain(slots[slot].drop_warning())
                     .collect(),
                 drain_warnings: history.drain_warnings.clone(),
                 has_closed_admin: slots[slot].instance.has_closed_admin(),

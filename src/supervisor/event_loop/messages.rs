@@ -9,8 +9,8 @@ use crate::config::WatchAction;
 use crate::core::event::{Event, Request};
 use crate::os::clock;
 use crate::supervisor::event_loop::Step;
-use crate::supervisor::executor::STARTS_OF_TURN;
 use crate::supervisor::executor::message::Message;
+use crate::supervisor::executor::starts::STARTS_OF_TURN;
 use crate::supervisor::tasks::file_watch::{FileNews, Seen};
 use crate::supervisor::tasks::reload::ReloadNews;
 use crate::types::ProcessId;
@@ -67,19 +67,19 @@ impl Inbox {
 impl Step<'_> {
     /// Handles a message and some of the messages after it, until something else is due.
     pub(super) fn messages_of_turn(&mut self, first: Message) -> io::Result<()> {
-        self.message(first)?;
+        self.on_message(first)?;
         for _ in 1..MESSAGES {
             let is_due = self.events.wakes_at.is_some_and(|due| due <= clock::now());
             if is_due || self.events.has_ended || self.events.exit.is_some() {
                 break;
             }
             let Some(message) = self.events.inbox.take() else { break };
-            self.message(message)?;
+            self.on_message(message)?;
         }
         Ok(())
     }
 
-    pub(super) fn message(&mut self, message: Message) -> io::Result<()> {
+    pub(super) fn on_message(&mut self, message: Message) -> io::Result<()> {
         // A pending stop signal is handled before the message, which may start a process or change
         // the meaning of signals.
         if self.stop_is_pending() {

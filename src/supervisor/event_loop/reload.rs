@@ -17,7 +17,7 @@ use crate::supervisor::event_loop::Step;
 use crate::supervisor::requests::TextReply;
 use crate::supervisor::slots::Definition;
 use crate::supervisor::tasks::file_watch::Watched;
-use crate::supervisor::tasks::reload::{Candidate, Read, text};
+use crate::supervisor::tasks::reload::{Candidate, ReadConfig, text};
 
 impl Step<'_> {
     /// Handles an operator's reload request. If a reload is not possible now and no other reload
@@ -26,7 +26,7 @@ impl Step<'_> {
         match self.may_reload() {
             Err(why) if self.executor.reloads.are_done() => {
                 let why = self.executor.processes.failure(why);
-                Self::refused(&why);
+                Self::log_refusal(&why);
                 // The send fails only if the client has gone away.
                 let _ = reply.send(Err(why));
             }
@@ -74,7 +74,7 @@ impl Step<'_> {
             }
             Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
                 let why = self.executor.processes.failure(why);
-                Self::refused(&why);
+                Self::log_refusal(&why);
                 self.executor.reloads.give_up(&why);
             }
             // The next turn of the event loop tries again.
@@ -93,7 +93,7 @@ impl Step<'_> {
 
     /// Handles the result of reading the config again and opening its sockets.
     pub(super) fn on_prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
-        self.executor.file_watches.were_read(is_read_by_reload);
+        self.executor.file_watches.on_read(is_read_by_reload);
         // While the config was read, another request or the shutdown may have begun. If a process
         // has gone down, the reload begins with other processes than in the rehearsal.
         let is_other = |one: &Candidate| one.read.lives != self.running().lives();
@@ -107,19 +107,19 @@ impl Step<'_> {
                 // This call also handles the events that the actions have added to the queue.
                 self.handle(Event::Tick)?;
             }
-            Err(why) => self.failed(why),
+            Err(why) => self.on_reload_failed(why),
         }
         Ok(())
     }
 
     /// Logs that a reload has failed and has changed nothing, and answers its clients.
-    fn failed(&mut self, why: String) {
-        Self::refused(&why);
+    fn on_reload_failed(&mut self, why: String) {
+        Self::log_refusal(&why);
         self.executor.reloads.answer(Err(why + "; nothing was changed"), Vec::new());
     }
 
     /// Logs that a reload has failed and has changed nothing.
-    fn refused(why: &str) {
+    fn log_refusal(why: &str) {
         let lines = if why.contains('\n') { "\n" } else { " " };
         let members = event::reload_failed(&as_written(why)).members();
         tracing::error!(members, "reload failed, nothing was changed:{lines}{why}");
@@ -139,7 +139,7 @@ impl Step<'_> {
     /// Gives a config to the core. If this fails, nothing is changed.
     fn apply(&mut self, candidate: Candidate) -> Result<Vec<Action>, String> {
         let Candidate { read, watches, sockets } = candidate;
-        let Read { loaded, args, plan, .. } = read;
+        let ReadConfig { loaded, args, plan, .. } = read;
         let warnings = text(&loaded.warnings);
         let spec = loaded.config.spec(&loaded.graph);
         for warning in &loaded.warnings {

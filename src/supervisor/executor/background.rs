@@ -29,10 +29,10 @@ impl Executor {
     /// or the name of the orphan is in the command of the ended process. In the second case, the
     /// text says "may", because the orphan may come from another process.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
-        let groups: Vec<_> = self.groups_of(process).collect();
+        let groups: Vec<_> = self.groups.of(process).collect();
         let began = self.instance(process).spawned.0.as_millis() / TICK.as_millis();
         let (pid, was_only) = self.instance(process).gone?;
-        let orphans = self.orphans.get_or_init(|| {
+        let orphans = self.reaping.orphans.get_or_init(|| {
             let children = &self.children;
             living_children(MOST_READ, |pid| children.role(pid).is_none()).collect()
         });

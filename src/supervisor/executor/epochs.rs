@@ -15,7 +15,7 @@ use crate::envoy::ready::is_closed;
 use crate::local_task::LocalTask;
 use crate::os::on_thread::{Share, on_thread};
 use crate::supervisor::executor::Executor;
-use crate::supervisor::executor::instance::{Admin, EnvoyEpoch};
+use crate::supervisor::executor::instance::{AdminState, EnvoyEpoch};
 use crate::supervisor::executor::message::News;
 use crate::supervisor::executor::validation::validate;
 use crate::supervisor::launch;
@@ -69,7 +69,7 @@ impl Executor {
             ));
         }
         let number = next(self.others(process).map(|(_, other)| other.number));
-        let (has_failed_successor, admin) = (false, Admin::Open);
+        let (has_failed_successor, admin) = (false, AdminState::Open);
         Ok(Some(EnvoyEpoch { number, is_new: number > 0, has_failed_successor, admin }))
     }
 
@@ -83,14 +83,14 @@ impl Executor {
     }
 
     /// Records that a new epoch has taken over.
-    pub(super) fn epoch_took_over(&mut self, process: ProcessId) {
+    pub(super) fn on_epoch_took_over(&mut self, process: ProcessId) {
         if let Some(epoch) = &mut self.processes.slots[process].instance.epoch {
             epoch.is_new = false;
         }
     }
 
     /// Records that an epoch has ended.
-    pub(super) fn epoch_ended(&mut self, process: ProcessId) {
+    pub(super) fn on_epoch_ended(&mut self, process: ProcessId) {
         let Some(ended) = self.processes.slots[process].instance.epoch.take() else { return };
         let others: Vec<_> = self.others(process).filter(|_| ended.is_new).collect();
         for (id, _) in others {
@@ -110,7 +110,7 @@ impl Executor {
             return;
         };
         if let Some(epoch) = &mut instance.epoch {
-            epoch.admin = Admin::Asked;
+            epoch.admin = AdminState::Asked;
         }
         let look = async move {
             let is_closed = is_closed(&admin, LOOK).await;
@@ -125,7 +125,7 @@ impl Executor {
         let wanted = self.process(process);
         let instance = &mut self.processes.slots[process].instance;
         if let Some(epoch) = &mut instance.epoch {
-            epoch.admin = if is_closed { Admin::Closed } else { Admin::Open };
+            epoch.admin = if is_closed { AdminState::Closed } else { AdminState::Open };
         }
         if !is_closed {
             return;
@@ -140,7 +140,8 @@ impl Executor {
     /// Whether a failed liveness probe says nothing about this epoch: the probe asks the admin, and
     /// a successor that has not taken over may have closed the admin, or answers in its place.
     pub(super) fn ignores_probe(&self, process: ProcessId) -> bool {
-        let is_unsure = self.instance(process).epoch.is_some_and(|own| own.admin != Admin::Open);
+        let is_unsure =
+            self.instance(process).epoch.is_some_and(|own| own.admin != AdminState::Open);
         (is_unsure || self.others(process).any(|(_, other)| other.is_new))
             && probes_admin(&self.definition(process).process)
     }

@@ -1,6 +1,6 @@
 //! Process groups that outlive their leader: drainit signals them, and waits until they are empty.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -15,8 +15,9 @@ use crate::os::on_thread::{self, Share};
 use crate::os::reap::is_child;
 use crate::os::sweep::{children_in, signal_left_group};
 use crate::supervisor::children::{ChildRole, Ended};
-use crate::supervisor::executor::message::{Members, Message};
-use crate::supervisor::executor::{Executor, with_cont};
+use crate::supervisor::executor::Executor;
+use crate::supervisor::executor::message::{Members, Message, MessageSender};
+use crate::supervisor::executor::stop::with_cont;
 use crate::types::{ProcessId, Signal, Time};
 
 /// The pause between two scans of the groups. The scans are needed, because the kernel does not
@@ -26,9 +27,9 @@ const SCAN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// A process group that outlives its leader.
-pub(super) struct LeftGroup {
-    pub(super) process: ProcessId,
-    pub(super) leader: Pid,
+struct LeftGroup {
+    process: ProcessId,
+    leader: Pid,
     /// Whether the last search has found nothing to wait for: only zombies, or only processes that
     /// drainit may not signal (EPERM). If the next search finds nothing to wait for either, the
     /// group is given up. One search is not enough, because a member may start a process just
@@ -38,7 +39,7 @@ pub(super) struct LeftGroup {
 }
 
 /// The children of drainit in the group of a process that have got a stop signal.
-pub(super) struct AskedOrphans {
+struct AskedOrphans {
     signal: Signal,
     /// The time at which the group was asked to end.
     since: Time,
@@ -50,7 +51,7 @@ pub(super) struct AskedOrphans {
 /// never reap. The search runs on a thread, because it takes seconds if there are tens of thousands
 /// of processes.
 #[derive(Default)]
-pub(super) struct Search {
+struct Search {
     /// The time of the next search.
     at: Time,
     /// The pause before the next search.
@@ -59,13 +60,73 @@ pub(super) struct Search {
     running: Option<LocalTask>,
 }
 
+/// The process groups that outlive their leaders.
+#[derive(Default)]
+pub(super) struct Groups {
+    left: Vec<LeftGroup>,
+    /// The orphans that have got a stop signal, by the process whose group they are in.
+    asked: BTreeMap<ProcessId, AskedOrphans>,
+    search: Search,
+    /// The task that regularly wakes the event loop, which then scans the groups.
+    scan: Option<LocalTask>,
+}
+
+impl Groups {
+    /// The leaders of the groups of a process.
+    pub(super) fn of(&self, process: ProcessId) -> impl Iterator<Item = Pid> {
+        self.left.iter().filter(move |left| left.process == process).map(|left| left.leader)
+    }
+
+    /// Forgets the groups of a process.
+    pub(super) fn forget(&mut self, process: ProcessId) {
+        self.left.retain(|left| left.process != process);
+    }
+
+    /// Forgets a group of a process that leads its instance again.
+    pub(super) fn forget_one(&mut self, process: ProcessId, leader: Pid) {
+        self.left.retain(|left| left.process != process || left.leader != leader);
+    }
+
+    /// Wakes the event loop from now on, and searches soon.
+    fn scan(&mut self, sender: MessageSender) {
+        let (soon, search) = (clock::now() + SCAN_PAUSE, &mut self.search);
+        search.at = if self.scan.is_none() { soon } else { search.at.min(soon) };
+        search.pause = SCAN_PAUSE;
+        self.scan.get_or_insert_with(|| {
+            LocalTask::begin(async move {
+                while sender.send(Message::Wake).is_ok() {
+                    tokio::time::sleep(SCAN_PAUSE).await;
+                }
+            })
+        });
+    }
+
+    /// Forgets the orphans that have ended or left their group. Returns the orphans' groups of which
+    /// none is left.
+    fn take_gone_orphans(&mut self) -> BTreeMap<ProcessId, AskedOrphans> {
+        let Self { left, asked, .. } = self;
+        let is_left = |of: ProcessId, pid: Pid| {
+            let is_its_own =
+                |left: &LeftGroup| left.process == of && group_of(pid) == Some(left.leader);
+            is_child(pid) && left.iter().any(is_its_own)
+        };
+        for (process, asked) in &mut *asked {
+            while asked.pids.pop_if(|pid| !is_left(*process, *pid)).is_some() {}
+        }
+        let (gone, left) =
+            std::mem::take(asked).into_iter().partition(|(_, asked)| asked.pids.is_empty());
+        *asked = left;
+        gone
+    }
+}
+
 impl Search {
     fn is_due(&self, now: Time, is_awaited: bool) -> bool {
         is_awaited && self.running.is_none() && now >= self.at
     }
 
     /// Handles the end of a search. `is_doubtful` says whether the next search decides about a group.
-    fn ended(&mut self, now: Time, is_doubtful: bool) {
+    fn on_end(&mut self, now: Time, is_doubtful: bool) {
         self.running = None;
         self.pause = match is_doubtful {
             true => SCAN_PAUSE,
@@ -96,16 +157,13 @@ impl Executor {
             return false;
         }
         if self.processes.machine().state().completes(process, ended.end) {
-            self.groups.retain(|left| left.process != process);
+            self.groups.forget(process);
             return false;
         }
         self.leave_groups(process, &[ended.pid, self.instance(process).leader]);
-        let remains = self.groups_of(process).next().is_some();
+        let remains = self.groups.of(process).next().is_some();
         if remains {
-            let (soon, search) = (clock::now() + SCAN_PAUSE, &mut self.search);
-            search.at = if self.group_scan.is_none() { soon } else { search.at.min(soon) };
-            search.pause = SCAN_PAUSE;
-            self.scan_groups();
+            self.groups.scan(self.sender.clone());
         }
         remains
     }
@@ -115,8 +173,8 @@ impl Executor {
     /// instance.
     pub(super) fn leave_groups(&mut self, process: ProcessId, leaders: &[Pid]) {
         for &leader in leaders {
-            if left_group(leader) != Group::Gone && self.groups_of(process).all(|it| it != leader) {
-                self.groups.push(LeftGroup { process, leader, is_lost: false });
+            if left_group(leader) != Group::Gone && self.groups.of(process).all(|it| it != leader) {
+                self.groups.left.push(LeftGroup { process, leader, is_lost: false });
                 // `kill` has not reached the group of a main process that was the child of another
                 // process. The group of the instance's leader needs no second search of `/proc`.
                 let current = self.instance(process);
@@ -129,7 +187,7 @@ impl Executor {
 
     /// The groups of processes that have ended.
     fn awaited_groups(&self) -> impl Iterator<Item = &LeftGroup> {
-        self.groups.iter().filter(|left| self.instance(left.process).pid.is_none())
+        self.groups.left.iter().filter(|left| self.instance(left.process).pid.is_none())
     }
 
     /// Sends the stop signal to the children of drainit in the groups of a process. If drainit has no
@@ -153,35 +211,19 @@ impl Executor {
         if asked.pids.is_empty() {
             return Some(Event::OrphansGone(process));
         }
-        self.orphans_asked.insert(process, asked);
+        self.groups.asked.insert(process, asked);
         None
     }
 
     /// Looks for groups whose orphans have ended or left the group. The ends may have given drainit
     /// further children in the group: if so, these get the stop signal. Otherwise, returns an event.
     pub(crate) fn orphans_gone(&mut self) -> Vec<Event> {
-        let groups = &self.groups;
-        let is_left = |of: ProcessId, pid: Pid| {
-            let is_its_own =
-                |left: &LeftGroup| left.process == of && group_of(pid) == Some(left.leader);
-            is_child(pid) && groups.iter().any(is_its_own)
-        };
-        for (process, asked) in &mut self.orphans_asked {
-            while asked.pids.pop_if(|pid| !is_left(*process, *pid)).is_some() {}
-        }
-        let all = self.orphans_asked.iter();
-        let over: Vec<_> =
-            all.filter(|(_, asked)| asked.pids.is_empty()).map(|(process, _)| *process).collect();
-        over.into_iter()
-            .filter_map(|process| {
-                let asked = self.orphans_asked.remove(&process)?;
-                self.ask_orphans(process, asked)
-            })
-            .collect()
+        let gone = self.groups.take_gone_orphans().into_iter();
+        gone.filter_map(|(process, asked)| self.ask_orphans(process, asked)).collect()
     }
 
     pub(crate) fn stop_group(&self, process: ProcessId, signal: Signal) {
-        for leader in self.groups_of(process) {
+        for leader in self.groups.of(process) {
             // EPERM is not reported here. `judge_groups` reports it if two searches in a row find
             // nothing to wait for.
             if let Err(error) = signal_left_group(leader, signal)
@@ -195,33 +237,28 @@ impl Executor {
 
     /// The children of drainit in the remaining process groups of a process, with zombies.
     pub(super) fn orphans_of(&self, process: ProcessId) -> Vec<Pid> {
-        children_in(&self.groups_of(process).collect::<Vec<_>>())
-    }
-
-    /// The ids of the remaining process groups of a process.
-    pub(super) fn groups_of(&self, process: ProcessId) -> impl Iterator<Item = Pid> {
-        self.groups.iter().filter(move |left| left.process == process).map(|left| left.leader)
+        children_in(&self.groups.of(process).collect::<Vec<_>>())
     }
 
     /// Drops the groups that are empty, and returns the ended processes that have no group left. If
     /// a search for the members of the other groups is due, begins this search.
     pub(crate) fn groups_gone(&mut self) -> Vec<ProcessId> {
         let is_gone = |left: &LeftGroup| left_group(left.leader) == Group::Gone;
-        let (gone, left) = std::mem::take(&mut self.groups).into_iter().partition(is_gone);
-        self.groups = left;
+        let (gone, left) = std::mem::take(&mut self.groups.left).into_iter().partition(is_gone);
+        self.groups.left = left;
         let now = clock::now();
-        if self.search.is_due(now, self.awaited_groups().next().is_some()) {
+        if self.groups.search.is_due(now, self.awaited_groups().next().is_some()) {
             self.begin_search(now);
         }
-        self.dropped(gone)
+        self.on_groups_dropped(gone)
     }
 
     fn begin_search(&mut self, now: Time) {
-        self.search.began = now;
+        self.groups.search.began = now;
         let leaders: BTreeSet<_> = self.awaited_groups().map(|left| left.leader).collect();
         let found = on_thread::begin(Share::Container, move || members_of(&leaders));
         let sender = self.sender.clone();
-        self.search.running = Some(LocalTask::begin(async move {
+        self.groups.search.running = Some(LocalTask::begin(async move {
             // If no thread can be started, or `/proc` cannot be read, no members are known.
             let found = match found {
                 Ok(found) => found.await.ok().and_then(io::Result::ok),
@@ -235,7 +272,7 @@ impl Executor {
     /// returns the ended processes that have no group left.
     pub(crate) fn judge_groups(&mut self, members: &Members) -> Vec<ProcessId> {
         let mut gone = Vec::new();
-        for mut left in std::mem::take(&mut self.groups) {
+        for mut left in std::mem::take(&mut self.groups.left) {
             let living = members.get(&left.leader);
             let state = left_group(left.leader);
             if left.is_over(state, living.is_some_and(Vec::is_empty)) {
@@ -244,24 +281,24 @@ impl Executor {
                 }
                 gone.push(left);
             } else {
-                self.groups.push(left);
+                self.groups.left.push(left);
             }
         }
-        self.search.ended(clock::now(), self.groups.iter().any(|left| left.is_lost));
-        self.dropped(gone)
+        self.groups.search.on_end(clock::now(), self.groups.left.iter().any(|left| left.is_lost));
+        self.on_groups_dropped(gone)
     }
 
     /// Returns the ended processes that have no group left after these groups were dropped, and
     /// removes the sockets of these processes.
-    fn dropped(&mut self, gone: Vec<LeftGroup>) -> Vec<ProcessId> {
+    fn on_groups_dropped(&mut self, gone: Vec<LeftGroup>) -> Vec<ProcessId> {
         if self.awaited_groups().next().is_none() {
-            (self.group_scan, self.search.running) = (None, None);
+            (self.groups.scan, self.groups.search.running) = (None, None);
         }
         // A process does not count if it still runs with another main process, or has another group
         // left.
         let mut gone: BTreeSet<_> = gone.into_iter().map(|left| left.process).collect();
         gone.retain(|process| self.instance(*process).pid.is_none());
-        for left in &self.groups {
+        for left in &self.groups.left {
             gone.remove(&left.process);
         }
         for process in &gone {
@@ -283,17 +320,6 @@ impl Executor {
         );
         tracing::warn!("{line}");
         self.processes.remark(&line);
-    }
-
-    fn scan_groups(&mut self) {
-        let sender = self.sender.clone();
-        self.group_scan.get_or_insert_with(|| {
-            LocalTask::begin(async move {
-                while sender.send(Message::Wake).is_ok() {
-                    tokio::time::sleep(SCAN_PAUSE).await;
-                }
-            })
-        });
     }
 }
 
@@ -320,7 +346,7 @@ mod tests {
         ] {
             (search.began, search.running) = (ms(0), Some(LocalTask::begin(async {})));
             assert!(!search.is_due(ms(9999), true), "a search is running");
-            search.ended(ms(took), is_doubtful);
+            search.on_end(ms(took), is_doubtful);
             let is_due = [took + pause - 1, took + pause].map(|at| search.is_due(ms(at), true));
             assert_eq!(is_due, [false, true], "{took} {is_doubtful}");
             assert!(!search.is_due(ms(9999), false), "nobody waits for a group");

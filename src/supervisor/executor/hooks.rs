@@ -1,9 +1,11 @@
 //! Starts the commands of hooks, and kills hooks that the core gives up.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use nix::unistd::geteuid;
+use tokio::task::Id;
 use tokio::time::timeout;
 
 use crate::config::Hook;
@@ -17,10 +19,11 @@ use crate::os::kill::kill_group_of_child;
 use crate::os::on_thread::{Share, on_thread};
 use crate::supervisor::children::{ChildRole, Rest};
 use crate::supervisor::executor::Executor;
-use crate::supervisor::executor::message::{Message, Start};
+use crate::supervisor::executor::message::Message;
+use crate::supervisor::executor::starts::Start;
 use crate::supervisor::launch;
 use crate::supervisor::launch::{LONGEST_START, StartError};
-use crate::supervisor::tasks::preparation::{Files, Preparation};
+use crate::supervisor::tasks::preparation::{Preparation, PreparedFiles};
 use crate::supervisor::tasks::readiness;
 use crate::supervisor::tasks::run_command::StartedCommand;
 use crate::types::{ProcessId, Signal, harmless, human};
@@ -32,8 +35,21 @@ pub(super) struct RunningHook {
     pid: Rc<Cell<Option<Pid>>>,
 }
 
+/// The hooks that are under way.
+#[derive(Default)]
+pub(super) struct Hooks(BTreeMap<HookId, RunningHook>);
+
+impl Hooks {
+    /// Removes a hook whose task has ended. Returns `false` if the hook was aborted or has begun
+    /// again.
+    fn end(&mut self, id: HookId, task: Id) -> bool {
+        let is_current = self.0.get(&id).is_some_and(|hook| hook.task.id() == task);
+        is_current && self.0.remove(&id).is_some()
+    }
+}
+
 /// Reports that a hook cannot start: its user could not be looked up, or drainit lacks descriptors.
-fn refused(hook: HookId, name: &str, why: &str) -> (Event, Option<String>) {
+fn refuse(hook: HookId, name: &str, why: &str) -> (Event, Option<String>) {
     tracing::error!("{name}: cannot be started: {}", harmless(why));
     (Event::HookEnded { hook, success: false }, None)
 }
@@ -54,10 +70,12 @@ impl Executor {
             // The final sweep, which signals leftover processes, must not signal the `post_stop`
             // hook of the container.
             self.end_sweep();
-            return self.begin_hook(id, Ok(Files::default()));
+            return self.begin_hook(id, Ok(PreparedFiles::default()));
         };
-        let mut preparation =
-            Preparation { opens_log: self.opens_log(process), ..Preparation::default() };
+        let mut preparation = Preparation {
+            opens_log: self.logs.opens(&self.process(process).log.mode),
+            ..Preparation::default()
+        };
         if id.stage == Stage::PreStart {
             self.mark_files_read(process);
             // An earlier start may have rendered the files, and may have ended while its hook ran.
@@ -73,13 +91,13 @@ impl Executor {
     pub(super) fn begin_hook(
         &mut self,
         id: HookId,
-        files: Result<Files, StartError>,
+        files: Result<PreparedFiles, StartError>,
     ) -> Option<Event> {
         let config = Rc::clone(&self.config);
         let mut directory = None;
         match (id.process, id.stage, files) {
             (Some(process), Stage::PreStart, Err(error)) => {
-                return Some(self.spawn_failed(process, &error));
+                return Some(self.on_spawn_failed(process, &error));
             }
             (_, _, Err(error)) => {
                 tracing::error!("{}: {error}", self.hook_name(id));
@@ -121,10 +139,10 @@ impl Executor {
         }
         let (mut request, log) = match request? {
             Ok(launch) => launch,
-            Err(error) => return Some(refused(id, &self.hook_name(id), &error.to_string()).0),
+            Err(error) => return Some(refuse(id, &self.hook_name(id), &error.to_string()).0),
         };
         request.directory = directory;
-        self.keep_open(log.as_ref());
+        self.logs.keep_open(log.as_ref());
         let name = self.hook_name(id);
         let waiting = id.process.map(|process| self.waiting_for(process)).unwrap_or_default();
         let pid = Rc::new(Cell::new(None));
@@ -134,8 +152,8 @@ impl Executor {
             if let Some(wanted) = own_user {
                 match on_thread(LONGEST_START, move || at_start::account(&wanted)).await {
                     Ok(Ok(found)) => launch::run_as(&mut request, &found),
-                    Ok(Err(why)) => return refused(id, &name, &why),
-                    Err(why) => return refused(id, &name, &why.to_string()),
+                    Ok(Err(why)) => return refuse(id, &name, &why),
+                    Err(why) => return refuse(id, &name, &why.to_string()),
                 }
             }
             let end = async {
@@ -186,7 +204,7 @@ impl Executor {
             // The send fails only if the event loop has ended.
             let _ = sender.send(Message::HookOver { hook: id, task, event, why });
         });
-        self.hooks.insert(id, RunningHook { task, pid });
+        self.hooks.0.insert(id, RunningHook { task, pid });
     }
 
     fn hook_name(&self, hook: HookId) -> String {
@@ -195,8 +213,8 @@ impl Executor {
 
     /// Kills a hook that is under way.
     pub(crate) fn abort_hook(&mut self, id: HookId) {
-        self.abort_preparation(Start::Hook(id));
-        let Some(hook) = self.hooks.remove(&id) else { return };
+        self.starts.stop_preparing(Start::Hook(id));
+        let Some(hook) = self.hooks.0.remove(&id) else { return };
         hook.task.end();
         // The dropped task would also kill the hook, but only later, and a sweep could send SIGTERM
         // to the hook before that. Therefore the hook is killed now.
@@ -215,14 +233,13 @@ impl Executor {
     pub(crate) fn on_hook_over(
         &mut self,
         hook: HookId,
-        task: tokio::task::Id,
+        task: Id,
         event: Event,
         why: Option<String>,
     ) -> Option<Event> {
-        if self.hooks.get(&hook)?.task.id() != task {
+        if !self.hooks.end(hook, task) {
             return None;
         }
-        self.hooks.remove(&hook);
         match event {
             Event::SpawnFailed { process, .. } => self.processes.history(process).message = why,
             _ => why.iter().for_each(|line| self.processes.remark(line)),

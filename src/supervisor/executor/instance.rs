@@ -36,12 +36,12 @@ pub(super) struct EnvoyEpoch {
     /// Whether a newer epoch has ended before it had taken over from this epoch. If so, Envoy
     /// permits no further hot restart while this epoch lives.
     pub(super) has_failed_successor: bool,
-    pub(super) admin: Admin,
+    pub(super) admin: AdminState,
 }
 
 /// The admin of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admin {
+pub(super) enum AdminState {
     /// As far as drainit knows, the admin is open.
     Open,
     /// A successor has failed, and drainit asks whether the admin is still open.
@@ -101,7 +101,7 @@ impl Instance {
 
     /// Whether the instance is an Envoy whose admin is closed for good.
     pub(crate) fn has_closed_admin(&self) -> bool {
-        self.epoch.is_some_and(|epoch| epoch.admin == Admin::Closed)
+        self.epoch.is_some_and(|epoch| epoch.admin == AdminState::Closed)
     }
 
     /// Ends the readiness probe, the liveness probe, the check of whether the drain will work, and

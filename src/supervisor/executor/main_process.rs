@@ -10,8 +10,9 @@ use crate::os::Pid;
 use crate::os::descendants::{MOST_READ, children_of, is_exiting, session_of};
 use crate::os::handle::Handle;
 use crate::supervisor::children::{ChildRole, Ended};
+use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::message::Message;
-use crate::supervisor::executor::{Executor, with_cont};
+use crate::supervisor::executor::stop::with_cont;
 use crate::types::{ProcessId, Signal};
 
 /// The largest number of main processes of one instance, current and former, that may live at the
@@ -114,7 +115,7 @@ impl Executor {
             current.leader = session;
         }
         let leader = current.leader;
-        self.groups.retain(|left| left.process != process || left.leader != leader);
+        self.groups.forget_one(process, leader);
         if current.pid.replace(main) != Some(main) {
             tracing::info!("{name}: its main process is now {main}");
             self.processes.journal.has_main(process, main);
@@ -125,7 +126,7 @@ impl Executor {
             listener.set_main(main, [current.leader, session]);
         }
         let kin = former.iter().copied().chain([main, current.leader]);
-        self.stop_counts.pids().set(process, Arc::new(kin.collect()));
+        self.traffic.counts.pids().set(process, Arc::new(kin.collect()));
         current.former = former;
     }
 

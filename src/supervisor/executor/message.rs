@@ -14,12 +14,13 @@ use crate::os::descendants::Descendant;
 use crate::os::spawn::SpawnError;
 use crate::os::sweep::Scanned;
 use crate::os::{Peer, Pid};
+use crate::supervisor::executor::starts::Start;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::requests::{RequestReply, TextReply};
 use crate::supervisor::tasks::Tell;
 use crate::supervisor::tasks::drain::target::DrainNews;
 use crate::supervisor::tasks::file_watch::FileNews;
-use crate::supervisor::tasks::preparation::Files;
+use crate::supervisor::tasks::preparation::PreparedFiles;
 use crate::supervisor::tasks::readiness::ReadinessNews;
 use crate::supervisor::tasks::readiness::notify::NotifyNews;
 use crate::supervisor::tasks::reload::ReloadNews;
@@ -90,13 +91,6 @@ pub(crate) enum News {
 /// The living members of process groups, by the leaders of the groups.
 pub(crate) type Members = BTreeMap<Pid, Vec<Descendant>>;
 
-/// A process or a hook that is to be started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Start {
-    Process(ProcessId),
-    Hook(HookId),
-}
-
 /// A message of a local task.
 pub(crate) enum Message {
     Event(Event),
@@ -105,7 +99,7 @@ pub(crate) enum Message {
     FilesReady {
         start: Start,
         task: tokio::task::Id,
-        files: Box<Result<Files, StartError>>,
+        files: Box<Result<PreparedFiles, StartError>>,
     },
     /// The exec of a process is over, or has taken too long.
     ExecOver {

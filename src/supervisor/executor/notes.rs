@@ -7,7 +7,7 @@ use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::journal::entry::Level;
 use crate::known;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::tasks::file_watch::shown;
+use crate::supervisor::tasks::file_watch::path_to_text;
 use crate::types::{ProcessId, Time};
 
 /// The remedy for a failed restart that ends the container.
@@ -21,13 +21,13 @@ impl Executor {
         match *note {
             Note::FileChanged { process, watch, .. } => {
                 let process = self.process(process);
-                process.watch.get(watch).map(|Watch { path, .. }| shown(path))
+                process.watch.get(watch).map(|Watch { path, .. }| path_to_text(path))
             }
             Note::Overdue { process, why, .. } => {
                 let is_start = matches!(why, Failure::NotReady { .. });
                 let is_missed = is_start && self.failure_ends_container(process);
                 let remedy = is_missed.then(|| SLOW_RESTART.to_owned());
-                join([remedy, self.failed(process)])
+                join([remedy, self.keep_last_lines(process)])
             }
             Note::Completed { process, .. } => self.in_background(process),
             Note::Killed { process, after: Some(_), .. } => {
@@ -45,21 +45,22 @@ impl Executor {
                     self.processes.history(process).why_ended = Some(why);
                 }
                 let is_last = matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted);
-                let lines = if is_last || !is_success { self.failed(process) } else { None };
+                let lines =
+                    if is_last || !is_success { self.keep_last_lines(process) } else { None };
                 // If the lines went to the container's output, the log already has them right above
                 // this line.
                 let is_elsewhere = matches!(self.process(process).log.mode, LogMode::File(_));
                 join([left, lines.filter(|_| is_last && is_elsewhere)])
             }
             Note::RequestFailed { why: RequestError::Ended { process, .. }, .. } => {
-                self.failed(process)
+                self.keep_last_lines(process)
             }
             _ => None,
         }
     }
 
     /// Keeps the last lines of an instance that failed, and returns them as text.
-    fn failed(&mut self, process: ProcessId) -> Option<String> {
+    fn keep_last_lines(&mut self, process: ProcessId) -> Option<String> {
         let log = self.instance(process).log.as_ref()?;
         // After a failure, no line has to match the pattern of the readiness any more, and matching
         // takes long.
@@ -75,7 +76,7 @@ impl Executor {
     pub(crate) fn write(&mut self, now: Time, note: &Note) {
         let detail = self.detail(note);
         let entry = self.processes.note(now, note, detail.as_deref());
-        let is_json = self.output.format() == LogFormat::Json;
+        let is_json = self.logs.output.format() == LogFormat::Json;
         let members = is_json.then(|| entry.event.members());
         let line = entry.line();
         match entry.level {

@@ -21,7 +21,7 @@ impl Executor {
     pub(crate) fn look_who_serves(&self) -> Option<LocalTask> {
         let spec = &self.processes.machine().state().spec;
         let delay = spec.readiness_delay.max(spec.unready_delay);
-        let pids = self.stop_counts.pids().now();
+        let pids = self.traffic.counts.pids().now();
         let of_each = pids.of_each.iter().filter(|_| !delay.is_zero());
         let leaders: BTreeMap<_, _> =
             of_each.flat_map(|(id, kin)| kin.iter().map(|pid| (*pid, *id))).collect();
@@ -54,9 +54,9 @@ impl Executor {
         let drained = self.process(drained).name.clone();
         let names: BTreeMap<_, _> = beside.iter().copied().map(of).collect();
         let mains: Vec<_> = beside.iter().filter_map(|(id, _)| self.pid(*id)).collect();
-        let pids = Rc::clone(self.stop_counts.pids());
+        let pids = Rc::clone(self.traffic.counts.pids());
         self.own_work = Some(LocalTask::of(Share::Container, async move {
-            stop_signal::loaded(&mains).await;
+            stop_signal::wait_until_loaded(&mains).await;
             let pids = pids.now();
             let of_each = pids.of_each.iter().filter(|(id, _)| names.contains_key(id));
             let leaders = of_each.flat_map(|(id, kin)| kin.iter().map(|pid| (*pid, *id))).collect();

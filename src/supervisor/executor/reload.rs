@@ -1,6 +1,5 @@
 //! The definitions of the slots, before and after a reload.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use crate::local_task;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::message::Message;
 use crate::supervisor::slots::{Definition, Slot};
-use crate::supervisor::sockets::{Held, differing};
+use crate::supervisor::sockets::{HeldSockets, differing};
 use crate::supervisor::tasks::file_watch;
 use crate::supervisor::tasks::file_watch::Watched;
 use crate::types::ProcessId;
@@ -23,7 +22,7 @@ impl Executor {
     }
 
     /// The open sockets of all slots, each with its address.
-    pub(crate) fn held(&self) -> Held {
+    pub(crate) fn held(&self) -> HeldSockets {
         let of = |(_, Slot { definition, .. }): (_, &Slot)| {
             let addresses = definition.process.listen.iter().map(|socket| socket.address.clone());
             addresses.zip(definition.sockets.clone()).collect::<Vec<_>>()
@@ -58,7 +57,7 @@ impl Executor {
         self.loading.clear();
         let (mut watched, mut differ) = (Vec::new(), Vec::new());
         for (_, definition) in self.processes.definitions() {
-            watched.extend(file_watch::watched(&definition.process));
+            watched.extend(file_watch::watched_files(&definition.process));
             differ.extend(differing(&definition.process, &definition.sockets));
         }
         self.file_watches.keep(&watched);
@@ -66,21 +65,14 @@ impl Executor {
         self.reloads.answer(outcome, differ);
     }
 
-    /// Drops the log files that no process has any more. A file is kept while somebody may still
-    /// write to the file: an instance that is ending, or a process that such an instance has left
-    /// behind.
+    /// Drops the log files that no process has any more.
     fn drop_log_files(&mut self) {
-        self.open_logs.retain(|log| !log.is_finished());
         let each =
             self.processes.definitions().filter_map(|(_, one)| match &one.process.log.mode {
                 LogMode::File(file) => Some(file.paths()),
                 _ => None,
             });
-        let wanted: BTreeSet<_> = each.flatten().map(PathBuf::as_path).collect();
-        let open = &self.open_logs;
-        self.files.keep(|path, output| {
-            wanted.contains(path) || open.iter().any(|log| log.writes_to(output))
-        });
+        self.logs.keep_files(&each.flatten().map(PathBuf::as_path).collect());
     }
 
     /// Sends a message to the event loop after drainit has looked at the connections of clients, and
@@ -117,8 +109,8 @@ impl Executor {
     }
 
     /// Records that a start has read the watched files of a process.
-    pub(super) fn watched_files_were_read(&self, slot: ProcessId) {
-        self.file_watches.were_read(read_by_start(&self.process(slot).name));
+    pub(super) fn on_watched_files_read(&self, slot: ProcessId) {
+        self.file_watches.on_read(read_by_start(&self.process(slot).name));
     }
 
     /// The instances of a process that have this entry in their `watch`, each with the position of

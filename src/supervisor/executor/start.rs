@@ -2,13 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
 use tokio::time::timeout;
 
-use crate::config::{Liveness, LogMode, OnlyIf, Probe, Process, ProcessKind};
+use crate::config::{Liveness, OnlyIf, Probe, Process, ProcessKind};
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
 use crate::local_task::{self, LocalTask};
@@ -23,27 +22,21 @@ use crate::supervisor::children::{ChildRole, Ended};
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::hooks::share_of;
 use crate::supervisor::executor::instance::Launching;
-use crate::supervisor::executor::message::{InstanceSender, Message, News, Start};
+use crate::supervisor::executor::message::{InstanceSender, Message, News};
+use crate::supervisor::executor::starts::Start;
 use crate::supervisor::launch;
-use crate::supervisor::launch::{Handed, LONGEST_START, StartError};
+use crate::supervisor::launch::{LONGEST_START, StartArguments, StartError};
 use crate::supervisor::tasks::liveness;
 use crate::supervisor::tasks::liveness::ProbePace;
-use crate::supervisor::tasks::preparation::{Files, Preparation};
+use crate::supervisor::tasks::preparation::{Preparation, PreparedFiles};
 use crate::supervisor::tasks::readiness;
 use crate::supervisor::tasks::readiness::notify::{NotifyListener, NotifySender};
 use crate::supervisor::tasks::readiness::{ReadinessTarget, SILENT, commands_of};
-use crate::supervisor::tasks::run_command::diagnosed;
+use crate::supervisor::tasks::run_command::diagnose;
 use crate::types::{ProcessId, Signal, exit_code, harmless};
 
-/// The largest number of processes that are started at the same time. The number is limited,
-/// because each start takes memory and descriptors.
-const MOST_STARTS: usize = 64;
-/// The most processes that are started in a turn of the event loop. In a debug build on a busy
-/// machine, a start takes 1 to 3 ms of the event loop's thread.
-pub(crate) const STARTS_OF_TURN: usize = 4;
-
 /// The event of a start that was given up because of a stop.
-fn given_up(process: ProcessId) -> Event {
+fn event_of_aborted(process: ProcessId) -> Event {
     Event::SpawnFailed { process, exit_code: exit_code::CANNOT_EXECUTE }
 }
 
@@ -87,12 +80,10 @@ impl Executor {
 
     /// Begins to start a process. Returns an event if the start failed at once.
     pub(crate) fn spawn(&mut self, process: ProcessId) -> Option<Event> {
-        if !self.may_start() {
-            self.to_start.push_back(process);
+        if !self.starts.begin_or_wait(process) {
             return None;
         }
         self.mark_files_read(process);
-        self.starting.insert(process);
         let other_lives = self.other_slots(process).into_iter().any(|other| self.lives(other));
         let was_started = self.processes.history(process).started.is_some();
         // `take` clears the flag, because files that a hook has rendered for this start are not for
@@ -107,16 +98,11 @@ impl Executor {
             stale: self.stale_sockets(process),
             values: Some(self.config.env.clone()),
             renders: renders.then(|| self.base.to_vec()),
-            opens_log: self.opens_log(process),
+            opens_log: self.logs.opens(&self.process(process).log.mode),
             shut: self.shut_files(process),
             is_wanted: Weak::new(),
         };
         self.prepare(Start::Process(process), process, preparation)
-    }
-
-    /// Whether drainit still has to open the log file of a process.
-    pub(super) fn opens_log(&self, process: ProcessId) -> bool {
-        matches!(&self.process(process).log.mode, LogMode::File(file) if file.paths().any(|path| self.files.get(path).is_none()))
     }
 
     /// Gathers the files of a start or a hook. Continues at once if there are no files to gather.
@@ -133,7 +119,7 @@ impl Executor {
             Start::Process(_) | Start::Hook(_) => self.process(process),
         };
         if !preparation.is_needed(&wanted) {
-            return self.continue_start(start, Ok(Files::default()));
+            return self.continue_start(start, Ok(PreparedFiles::default()));
         }
         let sender = self.sender.clone();
         let is_wanted = Arc::new(());
@@ -149,7 +135,7 @@ impl Executor {
             let (task, files) = (tokio::task::id(), Box::new(files));
             let _ = sender.send(Message::FilesReady { start, task, files });
         });
-        self.preparing.insert(start, task);
+        self.starts.prepare(start, task);
         None
     }
 
@@ -158,16 +144,19 @@ impl Executor {
         &mut self,
         start: Start,
         task: tokio::task::Id,
-        files: Result<Files, StartError>,
+        files: Result<PreparedFiles, StartError>,
     ) -> Option<Event> {
-        if self.preparing.get(&start)?.id() != task {
-            return None;
+        match self.starts.end_preparing(start, task) {
+            true => self.continue_start(start, files),
+            false => None,
         }
-        self.preparing.remove(&start);
-        self.continue_start(start, files)
     }
 
-    fn continue_start(&mut self, start: Start, files: Result<Files, StartError>) -> Option<Event> {
+    fn continue_start(
+        &mut self,
+        start: Start,
+        files: Result<PreparedFiles, StartError>,
+    ) -> Option<Event> {
         match start {
             Start::Hook(hook) => self.begin_hook(hook, files),
             Start::Process(process) => {
@@ -177,17 +166,17 @@ impl Executor {
                     self.launch(process, with_values, directory)
                 });
                 launched.err().map(|error| {
-                    self.starting.remove(&process);
-                    self.spawn_failed(process, &error)
+                    self.starts.end(process);
+                    self.on_spawn_failed(process, &error)
                 })
             }
         }
     }
 
     /// Keeps the values and the log file of a start, and returns the working directory.
-    pub(super) fn take_files(&mut self, process: ProcessId, files: Files) -> Option<File> {
+    pub(super) fn take_files(&mut self, process: ProcessId, files: PreparedFiles) -> Option<File> {
         for log in files.logs {
-            self.files.add(log, self.config.logging.format);
+            self.logs.add(log, self.config.logging.format);
         }
         for (place, socket) in files.sockets {
             self.replace_socket(process, place, &socket);
@@ -196,44 +185,23 @@ impl Executor {
         files.directory
     }
 
-    /// Stops the gathering of files for a start or a hook that was given up.
-    pub(super) fn abort_preparation(&mut self, start: Start) {
-        self.preparing.remove(&start);
-    }
-
     /// Handles the beginning of a turn of the event loop.
     pub(crate) fn begin_turn(&mut self) {
-        (self.started_in_turn, self.looked_in_turn) = (0, 0);
-    }
-
-    /// Whether this turn may start more processes.
-    fn has_starts_left(&self) -> bool {
-        self.started_in_turn < STARTS_OF_TURN
-    }
-
-    fn may_start(&self) -> bool {
-        self.starting.len() < MOST_STARTS && self.has_starts_left()
-    }
-
-    /// Takes the next process whose start waits for other starts; `None` if there is none, or if no
-    /// start can begin now.
-    pub(crate) fn next_start(&mut self) -> Option<ProcessId> {
-        if self.may_start() { self.to_start.pop_front() } else { None }
+        self.starts.begin_turn();
+        self.looked_in_turn = 0;
     }
 
     /// Gives up a start that is under way, unless the program already runs. Returns the event that
     /// ends the start.
     pub(crate) fn abort_spawn(&mut self, process: ProcessId) -> Event {
-        self.to_start.retain(|other| *other != process);
-        self.starting.remove(&process);
-        self.abort_preparation(Start::Process(process));
+        self.starts.give_up(process);
         if let Some(pid) = self.launching(process) {
             if self.has_begun(process) {
-                return self.begun(process).unwrap_or(given_up(process));
+                return self.on_begun(process).unwrap_or(event_of_aborted(process));
             }
             self.give_up(process, pid);
         }
-        given_up(process)
+        event_of_aborted(process)
     }
 
     /// The pid of a process whose exec is under way.
@@ -250,7 +218,7 @@ impl Executor {
     /// Kills a process whose exec is under way.
     fn give_up(&mut self, process: ProcessId, pid: Pid) {
         self.processes.slots[process].instance.launching = None;
-        self.starting.remove(&process);
+        self.starts.end(process);
         let is_its_own =
             |role: &ChildRole| matches!(role, ChildRole::Process(of) if *of == process);
         if self.children.role(pid).is_some_and(is_its_own) {
@@ -269,21 +237,21 @@ impl Executor {
             return None;
         }
         if self.has_begun(process) {
-            return self.begun(process);
+            return self.on_begun(process);
         }
         // After a failed exec there is no event yet, because the reason is known only when the
         // child ends.
         is_late.then(|| {
             self.give_up(process, pid);
-            self.spawn_failed(process, &StartError::Late)
+            self.on_spawn_failed(process, &StartError::Late)
         })
     }
 
     /// Handles the start of a process that ended before drainit saw that its exec had succeeded.
-    pub(crate) fn begun_unseen(&mut self, ended: &Ended) -> Option<Event> {
+    pub(crate) fn on_begun_unseen(&mut self, ended: &Ended) -> Option<Event> {
         let Some(ChildRole::Process(process)) = ended.role else { return None };
         let is_it = self.launching(process) == Some(ended.pid) && ended.failed.is_none();
-        if is_it { self.begun(process) } else { None }
+        if is_it { self.on_begun(process) } else { None }
     }
 
     /// Handles a failed exec of a process; `error` is the reason.
@@ -295,8 +263,8 @@ impl Executor {
     ) -> Option<Event> {
         (self.launching(process) == Some(pid)).then(|| {
             self.processes.slots[process].instance.launching = None;
-            self.starting.remove(&process);
-            self.spawn_failed(process, &error.into())
+            self.starts.end(process);
+            self.on_spawn_failed(process, &error.into())
         })
     }
 
@@ -304,13 +272,13 @@ impl Executor {
     pub(super) fn explain(&self, process: ProcessId, pid: Pid, failed: FailedExec) {
         let sender = self.sender.clone();
         local_task::spawn(Share::Start(process).scope(async move {
-            let error = diagnosed(failed).await;
+            let error = diagnose(failed).await;
             let _ = sender.send(Message::ExecFailed { process, pid, error });
         }));
     }
 
     /// Logs why a process could not be started.
-    pub(super) fn spawn_failed(&mut self, process: ProcessId, error: &StartError) -> Event {
+    pub(super) fn on_spawn_failed(&mut self, process: ProcessId, error: &StartError) -> Event {
         let reason = error.to_string();
         tracing::error!("{}: {reason}", self.process(process).name);
         self.processes.history(process).message = Some(reason);
@@ -340,7 +308,7 @@ impl Executor {
         let launcher = self.launcher(Some(&wanted));
         self.listen_again(process);
         let definition = self.definition(process).clone();
-        let handed = Handed {
+        let handed = StartArguments {
             args: &definition.args,
             notify: socket.as_ref().map(NotifySocket::env_value),
             epoch: epoch.map(|epoch| epoch.number),
@@ -348,17 +316,9 @@ impl Executor {
         };
         let (mut request, log) = launcher.process(&wanted, handed)?;
         request.directory = directory;
-        let files = match &wanted.log.mode {
-            LogMode::File(file) => {
-                let open = |path: &PathBuf| Some((path.clone(), Arc::clone(self.files.get(path)?)));
-                file.paths().filter_map(open).collect()
-            }
-            _ => Vec::new(),
-        };
-        self.processes.slots[process].log_files = files;
+        self.processes.slots[process].log_files = self.logs.files_of(&wanted.log.mode);
         let spawned = clock::now();
-        self.started_in_turn += 1;
-        if !self.has_starts_left() {
+        if self.starts.count() {
             // More starts may be waiting for the next turn.
             self.wake_loop();
         }
@@ -376,11 +336,11 @@ impl Executor {
     }
 
     /// Records that a process has begun, because its exec has succeeded.
-    fn begun(&mut self, process: ProcessId) -> Option<Event> {
+    fn on_begun(&mut self, process: ProcessId) -> Option<Event> {
         let launching = self.processes.slots[process].instance.launching.take()?;
-        self.starting.remove(&process);
+        self.starts.end(process);
         let Launching { pid, exec: _, wanted, socket, epoch, log, spawned } = launching;
-        self.keep_open(log.as_ref());
+        self.logs.keep_open(log.as_ref());
         let user = launch::user_of(&wanted).map(|user| user.uid);
         if !wanted.runs_commands() {
             self.forget_values(process);
@@ -390,8 +350,8 @@ impl Executor {
         current.number += 1;
         (current.pid, current.spawned) = (Some(pid), spawned);
         (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
-        self.stop_counts.pids().started(process, Arc::new([pid].into()), given.clone());
-        self.stop_counts.witness().succeeded(self.processes.journal.slots_of(&wanted.name));
+        self.traffic.counts.pids().on_started(process, Arc::new([pid].into()), given.clone());
+        self.traffic.counts.witness().on_succeeded(self.processes.journal.slots_of(&wanted.name));
         current.listeners = Rc::new(RefCell::new(Listeners::given(given)));
         current.epoch = epoch;
         current.is_ready = false;

@@ -21,7 +21,7 @@ const LOOKS: usize = 10;
 /// Waits until these processes have loaded their programs, because many programs install their
 /// handlers and listen only after they have loaded all libraries. Processes that sleep, and have
 /// used no processor time for [`LOOK`], have loaded.
-pub(super) async fn loaded(pids: &[Pid]) {
+pub(super) async fn wait_until_loaded(pids: &[Pid]) {
     let used = || -> Option<u64> {
         let stats = pids.iter().take(MOST_READ).filter_map(|pid| Stat::read(*pid));
         stats.map(|stat| (!stat.is_busy).then_some(stat.used)).sum()

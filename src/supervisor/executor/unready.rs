@@ -26,7 +26,7 @@ impl Executor {
             (*process, Look { lines, listens: None })
         };
         let mut looks: BTreeMap<_, _> = processes.iter().map(lines).collect();
-        let pids = self.stop_counts.pids().now();
+        let pids = self.traffic.counts.pids().now();
         let of_each = pids.of_each.iter().filter(|(id, _)| looks.contains_key(id));
         let leaders = of_each.flat_map(|(id, kin)| kin.iter().map(|pid| (*pid, *id))).collect();
         let known = Arc::clone(&pids.all);

@@ -116,7 +116,7 @@ struct Task {
 }
 
 /// Returns the watched files of a process.
-pub(crate) fn watched(process: &Process) -> impl Iterator<Item = Watched> + use<> {
+pub(crate) fn watched_files(process: &Process) -> impl Iterator<Item = Watched> + use<> {
     let watches = match process.only_if {
         Some(OnlyIf::Never) => Vec::new(),
         _ => process.watch.clone(),
@@ -161,7 +161,7 @@ impl FileWatches {
                     watch.is_new(content);
                 }
                 Ok(_) => {}
-                Err(_) => watch.hangs(LONGEST_LOOK),
+                Err(_) => watch.on_hang(LONGEST_LOOK),
             }
             let watched = (watch.name.clone(), watch.watch.clone());
             let shared = Rc::clone(&watch.shared);
@@ -204,7 +204,7 @@ impl FileWatches {
     }
 
     /// Records that a start or a reload has read the files for which `which` is true.
-    pub(crate) fn were_read(&self, which: impl Fn(&Watched) -> bool) {
+    pub(crate) fn on_read(&self, which: impl Fn(&Watched) -> bool) {
         for (watched, Task { shared, .. }) in &self.tasks {
             if shared.state.get() == PathState::Reading && which(watched) {
                 shared.ask(None);
@@ -256,7 +256,7 @@ impl FileWatch {
                     continue;
                 }
                 None => {
-                    self.has_no_thread();
+                    self.on_missing_thread();
                     sleep(NO_THREAD).await;
                     let Followed { looks, asks } = fingerprint::follow(self.watch.path.clone());
                     self.looks = looks;
@@ -284,27 +284,27 @@ impl FileWatch {
         if !self.is_asked {
             self.is_asked = self.shared.ask(Some(mpsc::unbounded_channel().0));
         } else if !self.hangs {
-            self.hangs(SILENCE);
+            self.on_hang(SILENCE);
         }
     }
 
-    fn hangs(&mut self, within: Duration) {
+    fn on_hang(&mut self, within: Duration) {
         self.hangs = true;
         tracing::warn!(
             "{}: {} has not been read within {}; drainit sees no change of it before it has been",
             self.name,
-            shown(&self.watch.path),
+            path_to_text(&self.watch.path),
             human(within)
         );
     }
 
     /// Warns once that drainit could not start the thread that looks at the path.
-    fn has_no_thread(&mut self) {
+    fn on_missing_thread(&mut self) {
         let why =
             "no thread can be started: the container has reached its pids limit, or lacks memory";
         let error = Some((self.watch.path.clone(), why.to_owned()));
         if self.error != error {
-            let (name, path) = (&self.name, shown(&self.watch.path));
+            let (name, path) = (&self.name, path_to_text(&self.watch.path));
             tracing::warn!("{name}: {path} is not watched: {why}; drainit tries again each second");
         }
         self.error = error;
@@ -330,7 +330,7 @@ impl FileWatch {
             tracing::warn!(
                 "{}: {} cannot be read: {why}; drainit does not see when its content changes",
                 self.name,
-                shown(path)
+                path_to_text(path)
             );
         }
         self.error = error;
@@ -341,6 +341,6 @@ impl FileWatch {
 }
 
 /// Formats a path for the log.
-pub(crate) fn shown(path: &Path) -> String {
+pub(crate) fn path_to_text(path: &Path) -> String {
     harmless(&path.to_string_lossy()).into_owned()
 }

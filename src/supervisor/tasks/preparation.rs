@@ -46,7 +46,7 @@ pub(crate) struct Preparation {
 
 /// The files that were gathered.
 #[derive(Default)]
-pub(crate) struct Files {
+pub(crate) struct PreparedFiles {
     pub(crate) with_values: Option<Process>,
     pub(crate) directory: Option<File>,
     pub(crate) logs: Vec<OpenLogFile>,
@@ -67,7 +67,7 @@ impl Preparation {
     }
 
     /// Gathers the files.
-    pub(crate) fn run(self, process: &Process) -> Result<Files, StartError> {
+    pub(crate) fn run(self, process: &Process) -> Result<PreparedFiles, StartError> {
         let own = self.own_socket.as_deref();
         let is_own = |path: &PathBuf| process.sockets.iter().any(|socket| is_same(socket, path));
         if self.uses_sockets {
@@ -76,7 +76,7 @@ impl Preparation {
         // If drainit has given up this start, a later start may have created these sockets, so they
         // must stay.
         if self.is_wanted.strong_count() == 0 {
-            return Ok(Files::default());
+            return Ok(PreparedFiles::default());
         }
         if self.is_first {
             launch::check_sockets(process, own)?;
@@ -101,6 +101,6 @@ impl Preparation {
         };
         let sockets = self.shut.iter().map(open).collect::<Result<_, StartError>>()?;
         let directory = process.working_dir.as_deref().map(open_directory).transpose()?;
-        Ok(Files { with_values, directory, logs, sockets })
+        Ok(PreparedFiles { with_values, directory, logs, sockets })
     }
 }

@@ -26,7 +26,7 @@ use crate::plan::refused;
 use crate::plan::reload::ReloadPlan;
 use crate::supervisor::requests::TextReply;
 use crate::supervisor::sockets;
-use crate::supervisor::sockets::{Differing, Held, LONGEST_OPEN, Sockets};
+use crate::supervisor::sockets::{DifferingSocket, HeldSockets, LONGEST_OPEN, Sockets};
 use crate::supervisor::tasks::Tell;
 use crate::supervisor::tasks::file_watch;
 use crate::supervisor::tasks::file_watch::{FileNews, FileWatches, Watched};
@@ -44,7 +44,7 @@ pub struct ConfigSource {
 }
 
 /// A config without errors, and the rehearsed reload to this config.
-pub(crate) struct Read {
+pub(crate) struct ReadConfig {
     pub(crate) loaded: Loaded,
     /// For each process, the arguments that it gets from the container's command line.
     pub(crate) args: Vec<Vec<String>>,
@@ -55,7 +55,7 @@ pub(crate) struct Read {
 
 /// A config that was read for a reload, with its new watches and its sockets.
 pub(crate) struct Candidate {
-    pub(crate) read: Read,
+    pub(crate) read: ReadConfig,
     /// The tasks for files that were not watched before.
     pub(crate) watches: FileWatches,
     /// The sockets of each process, in the order of the config.
@@ -78,11 +78,11 @@ pub(crate) struct Reloads {
     is_wanted: bool,
     /// The clients that wait for the next reload.
     waiting: Vec<TextReply>,
-    under_way: Option<UnderWay>,
+    under_way: Option<RunningReload>,
 }
 
 #[derive(Default)]
-struct UnderWay {
+struct RunningReload {
     waiting: Vec<TextReply>,
     warnings: String,
 }
@@ -110,10 +110,10 @@ impl Reloads {
 
     /// Begins to read the config, after a look at the files that are already watched. Tells
     /// [`ReloadNews::Reading`] and later [`ReloadNews::Prepared`].
-    pub(crate) fn begin(&mut self, watches: &FileWatches, held: Held, running: Running) {
+    pub(crate) fn begin(&mut self, watches: &FileWatches, held: HeldSockets, running: Running) {
         self.is_wanted = false;
         let waiting = std::mem::take(&mut self.waiting);
-        self.under_way = Some(UnderWay { waiting, warnings: String::new() });
+        self.under_way = Some(RunningReload { waiting, warnings: String::new() });
         let source = self.source.clone();
         let (known, look) = (watches.all(), watches.look(&|_| true));
         let (tell, tell_file) = (Rc::clone(&self.tell), Rc::clone(&watches.tell));
@@ -143,8 +143,8 @@ impl Reloads {
 
     /// Ends the reload that is under way. If sockets differ from their definitions, drainit changes
     /// these sockets first, and then answers the clients.
-    pub(crate) fn answer(&mut self, outcome: Result<(), String>, differing: Vec<Differing>) {
-        let Some(UnderWay { waiting, warnings }) = self.under_way.take() else { return };
+    pub(crate) fn answer(&mut self, outcome: Result<(), String>, differing: Vec<DifferingSocket>) {
+        let Some(RunningReload { waiting, warnings }) = self.under_way.take() else { return };
         let answer = move || {
             for reply in waiting {
                 // The send fails only if the client has gone away.
@@ -163,7 +163,7 @@ impl Reloads {
     /// Postpones the reload that is under way, because the core cannot begin it now. The reload
     /// starts over, with the same clients, as soon as it is possible.
     pub(crate) fn again(&mut self) {
-        if let Some(UnderWay { waiting, .. }) = self.under_way.take() {
+        if let Some(RunningReload { waiting, .. }) = self.under_way.take() {
             tracing::debug!("the reload reads the config again after the request that has begun");
             self.is_wanted = true;
             self.waiting.extend(waiting);
@@ -182,14 +182,14 @@ impl Reloads {
 async fn candidate(
     source: Option<ConfigSource>,
     known: Vec<Watched>,
-    held: Held,
+    held: HeldSockets,
     running: Running,
     tell_file: Tell<FileNews>,
 ) -> Result<Candidate, String> {
     let read = read(source, running).await?;
     let processes = &read.loaded.config.processes;
     let mut watched: Vec<_> =
-        processes.iter().flat_map(|process| file_watch::watched(process)).collect();
+        processes.iter().flat_map(|process| file_watch::watched_files(process)).collect();
     watched.retain(|watched| !known.contains(watched));
     let watches = FileWatches::begin(watched, tell_file).await;
     let wanted = sockets::wanted(&read.loaded.config);
@@ -201,7 +201,7 @@ async fn candidate(
 /// Reads the config as at the start, rehearses the reload, and finds what `drainit check` would find
 /// of the processes that the reload starts or replaces. Without this look, a reload would stop a
 /// process that then cannot start again.
-async fn read(source: Option<ConfigSource>, running: Running) -> Result<Read, String> {
+async fn read(source: Option<ConfigSource>, running: Running) -> Result<ReadConfig, String> {
     let source =
         source.ok_or("drainit runs without a config file, so there is nothing to reload")?;
     let last_look = Arc::new(Mutex::new(String::new()));
@@ -226,7 +226,7 @@ async fn read(source: Option<ConfigSource>, running: Running) -> Result<Read, St
             .map_err(|problems| text(&problems) + "the config is wrong")?;
         refused::check(&running, &loaded.config)?;
         let (args, plan) = rehearsed.into_inner()?;
-        Ok(Read { loaded, args, plan, lives: running.lives() })
+        Ok(ReadConfig { loaded, args, plan, lives: running.lives() })
     };
     let read = on_busy_thread(LONGEST_READ, || is_rehearsing.load(Relaxed), read).await;
     read.unwrap_or_else(|why| {
@@ -270,7 +270,7 @@ mod tests {
         let mut reloads = Reloads::new(None, Rc::new(|_| ()));
         let (first, mut of_first) = tokio::sync::oneshot::channel();
         let (second, mut of_second) = tokio::sync::oneshot::channel();
-        reloads.under_way = Some(UnderWay { waiting: vec![first], warnings: String::new() });
+        reloads.under_way = Some(RunningReload { waiting: vec![first], warnings: String::new() });
         reloads.want(Some(second));
         reloads.again();
         assert!(reloads.is_due());

@@ -107,7 +107,7 @@ impl StartedCommand {
         // If the sender of this channel sends no end, the event loop itself is being dropped.
         let Ok(end) = (&mut self.end).await else { return pending().await };
         match self.exec.failure() {
-            Some(failed) => Err(diagnosed(failed).await),
+            Some(failed) => Err(diagnose(failed).await),
             None => Ok(end),
         }
     }
@@ -203,7 +203,7 @@ pub(crate) async fn run_captured(
 }
 
 /// Looks for the cause of a failed exec.
-pub(crate) async fn diagnosed(failed: FailedExec) -> SpawnError {
+pub(crate) async fn diagnose(failed: FailedExec) -> SpawnError {
     let otherwise = failed.undiagnosed();
     on_thread(DIAGNOSIS, move || failed.diagnose()).await.unwrap_or(otherwise)
 }

@@ -60,7 +60,7 @@ pub(crate) struct StopCounts {
 struct Looks {
     /// The instances that run, and all listening sockets of the last look. After the beginning of
     /// the shutdown, only the thread of a look takes this lock.
-    watched: Mutex<(Vec<Watched>, Arc<BTreeSet<u32>>)>,
+    watched: Mutex<(Vec<WatchedInstance>, Arc<BTreeSet<u32>>)>,
     /// The instances whose drain has begun to count their connections.
     drained: Mutex<Vec<ProcessId>>,
     /// The results that the journal has not got yet.
@@ -68,7 +68,7 @@ struct Looks {
     witness: Arc<Witness>,
 }
 
-struct Watched {
+struct WatchedInstance {
     process: ProcessId,
     kin: InstancePids,
     /// The listeners of the process. Empty while nobody listens.
@@ -96,7 +96,7 @@ impl Looks {
         for it in &mut *watched {
             it.listeners = found.remove(&it.process).unwrap_or(take(&mut it.listeners));
         }
-        let listens = |it: &&Watched| !it.listeners.is_empty();
+        let listens = |it: &&WatchedInstance| !it.listeners.is_empty();
         if !watched.iter().any(|it| listens(&it)) {
             return !watched.is_empty();
         }
@@ -110,7 +110,7 @@ impl Looks {
             let is_closing = it.kin.iter().all(|pid| is_closing(*pid));
             if let (false, Ok(connections)) = (is_closing, open.of(&it.listeners)) {
                 let counts = it.answers.looked(&connections);
-                self.witness.looked(it.process, &it.listeners, &connections);
+                self.witness.on_look(it.process, &it.listeners, &connections);
                 locked(&self.seen).push((began, it.process, counts));
             }
             !is_closing
@@ -146,7 +146,7 @@ impl StopCounts {
     }
 
     /// Handles the beginning of a drain that counts the connections of its process.
-    pub(crate) fn drains(&self, process: ProcessId) {
+    pub(crate) fn on_drain_counts(&self, process: ProcessId) {
         if self.is_counting.get() {
             locked(&self.looks.drained).push(process);
         }
@@ -157,31 +157,28 @@ impl StopCounts {
     /// drains begin to count in this step. Tells the end of each look, and also if the
     /// first look cannot begin. `given` returns the inodes of the sockets that drainit holds
     /// for a process; `None` if the drain of the process counts the connections.
-    pub(crate) fn shutdown_began(
-        self: &Rc<Self>,
-        given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
-    ) {
-        *locked(&self.looks.watched) = (self.watched(given), Arc::default());
+    pub(crate) fn on_shutdown(self: &Rc<Self>, given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>) {
+        *locked(&self.looks.watched) = (self.to_watch(given), Arc::default());
         let counts = Rc::clone(self);
         self.is_counting.set(true);
         local_task::spawn(async move { counts.watch().await });
     }
 
-    fn watched(&self, given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>) -> Vec<Watched> {
+    fn to_watch(&self, given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>) -> Vec<WatchedInstance> {
         let pids = self.pids.now();
         let idle = Counting::default().idle;
         let watched = pids.of_each.iter().filter_map(|(process, kin)| {
             let (mut listeners, answers) = (Listeners::given(given(*process)?), Answers::new(idle));
             listeners.set_shared(&pids.shared);
-            Some(Watched { process: *process, kin: Arc::clone(kin), listeners, answers })
+            Some(WatchedInstance { process: *process, kin: Arc::clone(kin), listeners, answers })
         });
         watched.collect()
     }
 
     /// Looks once at the connections of all instances, before a request that may stop some of them.
     /// Requests at the same time share a look. Waits at most [`LONGEST_LOOK`], and tells
-    /// the end. `given` is as for [`Self::shutdown_began`].
-    pub(crate) fn request_began(
+    /// the end. `given` is as for [`Self::on_shutdown`].
+    pub(crate) fn before_request(
         &self,
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) -> Pin<Box<dyn Future<Output = ()>>> {
@@ -209,7 +206,7 @@ impl StopCounts {
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) -> watch::Receiver<()> {
         let (running, all) = (self.pids.now(), Arc::clone(&self.looks));
-        let watched = Mutex::new((self.watched(given), Arc::default()));
+        let watched = Mutex::new((self.to_watch(given), Arc::default()));
         let looks = Looks { watched, witness: Arc::clone(self.witness()), ..Looks::default() };
         let (is_over, over) = watch::channel(());
         let look = move || {
@@ -224,7 +221,7 @@ impl StopCounts {
     }
 
     /// Begins one more look at the connections. Call this function right before a stop signal.
-    pub(crate) fn stopping(&self) {
+    pub(crate) fn look_before_stop(&self) {
         if self.is_counting.get() {
             self.look();
         }
@@ -268,7 +265,7 @@ impl StopCounts {
     }
 
     /// The results of the looks since the last call.
-    pub(crate) fn seen(&self) -> Vec<(Time, ProcessId, Counts)> {
+    pub(crate) fn take_counts(&self) -> Vec<(Time, ProcessId, Counts)> {
         take(&mut *locked(&self.looks.seen))
     }
 }

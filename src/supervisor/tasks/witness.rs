@@ -23,10 +23,10 @@ use crate::types::{ProcessId, Time};
 const LATE: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
-pub(crate) struct Witness(std::sync::Mutex<Inner>);
+pub(crate) struct Witness(std::sync::Mutex<WitnessState>);
 
 #[derive(Default)]
-struct Inner {
+struct WitnessState {
     is_shutdown: bool,
     /// `None` while nothing is to be stopped, if the kernel sends no messages, and once some are
     /// lost.
@@ -84,7 +84,7 @@ impl Drop for Attention {
     fn drop(&mut self) {
         let mut inner = self.witness.inner();
         if !inner.is_shutdown {
-            *inner = Inner::default();
+            *inner = WitnessState::default();
         }
     }
 }
@@ -93,24 +93,25 @@ impl Drop for Attention {
 pub(crate) type Endings = Vec<(Time, ProcessId, Ending)>;
 
 impl Witness {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, WitnessState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins at the beginning of the shutdown or of a request. Returns whether the kernel will
     /// tell.
-    pub(crate) fn begins(&self, is_shutdown: bool) -> bool {
+    pub(crate) fn begin(&self, is_shutdown: bool) -> bool {
         let destroyed = Destroyed::open();
         if let Err(error) = &destroyed {
             tracing::debug!("the kernel does not tell how connections end: {error}");
         }
         let is_told = destroyed.is_ok();
-        *self.inner() = Inner { is_shutdown, destroyed: destroyed.ok(), ..Inner::default() };
+        *self.inner() =
+            WitnessState { is_shutdown, destroyed: destroyed.ok(), ..WitnessState::default() };
         is_told
     }
 
     /// Handles a look at the connections of a process.
-    pub(crate) fn looked(&self, process: ProcessId, at: &Listeners, seen: &[Connection]) {
+    pub(crate) fn on_look(&self, process: ProcessId, at: &Listeners, seen: &[Connection]) {
         let inner = &mut *self.inner();
         if inner.destroyed.is_some() {
             let (_, before) = inner.known.remove(&process).unwrap_or_default();
@@ -138,7 +139,7 @@ impl Witness {
     }
 
     /// From now on, a newer instance serves at the addresses of these processes.
-    pub(crate) fn succeeded(&self, processes: impl IntoIterator<Item = ProcessId>) {
+    pub(crate) fn on_succeeded(&self, processes: impl IntoIterator<Item = ProcessId>) {
         self.inner().succeeded.extend(processes);
     }
 
@@ -194,7 +195,7 @@ impl Witness {
     }
 }
 
-impl Inner {
+impl WitnessState {
     fn narrow(&mut self) {
         self.ports = self.known.values().flat_map(|(at, _)| at.ports()).collect();
         if let Some(destroyed) = self.destroyed.as_ref().filter(|_| !self.ports.is_empty()) {

@@ -73,12 +73,12 @@ impl Counter {
             let mut answers = locked(&answers);
             if let Some(port) = admin {
                 let seen = listeners.connections_except(port)?;
-                witness.looked(process, listeners, &seen);
+                witness.on_look(process, listeners, &seen);
                 return Ok(answers.looked(&seen));
             }
             let open = listeners.open()?;
             let seen = open.of(listeners)?;
-            witness.looked(process, listeners, &seen);
+            witness.on_look(process, listeners, &seen);
             let counts = answers.looked(&seen);
             *locked(&kept) = open.ids(&answers.witnesses(unit, exit_at));
             *locked(&used) = clock::thread_cpu().saturating_sub(before);
@@ -106,7 +106,7 @@ impl Counter {
 }
 
 /// The outcome of a look.
-enum Seen {
+enum LookResult {
     /// The drain is not over. [`Counter::not_over`] has returned this time.
     NotOver(Duration),
     /// With the processor time that the look has used.
@@ -115,13 +115,13 @@ enum Seen {
 
 /// Looks at a few connections, unless `needs_all`. If these do not show that the drain is not over,
 /// counts all connections. Also returns the time at which the look began.
-async fn look(counter: &Counter, serving: &Serving, needs_all: bool) -> (Time, Seen) {
+async fn look(counter: &Counter, serving: &Serving, needs_all: bool) -> (Time, LookResult) {
     let began = clock::now();
     if !needs_all && let Some(settles) = counter.not_over().await {
-        return (began, Seen::NotOver(settles));
+        return (began, LookResult::NotOver(settles));
     }
     let (began, seen) = counter.look(serving).await;
-    (began, Seen::All(seen, *locked(&counter.used)))
+    (began, LookResult::All(seen, *locked(&counter.used)))
 }
 
 fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -172,11 +172,11 @@ pub(super) async fn drain(
             (began, seen) = done(&mut under_way) => {
                 has_looked = true;
                 match seen {
-                    Seen::NotOver(settles) => {
+                    LookResult::NotOver(settles) => {
                         watch.is_not_over(began, clock::now(), settles);
                         continue;
                     }
-                    Seen::All(seen, used) => {
+                    LookResult::All(seen, used) => {
                         watch.note_cost(used, percent);
                         watch.looked(began, clock::now(), seen)
                     }

@@ -59,7 +59,7 @@ pub(super) async fn drain(
     let [counter, whole] =
         [admin_port, None].map(|port| Counter::new(&Counting::default(), Some(port)));
     let (mut asks, mut looks, mut witness) = (None, None, None);
-    let mut called = Called::default();
+    let mut called = CallEffects::default();
     loop {
         for output in outputs {
             match output {
@@ -106,7 +106,7 @@ pub(super) async fn drain(
 
 /// The effects of the calls to the admin so far.
 #[derive(Clone, Copy, Default)]
-struct Called {
+struct CallEffects {
     /// The connections that waited to be accepted when the listeners were closed. The kernel has
     /// reset them.
     reset: u64,
@@ -123,23 +123,23 @@ async fn ask(
     mut client: Client,
     mut uncounted: Rc<Uncounted>,
     ask: Ask,
-    mut called: Called,
-) -> (Answer, Client, Rc<Uncounted>, Called) {
+    mut called: CallEffects,
+) -> (Answer, Client, Rc<Uncounted>, CallEffects) {
     const LIMIT: Duration = Duration::MAX;
     let answer = match ask {
         Ask::Listeners => {
             let direction = keys.direction.unwrap_or_default();
             let ignored = &keys.ignore_listeners;
             let (listed, answered) = Uncounted::ask(&mut client, direction, ignored, LIMIT).await;
-            uncounted = Rc::new(visible(listed).await);
-            Answer::Listeners(answered.map_err(failure))
+            uncounted = Rc::new(keep_visible(listed).await);
+            Answer::Listeners(answered.map_err(to_failure))
         }
         Ask::Sample { is_whole } => {
             // The queues come first: a connection that Envoy accepts meanwhile counts twice, not
             // never.
             let waiting = waiting(uncounted.listening.clone()).await.saturating_add(called.reset);
             let sample = admin::sample(&mut client, &uncounted, is_whole, LIMIT).await;
-            Answer::Sample(sample.map(|it| it.with_waiting(waiting)).map_err(failure))
+            Answer::Sample(sample.map(|it| it.with_waiting(waiting)).map_err(to_failure))
         }
         Ask::State => Answer::State { is_unused: admin::is_unused(&mut client, LIMIT).await },
         Ask::Call(call) => {
@@ -150,7 +150,7 @@ async fn ask(
                 Ok(()) => called.reset = called.reset.saturating_add(waits),
                 Err(error) => called.is_foreign |= is_foreign(error),
             }
-            Answer::Call(answered.map_err(failure))
+            Answer::Call(answered.map_err(to_failure))
         }
     };
     (answer, client, uncounted, called)
@@ -180,7 +180,7 @@ async fn look(addresses: Vec<SocketAddr>, reset: u64) -> Option<Look> {
 }
 
 /// Keeps the addresses only if the kernel shows the connections to all of them.
-async fn visible(uncounted: Uncounted) -> Uncounted {
+async fn keep_visible(uncounted: Uncounted) -> Uncounted {
     let addresses = uncounted.counted.clone();
     let visible = on_thread(Duration::MAX, move || connections::are_visible(&addresses)).await;
     let counted = if let Ok(Ok(true)) = visible { uncounted.counted } else { Vec::new() };
@@ -196,6 +196,6 @@ fn is_foreign(error: &HttpError) -> bool {
     }
 }
 
-fn failure(error: HttpError) -> AskFailure {
+fn to_failure(error: HttpError) -> AskFailure {
     AskFailure { why: error.to_string(), is_refusal: matches!(error, HttpError::Status(_)) }
 }

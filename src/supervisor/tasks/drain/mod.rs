@@ -106,7 +106,7 @@ impl RunningDrain {
                 let retrying = at_most.min(longest.saturating_sub(RETRY_PAUSE));
                 Some(Box::pin(async move {
                     let result = send_request(&http, reading, retrying, limit).await;
-                    asked.ended(result, "its drain request")
+                    asked.outcome_of(result, "its drain request")
                 }))
             }
             DrainMethod::Exec(exec) => {
@@ -118,7 +118,7 @@ impl RunningDrain {
                             .map_err(|failure| failure.why),
                         Err(error) => Err(error.to_string()),
                     };
-                    asked.ended(result, "its drain")
+                    asked.outcome_of(result, "its drain")
                 }))
             }
             DrainMethod::Signal(signal) | DrainMethod::Notify(signal) => {

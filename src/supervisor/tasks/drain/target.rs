@@ -52,7 +52,7 @@ impl DrainTarget {
     }
 
     /// The outcome of the request or command that drains the process.
-    pub(super) fn ended<E: Display>(&self, result: Result<(), E>, what: &str) -> Asked {
+    pub(super) fn outcome_of<E: Display>(&self, result: Result<(), E>, what: &str) -> Asked {
         match result {
             Ok(()) => Asked::Drained,
             Err(error) => {

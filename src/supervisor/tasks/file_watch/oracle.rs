@@ -155,7 +155,7 @@ impl Play {
                     let (end, remains) = (End::Code(0), false);
                     self.after(4, Due::Event(Event::Exited { process: WEB, end, remains }));
                 }
-                Action::Serves(_) => self.watches.were_read(|_| true),
+                Action::Serves(_) => self.watches.on_read(|_| true),
                 Action::Note(Note::FileChanged { .. }) => self.check_reason(),
                 _ => {}
             }
@@ -184,7 +184,7 @@ impl Play {
                 (self.has_read, self.read_at) = (Some(self.file.content), self.now);
                 if self.action == WatchAction::Reload {
                     self.looking = None;
-                    self.watches.were_read(|_| true);
+                    self.watches.on_read(|_| true);
                 } else {
                     self.due.push((self.now + 1, Due::Event(Event::Spawned(WEB))));
                     self.due.push((self.now + 2, Due::Event(Event::Ready(WEB))));
