@@ -283,10 +283,10 @@ mod tests {
         // This look ends only with its sender.
         let (hanging, over) = watch::channel(());
         counts.before_request.replace(Some(over));
-        counts.request_began(|_| None).await;
+        counts.before_request(|_| None).await;
         assert_eq!((&*told.borrow(), counts.unknown()), (&vec![false], Some(LATE)));
         drop(hanging);
-        counts.request_began(|_| None).await;
+        counts.before_request(|_| None).await;
         assert_eq!(counts.unknown(), None);
     }
 }
