@@ -207,7 +207,7 @@ const WITHOUT_MESSAGES: [&str; 8] = ["python3", "-c", REFUSING, "49", "200", "32
 // holds: S788, S789
 #[test]
 fn without_messages_of_the_kernel_requests_are_in_flight_and_not_cut() {
-    let counted = ", drain: {connections: {min: 0, time: 100ms}}";
+    let counted = ", drain: {connections: {min: 0, time: 500ms}}";
     in_parallel([("", "stop"), (counted, "drain")], |(drain, step)| {
         let Some(rig) = Rig::new() else { return };
         let rig = rig.wrapper(&WITHOUT_MESSAGES);
