@@ -2,9 +2,11 @@
 
 pub mod draining;
 pub mod finishing;
+mod follow;
 pub(crate) mod operations;
 mod reload;
 mod replace;
+mod requests;
 pub mod running;
 pub mod stopping;
 

@@ -1,26 +1,27 @@
-//! The operations while the container runs: requests of the operator, failed liveness checks,
-//! actions after changes of watched files, and restarts of dependents with `restart: true`.
+//! The operations while the container runs: requests of the operator ([`requests`]), failed liveness
+//! checks, actions after changes of watched files and restarts of dependents with `restart: true`
+//! ([`follow`]), replacements ([`replace`]) and reloads ([`reload`]).
 //!
-//! An operation gives goals to processes. A stop gives a goal to the process and to all of its
-//! dependents. A start gives a goal to the process and to those of its dependencies that are down.
-//! A restart gives a goal to the process alone. A process has at most one goal, and moves towards
-//! it as soon as the order allows. A request is answered once its process has reached the goal, or
-//! cannot reach it.
+//! An operation gives goals to processes. A process has at most one goal, and moves towards it as
+//! soon as the order allows:
 //!
-//! A stop replaces the goals of the processes that it stops, and fails the starts that need one of
-//! these processes. A start or a restart is refused while one of the processes that it concerns is
-//! being stopped or restarted. There is one exception. While a process is stopped because it
-//! follows a dependency (see below), a request to restart this process is accepted. The next start
-//! serves the request, too. When the shutdown begins, all requests fail and all goals are dropped.
-//! Stops under way continue, and must end before the deadline.
+//! ```text
+//!  Down, Failed          ─▶ stopped ─▶ stays down
+//!  Again, Following      ─▶ stopped ─▶ started again
+//!  Judged                ─▶ stopped ─▶ `restart` decides
+//!  Retired               ─▶ stopped ─▶ its slot is free
+//!  Up                    ─▶ started ─▶ ready or complete
+//! ```
 //!
-//! A dependent with `restart: true` follows a dependency: the dependent is restarted when a new
-//! instance of the dependency meets the condition of `depends_on`. A dependent that does not run is
-//! not restarted. If several of its dependencies get new instances, the dependent waits for all of
-//! them, and is restarted only once.
+//! When the shutdown begins, all requests fail and all goals are dropped. Stops under way continue,
+//! and must end before the deadline.
+//!
+//! [`requests`]: crate::phase::requests
+//! [`follow`]: crate::phase::follow
+//! [`replace`]: crate::phase::replace
+//! [`reload`]: crate::phase::reload
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::action::Action;
@@ -30,14 +31,15 @@ use crate::event::Request;
 use crate::family;
 use crate::note::{Note, RequestError};
 use crate::phase::reload::Reload;
+use crate::phase::requests::Requests;
 use crate::prelude::*;
-use crate::state::{Lifecycle, Role, State};
-use crate::types::{ProcessId, RestartPolicy, StartCondition, Time, WatchAction};
+use crate::state::{Lifecycle, State};
+use crate::types::{ProcessId, RestartPolicy, StartCondition, Time};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Operations {
     pub(super) goals: BTreeMap<ProcessId, Goal>,
-    pub(super) requests: Vec<OpenRequest>,
+    pub(super) requests: Requests,
     /// The slots of new instances. A slot stays in this list until it is free, or until the slot of
     /// the old instance is free.
     pub(super) replacements: Vec<ProcessId>,
@@ -78,40 +80,15 @@ pub(crate) struct Judged {
     pub(crate) since: Time,
     pub(crate) why: Failure,
 }
-
-/// A request that is not answered yet.
-#[derive(Clone, Debug)]
-pub(super) struct OpenRequest {
-    /// The current slot of the process.
-    pub(super) process: ProcessId,
-    pub(super) request: Request,
-    /// The slots that the request waits for. A stop waits for all slots that it stops. A start
-    /// waits for the process and for those of its dependencies that did not run. A restart waits
-    /// for the new slot, and later for the old slot, too.
-    pub(super) members: Vec<ProcessId>,
-}
-
 impl Operations {
     /// Whether an operation stops this process, so that its end is not a failure.
     pub(crate) fn stops(&self, process: ProcessId) -> bool {
         self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
     }
 
-    /// For each slot, whether there is an unanswered request to stop its process or a direct or
-    /// indirect dependency of its process. A caller asks for thousands of slots, so this function
-    /// searches the graph once for all of them.
-    fn asked_to_stop(&self, state: &State) -> Vec<bool> {
-        let mut asked = vec![false; state.spec.processes.len()];
-        for one in self.requests.iter().filter(|one| one.request == Request::Stop) {
-            asked[one.process.index()] = true;
-        }
-        for id in &state.spec.order {
-            if asked[id.index()] {
-                let above = state.process(*id).dependents.iter();
-                above.for_each(|id| asked[id.index()] = true);
-            }
-        }
-        asked
+    /// Whether a request, a replacement or a reload starts this process.
+    fn starts(&self, process: ProcessId) -> bool {
+        matches!(self.goals.get(&process), Some(Goal::Up { .. }))
     }
 
     /// Whether an operation on this process keeps the container from being ready. An operation does
@@ -131,253 +108,9 @@ impl Operations {
         drains.filter_map(|progress| progress.wakes_at(state.now)).min()
     }
 
-    /// Begins a request, or fails it. Does nothing if an equal request is not answered yet, because
-    /// the two share one answer, even if the new instance of a restart has started already.
-    pub(crate) fn request(&mut self, state: &mut State, process: ProcessId, request: Request) {
-        if self.requests.iter().any(|one| (one.process, one.request) == (process, request)) {
-            return;
-        }
-        state.note(Note::RequestBegan { process, request });
-        let members = match request {
-            _ if self.reload.is_some() => Err(RequestError::Reloading),
-            _ if !state.is_current(process) => Err(RequestError::Busy(process)),
-            Request::Stop => Ok(self.stop(state, process)),
-            // The next start of the process has not begun, so it serves this request, too.
-            Request::Restart if self.goals.get(&process) == Some(&Goal::Following) => {
-                self.goals.insert(process, Goal::Again);
-                Ok(vec![process])
-            }
-            // A process whose spawn is not answered counts as running, because it may have read
-            // files before they changed.
-            Request::Restart
-                if runs(state, process) || state.life(process) == Lifecycle::Spawning =>
-            {
-                self.restart(state, process)
-            }
-            Request::Start | Request::Restart => self.start(state, process),
-        };
-        match members {
-            Ok(members) => self.requests.push(OpenRequest { process, request, members }),
-            Err(why) => state.answer(process, request, Err(why)),
-        }
-    }
-
-    fn stop(&mut self, state: &mut State, process: ProcessId) -> Vec<ProcessId> {
-        if is_gone(state.life(process)) && !self.goals.contains_key(&process) {
-            let went_well = state[process].went_well;
-            if went_well && state[process].beside.is_none() {
-                return Vec::new();
-            }
-            if !went_well {
-                // From now on no watched file starts the process, and a reload starts the process
-                // only if a dependent needs it. Dependents or another instance of the process may
-                // still run, and are stopped below.
-                state.set(process, Lifecycle::Stopped { failed: false });
-            }
-        }
-        let mut stopped = state.spec.above(process);
-        stopped.push(process);
-        for id in stopped.clone() {
-            stopped.extend(state[id].beside);
-        }
-        stopped.retain(|id| !is_gone(state.life(*id)) || self.goals.contains_key(id));
-        stopped.sort_unstable();
-        stopped.dedup();
-        self.fail(state, |asked| {
-            let is_stopped = |id: &&ProcessId| stopped.binary_search(id).is_ok();
-            let mut starts = asked.members.iter().filter(|_| asked.request != Request::Stop);
-            starts.find(is_stopped).copied().map(RequestError::Superseded)
-        });
-        for &id in &stopped {
-            match state.role(id) {
-                Role::New { old } => self.roll_back(state, id, RequestError::Superseded(old)),
-                // The instance is being stopped already, or the slot has no instance.
-                Role::Leaving | Role::Reserved | Role::Retired => {}
-                Role::Current => self.bring_down(state, id, Goal::Down),
-            }
-        }
-        stopped
-    }
-
-    fn restart(
-        &mut self,
-        state: &mut State,
-        process: ProcessId,
-    ) -> Result<Vec<ProcessId>, RequestError> {
-        if self.goals.contains_key(&process) || state[process].beside.is_some() {
-            return Err(RequestError::Busy(process));
-        }
-        if let Some((_, why)) = family::doomed(state).into_iter().find(|(id, _)| *id == process) {
-            return Err(why);
-        }
-        Ok(vec![self.replace_or_restart(state, process, Goal::Again)])
-    }
-
-    /// Starts a process and those of its dependencies that are down. Returns all slots that the
-    /// start waits for.
-    pub(super) fn start(
-        &mut self,
-        state: &mut State,
-        process: ProcessId,
-    ) -> Result<Vec<ProcessId>, RequestError> {
-        let spec = Arc::clone(&state.spec);
-        let asked_to_stop = self.asked_to_stop(state);
-        let is_busy = |id: ProcessId| self.stops(id) || asked_to_stop[id.index()];
-        let mut needs = vec![process];
-        let mut next = 0;
-        while let Some(&id) = needs.get(next) {
-            if state.life(id).survives_kill() {
-                return Err(RequestError::Unkillable(id));
-            }
-            if is_busy(id) || state[id].beside.is_some() && !runs(state, id) {
-                return Err(RequestError::Busy(id));
-            }
-            if !runs(state, id) {
-                let needed = spec.processes[id.index()].dependencies.iter();
-                for (on, _) in needed.filter(|(on, _)| state.is_current(*on)) {
-                    if !needs.contains(on) && (is_busy(*on) || !needs_no_start(state, *on)) {
-                        needs.push(*on);
-                    }
-                }
-            }
-            next += 1;
-        }
-        for &id in &needs {
-            // Whether the process will be restarted once the rest of its group is gone.
-            let pauses = state[id].restart_after.is_some();
-            match state.life(id) {
-                _ if self.goals.contains_key(&id) || pauses && id != process => {}
-                Lifecycle::Backoff { .. } if id == process => {
-                    state[id].restarts_in_a_row = 0;
-                    state.limit_timer(id, Duration::ZERO);
-                }
-                _ if pauses => {
-                    state[id].restart_after = Some(Duration::ZERO);
-                    state[id].restarts_in_a_row = 0;
-                }
-                Lifecycle::Stopped { .. }
-                | Lifecycle::Done
-                | Lifecycle::PostStop { .. }
-                | Lifecycle::Remains { .. }
-                | Lifecycle::RestKilled { .. } => {
-                    state[id].restarts_in_a_row = 0;
-                    state[id].went_well = false;
-                    state.reach(id, None);
-                    state.missing.remove(&id);
-                    self.goals.insert(id, Goal::Up { begun: false });
-                }
-                _ => {}
-            }
-        }
-        Ok(needs)
-    }
-
-    /// Begins the due actions of changed files. Returns whether one of these actions was a restart.
-    pub(crate) fn follow_changes(&mut self, state: &mut State) -> bool {
-        let mut restarts = false;
-        let due = state.changed.iter().filter(|(_, is_due)| **is_due).map(|(change, _)| *change);
-        let due: Vec<_> = due.collect();
-        if due.is_empty() {
-            return false;
-        }
-        // A process that is about to follow a dependency begins no action of its own, so that it is
-        // restarted only once.
-        let waits = self.waiting_to_follow(state);
-        let asked_to_stop = self.asked_to_stop(state);
-        for (process, watch) in due {
-            let Some(&action) = state.process(process).watch.get(watch) else { continue };
-            let request = Request::Restart;
-            let is_asked =
-                self.requests.iter().any(|one| (one.process, one.request) == (process, request));
-            let is_free = !is_asked
-                && !waits[process.index()]
-                && !self.goals.contains_key(&process)
-                && !asked_to_stop[process.index()]
-                && state[process].beside.is_none()
-                && self.reload.is_none();
-            let note = Note::FileChanged { process, watch, action };
-            match (state.life(process), action) {
-                (Lifecycle::Ready { .. }, WatchAction::Signal(signal)) if is_free => {
-                    state.note(note);
-                    state.act(Action::Signal { process, signal });
-                }
-                (Lifecycle::Ready { .. }, WatchAction::Restart)
-                    if is_free && !family::is_doomed(state, process) =>
-                {
-                    state.note(note);
-                    let members = vec![self.replace_or_restart(state, process, Goal::Again)];
-                    self.requests.push(OpenRequest { process, request, members });
-                    restarts = true;
-                }
-                // The last start has failed, but with the changed files the next may succeed.
-                (Lifecycle::Stopped { failed: true }, WatchAction::Restart)
-                    if is_free && self.may_start_alone(state, process, &asked_to_stop) =>
-                {
-                    if let Ok(members) = self.start(state, process) {
-                        state.note(note);
-                        self.requests.push(OpenRequest { process, request, members });
-                        restarts = true;
-                    }
-                }
-                (Lifecycle::Stopped { failed: true }, WatchAction::Signal(_))
-                | (Lifecycle::Stopped { failed: false } | Lifecycle::Done, _) => {}
-                _ => continue,
-            }
-            state.changed.remove(&(process, watch));
-        }
-        restarts
-    }
-
-    /// For each slot, whether its process follows a dependency that is about to get a new instance.
-    /// A dependency is about to get a new instance in three cases: it has a goal; it is being
-    /// replaced; or it will be restarted because of a changed file or of a dependency of its own.
-    fn waiting_to_follow(&self, state: &State) -> Vec<bool> {
-        let spec = &state.spec;
-        let mut waits = vec![false; spec.processes.len()];
-        for &process in &spec.order {
-            let of = &spec.processes[process.index()];
-            let changes = state.changed.range((process, 0)..=(process, usize::MAX));
-            let mut actions = changes.filter_map(|((_, watch), _)| of.watch.get(*watch));
-            let is_to_restart = actions.any(|action| *action == WatchAction::Restart);
-            if self.is_on_its_way(state, process)
-                || runs(state, process) && (is_to_restart || waits[process.index()])
-            {
-                for (follower, _) in spec.followers(process) {
-                    waits[follower.index()] = true;
-                }
-            }
-        }
-        waits
-    }
-
-    /// Whether a process has a goal or is being replaced, so that it may soon have a new instance.
-    fn is_on_its_way(&self, state: &State, process: ProcessId) -> bool {
-        let is_moved = self.goals.contains_key(&process)
-            || state[process].beside.is_some_and(|other| state.role(other) != Role::Leaving);
-        is_moved && state.is_current(process) && !state.life(process).survives_kill()
-    }
-
-    /// Whether this process has to wait for the new instance of a dependency. A process with
-    /// `restart: true` for the dependency always waits. Any other process waits unless the
-    /// dependency already meets the condition for the start. It does not wait, either, while the
-    /// old instance of the dependency serves until the new one is ready.
-    fn needs_another(&self, state: &State, process: ProcessId) -> bool {
-        let mut needs = state.process(process).dependencies.iter();
-        needs.any(|&(on, condition)| {
-            let follows = state.process(process).follows.contains(&on);
-            let is_met = condition == StartCondition::Started && runs(state, on) && !self.stops(on);
-            let serves = needs_no_start(state, on) && !self.goals.contains_key(&on);
-            let counts = follows || !serves && !is_met;
-            counts && self.is_on_its_way(state, on)
-        })
-    }
-
-    /// Whether this process can start without the start of another process. `asked_to_stop` is the
-    /// result of [`Self::asked_to_stop`].
-    fn may_start_alone(&self, state: &State, process: ProcessId, asked_to_stop: &[bool]) -> bool {
-        let is_busy = |id: ProcessId| self.stops(id) || asked_to_stop[id.index()];
-        let mut needs = state.process(process).dependencies.iter();
-        needs.all(|&(on, _)| !state.is_current(on) || needs_no_start(state, on) && !is_busy(on))
+    pub(super) fn bring_down(&mut self, state: &mut State, process: ProcessId, goal: Goal) {
+        self.goals.insert(process, goal);
+        state.cancel_start(process, state.no_deadline());
     }
 
     /// Handles a failed liveness check.
@@ -413,11 +146,6 @@ impl Operations {
         is_own
     }
 
-    /// Whether a request, a replacement or a reload starts this process.
-    fn starts(&self, process: ProcessId) -> bool {
-        matches!(self.goals.get(&process), Some(Goal::Up { .. }))
-    }
-
     /// Fails the start of one process, and the requests that wait for it. Returns other slots that
     /// now cannot start.
     fn fail_start(
@@ -432,7 +160,7 @@ impl Operations {
         let dependents = state.waiting_dependents(process).filter(|_| is_own);
         let mut lost: BTreeSet<_> = dependents.chain([process]).collect();
         let mut members = BTreeSet::<ProcessId>::new();
-        self.fail(state, |asked| {
+        self.requests.fail(state, |asked| {
             let is_hit = asked.members.iter().any(|id| lost.contains(id));
             let is_hit = is_hit && asked.request != Request::Stop;
             is_hit.then(|| members.extend(&asked.members)).map(|()| why)
@@ -459,42 +187,13 @@ impl Operations {
         lost.into_iter().collect()
     }
 
-    /// Handles a process whose `only_if` does not hold. Requests for this process fail; requests
-    /// for its dependents do not.
-    pub(crate) fn skipped(&mut self, state: &mut State, process: ProcessId) {
-        self.fail(state, |asked| {
-            let is_hit = asked.request != Request::Stop && asked.process == process;
-            is_hit.then_some(RequestError::Skipped(process))
-        });
-    }
-
     /// Fails all requests, because a shutdown or a drain without a stop has begun.
     pub(crate) fn abandon(&mut self, state: &mut State, why: RequestError) {
         self.goals.clear();
         self.replacements.clear();
         self.end_reload(state, Some(why));
         self.followers.clear();
-        self.fail(state, |_| Some(why));
-    }
-
-    pub(super) fn fail(
-        &mut self,
-        state: &mut State,
-        mut why: impl FnMut(&OpenRequest) -> Option<RequestError>,
-    ) {
-        self.requests.retain(|asked| {
-            let failed = why(asked);
-            if let Some(why) = failed {
-                let OpenRequest { process, request, .. } = *asked;
-                state.answer(process, request, Err(why));
-            }
-            failed.is_none()
-        });
-    }
-
-    pub(super) fn bring_down(&mut self, state: &mut State, process: ProcessId, goal: Goal) {
-        self.goals.insert(process, goal);
-        state.cancel_start(process, state.no_deadline());
+        self.requests.fail(state, |_| Some(why));
     }
 
     /// Moves every process as far towards its goal as order and time allow, and answers requests.
@@ -523,11 +222,12 @@ impl Operations {
         if self.goals.is_empty() && self.requests.is_empty() && self.reload.is_none() {
             return judged;
         }
-        let spec = Arc::clone(&state.spec);
+        // Not the whole spec, which would have to be copied if a process gets another definition.
+        let order = state.spec.order.clone();
         // A process with the goal `Down` is stopped only when its dependents are gone.
-        let mut holds = vec![false; spec.processes.len()];
-        for &process in spec.order.iter().rev() {
-            let mut above = spec.processes[process.index()].dependents.iter();
+        let mut holds = vec![false; state.spec.processes.len()];
+        for &process in order.iter().rev() {
+            let mut above = state.process(process).dependents.iter();
             let above = above.any(|id| holds[id.index()]);
             if self.stops(process) {
                 judged.extend(self.move_down(state, process, above));
@@ -535,15 +235,15 @@ impl Operations {
             holds[process.index()] = above || !state.life(process).releases_dependencies();
         }
         self.retire(state);
-        for &process in spec.order.iter().filter(|_| may_start) {
+        for &process in order.iter().filter(|_| may_start) {
             if let Some(Goal::Up { begun }) = self.goals.get(&process).copied() {
                 self.move_up(state, process, begun);
             }
         }
-        for &process in &spec.order {
+        for &process in &order {
             self.begin_again(state, process);
         }
-        self.answer(state);
+        self.requests.answer(state, |id| self.goals.contains_key(&id));
         judged
     }
 
@@ -576,69 +276,12 @@ impl Operations {
     /// has started such an Envoy.
     fn fail_doomed(&mut self, state: &mut State) {
         for (process, why) in family::doomed(state) {
-            self.fail(state, |asked| {
+            self.requests.fail(state, |asked| {
                 let is_hit = (asked.process, asked.request) == (process, Request::Restart);
                 is_hit.then_some(why)
             });
             self.fail_reload(state, process, why);
         }
-    }
-
-    /// Restarts the processes that follow a dependency which has a new instance. Dependencies come
-    /// before dependents.
-    fn follow(&mut self, state: &mut State) {
-        let spec = Arc::clone(&state.spec);
-        for (on, met) in core::mem::take(&mut state.met) {
-            for (process, _) in spec.followers(on).filter(|(_, condition)| *condition == met) {
-                self.followers.entry(process).or_insert(on);
-            }
-        }
-        if self.followers.is_empty() {
-            return;
-        }
-        // A process that does not run, or is being stopped, does not have to follow, because it
-        // will start after its dependency anyway.
-        let mut followers = core::mem::take(&mut self.followers);
-        followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
-        // A reload first does all its steps. Only then is a process restarted to follow a
-        // dependency, so that each process is restarted only once.
-        if self.reload.as_ref().is_some_and(|reload| !reload.follows) {
-            self.followers = followers;
-            return;
-        }
-        let mut waits = vec![false; spec.processes.len()];
-        for id in followers.keys() {
-            waits[id.index()] = self.reload.as_ref().is_some_and(|one| one.followed.contains(id));
-        }
-        for &process in &spec.order {
-            let has_to_wait = waits[process.index()]
-                || state[process].beside.is_some()
-                || family::is_doomed(state, process);
-            if !has_to_wait && let Some(on) = followers.remove(&process) {
-                state.note(Note::Follows { process, on });
-                let is_asked = self.reload.is_some() || self.goals.contains_key(&process);
-                let goal = if is_asked { Goal::Again } else { Goal::Following };
-                let new = self.replace_or_restart(state, process, goal);
-                if let Some(reload) = &mut self.reload {
-                    reload.followed.extend([process, new]);
-                }
-            }
-            let is_resting = match (self.goals.get(&process), state.life(process)) {
-                (None | Some(Goal::Up { begun: true }), life) => {
-                    let is_up =
-                        matches!(life, Lifecycle::Ready { .. } | Lifecycle::PostStop { .. });
-                    is_up || is_gone(life)
-                }
-                (Some(_), _) => false,
-            };
-            let is_resting = is_resting && state[process].beside.is_none();
-            if !is_resting || has_to_wait && runs(state, process) {
-                for (follower, _) in spec.followers(process) {
-                    waits[follower.index()] = true;
-                }
-            }
-        }
-        self.followers = followers;
     }
 
     /// Takes the steps that bring a process down, as far as they are due. `above` says whether a
@@ -687,7 +330,7 @@ impl Operations {
             // The process survives SIGKILL, so the processes that wait for it cannot start any
             // more.
             let waiting = state.waiting_for(process);
-            self.fail(state, |asked| {
+            self.requests.fail(state, |asked| {
                 let waits = asked.request != Request::Stop && waiting.contains(&asked.process);
                 let is_hit = waits || asked.members.contains(&process);
                 is_hit.then_some(RequestError::Unkillable(process))
@@ -737,35 +380,10 @@ impl Operations {
             self.goals.remove(&process);
         }
     }
-
-    /// Answers the requests whose process has reached its goal.
-    fn answer(&mut self, state: &mut State) {
-        let is_still = |id: &ProcessId| !self.goals.contains_key(id);
-        self.requests.retain(|OpenRequest { process, request, members }| {
-            let (process, request) = (*process, *request);
-            let life = state.life(process);
-            let is_done = match request {
-                Request::Stop => members.iter().all(is_still),
-                Request::Start | Request::Restart => {
-                    let is_up = matches!(life, Lifecycle::Ready { .. });
-                    let is_over = state.process(process).oneshot && is_gone(life);
-                    // A request to start is done as soon as one instance serves, even if the
-                    // process is being replaced.
-                    let is_replaced =
-                        request == Request::Restart && state[process].beside.is_some();
-                    is_still(&process) && !is_replaced && (is_up || is_over)
-                }
-            };
-            if is_done {
-                state.answer(process, request, Ok(()));
-            }
-            !is_done
-        });
-    }
 }
 
 /// Whether the process runs, and its stop has not begun.
-fn runs(state: &State, process: ProcessId) -> bool {
+pub(super) fn runs(state: &State, process: ProcessId) -> bool {
     matches!(state.life(process), Lifecycle::Starting { .. } | Lifecycle::Ready { .. })
 }
 
@@ -776,7 +394,7 @@ pub(super) fn is_gone(life: Lifecycle) -> bool {
 
 /// Whether a dependency needs no start: it is ready, or it is down and its dependents may start
 /// without it.
-fn needs_no_start(state: &State, process: ProcessId) -> bool {
+pub(super) fn needs_no_start(state: &State, process: ProcessId) -> bool {
     match state.life(process) {
         Lifecycle::Ready { .. } => true,
         Lifecycle::Done

@@ -12,7 +12,6 @@
 use core::time::Duration;
 
 use crate::cause::Failure;
-use crate::event::Request;
 use crate::family;
 use crate::note::{Note, RequestError};
 use crate::phase::operations::{Goal, Operations, is_gone};
@@ -78,14 +77,7 @@ impl Operations {
     /// slot.
     pub(crate) fn swap(&mut self, state: &mut State, new: ProcessId, old: ProcessId) {
         state.take_over(new, old);
-        for asked in &mut self.requests {
-            if asked.process == old {
-                asked.process = new;
-            }
-            if asked.request == Request::Restart && asked.members.contains(&new) {
-                asked.members.push(old);
-            }
-        }
+        self.requests.on_take_over(new, old);
         self.bring_down(state, old, Goal::Retired);
     }
 
@@ -143,8 +135,6 @@ impl Operations {
         if let Some(reload) = &mut self.reload {
             reload.followed.retain(|id| state.role(*id) != Role::Retired);
         }
-        for asked in &mut self.requests {
-            asked.members.retain(|id| state.role(*id) != Role::Retired);
-        }
+        self.requests.on_retired(state);
     }
 }
