@@ -71,8 +71,8 @@ impl Processes {
                         if history.pid.is_some() { stop } else { stop.after_end() }
                     },
                 ),
-                restarts: world[slot].restarts,
-                probe_failures: world[slot].probe_failures,
+                restarts: world[slot].restarts.count,
+                probe_failures: world[slot].probe_failures.count,
                 since: now.since(history.since),
                 is_missed: part == Part::Current
                     && (machine.waits_for(slot) || spec.required && !history.state.is_settled()),

@@ -285,7 +285,7 @@ impl Active {
         if !family::tie(state, process).is_handed_over() {
             state.act(Action::Drain { process, min, longest });
         }
-        state[process].drain_signalled = drain.signal.map(|_| now);
+        state[process].ending.drain_signalled = drain.signal.map(|_| now);
         Progress::Active(Self {
             since: now,
             min_until: now + min,

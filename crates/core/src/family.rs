@@ -394,7 +394,7 @@ fn is_about_to_start(state: &State, process: ProcessId) -> bool {
 /// process group may still live.
 pub(crate) fn has_given_up(state: &State, process: ProcessId) -> bool {
     match state.life(process) {
-        life if life.has_rest() => state[process].restart_after.is_none(),
+        life if life.has_rest() => state[process].restarts.after_rest.is_none(),
         _ => !lives(state, process) && !is_about_to_start(state, process),
     }
 }

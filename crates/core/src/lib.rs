@@ -8,9 +8,10 @@
 //! modules of the crate import only modules to their right, which `make lint` checks:
 //!
 //! ```text
-//! machine → phase → restart, slots, start, stop → drain → family → state
+//! machine → phase → slots, start, stop → drain → family → state
 //! connections + envoy → drain, traffic     slots, spec → graph     graph, traffic → types
-//! state → drain::progress, family::states, action, budget → note → cause, event → spec → types
+//! state → drain::progress, family::states, restart, action, budget → note → cause, event → spec
+//! state → changes, timers → types      spec → types
 //! phase → final_waits → budget
 //! ```
 //!
@@ -35,6 +36,7 @@ extern crate alloc;
 pub mod action;
 pub mod budget;
 pub mod cause;
+pub mod changes;
 pub mod connections;
 pub mod drain;
 pub mod envoy;
@@ -51,6 +53,7 @@ pub mod spec;
 pub mod start;
 pub mod state;
 pub mod stop;
+pub(crate) mod timers;
 pub mod traffic;
 pub mod types;
 

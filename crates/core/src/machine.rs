@@ -147,14 +147,16 @@ impl Machine {
             is_running && matches!(state.life(process), Lifecycle::Ready { .. })
         };
         match event {
-            Event::LivenessProbed { process, is_alive: true } => state.probe_succeeded(process),
+            Event::LivenessProbed { process, is_alive: true } => {
+                state[process].probe_failures.in_a_row = 0;
+            }
             Event::LivenessProbed { process, .. }
-                if is_watched(state, process) && state.probe_failed(process) =>
+                if is_watched(state, process) && state.on_probe_failed(process) =>
             {
                 return Event::Unhealthy(process);
             }
             Event::Unhealthy(process) if is_watched(state, process) => {
-                state[process].probe_failures += 1;
+                state[process].probe_failures.count += 1;
             }
             Event::OrphansGone(process) => state.orphans_gone(process),
             Event::TimeoutExtended { process, by } => {

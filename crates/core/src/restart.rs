@@ -16,35 +16,52 @@ const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// up the CPU.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
 
-/// Decides what follows after a process has ended by itself or has failed. `failed` says whether
-/// the end counts as a failure. `in_a_row` is the number of consecutive restarts so far, and
-/// `lived` is the time since the last start.
-pub fn after_end(
-    restart: Restart,
-    on_exit: ExitPolicy,
-    failed: bool,
-    in_a_row: u32,
-    lived: Duration,
-) -> AfterEnd {
-    let is_wanted = match restart.policy {
-        RestartPolicy::No => false,
-        RestartPolicy::OnFailure => failed,
-        RestartPolicy::Always => true,
-    };
-    let in_a_row = if lived >= STABLE_AFTER { 0 } else { in_a_row };
-    let is_exhausted = is_wanted && restart.max.is_some_and(|max| in_a_row >= max);
-    match on_exit {
-        _ if is_wanted && !is_exhausted => {
-            let factor = 1u32.checked_shl(in_a_row).unwrap_or(u32::MAX);
-            let delay = restart.delay.saturating_mul(factor).min(MAX_DELAY.max(restart.delay));
-            let delay = delay.max(MIN_PERIOD.saturating_sub(lived));
-            AfterEnd::Restart { delay, attempt: in_a_row.saturating_add(1) }
+/// The restarts of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Restarts {
+    /// The number of restarts since the start of the container.
+    pub count: u32,
+    /// The number of consecutive restarts. If an instance has run for a long time, the next restart
+    /// begins a new count.
+    pub(crate) in_a_row: u32,
+    /// The pause before the next start, if this pause begins only when the rest of the process
+    /// group is gone. Otherwise `None`.
+    pub after_rest: Option<Duration>,
+}
+
+impl Restarts {
+    /// Decides what follows after a process has ended by itself or has failed, and counts the restart
+    /// if there is one. `failed` says whether the end counts as a failure, and `lived` is the time
+    /// since the last start.
+    pub(crate) fn after_end(
+        &mut self,
+        restart: Restart,
+        on_exit: ExitPolicy,
+        failed: bool,
+        lived: Duration,
+    ) -> AfterEnd {
+        let is_wanted = match restart.policy {
+            RestartPolicy::No => false,
+            RestartPolicy::OnFailure => failed,
+            RestartPolicy::Always => true,
+        };
+        let in_a_row = if lived >= STABLE_AFTER { 0 } else { self.in_a_row };
+        let is_exhausted = is_wanted && restart.max.is_some_and(|max| in_a_row >= max);
+        match on_exit {
+            _ if is_wanted && !is_exhausted => {
+                let factor = 1u32.checked_shl(in_a_row).unwrap_or(u32::MAX);
+                let delay = restart.delay.saturating_mul(factor).min(MAX_DELAY.max(restart.delay));
+                let delay = delay.max(MIN_PERIOD.saturating_sub(lived));
+                let attempt = in_a_row.saturating_add(1);
+                (self.count, self.in_a_row) = (self.count.saturating_add(1), attempt);
+                AfterEnd::Restart { delay, attempt }
+            }
+            ExitPolicy::Ignore if is_exhausted => AfterEnd::GivesUp,
+            ExitPolicy::Ignore if failed => AfterEnd::StaysDown,
+            ExitPolicy::Ignore => AfterEnd::Nothing,
+            _ if is_exhausted => AfterEnd::Exhausted,
+            _ => AfterEnd::Shutdown,
         }
-        ExitPolicy::Ignore if is_exhausted => AfterEnd::GivesUp,
-        ExitPolicy::Ignore if failed => AfterEnd::StaysDown,
-        ExitPolicy::Ignore => AfterEnd::Nothing,
-        _ if is_exhausted => AfterEnd::Exhausted,
-        _ => AfterEnd::Shutdown,
     }
 }
 
@@ -53,7 +70,8 @@ mod tests {
     use super::*;
 
     fn verdict(restart: Restart, failed: bool, in_a_row: u32, lived: Duration) -> AfterEnd {
-        after_end(restart, ExitPolicy::Shutdown, failed, in_a_row, lived)
+        let mut restarts = Restarts { in_a_row, ..Restarts::default() };
+        restarts.after_end(restart, ExitPolicy::Shutdown, failed, lived)
     }
 
     const RESTART: Restart =

@@ -12,8 +12,9 @@ use crate::action::Action;
 use crate::family;
 use crate::graph::Graph;
 use crate::prelude::*;
+use crate::restart::Restarts;
 use crate::spec::{ProcessSpec, Spec};
-use crate::state::{Lifecycle, Role, Slot, State};
+use crate::state::{Lifecycle, ProbeFailures, Role, Slot, State};
 use crate::types::{ProcessId, StartCondition};
 
 /// The slot of a process of a new config, and what the reload does with the process.
@@ -85,7 +86,7 @@ impl State {
         self.held_sockets.retain(|held| *held != slot);
         self.held_sockets.extend(self.process(slot).listens.then_some(slot));
         let slot_state = &mut self[slot];
-        (slot_state.restarts_in_a_row, slot_state.failures_in_a_row) = (0, 0);
+        (slot_state.restarts.in_a_row, slot_state.probe_failures.in_a_row) = (0, 0);
         slot_state.went_well = false;
         true
     }
@@ -136,7 +137,7 @@ impl State {
             self.slots.push(new);
         } else {
             processes[slot.index()] = definition;
-            self.forget_changes(slot);
+            self.changes.forget_all(slot);
             self[slot] = new;
         }
     }
@@ -146,24 +147,22 @@ impl State {
     pub(crate) fn take_over(&mut self, slot: ProcessId, old: ProcessId) {
         self.set_role(old, Role::Leaving);
         self.set_role(slot, Role::Current);
-        let Slot { restarts, probe_failures, .. } = self[old];
-        (self[slot].restarts, self[slot].restarts_in_a_row) = (restarts, 0);
-        (self[slot].probe_failures, self[slot].failures_in_a_row) = (probe_failures, 0);
+        self[slot].restarts = Restarts { in_a_row: 0, ..self[old].restarts };
+        self[slot].probe_failures = ProbeFailures { in_a_row: 0, ..self[old].probe_failures };
         self.inherit_conditions(slot, old);
         if let Lifecycle::Ready { .. } = self.life(slot) {
             let conditions = [StartCondition::Started, StartCondition::Ready];
             self.met.extend(conditions.map(|condition| (slot, condition)));
         }
         self.missing.remove(&old);
-        self.forget_changes(old);
+        self.changes.forget_all(old);
     }
 
     /// Copies the conditions that the old instance has met. If the old instance is down and did not
     /// end well, its conditions count as met only to let its dependents start. In that case,
     /// nothing is copied.
     fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
-        let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);
-        if !is_down || self[old].went_well {
+        if !self.life(old).is_gone() || self[old].went_well {
             self.reach(slot, self.reached(old));
         }
     }

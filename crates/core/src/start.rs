@@ -7,7 +7,7 @@ use crate::family;
 use crate::note::Note;
 use crate::prelude::*;
 use crate::spec::Stage;
-use crate::state::{Exit, Lifecycle, State};
+use crate::state::{Ending, Lifecycle, State};
 use crate::types::{ProcessId, StartCondition, Time};
 
 impl State {
@@ -63,7 +63,7 @@ impl State {
     pub(crate) fn prepare(&mut self, process: ProcessId) {
         match self.process(process).hooks.pre_start {
             Some(wait) => {
-                self.forget_changes(process);
+                self.changes.forget_all(process);
                 let until = self.run_hook(Some(process), Stage::PreStart, wait.limit);
                 self.set(process, Lifecycle::PreStart { until });
             }
@@ -76,7 +76,7 @@ impl State {
         // files before the hook began. A later change must be kept, because the hook may have
         // copied the old content.
         if self.process(process).hooks.pre_start.is_none() {
-            self.forget_changes(process);
+            self.changes.forget_all(process);
         }
         self[process].overdue = None;
         family::starts(self, process);
@@ -120,27 +120,6 @@ impl State {
         }
     }
 
-    /// Forgets the changes of watched files, for example because the start that begins now reads
-    /// the new content.
-    pub(crate) fn forget_changes(&mut self, process: ProcessId) {
-        if !self.changed.is_empty() {
-            self.changed.retain(|(of, _), _| *of != process);
-        }
-    }
-
-    /// Handles a watched file to which nobody writes any more. The change is forgotten if the
-    /// content is the same as before. If a start has read the file since the change, the change is
-    /// already forgotten.
-    pub(crate) fn file_quiet(&mut self, process: ProcessId, watch: usize, is_new: bool) {
-        let change = (process, watch);
-        if let Some(is_due) = self.changed.get_mut(&change) {
-            *is_due |= is_new;
-            if !*is_due {
-                self.changed.remove(&change);
-            }
-        }
-    }
-
     /// Handles the answer to [`Action::Spawn`].
     pub(crate) fn spawned(&mut self, process: ProcessId) {
         let since = self.now;
@@ -164,8 +143,8 @@ impl State {
         self.note(Note::Started(process));
         self.family.spawned(process, self.now);
         self[process].has_run = true;
-        (self[process].drain_signalled, self[process].asked) = (None, None);
-        (self[process].listens_on_nothing, self[process].exit) = (false, Exit::Unknown);
+        self[process].listens_on_nothing = false;
+        self[process].ending = Ending::default();
     }
 
     /// Records that an instance has met a condition. Dependents with `restart: true` do not restart
@@ -183,7 +162,7 @@ impl State {
         self[process].drain = if has_drain { Progress::NotDue } else { Progress::Over };
         family::serves(self, process);
         if self.process(process).liveness_retries.is_some() {
-            self.probe_succeeded(process);
+            self[process].probe_failures.in_a_row = 0;
             self.act(Action::WatchLiveness(process));
         }
         self.meet(process, StartCondition::Ready);

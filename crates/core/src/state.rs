@@ -1,7 +1,24 @@
 //! The state that all phases share: the lifecycle of each process, the time and the actions of the
 //! current step.
+//!
+//! The lifecycle of a slot. The states in brackets are passed only if the config or the process
+//! needs them:
+//!
+//! ```text
+//!     ┌──────────────────────────── Backoff ◀── restart ──────────────┐
+//!     ▼                                                               │
+//!  Waiting ─▶ [Checking] ─▶ [PreStart] ─▶ Spawning ─▶ [Starting] ─▶ Ready    ends by itself ─────┐
+//!                                                         │           │                          │
+//!                                                         └─ stop ────┤                          │
+//!                                                                     ▼                          ▼
+//!                                            [PreStop] ─▶ Stopping ─▶ [Killed] ─▶ [Remains ─▶ RestKilled]
+//!                                                                                                │
+//!                                   Done, Stopped ◀── [PostStop] ◀── the process group is gone ──┘
+//! ```
+//!
+//! A request, a reload or a changed file takes a slot from `Done` or `Stopped` back to `Waiting`.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use core::cell::OnceCell;
 use core::ops::{Index, IndexMut};
@@ -9,12 +26,15 @@ use core::time::Duration;
 
 use crate::action::Action;
 use crate::budget::{Ahead, Budget, MOST_KEPT};
+use crate::changes::Changes;
 use crate::drain::progress::Progress;
 use crate::event::Request;
 use crate::family::states::Family;
 use crate::note::{Note, RequestError};
 use crate::prelude::*;
+use crate::restart::Restarts;
 use crate::spec::{HookId, ProcessSpec, Spec, Stage};
+use crate::timers::Timers;
 use crate::types::{End, ProcessId, StartCondition, Time};
 
 /// A duration that is longer than any wait, but so short that its sum with a time does not
@@ -92,6 +112,16 @@ impl Lifecycle {
         )
     }
 
+    /// Whether the process runs, and its stop has not begun.
+    pub(crate) fn runs(self) -> bool {
+        matches!(self, Self::Starting { .. } | Self::Ready { .. })
+    }
+
+    /// Whether the process and the rest of its process group are down.
+    pub(crate) fn is_gone(self) -> bool {
+        matches!(self, Self::Stopped { .. } | Self::Done)
+    }
+
     /// Whether the process runs and its stop has begun.
     pub fn is_being_stopped(self) -> bool {
         matches!(self, Self::PreStop { .. } | Self::Stopping { .. } | Self::Killed { .. })
@@ -150,7 +180,7 @@ impl Lifecycle {
     /// Whether the dependencies no longer wait for this process, because it is gone or survives
     /// SIGKILL.
     pub fn releases_dependencies(self) -> bool {
-        matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
+        self.is_gone() || self.survives_kill()
     }
 
     /// Whether a shutdown has nothing to stop in this state: the process is gone, survives SIGKILL,
@@ -217,18 +247,8 @@ pub struct Slot {
     /// The time at which the readiness timeout was over; `None` until the last probe of the
     /// instance has begun.
     pub(super) overdue: Option<Time>,
-    /// The pause before the next start, if this pause begins only when the rest of the process
-    /// group is gone. Otherwise `None`.
-    pub restart_after: Option<Duration>,
-    /// The number of restarts since the start of the container.
-    pub restarts: u32,
-    /// The number of consecutive restarts. If an instance has run for a long time, the next restart
-    /// begins a new count.
-    pub(super) restarts_in_a_row: u32,
-    /// The number of failed liveness probes since the start of the container.
-    pub probe_failures: u64,
-    /// The number of liveness probes that have failed in a row since the process became ready.
-    pub(super) failures_in_a_row: u32,
+    pub restarts: Restarts,
+    pub probe_failures: ProbeFailures,
     /// The time of the last note which says that the process asks for more time.
     pub(super) extension_noted: Option<Time>,
     /// Whether the process is down without a failure, because it has completed or its `only_if`
@@ -238,6 +258,21 @@ pub struct Slot {
     pub(crate) listens_on_nothing: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,
+    pub(super) ending: Ending,
+}
+
+/// The failed liveness probes of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProbeFailures {
+    /// The number since the start of the container.
+    pub count: u64,
+    /// The number in a row since the process became ready or has answered a probe.
+    pub(super) in_a_row: u32,
+}
+
+/// The facts about the end of an instance.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ending {
     /// The time at which the process was asked to drain, if the process may end by itself once it
     /// has drained (`DrainSpec::signal`). Otherwise `None`.
     pub(super) drain_signalled: Option<Time>,
@@ -304,18 +339,14 @@ pub struct State {
     /// The conditions that new instances have met in this step, even if earlier instances had met
     /// them.
     pub met: Vec<(ProcessId, StartCondition)>,
-    /// The timers of all processes.
-    timers: BTreeSet<(Time, ProcessId)>,
+    timers: Timers,
     /// The number of processes that are not [`Lifecycle::Done`].
     busy: usize,
     /// The number of processes that keep the container from being ready.
     unsettled: usize,
     /// Required processes that stay down after a failure while the container continues.
     pub missing: BTreeSet<ProcessId>,
-    /// Watched files that have changed since the start of the process, and whose action has not
-    /// begun. The key is a process and an index into its `watch`; the value says whether the file
-    /// is quiet, so that the action is due.
-    pub changed: BTreeMap<(ProcessId, usize), bool>,
+    pub(crate) changes: Changes,
     /// Whether [`Event::Start`](crate::event::Event::Start) has come. Before this event nothing has
     /// run, so a stop runs no hook of the container.
     pub has_begun: bool,
@@ -356,11 +387,11 @@ impl State {
             held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
             arrived: Vec::new(),
             met: Vec::new(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             busy: count,
             unsettled: spec.processes.iter().filter(|process| process.autostart).count(),
             missing: BTreeSet::new(),
-            changed: BTreeMap::new(),
+            changes: Changes::default(),
             has_begun: false,
             checks: 0,
             killed: BTreeSet::new(),
@@ -520,10 +551,7 @@ impl State {
         self.busy -= usize::from(before != Lifecycle::Done);
         self.unsettled += usize::from(self.is_waited_for(id, life));
         self.unsettled -= usize::from(self.is_waited_for(id, before));
-        if before.wakes_at() != life.wakes_at() {
-            before.wakes_at().map(|time| self.timers.remove(&(time, id)));
-            self.timers.extend(life.wakes_at().map(|time| (time, id)));
-        }
+        self.timers.reset(id, before.wakes_at(), life.wakes_at());
     }
 
     /// Changes the time at which the timer of a process is due, if it has a timer.
@@ -581,7 +609,7 @@ impl State {
 
     /// The processes whose timer has expired.
     pub fn due(&self) -> impl Iterator<Item = ProcessId> {
-        self.timers.iter().take_while(|(time, _)| *time <= self.timers_at).map(|(_, id)| *id)
+        self.timers.due(self.timers_at)
     }
 
     /// The deadline to use while no shutdown has begun. This deadline is so late that it limits no
@@ -652,22 +680,15 @@ impl State {
 
     /// Counts a failed liveness probe. Returns whether the check has failed, because enough probes
     /// have failed in a row.
-    pub fn probe_failed(&mut self, id: ProcessId) -> bool {
+    pub(crate) fn on_probe_failed(&mut self, id: ProcessId) -> bool {
         let retries = self.process(id).liveness_retries.unwrap_or(1);
-        let slot = &mut self[id];
-        slot.probe_failures += 1;
-        slot.failures_in_a_row = slot.failures_in_a_row.saturating_add(1);
-        let failures = slot.failures_in_a_row;
+        let of = &mut self[id].probe_failures;
+        (of.count, of.in_a_row) = (of.count + 1, of.in_a_row.saturating_add(1));
+        let failures = of.in_a_row;
         if failures < retries {
             self.note(Note::ProbeFailed { process: id, failures, retries });
         }
         failures >= retries
-    }
-
-    /// Forgets earlier failures of the liveness check, because the process has become ready or has
-    /// answered a probe.
-    pub fn probe_succeeded(&mut self, id: ProcessId) {
-        self[id].failures_in_a_row = 0;
     }
 
     /// Starts a hook, and returns the time at which its limit is over.
@@ -691,6 +712,6 @@ impl State {
     /// which Envoy aborts an instance ([`Family::doomed`]).
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         let of_family = self.family.doomed().map(|(_, until)| until);
-        self.timers.first().map(|(time, _)| *time).into_iter().chain(of_family).min()
+        self.timers.first().into_iter().chain(of_family).min()
     }
 }

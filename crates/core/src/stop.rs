@@ -45,7 +45,7 @@ impl State {
     /// Kills a process, or the rest of its process group, if its time to end is over.
     pub(crate) fn kill_if_due(&mut self, process: ProcessId, deadline: Time) {
         let Some(since) = self.asked_and_due(process) else { return };
-        let exit = self[process].exit;
+        let exit = self[process].ending.exit;
         let spare = self.spare_until(process, since, exit == Exit::Seen, deadline);
         let if_exiting = || self.spare_until(process, since, true, deadline);
         match spare.or_else(|| if_exiting().filter(|_| exit == Exit::Unknown)) {
@@ -53,7 +53,7 @@ impl State {
             None => return self.kill(process, Some(since), deadline),
         }
         if spare.is_none() {
-            self[process].exit = Exit::Asked;
+            self[process].ending.exit = Exit::Asked;
             self.act(Action::LookForExit(process));
         }
     }
@@ -71,7 +71,7 @@ impl State {
         match self.life(process) {
             Lifecycle::Stopping { since, kill_at } => Some((since, kill_at)),
             Lifecycle::Remains { kill_at } => {
-                Some((self[process].asked.unwrap_or(kill_at), kill_at))
+                Some((self[process].ending.asked.unwrap_or(kill_at), kill_at))
             }
             _ => None,
         }
@@ -80,10 +80,10 @@ impl State {
     /// Handles the answer to `Action::LookForExit`. Who is exiting keeps the time that the core has
     /// given with the question.
     fn exit_seen(&mut self, process: ProcessId, exits: bool, deadline: Time) {
-        if self[process].exit != Exit::Asked {
+        if self[process].ending.exit != Exit::Asked {
             return;
         }
-        self[process].exit = if exits { Exit::Seen } else { Exit::Unknown };
+        self[process].ending.exit = if exits { Exit::Seen } else { Exit::Unknown };
         if let Some((since, _)) = self.asked_until(process)
             && !exits
         {
@@ -160,7 +160,7 @@ impl State {
     /// to end, `asked` is the time at which it was asked.
     pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>, deadline: Time) {
         self.act(Action::Kill(process));
-        let rest_asked = self[process].asked.filter(|_| self.life(process).has_rest());
+        let rest_asked = self[process].ending.asked.filter(|_| self.life(process).has_rest());
         let asked = asked.or(rest_asked);
         let after = asked.map(|asked| self.now.since(asked));
         self.note(Note::Killed {
@@ -190,6 +190,8 @@ impl State {
             _ if self.is_cut_short => StopLimit::Other,
             _ if is_declared && is_spent => StopLimit::Own { is_declared },
             _ if self.now >= deadline => StopLimit::Deadline { is_declared },
+            // Before a shutdown, no later stop keeps time.
+            _ if !is_spent && deadline == self.no_deadline() => StopLimit::Other,
             Some((by, time)) if deadline.since(self.now) <= time => {
                 StopLimit::Kept { by, time, is_declared }
             }
@@ -216,7 +218,7 @@ impl State {
             // The lifecycle changes only with the answer to this action, which comes at once.
             Lifecycle::Spawning => self.act(Action::AbortSpawn(process)),
             life if life.has_rest() => {
-                self[process].restart_after = None;
+                self[process].restarts.after_rest = None;
                 self.touched.push(process);
             }
             _ => {}
@@ -228,8 +230,8 @@ impl State {
     /// own.
     pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time) {
         let (signal, now) = (self.stop_signal(process), self.now);
-        self[process].asked.get_or_insert(now);
-        self[process].exit = Exit::Unknown;
+        self[process].ending.asked.get_or_insert(now);
+        self[process].ending.exit = Exit::Unknown;
         self.act(match signal {
             Signal::KILL => Action::StopGroup { process, signal },
             _ => Action::StopOrphans { process, signal },
@@ -248,7 +250,7 @@ impl State {
 
     /// Records the end of the rest of a process group.
     pub(crate) fn rest_gone(&mut self, process: ProcessId) {
-        let took = self[process].asked.map(|asked| self.now.since(asked));
+        let took = self[process].ending.asked.map(|asked| self.now.since(asked));
         self.note(Note::GroupGone { process, took });
         // If the main process of an old instance ended first, the rest of its process group may
         // have been draining until now. This drain is over now.
@@ -368,9 +370,9 @@ impl State {
             Lifecycle::Stopping { since, .. } | Lifecycle::Killed { asked: Some(since), .. } => {
                 Some(since)
             }
-            _ => self[id].drain_signalled,
+            _ => self[id].ending.drain_signalled,
         };
-        self[id].asked = asked;
+        self[id].ending.asked = asked;
         let took = asked.map(|asked| self.now.since(asked));
         let was_killed = matches!(self.life(id), Lifecycle::Killed { .. });
         // The status of a process that SIGKILL has ended says so. Any other process has exited by
@@ -410,7 +412,8 @@ impl State {
         let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
         let is_of_signal =
             signal.is_some_and(|signal| end == signal || end == End::Code(signal.exit_code()));
-        self[id].drain_signalled.is_some() && (self.process(id).is_success(end) || is_of_signal)
+        self[id].ending.drain_signalled.is_some()
+            && (self.process(id).is_success(end) || is_of_signal)
     }
 
     /// Runs the `post_stop` hook of a process that has ended for good, if its `pre_start` hook or

@@ -257,7 +257,7 @@ impl Journal {
             started: history.started.map(since_start),
             ready: history.ready.map(since_start),
             ready_within: state.process(id).readiness_timeout.map(seconds),
-            restarts: state[id].restarts,
+            restarts: state[id].restarts.count,
             oom_kills: self.counted(id).oom_kills(),
             stop: history.stop.map(|stop| {
                 let counts = history.cut();

@@ -576,7 +576,7 @@ impl Journal {
             let history = self.of_mut(id);
             let end = history.end.map(|(_, end)| end);
             let is_success = |end| state.process(id).is_success(end) || state.is_answer(id, end);
-            let (life, restarts) = (state.life(id), state[id].restart_after.is_some());
+            let (life, restarts) = (state.life(id), state[id].restarts.after_rest.is_some());
             let new = history.state_after(life, restarts, end.is_some_and(is_success));
             if new != history.state {
                 (history.state, history.since) = (new, now);

@@ -89,7 +89,7 @@ impl Executor {
     /// Whether the process was restarted, and its failure ends the container.
     fn failure_ends_container(&self, process: ProcessId) -> bool {
         let state = self.processes.machine().state();
-        state[process].restarts > 0 && !state.process(process).may_be_missing()
+        state[process].restarts.count > 0 && !state.process(process).may_be_missing()
     }
 }
 

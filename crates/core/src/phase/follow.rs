@@ -12,7 +12,7 @@ use crate::action::Action;
 use crate::event::Request;
 use crate::family;
 use crate::note::Note;
-use crate::phase::operations::{Goal, Operations, is_gone, needs_no_start, runs};
+use crate::phase::operations::{Goal, Operations, needs_no_start};
 use crate::prelude::*;
 use crate::state::{Lifecycle, Role, State};
 use crate::types::{ProcessId, StartCondition, WatchAction};
@@ -21,8 +21,7 @@ impl Operations {
     /// Begins the due actions of changed files. Returns whether one of these actions was a restart.
     pub(crate) fn follow_changes(&mut self, state: &mut State) -> bool {
         let mut restarts = false;
-        let due = state.changed.iter().filter(|(_, is_due)| **is_due).map(|(change, _)| *change);
-        let due: Vec<_> = due.collect();
+        let due = state.changes.due();
         if due.is_empty() {
             return false;
         }
@@ -67,7 +66,7 @@ impl Operations {
                 | (Lifecycle::Stopped { failed: false } | Lifecycle::Done, _) => {}
                 _ => continue,
             }
-            state.changed.remove(&(process, watch));
+            state.changes.forget(process, watch);
         }
         restarts
     }
@@ -80,11 +79,10 @@ impl Operations {
         let mut waits = vec![false; spec.processes.len()];
         for &process in &spec.order {
             let of = &spec.processes[process.index()];
-            let changes = state.changed.range((process, 0)..=(process, usize::MAX));
-            let mut actions = changes.filter_map(|((_, watch), _)| of.watch.get(*watch));
+            let mut actions = state.changes.of(process).filter_map(|watch| of.watch.get(watch));
             let is_to_restart = actions.any(|action| *action == WatchAction::Restart);
             if self.is_on_its_way(state, process)
-                || runs(state, process) && (is_to_restart || waits[process.index()])
+                || state.life(process).runs() && (is_to_restart || waits[process.index()])
             {
                 for (follower, _) in spec.followers(process) {
                     waits[follower.index()] = true;
@@ -109,7 +107,8 @@ impl Operations {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|&(on, condition)| {
             let follows = state.process(process).follows.contains(&on);
-            let is_met = condition == StartCondition::Started && runs(state, on) && !self.stops(on);
+            let is_met =
+                condition == StartCondition::Started && state.life(on).runs() && !self.stops(on);
             let serves = needs_no_start(state, on) && !self.goals.contains_key(&on);
             let counts = follows || !serves && !is_met;
             counts && self.is_on_its_way(state, on)
@@ -131,7 +130,7 @@ impl Operations {
         // A process that does not run, or is being stopped, does not have to follow, because it
         // will start after its dependency anyway.
         let mut followers = core::mem::take(&mut self.followers);
-        followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
+        followers.retain(|id, _| state.life(*id).runs() && !self.stops(*id));
         // A reload first does all its steps. Only then is a process restarted to follow a
         // dependency, so that each process is restarted only once.
         if self.reload.as_ref().is_some_and(|reload| !reload.follows) {
@@ -159,12 +158,12 @@ impl Operations {
                 (None | Some(Goal::Up { begun: true }), life) => {
                     let is_up =
                         matches!(life, Lifecycle::Ready { .. } | Lifecycle::PostStop { .. });
-                    is_up || is_gone(life)
+                    is_up || life.is_gone()
                 }
                 (Some(_), _) => false,
             };
             let is_resting = is_resting && state[process].beside.is_none();
-            if !is_resting || has_to_wait && runs(state, process) {
+            if !is_resting || has_to_wait && state.life(process).runs() {
                 for (follower, _) in spec.followers(process) {
                     waits[follower.index()] = true;
                 }

@@ -3,6 +3,7 @@
 pub mod draining;
 pub mod finishing;
 mod follow;
+mod open_requests;
 pub(crate) mod operations;
 mod reload;
 mod replace;

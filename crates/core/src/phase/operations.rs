@@ -30,8 +30,8 @@ use crate::drain::progress::Progress;
 use crate::event::Request;
 use crate::family;
 use crate::note::{Note, RequestError};
+use crate::phase::open_requests::Requests;
 use crate::phase::reload::Reload;
-use crate::phase::requests::Requests;
 use crate::prelude::*;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, RestartPolicy, StartCondition, Time};
@@ -309,7 +309,7 @@ impl Operations {
             state.begin_stop(process, false, deadline);
         }
         let life = state.life(process);
-        if is_gone(life) {
+        if life.is_gone() {
             // `begin_again` still needs the goal `Again`, and `retire` still needs the goal
             // `Retired`.
             if !matches!(goal, Goal::Again | Goal::Retired) {
@@ -353,8 +353,8 @@ impl Operations {
             Some(Goal::Up { begun: false }) => Self::is_copy_beside(state, process),
             goal => goal == Some(&Goal::Again),
         };
-        if is_due && is_gone(state.life(process)) && !self.needs_another(state, process) {
-            state[process].restarts_in_a_row = 0;
+        if is_due && state.life(process).is_gone() && !self.needs_another(state, process) {
+            state[process].restarts.in_a_row = 0;
             self.goals.insert(process, Goal::Up { begun: true });
             state.begin(process);
         }
@@ -365,7 +365,7 @@ impl Operations {
         if !begun && Self::is_copy_beside(state, process) {
             return;
         }
-        if !begun && is_gone(state.life(process)) {
+        if !begun && state.life(process).is_gone() {
             self.goals.insert(process, Goal::Up { begun: true });
             state.set(process, Lifecycle::Waiting);
         }
@@ -382,16 +382,6 @@ impl Operations {
     }
 }
 
-/// Whether the process runs, and its stop has not begun.
-pub(super) fn runs(state: &State, process: ProcessId) -> bool {
-    matches!(state.life(process), Lifecycle::Starting { .. } | Lifecycle::Ready { .. })
-}
-
-/// Whether the process and the rest of its process group are down.
-pub(super) fn is_gone(life: Lifecycle) -> bool {
-    matches!(life, Lifecycle::Stopped { .. } | Lifecycle::Done)
-}
-
 /// Whether a dependency needs no start: it is ready, or it is down and its dependents may start
 /// without it.
 pub(super) fn needs_no_start(state: &State, process: ProcessId) -> bool {
@@ -401,7 +391,7 @@ pub(super) fn needs_no_start(state: &State, process: ProcessId) -> bool {
         | Lifecycle::PostStop { .. }
         | Lifecycle::Remains { .. }
         | Lifecycle::RestKilled { .. } => {
-            state[process].restart_after.is_none()
+            state[process].restarts.after_rest.is_none()
                 && state.reached(process) == Some(StartCondition::Completed)
         }
         _ => false,
@@ -410,5 +400,5 @@ pub(super) fn needs_no_start(state: &State, process: ProcessId) -> bool {
 
 /// Whether a dependency is down and has to be started.
 pub(super) fn is_down(state: &State, process: ProcessId) -> bool {
-    is_gone(state.life(process)) && !needs_no_start(state, process)
+    state.life(process).is_gone() && !needs_no_start(state, process)
 }

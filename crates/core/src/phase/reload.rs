@@ -28,7 +28,7 @@ use alloc::collections::BTreeSet;
 
 use crate::family;
 use crate::note::{Note, RequestError};
-use crate::phase::operations::{Goal, Operations, is_down, is_gone};
+use crate::phase::operations::{Goal, Operations, is_down};
 use crate::prelude::*;
 use crate::slots::Placed;
 use crate::spec::Spec;
@@ -59,7 +59,7 @@ impl Reload {
         let mut down = BTreeSet::new();
         let (mut free, stay) = self.gone.drain(..).partition(|slot| {
             let mut dependents = state.process(*slot).dependents.iter();
-            let is_down = is_gone(state.life(*slot)) && dependents.all(|on| down.contains(on));
+            let is_down = state.life(*slot).is_gone() && dependents.all(|on| down.contains(on));
             is_down && down.insert(*slot)
         });
         self.gone = stay;
@@ -172,7 +172,7 @@ impl Operations {
             state.note(Note::Removing(slot));
             state.set_role(slot, Role::Leaving);
             state.missing.remove(&slot);
-            state.forget_changes(slot);
+            state.changes.forget_all(slot);
             self.bring_down(state, slot, Goal::Retired);
         }
     }
@@ -195,14 +195,14 @@ impl Operations {
         }
         state.note(Note::Replacing { process: old, old, overlaps: false });
         state.missing.remove(&old);
-        state.forget_changes(old);
+        state.changes.forget_all(old);
         let life = state.life(old);
         let starts = state[old].newer.as_ref().is_some_and(|new| new.autostart);
-        if life == (Lifecycle::Stopped { failed: false }) || !starts && is_gone(life) {
+        if life == (Lifecycle::Stopped { failed: false }) || !starts && life.is_gone() {
             state.redefine(old);
             return state.set(old, Lifecycle::Stopped { failed: false });
         }
-        if is_gone(life) && !state[old].went_well {
+        if life.is_gone() && !state[old].went_well {
             // A process that has failed for good counts as meeting every condition of its
             // dependents. The process starts again now, so it has to meet the conditions anew.
             state.reach(old, None);

@@ -14,7 +14,7 @@ use core::time::Duration;
 use crate::cause::Failure;
 use crate::family;
 use crate::note::{Note, RequestError};
-use crate::phase::operations::{Goal, Operations, is_gone};
+use crate::phase::operations::{Goal, Operations};
 use crate::prelude::*;
 use crate::state::{Lifecycle, Role, State};
 use crate::types::{ProcessId, Update};
@@ -122,7 +122,7 @@ impl Operations {
     /// Frees the slots whose instances were stopped for good. One pass frees all of them, because
     /// the stops of thousands of new instances can end in one step.
     pub(super) fn retire(&mut self, state: &mut State) {
-        let is_over = |id: ProcessId, goal| goal == Goal::Retired && is_gone(state.life(id));
+        let is_over = |id: ProcessId, goal| goal == Goal::Retired && state.life(id).is_gone();
         let over = self.goals.iter().filter(|(id, goal)| is_over(**id, **goal));
         let over: Vec<_> = over.map(|(id, _)| *id).collect();
         if over.is_empty() {

@@ -15,121 +15,10 @@ use core::time::Duration;
 use crate::event::Request;
 use crate::family;
 use crate::note::{Note, RequestError};
-use crate::phase::operations::{Goal, Operations, is_gone, needs_no_start, runs};
+use crate::phase::operations::{Goal, Operations, needs_no_start};
 use crate::prelude::*;
-use crate::spec::Spec;
 use crate::state::{Lifecycle, Role, State};
 use crate::types::ProcessId;
-
-/// The requests that are not answered yet.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Requests {
-    open: Vec<OpenRequest>,
-}
-
-/// A request that is not answered yet.
-#[derive(Clone, Debug)]
-pub(super) struct OpenRequest {
-    /// The current slot of the process.
-    pub(super) process: ProcessId,
-    pub(super) request: Request,
-    /// The slots that the request waits for. A stop waits for all slots that it stops. A start
-    /// waits for the process and for those of its dependencies that did not run. A restart waits
-    /// for the new slot, and later for the old slot, too.
-    pub(super) members: Vec<ProcessId>,
-}
-
-impl Requests {
-    pub(super) fn add(&mut self, process: ProcessId, request: Request, members: Vec<ProcessId>) {
-        self.open.push(OpenRequest { process, request, members });
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
-
-    pub(super) fn is_open(&self, process: ProcessId, request: Request) -> bool {
-        self.open.iter().any(|one| (one.process, one.request) == (process, request))
-    }
-
-    /// For each slot, whether there is an unanswered request to stop its process or a direct or
-    /// indirect dependency of its process. A caller asks for thousands of slots, so this function
-    /// searches the graph once for all of them.
-    pub(super) fn asked_to_stop(&self, spec: &Spec) -> Vec<bool> {
-        let mut asked = vec![false; spec.processes.len()];
-        for one in self.open.iter().filter(|one| one.request == Request::Stop) {
-            asked[one.process.index()] = true;
-        }
-        for id in &spec.order {
-            if asked[id.index()] {
-                let above = spec.of(*id).dependents.iter();
-                above.for_each(|id| asked[id.index()] = true);
-            }
-        }
-        asked
-    }
-
-    /// Lets the requests for the process in slot `old` refer to `new`. A restart then waits for the
-    /// end of the old instance, too.
-    pub(super) fn on_take_over(&mut self, new: ProcessId, old: ProcessId) {
-        for asked in &mut self.open {
-            if asked.process == old {
-                asked.process = new;
-            }
-            if asked.request == Request::Restart && asked.members.contains(&new) {
-                asked.members.push(old);
-            }
-        }
-    }
-
-    /// No request waits for a slot that is free.
-    pub(super) fn on_retired(&mut self, state: &State) {
-        for asked in &mut self.open {
-            asked.members.retain(|id| state.role(*id) != Role::Retired);
-        }
-    }
-
-    /// Fails the requests for which `why` returns a reason.
-    pub(super) fn fail(
-        &mut self,
-        state: &mut State,
-        mut why: impl FnMut(&OpenRequest) -> Option<RequestError>,
-    ) {
-        self.open.retain(|asked| {
-            let failed = why(asked);
-            if let Some(why) = failed {
-                let OpenRequest { process, request, .. } = *asked;
-                state.answer(process, request, Err(why));
-            }
-            failed.is_none()
-        });
-    }
-
-    /// Answers the requests whose process has reached its goal.
-    pub(super) fn answer(&mut self, state: &mut State, has_goal: impl Fn(ProcessId) -> bool) {
-        let is_still = |id: &ProcessId| !has_goal(*id);
-        self.open.retain(|OpenRequest { process, request, members }| {
-            let (process, request) = (*process, *request);
-            let life = state.life(process);
-            let is_done = match request {
-                Request::Stop => members.iter().all(is_still),
-                Request::Start | Request::Restart => {
-                    let is_up = matches!(life, Lifecycle::Ready { .. });
-                    let is_over = state.process(process).oneshot && is_gone(life);
-                    // A request to start is done as soon as one instance serves, even if the
-                    // process is being replaced.
-                    let is_replaced =
-                        request == Request::Restart && state[process].beside.is_some();
-                    is_still(&process) && !is_replaced && (is_up || is_over)
-                }
-            };
-            if is_done {
-                state.answer(process, request, Ok(()));
-            }
-            !is_done
-        });
-    }
-}
 
 impl Operations {
     /// Begins a request, or fails it. Does nothing if an equal request is not answered yet, because
@@ -151,7 +40,7 @@ impl Operations {
             // A process whose spawn is not answered counts as running, because it may have read
             // files before they changed.
             Request::Restart
-                if runs(state, process) || state.life(process) == Lifecycle::Spawning =>
+                if state.life(process).runs() || state.life(process) == Lifecycle::Spawning =>
             {
                 self.restart(state, process)
             }
@@ -164,7 +53,7 @@ impl Operations {
     }
 
     fn stop(&mut self, state: &mut State, process: ProcessId) -> Vec<ProcessId> {
-        if is_gone(state.life(process)) && !self.goals.contains_key(&process) {
+        if state.life(process).is_gone() && !self.goals.contains_key(&process) {
             let went_well = state[process].went_well;
             if went_well && state[process].beside.is_none() {
                 return Vec::new();
@@ -181,7 +70,7 @@ impl Operations {
         for id in stopped.clone() {
             stopped.extend(state[id].beside);
         }
-        stopped.retain(|id| !is_gone(state.life(*id)) || self.goals.contains_key(id));
+        stopped.retain(|id| !state.life(*id).is_gone() || self.goals.contains_key(id));
         stopped.sort_unstable();
         stopped.dedup();
         self.requests.fail(state, |asked| {
@@ -242,10 +131,10 @@ impl Operations {
             if state.life(id).survives_kill() {
                 return Err(RequestError::Unkillable(id));
             }
-            if is_busy(id) || state[id].beside.is_some() && !runs(state, id) {
+            if is_busy(id) || state[id].beside.is_some() && !state.life(id).runs() {
                 return Err(RequestError::Busy(id));
             }
-            if !runs(state, id) {
+            if !state.life(id).runs() {
                 let needed = state.process(id).dependencies.iter();
                 for (on, _) in needed.filter(|(on, _)| state.is_current(*on)) {
                     if !needs.contains(on) && (is_busy(*on) || !needs_no_start(state, *on)) {
@@ -267,23 +156,23 @@ impl Operations {
     ) {
         for &id in needs {
             // Whether the process will be restarted once the rest of its group is gone.
-            let pauses = state[id].restart_after.is_some();
+            let pauses = state[id].restarts.after_rest.is_some();
             match state.life(id) {
                 _ if self.goals.contains_key(&id) || pauses && id != process => {}
                 Lifecycle::Backoff { .. } if id == process => {
-                    state[id].restarts_in_a_row = 0;
+                    state[id].restarts.in_a_row = 0;
                     state.limit_timer(id, Duration::ZERO);
                 }
                 _ if pauses => {
-                    state[id].restart_after = Some(Duration::ZERO);
-                    state[id].restarts_in_a_row = 0;
+                    state[id].restarts.after_rest = Some(Duration::ZERO);
+                    state[id].restarts.in_a_row = 0;
                 }
                 Lifecycle::Stopped { .. }
                 | Lifecycle::Done
                 | Lifecycle::PostStop { .. }
                 | Lifecycle::Remains { .. }
                 | Lifecycle::RestKilled { .. } => {
-                    state[id].restarts_in_a_row = 0;
+                    state[id].restarts.in_a_row = 0;
                     state[id].went_well = false;
                     state.reach(id, None);
                     state.missing.remove(&id);

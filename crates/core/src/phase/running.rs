@@ -14,9 +14,8 @@ use crate::phase::draining::Draining;
 use crate::phase::operations::{Goal, Judged, Operations};
 use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
-use crate::restart;
 use crate::slots::Placed;
-use crate::spec::{HookId, Spec, Stage};
+use crate::spec::{HookId, ProcessSpec, Spec, Stage};
 use crate::state::{Lifecycle, Role, State};
 use crate::types::{End, ExitPolicy, ProcessId, StartCondition, Time};
 
@@ -140,10 +139,10 @@ impl Running {
                 self.operations.request(state, process, request);
             }
             Event::FileSeen { process, watch } => {
-                state.changed.entry((process, watch)).or_default();
+                state.changes.on_seen(process, watch);
             }
             Event::FileQuiet { process, watch, is_new } => {
-                state.file_quiet(process, watch, is_new);
+                state.changes.on_quiet(process, watch, is_new);
             }
             Event::Unhealthy(process) => self.operations.unhealthy(state, process),
             Event::HookEnded { hook, success } => return self.hook_ended(state, hook, success),
@@ -238,7 +237,7 @@ impl Running {
             | Event::ListenersClosed(_) => state.handle_drain(event),
             Event::GroupGone(process) if state.life(process).has_rest() => {
                 state.rest_gone(process);
-                if let Some(pause) = state[process].restart_after.take() {
+                if let Some(pause) = state[process].restarts.after_rest.take() {
                     let until = state.now + pause;
                     state.set(process, Lifecycle::Backoff { until, anew: false });
                 } else {
@@ -422,13 +421,14 @@ fn ended(
     let on_exit = spec.on_exit.of(end, is_success);
     // Nobody asked for this end, and a restart may wait for the rest of the process group.
     let kill_at = state.now + spec.stop.unwrap_or(state.unset_stop().min(MOST_KEPT));
-    let next = consequence(state, process, on_exit, !is_success, state.now.since(since));
+    let (restart, lived) = (spec.restart, state.now.since(since));
+    let next = state[process].restarts.after_end(restart, on_exit, !is_success, lived);
     if let AfterEnd::Restart { delay, .. } = next {
         let until = state.now + delay;
         // If the `pre_start` hook has not run yet, the next start runs it.
         let anew = !state[process].has_run;
         state.set(process, Lifecycle::Backoff { until, anew });
-        state[process].restart_after = remains.then_some(delay);
+        state[process].restarts.after_rest = remains.then_some(delay);
     }
     state.note(Note::Ended { process, end, next });
     if remains {
@@ -447,8 +447,8 @@ fn ended(
 /// Lets `restart` decide about a process that has failed to start, or that was stopped after a
 /// failure.
 fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -> Step {
-    let on_exit = state.process(process).on_exit.failure;
-    let next = consequence(state, process, on_exit, true, lived);
+    let ProcessSpec { on_exit, restart, .. } = *state.process(process);
+    let next = state[process].restarts.after_end(restart, on_exit.failure, true, lived);
     state.note(Note::Failed { process, why, next });
     if let AfterEnd::Restart { delay, .. } = next {
         let until = state.now + delay;
@@ -458,23 +458,6 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -
         }
     }
     conclude(state, process, next, Cause::Failed { process, why })
-}
-
-/// Decides what follows the end or the failure of a process. Counts the restart if there is one.
-fn consequence(
-    state: &mut State,
-    process: ProcessId,
-    on_exit: ExitPolicy,
-    failed: bool,
-    lived: Duration,
-) -> AfterEnd {
-    let (restart, slot) = (state.process(process).restart, &mut state[process]);
-    let next = restart::after_end(restart, on_exit, failed, slot.restarts_in_a_row, lived);
-    if let AfterEnd::Restart { attempt, .. } = next {
-        slot.restarts = slot.restarts.saturating_add(1);
-        slot.restarts_in_a_row = attempt;
-    }
-    next
 }
 
 /// Lets a process stay down, or begins the shutdown with this cause, as `next` says. Does nothing

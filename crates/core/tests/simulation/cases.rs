@@ -873,7 +873,7 @@ fn a_stopped_process_stays_down_while_the_container_continues() {
     assert!(!is_ready(&play), "both are required");
     let again = [began(ENGINE, Request::Stop), done(ENGINE, Request::Stop)];
     assert_eq!(play.notes(7000, ask(ENGINE, Request::Stop)), again);
-    assert_eq!(play.machine.state()[ProcessId(0)].restarts, 0);
+    assert_eq!(play.machine.state()[ProcessId(0)].restarts.count, 0);
     // All processes have ended, so the shutdown stops no process.
     let signal = play.at(8000, Event::Signal(Signal::TERM));
     assert_eq!(signal, [Action::Unready, Action::Sweep(Signal::TERM)]);
@@ -919,7 +919,7 @@ fn a_restart_leaves_dependents_alone_and_is_not_counted() {
     assert_eq!(play.at(1100, crash), [Action::Spawn(ENGINE)]);
     let notes = play.notes(1100, Event::Spawned(ENGINE));
     assert_eq!(notes, [Note::Started(ENGINE), done(ENGINE, Request::Restart)]);
-    assert_eq!(play.machine.state()[ProcessId(0)].restarts, 0);
+    assert_eq!(play.machine.state()[ProcessId(0)].restarts.count, 0);
     // A process that ignores its stop signal is killed, as in a shutdown, and then started again.
     play.at(2000, ask(ENGINE, Request::Restart));
     assert!(play.at(6999, Event::Tick).is_empty());
