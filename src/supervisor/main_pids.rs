@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::os::Pid;
 use crate::os::descendants::InstancePids;
 use crate::types::ProcessId;
 
@@ -21,6 +22,14 @@ pub(crate) struct Pids {
     pub(crate) all: InstancePids,
     /// The inodes of the sockets that drainit holds for several instances.
     pub(crate) shared: BTreeSet<u32>,
+}
+
+impl Pids {
+    /// The pids of the processes for which `which` is true, each with its process.
+    pub(crate) fn leaders(&self, which: impl Fn(ProcessId) -> bool) -> BTreeMap<Pid, ProcessId> {
+        let of_each = self.of_each.iter().filter(|(process, _)| which(**process));
+        of_each.flat_map(|(process, pids)| pids.iter().map(|pid| (*pid, *process))).collect()
+    }
 }
 
 #[derive(Default)]

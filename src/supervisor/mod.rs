@@ -200,7 +200,7 @@ impl ControlHandle {
     /// Carries out a request of an operator, and finds out meanwhile how connections end, so that
     /// the status says what the request has cost. If the client goes away, its request is still
     /// carried out.
-    fn attended<F: Future<Output = ()> + 'static>(
+    fn attend_to<F: Future<Output = ()> + 'static>(
         &self,
         outcome: Outcome,
         request: impl FnOnce() -> F,
@@ -251,7 +251,7 @@ impl SupervisorHandle for ControlHandle {
     fn request(&self, names: Vec<String>, request: Request) -> Outcome {
         let (reply, answer) = oneshot::channel();
         let sender = self.sender.clone();
-        self.attended(answer, || async move {
+        self.attend_to(answer, || async move {
             for (done, name) in names.iter().enumerate() {
                 let (of_one, answer) = oneshot::channel();
                 let _ = sender.send(Message::Request {
@@ -289,7 +289,7 @@ impl SupervisorHandle for ControlHandle {
     fn reload(&self) -> Outcome {
         let (reply, answer) = oneshot::channel();
         let sender = self.sender.clone();
-        self.attended(answer, || {
+        self.attend_to(answer, || {
             let look = self.executor.borrow().look_at_clients();
             async move {
                 look.await;

@@ -2,7 +2,7 @@
 //! groups.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use crate::core::event::Event;
@@ -17,6 +17,7 @@ use crate::os::sweep::{Scanned, Sweep, Swept};
 use crate::supervisor::children::ChildRole;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::message::Message;
+use crate::supervisor::tasks::locked;
 use crate::types::Signal;
 
 /// Stands for the name of a process that `/proc` hides.
@@ -55,7 +56,7 @@ impl FinalSweep {
 }
 
 fn scan(sweep: &Mutex<Sweep>, is_first: bool, is_over: &dyn Fn() -> bool) -> Scanned {
-    let swept = sweep.lock().unwrap_or_else(PoisonError::into_inner).scan(is_over);
+    let swept = locked(sweep).scan(is_over);
     Scanned { swept, hidden: if is_first { hidden_children() } else { Vec::new() } }
 }
 
@@ -134,7 +135,7 @@ impl Executor {
         let report = &mut self.processes.journal;
         let sweep = self.sweep.as_mut().filter(|sweep| sweep.signal == signal)?;
         sweep.scan = None;
-        let refusal = sweep.sweep.lock().unwrap_or_else(PoisonError::into_inner).refusal();
+        let refusal = locked(&sweep.sweep).refusal();
         if let Some(refusal) = refusal {
             let line = format!("left over: {refusal}");
             tracing::warn!("{line}");

@@ -22,9 +22,7 @@ impl Executor {
         let spec = &self.processes.machine().state().spec;
         let delay = spec.readiness_delay.max(spec.unready_delay);
         let pids = self.traffic.counts.pids().now();
-        let of_each = pids.of_each.iter().filter(|_| !delay.is_zero());
-        let leaders: BTreeMap<_, _> =
-            of_each.flat_map(|(id, kin)| kin.iter().map(|pid| (*pid, *id))).collect();
+        let leaders = pids.leaders(|_| !delay.is_zero());
         if leaders.is_empty() {
             return None;
         }
@@ -58,8 +56,7 @@ impl Executor {
         self.own_work = Some(LocalTask::of(Share::Container, async move {
             stop_signal::wait_until_loaded(&mains).await;
             let pids = pids.now();
-            let of_each = pids.of_each.iter().filter(|(id, _)| names.contains_key(id));
-            let leaders = of_each.flat_map(|(id, kin)| kin.iter().map(|pid| (*pid, *id))).collect();
+            let leaders = pids.leaders(|id| names.contains_key(&id));
             let known = Arc::clone(&pids.all);
             let look = move || listen_on_nothing(&leaders, &known);
             // After a failed look, nothing is known about the processes.

@@ -105,12 +105,12 @@ impl Executor {
 
     /// Records that a start reads the watched files of a process now.
     pub(super) fn mark_files_read(&self, slot: ProcessId) {
-        self.file_watches.mark_read(read_by_start(&self.process(slot).name));
+        self.file_watches.mark_read(is_read_by_start(&self.process(slot).name));
     }
 
     /// Records that a start has read the watched files of a process.
     pub(super) fn on_watched_files_read(&self, slot: ProcessId) {
-        self.file_watches.on_read(read_by_start(&self.process(slot).name));
+        self.file_watches.on_read(is_read_by_start(&self.process(slot).name));
     }
 
     /// The instances of a process that have this entry in their `watch`, each with the position of
@@ -125,6 +125,6 @@ impl Executor {
 }
 
 /// Whether a start of this process reads the file.
-fn read_by_start(name: &str) -> impl Fn(&Watched) -> bool {
+fn is_read_by_start(name: &str) -> impl Fn(&Watched) -> bool {
     move |(of, watch)| of == name && watch.action != WatchAction::Reload
 }

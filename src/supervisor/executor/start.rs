@@ -219,9 +219,7 @@ impl Executor {
     fn give_up(&mut self, process: ProcessId, pid: Pid) {
         self.processes.slots[process].instance.launching = None;
         self.starts.end(process);
-        let is_its_own =
-            |role: &ChildRole| matches!(role, ChildRole::Process(of) if *of == process);
-        if self.children.role(pid).is_some_and(is_its_own) {
+        if self.is_there(process, pid) {
             let _ = kill_child(pid, Signal::KILL);
         }
     }

@@ -27,8 +27,7 @@ impl Executor {
         };
         let mut looks: BTreeMap<_, _> = processes.iter().map(lines).collect();
         let pids = self.traffic.counts.pids().now();
-        let of_each = pids.of_each.iter().filter(|(id, _)| looks.contains_key(id));
-        let leaders = of_each.flat_map(|(id, kin)| kin.iter().map(|pid| (*pid, *id))).collect();
+        let leaders = pids.leaders(|id| looks.contains_key(&id));
         let known = Arc::clone(&pids.all);
         let found = on_thread::begin(Share::Container, move || addresses(&leaders, &known));
         Box::pin(async move {

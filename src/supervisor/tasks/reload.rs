@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::config::Config;
@@ -27,9 +27,9 @@ use crate::plan::reload::ReloadPlan;
 use crate::supervisor::requests::TextReply;
 use crate::supervisor::sockets;
 use crate::supervisor::sockets::{DifferingSocket, HeldSockets, LONGEST_OPEN, Sockets};
-use crate::supervisor::tasks::Tell;
 use crate::supervisor::tasks::file_watch;
 use crate::supervisor::tasks::file_watch::{FileNews, FileWatches, Watched};
+use crate::supervisor::tasks::{Tell, locked};
 use crate::types::{ProcessId, harmless};
 
 /// The longest wait for the files, which may be on a file system that hangs.
@@ -218,7 +218,7 @@ async fn read(source: Option<ConfigSource>, running: Running) -> Result<ReadConf
             let Ok((_, plan)) = &*rehearsed.borrow() else { return Vec::new() };
             // The files of the process may hang.
             image::check_for_reload(new, env, |process| {
-                process.name.clone_into(&mut looks.lock().unwrap_or_else(PoisonError::into_inner));
+                process.name.clone_into(&mut locked(&looks));
                 plan.anew.contains(&process.name)
             })
         };
@@ -230,7 +230,7 @@ async fn read(source: Option<ConfigSource>, running: Running) -> Result<ReadConf
     };
     let read = on_busy_thread(LONGEST_READ, || is_rehearsing.load(Relaxed), read).await;
     read.unwrap_or_else(|why| {
-        let name = last_look.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = locked(&last_look);
         Err(match name.as_str() {
             "" => format!("the config cannot be read: {why}"),
             name => format!("the files of `{name}` cannot be looked at: {why}"),

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::mem::take;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -25,8 +25,8 @@ use crate::os::descendants::InstancePids;
 use crate::os::descendants::is_closing;
 use crate::os::on_thread;
 use crate::supervisor::main_pids::{MainPids, Pids};
-use crate::supervisor::tasks::Tell;
 use crate::supervisor::tasks::witness::Witness;
+use crate::supervisor::tasks::{Tell, locked};
 use crate::types::{ProcessId, Time};
 
 /// A request of an operator waits at most this long for the look at the connections: a stop must
@@ -74,10 +74,6 @@ struct WatchedInstance {
     /// The listeners of the process. Empty while nobody listens.
     listeners: Listeners,
     answers: Answers,
-}
-
-fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Looks {

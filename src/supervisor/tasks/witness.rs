@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
@@ -15,6 +15,7 @@ use crate::core::connections::endings::Ending;
 use crate::os::connections::Listeners;
 use crate::os::destroyed::{Destroyed, Ended, still};
 use crate::os::on_thread::begin_at_once;
+use crate::supervisor::tasks::locked;
 use crate::types::{ProcessId, Time};
 
 /// At the end of the shutdown or of a request, drainit waits for messages of the kernel for at most
@@ -94,7 +95,7 @@ pub(crate) type Endings = Vec<(Time, ProcessId, Ending)>;
 
 impl Witness {
     fn inner(&self) -> MutexGuard<'_, WitnessState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// Begins at the beginning of the shutdown or of a request. Returns whether the kernel will

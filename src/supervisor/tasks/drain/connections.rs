@@ -2,7 +2,7 @@
 
 use std::mem::replace;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -19,6 +19,7 @@ use crate::os::on_thread::begin_at_once;
 use crate::supervisor::tasks::drain::serving::Serving;
 use crate::supervisor::tasks::drain::target::DrainTarget;
 use crate::supervisor::tasks::drain::{Ask, DrainCommand, done};
+use crate::supervisor::tasks::locked;
 use crate::types::Time;
 
 /// The pause after the first look at a ready process that does not listen. Each further pause is
@@ -122,10 +123,6 @@ async fn look(counter: &Counter, serving: &Serving, needs_all: bool) -> (Time, L
     }
     let (began, seen) = counter.look(serving).await;
     (began, LookResult::All(seen, *locked(&counter.used)))
-}
-
-fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Drains a process whose connections the kernel counts. A process that is asked to drain may close
