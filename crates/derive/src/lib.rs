@@ -7,7 +7,7 @@
 //! the reference use this table.
 //!
 //! `#[table(…)]`
-//! - `settle = T`: `fn settled(self, reader, fields) -> Option<T>` checks and completes the values
+//! - `settle = T`: `fn settle(self, reader, fields) -> Option<T>` checks and completes the values
 //!   that were read. Without `settle` the struct itself is the value.
 //! - `short = "KEY"`: if the value is not a mapping, it is read as the value of this key.
 //! - `shared = "NAME"`: several keys use the table. The schema has the table once, by this name.
@@ -151,7 +151,7 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
     };
     let shape = shape(&options, &keys);
     let (out, settled) = match &options.settle {
-        Some(out) => (quote!(#out), quote!(read.settled(reader, &fields))),
+        Some(out) => (quote!(#out), quote!(read.settle(reader, &fields))),
         None => (quote!(Self), quote!(Some(read))),
     };
     let title = name.to_string();
@@ -373,7 +373,7 @@ fn key(ident: Ident, ty: Option<&Type>, attributes: &[Attribute]) -> Result<KeyF
     key.absent = match (value, absent, &key.default) {
         (Some(value), ..) => quote!(#value),
         (_, Some(absent), _) => absent,
-        (_, _, Some(text)) => quote!(<#form as Leaf>::given(#text)),
+        (_, _, Some(text)) => quote!(<#form as Leaf>::from_default(#text)),
         _ => quote!(Default::default()),
     };
     Ok(key)

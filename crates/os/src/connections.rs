@@ -94,7 +94,7 @@ struct Listening {
 
 impl Listening {
     fn now() -> Result<Self, String> {
-        let all = sockets(&[LISTEN], 0, &Wanted::default()).map_err(|error| unlisted(&error))?;
+        let all = sockets(&[LISTEN], 0, &Wanted::default()).map_err(|error| to_unlisted(&error))?;
         let mut by_port: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for Socket { local, inode, .. } in &all {
             by_port.entry(local.port()).or_default().push((local.ip(), *inode));
@@ -311,7 +311,8 @@ impl Listeners {
         let own = self.own.iter().copied().filter(is_other).collect();
         let others = Self { own, ..self.clone() };
         if others.own.is_empty() && !self.is_elsewhere && self.hidden.is_none() {
-            let open = sockets(&OPEN, 0, &Wanted::default()).map_err(|error| unlisted(&error))?;
+            let open =
+                sockets(&OPEN, 0, &Wanted::default()).map_err(|error| to_unlisted(&error))?;
             let open = open.iter().filter(|one| is_other(&one.local)).map(|one| one.inode);
             let unix = unix_listeners().unwrap_or_default().into_keys();
             if !open.chain(unix).any(|inode| self.held.contains(&inode)) {
@@ -396,7 +397,7 @@ impl Open {
         }
         let mut ours = own_connections();
         let mut open: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        let seen = sockets(&OPEN, 1 << (INFO - 1), &wanted).map_err(|error| unlisted(&error))?;
+        let seen = sockets(&OPEN, 1 << (INFO - 1), &wanted).map_err(|error| to_unlisted(&error))?;
         for socket in seen.into_iter().filter(|socket| socket.is_open || socket.is_flushing) {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
@@ -408,7 +409,7 @@ impl Open {
         // A connection without a holder may have been closed during the search, so the list is read
         // again.
         let still = reads_all.then(|| sockets(&OPEN, 0, &wanted)).transpose();
-        let still = still.map_err(|error| unlisted(&error))?.unwrap_or_default();
+        let still = still.map_err(|error| to_unlisted(&error))?.unwrap_or_default();
         let still = still.into_iter().map(|socket| socket.inode).collect();
         Ok(Self {
             sockets: open,
@@ -495,7 +496,7 @@ fn own_connections() -> BTreeSet<(SocketAddr, SocketAddr)> {
     open.chain(own_connections::recent()).collect()
 }
 
-fn unlisted(error: &io::Error) -> String {
+fn to_unlisted(error: &io::Error) -> String {
     format!("the kernel does not list them: {error}")
 }
 

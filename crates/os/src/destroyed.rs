@@ -87,7 +87,7 @@ impl Received {
     }
 }
 
-fn locked(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
+fn lock(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
     received.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -132,7 +132,7 @@ impl Destroyed {
 
     /// The connections that have ended since the last call; `None` if some may be missing.
     pub fn take(&self) -> Option<Vec<Ended>> {
-        let mut received = locked(&self.received.0);
+        let mut received = lock(&self.received.0);
         (!received.is_lost).then(|| take(&mut received.ended))
     }
 
@@ -141,7 +141,7 @@ impl Destroyed {
         let (received, changed) = &*self.received;
         let is_nothing = |received: &mut Received| received.ended.is_empty() && !received.is_lost;
         // The caller takes what is there in any case.
-        drop(changed.wait_timeout_while(locked(received), limit, is_nothing));
+        drop(changed.wait_timeout_while(lock(received), limit, is_nothing));
     }
 }
 
@@ -154,15 +154,15 @@ fn receive(netlink: &Arc<OwnedFd>, (received, changed): &(Mutex<Received>, Condv
             Ok(length) => buffer.get(HEADER..length),
         };
         let is_over = message.is_none();
-        match message.map(|message| (ended(message), message)) {
+        match message.map(|message| (to_ended(message), message)) {
             Some((Some(ended), _)) => {
-                if !locked(received).has_room_for(ended, MOST_WAITING) {
+                if !lock(received).has_room_for(ended, MOST_WAITING) {
                     return changed.notify_one();
                 }
             }
             Some((None, message)) if is_listener(message) => continue,
             // An error (`ENOBUFS`: the queue was full) or a malformed message.
-            _ => locked(received).is_lost = true,
+            _ => lock(received).is_lost = true,
         }
         changed.notify_one();
         if is_over {
@@ -184,11 +184,11 @@ fn is_listener(message: &[u8]) -> bool {
 }
 
 /// Reads a message; `None` for a listening socket.
-fn ended(message: &[u8]) -> Option<Ended> {
+fn to_ended(message: &[u8]) -> Option<Ended> {
     if is_listener(message) {
         return None;
     }
-    let mut ended = of(parse(message)?)?;
+    let mut ended = to_end_of(parse(message)?)?;
     // The client's FIN counts as a received byte, also after a connection without a request.
     if u32_at(info(message)?, DATA_SEGMENTS)? == 0 {
         ended.last.received = 0;
@@ -196,7 +196,7 @@ fn ended(message: &[u8]) -> Option<Ended> {
     Some(ended)
 }
 
-fn of(socket: Socket) -> Option<Ended> {
+fn to_end_of(socket: Socket) -> Option<Ended> {
     let Socket { local, remote, connection, .. } = socket;
     let is_ours = own_connections::is_recent(remote, local);
     Some(Ended {
@@ -216,7 +216,7 @@ fn of(socket: Socket) -> Option<Ended> {
 pub fn still(ports: BTreeSet<u16>) -> io::Result<Vec<(bool, Ended)>> {
     let wanted = Wanted { ports, ..Wanted::default() };
     let all = sockets(&OPEN, 1 << (INFO - 1), &wanted)?;
-    Ok(all.into_iter().filter_map(|one| Some((one.is_open, of(one)?))).collect())
+    Ok(all.into_iter().filter_map(|one| Some((one.is_open, to_end_of(one)?))).collect())
 }
 
 #[cfg(test)]
@@ -317,7 +317,7 @@ mod tests {
             let received = (Mutex::default(), Condvar::new());
             let no_socket: Arc<OwnedFd> = Arc::new(std::io::pipe().unwrap().0.into());
             receive(&Arc::clone(&no_socket), &received);
-            assert!(locked(&received.0).is_lost, "an error is not zero");
+            assert!(lock(&received.0).is_lost, "an error is not zero");
         });
     }
 
@@ -329,11 +329,11 @@ mod tests {
         let ended = Ended { at: Time::default(), local, is_reset: false, is_ours: false, last };
         let (netlink, received) = (io::pipe().unwrap().0.into(), Arc::default());
         let all = Destroyed { netlink: Arc::new(netlink), received: Arc::clone(&received) };
-        let add = || locked(&received.0).has_room_for(ended, 3);
+        let add = || lock(&received.0).has_room_for(ended, 3);
         assert_eq!([(); 3].map(|()| add()), [true; 3]);
         assert_eq!(all.take().unwrap().len(), 3);
         assert_eq!([(); 4].map(|()| add()), [true, true, true, false]);
-        assert!(all.take().is_none() && locked(&received.0).ended.capacity() == 0);
+        assert!(all.take().is_none() && lock(&received.0).ended.capacity() == 0);
     }
 
     // holds: S783

@@ -116,7 +116,7 @@ impl HeldSocket {
     /// # Errors
     /// Fails for a Unix socket, and if another process listens at the address by now.
     pub fn listen_again(&self) -> io::Result<()> {
-        listen(&self.descriptor, queue(self.given().1))?;
+        listen(&self.descriptor, queue(self.lock_given().1))?;
         match self.is_shut() {
             true => Err(io::Error::other("the kernel does not listen again on a Unix socket")),
             false => Ok(()),
@@ -125,7 +125,7 @@ impl HeldSocket {
 
     /// Whether the socket has other permissions or another queue length than these.
     pub fn differs(&self, mode: u32, backlog: Option<u32>) -> bool {
-        let (given_mode, given_backlog) = *self.given();
+        let (given_mode, given_backlog) = *self.lock_given();
         self.file.is_some() && given_mode != mode || given_backlog != backlog
     }
 
@@ -135,11 +135,11 @@ impl HeldSocket {
             file.set_mode(mode)?;
         }
         listen(&self.descriptor, queue(backlog))?;
-        *self.given() = (mode, backlog);
+        *self.lock_given() = (mode, backlog);
         Ok(())
     }
 
-    fn given(&self) -> MutexGuard<'_, (u32, Option<u32>)> {
+    fn lock_given(&self) -> MutexGuard<'_, (u32, Option<u32>)> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

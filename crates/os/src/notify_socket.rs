@@ -161,7 +161,7 @@ impl NotifySocket {
         loop {
             let fd = self.socket.as_raw_fd();
             let received = self.socket.async_io(Interest::READABLE, || receive(fd)).await?;
-            if let Some(message) = accepted(received, &accepts) {
+            if let Some(message) = accept(received, &accepts) {
                 return Ok(message);
             }
             // A flood of refused messages must not block the other tasks.
@@ -188,7 +188,7 @@ impl NotifySocket {
         // readable.
         for _ in 0..MAX_WAITING {
             let Ok(received) = receive(self.socket.as_raw_fd()) else { break };
-            all.add(accepted(received, &accepts).unwrap_or_default());
+            all.add(accept(received, &accepts).unwrap_or_default());
         }
         all
     }
@@ -196,7 +196,7 @@ impl NotifySocket {
 
 /// Returns the message if it has a known assignment, its sender has a pid, and `accepts` returns
 /// true for it.
-fn accepted(
+fn accept(
     received: Option<(Peer, NotifyMessage)>,
     accepts: &impl Fn(Peer, &NotifyMessage) -> bool,
 ) -> Option<NotifyMessage> {
@@ -322,7 +322,7 @@ mod tests {
         let message = || NotifyMessage { ready: true, ..NotifyMessage::default() };
         for (pid, is_accepted) in [(0, false), (1, true)] {
             let received = Some((Peer { pid, uid: 0 }, message()));
-            assert_eq!(accepted(received, &|_, _| true).is_some(), is_accepted, "{pid}");
+            assert_eq!(accept(received, &|_, _| true).is_some(), is_accepted, "{pid}");
         }
     }
 

@@ -53,7 +53,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, user: Option<&User>) -> i
         return Err(io::Error::other("it does not end with the name of a file"));
     }
     let place = Place::of(path)
-        .map_err(|error| explained(error, Errno::ENOENT, "its directory does not exist"))?;
+        .map_err(|error| explain(error, Errno::ENOENT, "its directory does not exist"))?;
     let (directory, name) = place.parts();
     // Root may rename a file over a device such as /dev/null, and then everything on the machine
     // that uses the device would fail. `fstatat` follows links, because /dev/stdout is a link to a
@@ -66,7 +66,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, user: Option<&User>) -> i
     let written = write(file, content, mode, user).and_then(|()| {
         let renamed = renameat(directory, &*unfinished, directory, name);
         let remedy = "it is a mount point, which cannot be replaced; mount its directory instead";
-        renamed.map_err(|errno| explained(errno.into(), Errno::EBUSY, remedy))
+        renamed.map_err(|errno| explain(errno.into(), Errno::EBUSY, remedy))
     });
     if written.is_err() {
         let _ = unlinkat(directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
@@ -97,7 +97,7 @@ pub fn is_one_file(a: &Path, b: &Path) -> bool {
 }
 
 /// Replaces the message of `error` if the number of the error is `errno`.
-fn explained(error: io::Error, errno: Errno, message: &str) -> io::Error {
+fn explain(error: io::Error, errno: Errno, message: &str) -> io::Error {
     if error.raw_os_error() == Some(errno as i32) { io::Error::other(message) } else { error }
 }
 

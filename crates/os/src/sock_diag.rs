@@ -243,7 +243,7 @@ fn read(mut part: &[u8], parse: &mut dyn FnMut(&[u8]) -> Option<()>) -> io::Resu
             }
             _ => parse(&message[HEADER..]).ok_or_else(malformed)?,
         }
-        part = part.get(aligned(length)..).unwrap_or_default();
+        part = part.get(align(length)..).unwrap_or_default();
     }
     Ok(false)
 }
@@ -273,7 +273,7 @@ pub(crate) fn parse(message: &[u8]) -> Option<Socket> {
         if kind == SOCKOPT {
             is_transparent = value.first().map(|flags| flags & TRANSPARENT != 0);
         } else if kind == INFO {
-            connection = moved(message, value);
+            connection = connection_of(message, value);
         }
     }
     let (local, remote) = (end(4, 8)?, end(6, 24)?);
@@ -298,7 +298,7 @@ pub(crate) fn parse(message: &[u8]) -> Option<Socket> {
 }
 
 /// Reads a `struct tcp_info`; `None` before Linux 4.6.
-fn moved(message: &[u8], info: &[u8]) -> Option<Connection> {
+fn connection_of(message: &[u8], info: &[u8]) -> Option<Connection> {
     let state = *message.get(1)?;
     let ago = |at| u32_at(info, at).map(|millis| Duration::from_millis(millis.into()));
     let unsent = u32_at(message, UNSENT)?;
@@ -326,13 +326,13 @@ pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> 
     core::iter::from_fn(move || {
         let (length, kind) = (usize::from(u16_at(rest, 0)?), u16_at(rest, 2)?);
         let value = rest.get(4..length)?;
-        rest = rest.get(aligned(length)..).unwrap_or_default();
+        rest = rest.get(align(length)..).unwrap_or_default();
         Some((kind, value))
     })
 }
 
 /// Netlink aligns messages and attributes to four bytes.
-fn aligned(length: usize) -> usize {
+fn align(length: usize) -> usize {
     length.next_multiple_of(4)
 }
 

@@ -100,7 +100,7 @@ pub(crate) struct RunAsKeys {
 impl RunAsKeys {
     /// If `required` is false and drainit is not root, returns `Some(None)`, which means drainit's
     /// own user.
-    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Option<Account>> {
+    fn settle(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Option<Account>> {
         let Self { name, required } = self;
         Some(Some(name).filter(|_| required || geteuid().is_root()))
     }

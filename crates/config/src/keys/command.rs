@@ -106,7 +106,7 @@ struct ElementKeys {
 }
 
 impl ElementKeys {
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
         let texts: Vec<_> = self.join.into_iter().flatten().collect();
         let text = texts.join("\n");
         // The kernel's limit includes the NUL after the text, so a text of exactly `LONGEST` bytes
@@ -143,7 +143,7 @@ impl PartKeys {
     /// Returns `Some(None)` if the condition does not hold. In this case, only the keys are
     /// checked. The value is not read, because the file or the variable that the value names may be
     /// missing.
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
         let (_, node) = reader.one_of(fields, Self::KEYS, "kind")?;
         match (self.only_if, self.text) {
             (false, _) => Some(None),

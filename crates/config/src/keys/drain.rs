@@ -58,7 +58,7 @@ pub(crate) struct DrainKeys {
 impl DrainKeys {
     /// If `time` is 0 or `only_if` does not hold, returns `None`, which means no drain. The other
     /// keys are read in any case, so that their mistakes show before somebody turns the drain on.
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Drain> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Drain> {
         let Self { method, only_if: holds } = self;
         if let Some(node) = fields.get(method.key()) {
             reader.warn_of_empty(node.entries(), "connections");
@@ -179,7 +179,7 @@ impl EnvoyDrain {
         }
     }
 
-    fn settled(mut self, _: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+    fn settle(mut self, _: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         if fields.get("fail_healthcheck").is_none() {
             // A failed health check would also close the connections of egress listeners, so
             // `fail_healthcheck` is off by default for `inbound`.
@@ -220,7 +220,7 @@ pub struct HttpDrain {
 }
 
 impl HttpDrain {
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         if self.until.is_none() && fields.get("until").is_none() && reader.problems.is_check() {
             let message = "the first 2xx answer ends the drain";
             let problem = reader.problems.warning(fields.key("url"), message);
@@ -466,7 +466,7 @@ struct AdminKeys {
 
 impl AdminKeys {
     /// Returns whether the condition of the address holds.
-    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<bool> {
+    fn settle(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<bool> {
         let Self { text: (), only_if } = self;
         Some(only_if)
     }

@@ -267,7 +267,7 @@ leaf! {
 impl FromFileKeys {
     /// Returns `None` after an error, or if the path is empty. If the file is required, an empty
     /// path is an error.
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<From> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<From> {
         let Self { file, value, required } = self;
         let span = fields.value("file");
         let file = match (file, value, fields.has_unknown) {
@@ -317,7 +317,7 @@ pub(crate) struct EnvFileKeys {
 }
 
 impl EnvFileKeys {
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Variables> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Variables> {
         let Self { path, required, read } = self;
         let span = fields.value("path");
         let path = reader.resolve_path(span, &path);

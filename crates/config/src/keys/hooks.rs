@@ -50,7 +50,7 @@ pub(crate) struct ContainerHooks {
 }
 
 impl ContainerHooks {
-    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Hooks> {
+    fn settle(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Hooks> {
         let Self { pre_start, pre_stop, post_stop } = self;
         Some(Hooks { pre_start, pre_stop, post_stop })
     }

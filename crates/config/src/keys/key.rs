@@ -179,7 +179,7 @@ pub(crate) trait Leaf: Form {
 
     /// Parses a default, which the key's declaration gives as text.
     #[allow(clippy::panic, reason = "every default is read by tests")]
-    fn given(text: &'static str) -> Self::Out {
+    fn from_default(text: &'static str) -> Self::Out {
         match Self::parse(text) {
             Ok(value) => value,
             Err(bad) => panic!("the default {text}: {}", bad.why),

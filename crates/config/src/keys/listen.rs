@@ -32,7 +32,7 @@ pub struct ListenSocket {
 }
 
 impl ListenSocket {
-    fn settled(mut self, reader: &mut Reader<'_>, _: &Fields<'_>) -> Option<Self> {
+    fn settle(mut self, reader: &mut Reader<'_>, _: &Fields<'_>) -> Option<Self> {
         if self.name.is_empty() {
             self.name.clone_from(&reader.process);
         }

@@ -78,7 +78,7 @@ enum Check {
 }
 
 impl LivenessKeys {
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Liveness> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Liveness> {
         let Self { check, interval, timeout, retries, start_period } = self;
         let probe = match check {
             Check::Unix(path) => Probe::Unix(path),

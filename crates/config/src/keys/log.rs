@@ -135,7 +135,7 @@ leaf! {
 pub(crate) const OWN: &str = "drainit";
 
 impl LogKeys {
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Log> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Log> {
         let Self { mode, file, prefix, stderr } = self;
         if let (Some(_), Some(mode)) = (&file, mode) {
             let help = match mode {

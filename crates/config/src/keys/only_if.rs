@@ -142,7 +142,7 @@ pub(crate) struct OnlyIfKeys {
 }
 
 impl OnlyIfKeys {
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<Paths>> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<Paths>> {
         let has = |key: &str| fields.get(key).is_some();
         let tests: Vec<_> =
             ["is", "is_not", "contains"].into_iter().filter(|key| has(key)).collect();

@@ -73,13 +73,13 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     let merged = match (spot.merge, short, &over.kind) {
         (Merge::Replace, ..) => None,
         (Merge::Names, ..) => {
-            by_kind(spot, &named(base, entry_of_name), &named(over, entry_of_name))
+            by_kind(spot, &to_mapping(base, entry_of_name), &to_mapping(over, entry_of_name))
         }
         (Merge::Pairs, ..) => {
-            by_kind(spot, &named(base, entry_of_pair), &named(over, entry_of_pair))
+            by_kind(spot, &to_mapping(base, entry_of_pair), &to_mapping(over, entry_of_pair))
         }
-        (Merge::OneOrMore(_), ..) => by_kind(spot, &listed(base), &listed(over)),
-        (_, Some(key), Kind::Mapping(_)) => by_kind(spot, &in_full(base, key), over),
+        (Merge::OneOrMore(_), ..) => by_kind(spot, &to_list(base), &to_list(over)),
+        (_, Some(key), Kind::Mapping(_)) => by_kind(spot, &to_full_form(base, key), over),
         (_, Some(_), _) => None,
         (Merge::ByKind | Merge::Entries, None, _) => by_kind(spot, base, over),
     };
@@ -159,7 +159,7 @@ fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
 
 /// Converts a list of names or of `NAME=VALUE` to a mapping. Leaves any other value unchanged: a
 /// mapping, or a value that the reader then refuses.
-fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (NodeKey, Node)) -> Rc<Node> {
+fn to_mapping(node: &Rc<Node>, entry: fn(&str, Span) -> (NodeKey, Node)) -> Rc<Node> {
     let Kind::Sequence(items) = &node.kind else { return Rc::clone(node) };
     let mut entries: Vec<(NodeKey, Rc<Node>)> = Vec::with_capacity(items.len());
     let mut places = HashMap::new();
@@ -188,7 +188,7 @@ fn entry_of_pair(text: &str, span: Span) -> (NodeKey, Node) {
 }
 
 /// Converts a single value or a mapping to a list with this one item.
-fn listed(node: &Rc<Node>) -> Rc<Node> {
+fn to_list(node: &Rc<Node>) -> Rc<Node> {
     match node.kind {
         Kind::Scalar { .. } | Kind::Mapping(_) => {
             Rc::new(Node::new(node.span, Kind::Sequence(vec![Rc::clone(node)])))
@@ -199,7 +199,7 @@ fn listed(node: &Rc<Node>) -> Rc<Node> {
 
 /// Converts the short form of a mapping to the full form. In the short form, the value of `key` is
 /// written in place of the mapping.
-fn in_full(node: &Rc<Node>, key: &str) -> Rc<Node> {
+fn to_full_form(node: &Rc<Node>, key: &str) -> Rc<Node> {
     match node.kind {
         Kind::Scalar { .. } | Kind::Sequence(_) => {
             let key = NodeKey { text: key.into(), span: node.span, is_item: false };

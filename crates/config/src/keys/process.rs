@@ -123,7 +123,7 @@ pub struct Process {
     #[key(default = "unset")]
     pub stop_grace_period: Option<Duration>,
     /// Files with variables of this process. Example: `env_file: app.env`
-    // `settled` moves the variables into `environment`, so this field is empty afterwards.
+    // `settle` moves the variables into `environment`, so this field is empty afterwards.
     #[key(form = EnvFiles, default = "none", merge = OneOrMore("path"))]
     pub env_file: Vec<Vec<Variable>>,
     /// Variables of this process. Example: `environment: {GOMAXPROCS: "2"}`
@@ -198,7 +198,7 @@ pub struct Process {
 }
 
 impl Process {
-    pub(crate) fn settled(mut self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+    pub(crate) fn settle(mut self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         self.name.clone_from(&reader.process);
         let problems = &mut *reader.problems;
         match self.kind {
@@ -282,7 +282,7 @@ struct OnExitKeys {
 
 impl OnExitKeys {
     #[allow(clippy::unnecessary_wraps, reason = "the derive expects an `Option`")]
-    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<OnExit> {
+    fn settle(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<OnExit> {
         let Self { success, failure, signal } = self;
         Some(OnExit { success, failure, signal: signal.unwrap_or(failure) })
     }
@@ -418,7 +418,7 @@ pub struct ArgRoute {
 }
 
 impl ArgRoute {
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         if self.prefix.is_none()
             && !self.rest
             && fields.get("prefix").is_none()

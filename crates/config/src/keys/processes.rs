@@ -86,5 +86,5 @@ fn process(reader: &mut Reader<'_>, at: &At<'_>, entry: &EntryPlace) -> Process 
     }
     let fields = fields.unwrap_or(empty);
     let read = Process::read_keys(reader, &fields);
-    read.and_then(|process| process.settled(reader, &fields)).unwrap_or_default()
+    read.and_then(|process| process.settle(reader, &fields)).unwrap_or_default()
 }

@@ -31,7 +31,7 @@ pub struct Render {
 
 impl Render {
     /// Resolves the path of the template from the directory of the config.
-    fn settled(mut self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+    fn settle(mut self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         self.from = reader.resolve_path(fields.value("from"), &self.from);
         if is_same(&self.from, &self.to) {
             let message = "`from` and `to` are the same file: the template would be overwritten";

@@ -43,13 +43,13 @@ impl Scaling {
         so_far: usize,
     ) -> Option<u32> {
         let scale = node.find("scale")?;
-        let number = self.allowed(reader, scale, node, so_far).unwrap_or(1);
+        let number = self.allowed_number(reader, scale, node, so_far).unwrap_or(1);
         let names = (1..=number).map(|index| name_of(key, index)).collect();
         self.groups.insert(key.to_owned(), names);
         Some(number)
     }
 
-    fn allowed(
+    fn allowed_number(
         &mut self,
         reader: &mut Reader<'_>,
         scale: &Node,

@@ -61,7 +61,7 @@ impl Shutdown {
 }
 
 impl Shutdown {
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         let Self { grace_period, reserve, readiness_delay, unready_delay, .. } = self;
         let problems = &mut *reader.problems;
         if !readiness_delay.is_zero() && !unready_delay.is_zero() {

@@ -103,7 +103,7 @@ struct LimitKeys {
 }
 
 impl LimitKeys {
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Pair> {
+    fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Pair> {
         let is_above = match (self.soft, self.hard) {
             (Limit::Number(soft), Limit::Number(hard)) => soft > hard,
             (Limit::Unlimited, Limit::Number(_)) => true,

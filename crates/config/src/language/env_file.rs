@@ -64,10 +64,10 @@ fn entry(text: &str) -> (Content<'_>, &str) {
     let line = &line[start..];
     let Some(separator) = line.find(['=', ':']) else {
         let name = without_comment(line);
-        return (checked(name).map(|()| (name, Assigned::PassedOn)), after);
+        return (check_name(name).map(|()| (name, Assigned::PassedOn)), after);
     };
     let name = line[..separator].trim_end();
-    if let Err(bad) = checked(name) {
+    if let Err(bad) = check_name(name) {
         return (Err(bad), after);
     }
     let value = line[separator + 1..].trim_start();
@@ -76,20 +76,20 @@ fn entry(text: &str) -> (Content<'_>, &str) {
         _ => return (Ok((name, Assigned::Template(without_comment(value).to_owned()))), after),
     };
     let inside = start + separator + 1 + (line.len() - separator - 1 - value.len()) + 1;
-    match quoted(&text[inside..], quote) {
+    match read_quoted(&text[inside..], quote) {
         Err(bad) => (Err(bad), after),
         Ok((value, rest)) => {
             let after = after_line(rest);
             let last = &rest[..rest.len() - after.len()];
             let value =
                 if quote == '"' { Assigned::Template(value) } else { Assigned::Literal(value) };
-            (nothing_more(last).map(|()| (name, value)), after)
+            (check_rest(last).map(|()| (name, value)), after)
         }
     }
 }
 
 /// Checks the name of a variable.
-fn checked(name: &str) -> Result<(), Invalid> {
+fn check_name(name: &str) -> Result<(), Invalid> {
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')) {
         // The message must not quote the line, which may contain a secret.
         return Err(Invalid::new(
@@ -114,7 +114,7 @@ impl<'t> Assignment<'t> {
             Assigned::Literal(value) => Some(value),
             Assigned::Template(template) => {
                 variables.is_secret = true;
-                let value = expanded(&template, variables);
+                let value = expand_value(&template, variables);
                 variables.is_secret = false;
                 Some(value?)
             }
@@ -123,7 +123,7 @@ impl<'t> Assignment<'t> {
     }
 }
 
-fn expanded(template: &str, variables: &Variables<'_>) -> Result<String, Invalid> {
+fn expand_value(template: &str, variables: &Variables<'_>) -> Result<String, Invalid> {
     match expand(template, variables) {
         Ok(expanded) => Ok(expanded.text),
         Err(_) if check_syntax(template).is_err() => Err(Invalid::new(
@@ -146,13 +146,13 @@ fn without_comment(text: &str) -> &str {
 
 /// Reads a value to its closing quote, and replaces the escapes that Compose knows. In single
 /// quotes, a backslash escapes only a `'`.
-fn quoted(text: &str, quote: char) -> Result<(String, &str), Invalid> {
+fn read_quoted(text: &str, quote: char) -> Result<(String, &str), Invalid> {
     let mut out = String::new();
     let mut chars = text.chars();
     loop {
-        match chars.next().ok_or_else(unclosed)? {
+        match chars.next().ok_or_else(unclosed_quote)? {
             c if c == quote => return Ok((out, chars.as_str())),
-            '\\' => match (chars.next().ok_or_else(unclosed)?, quote) {
+            '\\' => match (chars.next().ok_or_else(unclosed_quote)?, quote) {
                 ('\'', '\'') => out.push('\''),
                 (c, '\'') => out.extend(['\\', c]),
                 ('a', _) => out.push('\u{7}'),
@@ -185,7 +185,7 @@ fn octal(text: &str) -> Option<char> {
     u8::from_str_radix(digits, 8).ok().filter(|code| *code > 0).map(char::from)
 }
 
-fn nothing_more(rest: &str) -> Result<(), Invalid> {
+fn check_rest(rest: &str) -> Result<(), Invalid> {
     match without_comment(rest).is_empty() {
         true => Ok(()),
         false => {
@@ -194,7 +194,7 @@ fn nothing_more(rest: &str) -> Result<(), Invalid> {
     }
 }
 
-fn unclosed() -> Invalid {
+fn unclosed_quote() -> Invalid {
     Invalid::new(
         "a quote is not closed",
         "close it; a quote inside of the value needs a `\\` before it",

@@ -302,10 +302,10 @@ impl<'t> Scanner<'t> {
             Otherwise::Share(percent)
         } else if rest.starts_with(":-") {
             self.at += 2;
-            Otherwise::Default(self.nested(at)?)
+            Otherwise::Default(self.nested_parts(at)?)
         } else if rest.starts_with(":?") {
             self.at += 2;
-            Otherwise::Message(self.nested(at)?)
+            Otherwise::Message(self.nested_parts(at)?)
         } else {
             Otherwise::Empty
         };
@@ -323,7 +323,7 @@ impl<'t> Scanner<'t> {
         Err(wrong(format!("`{operator}` after `${{{name}` is not supported"), help))
     }
 
-    fn nested(&mut self, at: usize) -> Result<Vec<Piece<'t>>, Malformed> {
+    fn nested_parts(&mut self, at: usize) -> Result<Vec<Piece<'t>>, Malformed> {
         if self.depth == DEEPEST {
             return Err(Malformed {
                 message: format!("defaults within defaults, more than {DEEPEST} deep"),

@@ -78,7 +78,7 @@ impl Reads {
 
 impl Record {
     /// The first directory or file that has changed since it was read.
-    fn changed(&self) -> Option<PathBuf> {
+    fn first_changed(&self) -> Option<PathBuf> {
         let is_other = |(path, listing): &&(PathBuf, Listing)| directory::files(path) != *listing;
         if let Some((path, _)) = self.directories.iter().find(is_other) {
             return Some(path.clone());
@@ -120,7 +120,7 @@ pub fn of_one_moment<T>(mut read: impl FnMut(&Reads) -> T) -> Result<T, (PathBuf
         let reads = Reads::default();
         let result = read(&reads);
         let record = reads.0.take();
-        let Some(changed) = record.changed() else { return Ok(result) };
+        let Some(changed) = record.first_changed() else { return Ok(result) };
         if earlier.is_some_and(|earlier| record.has_content_of(&earlier)) {
             return Ok(result);
         }

@@ -47,7 +47,7 @@ pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsE
             routes(config).find(|(_, route)| route.rest).map(|(name, route)| (name, route, &**arg))
         };
         let (process, route, option) =
-            claimed.or_else(rest).ok_or_else(|| unclaimed(config, arg))?;
+            claimed.or_else(rest).ok_or_else(|| to_unclaimed(config, arg))?;
         if option.is_empty() && claimed.is_some() {
             return Err(ArgsError::NoOption { arg: arg.clone() });
         }
@@ -107,7 +107,7 @@ fn claim<'c, 'a>(config: &'c Config, arg: &'a str) -> Option<(&'c str, &'c ArgRo
         .min_by_key(|(.., rest)| rest.len())
 }
 
-fn unclaimed(config: &Config, arg: &str) -> ArgsError {
+fn to_unclaimed(config: &Config, arg: &str) -> ArgsError {
     let prefixes = || routes(config).filter_map(|(_, route)| route.prefix.as_deref());
     let known = match prefixes().next() {
         None => "no process has `args`".to_owned(),

@@ -100,7 +100,7 @@ fn variables(
                 if let Some(source) = present(read, file, what)? {
                     let value = source.text.trim_end_matches(['\n', '\r']).to_owned();
                     if is_too_long(name, value.len() as u64) {
-                        let path = quoted(&file.path);
+                        let path = quote_path(&file.path);
                         return Err(format!(
                             "{}: {path} is larger than 128 KiB with the name; {NO_VARIABLE}",
                             what()
@@ -169,7 +169,7 @@ fn present(
 fn unreadable(what: &str, path: &Path, why: Unreadable, missing: &str) -> String {
     let line = if why.line > 0 { format!(", line {},", why.line) } else { String::new() };
     let what = if what.is_empty() { String::new() } else { format!("{what} ") };
-    let message = format!("{what}{}{line} {}", quoted(path), why.message);
+    let message = format!("{what}{}{line} {}", quote_path(path), why.message);
     format!("{message}; {}", why.help_or(|| missing.to_owned()))
 }
 
@@ -182,7 +182,7 @@ pub fn env_file(
     for entry in env_file::parse(&source.text) {
         let line = entry.line;
         let at = |message: &str, help: &str| {
-            format!("`env_file` {}, line {line}: {message}; {help}", quoted(&source.path))
+            format!("`env_file` {}, line {line}: {message}; {help}", quote_path(&source.path))
         };
         let read = entry.variable(variables).map_err(|bad| at(&bad.why, &bad.help))?;
         let Some((name, value)) = read else { continue };
@@ -216,7 +216,7 @@ pub fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
         let value = source.text.trim_end_matches(['\n', '\r']);
         match HeaderValue::is_valid(value) {
             true => Ok((name, value.to_owned())),
-            false => Err(format!("{what} {} has a character that HTTP forbids", quoted(path))),
+            false => Err(format!("{what} {} has a character that HTTP forbids", quote_path(path))),
         }
     };
     together(|reads| headers.iter().map(|header| read(header, reads)).collect())
@@ -244,7 +244,7 @@ pub fn render(
     variables.set_share(Some(share));
     let at = |at: usize| {
         let place = source.place(0, at);
-        format!("template {}, line {}", quoted(from), place.line())
+        format!("template {}, line {}", quote_path(from), place.line())
     };
     let expanded = expand_template(source, &variables).map_err(|malformed| {
         format!("{}: {}; {}", at(malformed.at), malformed.message, malformed.help)
@@ -270,6 +270,6 @@ pub fn expand_template(
     expand_up_to(&source.text, variables, (MOST_RENDERED, help))
 }
 
-fn quoted(path: &Path) -> String {
+fn quote_path(path: &Path) -> String {
     quote(&path.to_string_lossy())
 }

@@ -25,11 +25,11 @@ pub struct FoundControl {
 pub fn find(paths: &[PathBuf], environment: &Environment) -> FoundControl {
     let mut problems = Problems::default();
     let roots = read_roots(&mut problems, paths, environment);
-    found(problems, roots, environment)
+    control_in(problems, roots, environment)
 }
 
 /// Like [`find`], but the files are already parsed.
-pub(crate) fn found(
+pub(crate) fn control_in(
     mut problems: Problems,
     roots: crate::load::Roots,
     environment: &Environment,

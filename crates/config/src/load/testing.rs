@@ -81,5 +81,5 @@ pub fn find_control(
     environment: &Environment,
 ) -> crate::load::control::FoundControl {
     let (problems, roots) = parse(texts);
-    crate::load::control::found(problems, roots, environment)
+    crate::load::control::control_in(problems, roots, environment)
 }

@@ -22,7 +22,7 @@ pub fn check(running: &Running, new: &Config) -> Result<(), String> {
         let keys = list(keys.iter().copied());
         return Err(format!("{keys} {differ}, which only a restart of the container can change"));
     }
-    match moved(running, &new.processes) {
+    match moved_socket(running, &new.processes) {
         None => Ok(()),
         Some((process, path, owner)) => Err(format!(
             "{}: `sockets`: {owner} is running and has {}; `drainit stop` that process, reload, \
@@ -41,7 +41,7 @@ pub fn check(running: &Running, new: &Config) -> Result<(), String> {
 /// other. Two cases do not count. A new process may take over the path of a process that the reload
 /// removes, because the new process waits for the removal. A stopped process (`Life::Stopped`) does
 /// not need its path, unless a process that is not stopped depends on the stopped process.
-fn moved<'a>(
+fn moved_socket<'a>(
     running: &'a Running,
     wanted: &'a [impl AsRef<Process>],
 ) -> Option<(&'a Process, &'a Path, &'a str)> {

@@ -57,7 +57,7 @@ pub fn diagnose(error: io::Error, attempt: &Attempt<'_>) -> SpawnError {
             let refused = attempt.working_dir.and_then(wrong_with_dir);
             match refused.map_or_else(|| which(attempt), Err) {
                 Err(wrong) => wrong,
-                Ok(_) if errno == Errno::EACCES => denied(attempt.user, path()),
+                Ok(_) if errno == Errno::EACCES => to_denied(attempt.user, path()),
                 Ok(_) => SpawnError::Other { path: path(), source: error },
             }
         }
@@ -137,7 +137,7 @@ fn refusal(path: &Path, attempt: &Attempt<'_>, scripts: u32) -> Option<SpawnErro
     let found = match fs::metadata(&file) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return Some(denied(attempt.user, file));
+            return Some(to_denied(attempt.user, file));
         }
         Err(_) => return Some(SpawnError::Missing { path: file }),
     };
@@ -156,7 +156,7 @@ fn refusal(path: &Path, attempt: &Attempt<'_>, scripts: u32) -> Option<SpawnErro
         allows(&found, user, 1) && directories(&file).iter().all(enters)
     };
     if !may(&file, AccessFlags::X_OK) || !attempt.user.is_none_or(is_allowed) {
-        return Some(denied(attempt.user, file));
+        return Some(to_denied(attempt.user, file));
     }
     // An unreadable file may still be executable, but drainit cannot check its content.
     File::open(&file).ok()?;
@@ -264,7 +264,7 @@ pub fn wrong_with_dir(dir: &Path) -> Option<SpawnError> {
     Some(SpawnError::WorkingDir { path: dir.to_owned(), why })
 }
 
-fn denied(user: Option<&User>, path: PathBuf) -> SpawnError {
+fn to_denied(user: Option<&User>, path: PathBuf) -> SpawnError {
     SpawnError::Denied { path, whom: whom(user) }
 }
 
