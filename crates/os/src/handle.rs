@@ -4,13 +4,12 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::Id;
 use tokio::io::Interest;
 
 use crate::reap::exists;
-use crate::{Pid, errno, only_one, sys};
+use crate::{Pid, has_reached, only_one, sys};
 use drainit_core::types::Signal;
 
 #[derive(Debug)]
@@ -31,11 +30,7 @@ impl Handle {
     /// # Errors
     /// Fails with `EPERM` if drainit is not permitted to signal the process.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
-        match sys::pidfd_send_signal(&self.0, signal) {
-            Ok(()) => Ok(true),
-            Err(error) if errno(&error) == Errno::ESRCH => Ok(false),
-            Err(error) => Err(error),
-        }
+        has_reached(sys::pidfd_send_signal(&self.0, signal))
     }
 
     /// Whether the process is a child of drainit that is not reaped.

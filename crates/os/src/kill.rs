@@ -10,7 +10,7 @@ use nix::unistd::{Pid as NixPid, getpgid};
 
 use crate::descendants::Stat;
 use crate::reap::{has_child_in_group, is_child};
-use crate::{Pid, errno, only_one, sys};
+use crate::{Pid, has_reached, only_one, sys};
 use drainit_core::types::Signal;
 
 /// Sends a signal to one process. Returns `false` if the process does not exist.
@@ -95,11 +95,7 @@ pub fn group_of(pid: Pid) -> Option<Pid> {
 }
 
 fn send(target: i32, signal: Signal) -> io::Result<bool> {
-    match sys::kill(target, signal) {
-        Ok(()) => Ok(true),
-        Err(error) if errno(&error) == Errno::ESRCH => Ok(false),
-        Err(error) => Err(error),
-    }
+    has_reached(sys::kill(target, signal))
 }
 
 #[cfg(test)]

@@ -91,6 +91,15 @@ fn only_one(pid: Pid) -> io::Result<Pid> {
     if pid > 1 { Ok(pid) } else { Err(Errno::EINVAL.into()) }
 }
 
+/// Turns the result of a signal into whether the signal has reached a process: `false` if there is
+/// no such process.
+fn has_reached(sent: io::Result<()>) -> io::Result<bool> {
+    match sent {
+        Err(error) if errno(&error) == Errno::ESRCH => Ok(false),
+        sent => sent.map(|()| true),
+    }
+}
+
 /// Another process, as the kernel identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {

@@ -137,33 +137,3 @@ pub(super) fn exists(id: Id<'_>) -> bool {
 fn look(id: Id<'_>) -> nix::Result<WaitStatus> {
     waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
 }
-
-#[cfg(test)]
-#[allow(clippy::zombie_processes)]
-mod tests {
-    use super::*;
-    use crate::kill::kill_group;
-    use crate::testing::isolated::in_own_process;
-    use std::os::unix::process::CommandExt;
-    use std::process::Command;
-
-    // holds: S59
-    #[test]
-    fn group_signal_reaches_all_members() {
-        in_own_process(|| {
-            nix::sys::prctl::set_child_subreaper(true).unwrap();
-            let mut shell = Command::new("sh");
-            let shell = shell.args(["-c", "sleep 60 & sleep 60 & wait"]).process_group(0);
-            let leader = shell.spawn().unwrap().id().cast_signed();
-            assert!(kill_group(leader, Signal::KILL).unwrap());
-            loop {
-                match reap_next().unwrap() {
-                    Reaped::Child(_, end) => assert_eq!(end, End::Signal(Signal::KILL)),
-                    Reaped::NoneNow => std::thread::yield_now(),
-                    Reaped::NoChildren => break,
-                }
-            }
-            assert!(!kill_group(leader, Signal::KILL).unwrap());
-        });
-    }
-}

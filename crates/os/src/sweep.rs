@@ -4,14 +4,12 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use nix::errno::Errno;
-
 use crate::descendants::{
     Descendant, children, find, is_proc_ours, list, living_children, own_members,
 };
 use crate::kill::{Group, group_of, kill, kill_group, left_group};
 use crate::reap::has_child_in_group;
-use crate::{Pid, sys};
+use crate::{Pid, has_reached, sys};
 use drainit_core::types::Signal;
 
 /// A scan reads the list of processes again if the last read has found new processes, but at most
@@ -197,12 +195,8 @@ pub(super) fn send(process: &Descendant, signal: Signal) -> io::Result<bool> {
         let _ = sys::pidfd_send_signal(&handle, Signal::CONT);
         Ok(())
     });
-    match sent {
-        Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(false),
-        // The kernel may be old, or a seccomp profile may refuse pidfds.
-        Err(_) => send_by_pid(process.pid, signal),
-    }
+    // The kernel may be old, or a seccomp profile may refuse pidfds.
+    has_reached(sent).or_else(|_| send_by_pid(process.pid, signal))
 }
 
 fn send_by_pid(pid: Pid, signal: Signal) -> io::Result<bool> {

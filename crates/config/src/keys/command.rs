@@ -31,14 +31,11 @@ impl Form for CommandForm {
 fn command(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
     let what = at.key;
     let words = match &node.kind {
-        // Read every item before a bad item ends this function, so that the errors of all items
-        // are reported.
         Kind::Sequence(items) => {
             let of_shell = |item: &Rc<Node>| item.scalar().is_some_and(reads_dollars);
             reader.is_for_shell = items.iter().any(of_shell);
-            let read: Vec<_> = items.iter().map(|item| Element::read(reader, at, item)).collect();
+            let words = List::<Element>::read(reader, at, node);
             reader.is_for_shell = false;
-            let words: Option<Vec<_>> = read.into_iter().collect();
             words?.into_iter().flatten().collect()
         }
         Kind::Scalar { text: raw, .. } => {

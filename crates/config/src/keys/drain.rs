@@ -439,10 +439,7 @@ impl Form for Admin {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Address> {
         let Kind::Sequence(items) = &node.kind else { return Address::read(reader, at, node) };
-        // Read every item, and only then return the first error, so that the errors of all items
-        // are reported.
-        let hold: Vec<_> = items.iter().map(|item| AdminKeys::read(reader, at, item)).collect();
-        let hold: Vec<bool> = hold.into_iter().collect::<Option<_>>()?;
+        let hold = List::<AdminKeys>::read(reader, at, node)?;
         let Some((item, _)) = items.iter().zip(hold).find(|(_, holds)| *holds) else {
             let message = "no element of `admin` has a condition that holds";
             let problem = reader.problems.error(node.span, message);
