@@ -26,12 +26,12 @@ use tokio::select;
 use tokio::time::timeout;
 
 use crate::check::image::FindProgram;
-use crate::config::{Account, Address, User};
 use crate::control::connections::Caller;
 use crate::control::testing::{CountingSupervisor, converse};
 use crate::envoy::listeners::{ListenerList, Uncounted};
 use crate::envoy::ready::XdsStats;
 use crate::keys::Accounts;
+use crate::keys::{Account, Address, User};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::Variables;
 use crate::language::source::Source;
@@ -209,7 +209,7 @@ fn compat(bytes: &[u8]) {
 /// Routes the arguments of the container.
 fn args(bytes: &[u8]) {
     thread_local! {
-        static CONFIG: crate::config::Config = testing::config("
+        static CONFIG: crate::keys::Config = testing::config("
 processes:
   a: {command: [a], args: {prefix: '--a.', refuse: [config, '-x']}}
   ab: {command: [a], args: {prefix: '--a.b.'}, scale: 2}

@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::config::{Address, GrpcTarget};
 use crate::http::{Answerer, HttpError, connect_unix};
+use crate::keys::{Address, GrpcTarget};
 use crate::os::own_connections;
 use crate::types::harmless;
 

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::Address;
+use crate::keys::Address;
 use crate::os::on_thread::{on_thread, peer_at};
 use crate::os::own_connections;
 use crate::os::private_socket;

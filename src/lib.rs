@@ -47,7 +47,6 @@ mod supervisor;
 mod testing;
 
 pub(crate) use drainit_commands as commands;
-pub(crate) use drainit_config::keys as config;
 pub(crate) use drainit_config::{check, keys, known, language, load, plan};
 pub(crate) use drainit_core as core;
 pub(crate) use drainit_core::graph;

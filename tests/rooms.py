@@ -89,8 +89,6 @@ def broken():
             if base == "crate" and crate == "core":
                 pair = room_of_core(modules, own), room_of_core(modules, names)
                 yield from wrong(path, pair, modules, may_use, "crates/core/src/lib.rs")
-            # Outside of crates/config, the module of its keys is called `config`.
-            names = ["keys", *names[1:]] if base == "crate" and names[0] == "config" else names
             of = "core" if crate == "config" and names[0] in PARTS_OF["core"] else CRATES.get(base, crate)
             to = CRATES.get(f"drainit_{names[0]}", "") if base == "crate" and crate == "config" else ""
             pair = room_of_part(crate, own), to or room_of_part(of, names)

@@ -11,7 +11,7 @@ use crate::check::image::ImageLookup;
 use crate::cli::config_files;
 use crate::cli::{fail, say};
 use crate::commands::CheckArgs;
-use crate::config::Config;
+use crate::keys::Config;
 use crate::language::written::as_written;
 use crate::load::at_start;
 use crate::load::{Diagnostic, Environment, Severity};

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::cli::config_files;
 use crate::commands::Whom;
-use crate::config::{Address, Control, ControlSocket};
 use crate::http::Response;
+use crate::keys::{Address, Control, ControlSocket};
 use crate::load::control;
 use crate::os::on_thread::on_thread;
 use crate::os::private_socket;

@@ -16,10 +16,10 @@ use crate::cli::control_address::Found;
 use crate::cli::print;
 use crate::cli::progress::{look, waiting};
 use crate::commands::DrainArgs;
-use crate::config::Address;
 use crate::control::status::{ProcessStatus, Status};
 use crate::http::{Answerer, HttpError, Response, request};
 use crate::journal::state::{ContainerPhase, ProcessState};
+use crate::keys::Address;
 use crate::types::{harmless, harmless_lines, human};
 
 /// The time limit of one request.

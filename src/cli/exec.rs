@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 
 use crate::commands::exec::{ExecArgs, ExecOptions, KEY_OPTIONS};
-use crate::config::Shutdown;
 use crate::exec;
 use crate::exec::with_drain;
+use crate::keys::Shutdown;
 use crate::types::exit_code;
 
 /// Runs `drainit exec [--] CMD` if there is no option, and no variable that sets an option. Returns

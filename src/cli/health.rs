@@ -16,8 +16,8 @@ use crate::cli::control_address;
 use crate::cli::control_address::Found;
 use crate::cli::progress;
 use crate::commands::HealthArgs;
-use crate::config::HttpTarget;
 use crate::http::{Answerer, HttpError, Response, request};
+use crate::keys::HttpTarget;
 use crate::language::written::as_written;
 use crate::types::{exit_code, harmless, human};
 

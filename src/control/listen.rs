@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use crate::config::{Control, ControlSocket};
 use crate::http::describe_io;
+use crate::keys::{Control, ControlSocket};
 use crate::os::held_sockets::HeldSocket;
 use crate::os::private_socket;
 use crate::os::stale_socket::SocketFile;

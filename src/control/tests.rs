@@ -10,7 +10,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Control, ControlSocket};
 use crate::control::answer::Answer;
 use crate::control::status::{ProcessStatus, ShutdownStatus};
 use crate::control::testing::CountingSupervisor;
@@ -18,6 +17,7 @@ use crate::control::*;
 use crate::http;
 use crate::http::{Answerer, request};
 use crate::journal::state::{ContainerPhase, ProcessState};
+use crate::keys::{Address, Control, ControlSocket};
 use crate::os::stale_socket;
 use crate::testing::temp_dir::TempDir;
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use crate::config::Address;
 use crate::core::envoy::Call;
 use crate::core::envoy::sample::Sample;
 use crate::envoy::listeners::Uncounted;
 use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{self, ONLY_GAUGES, STATS_PATH};
 use crate::http::{Answerer, Client, HttpError, beside, request};
+use crate::keys::Address;
 
 /// The largest answer to a call, in bytes. Envoy sends a word or a sentence.
 const MAX_REPLY: usize = 4096;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::config::Direction;
 use crate::http::{Client, HttpError, beside};
+use crate::keys::Direction;
 
 /// The largest dump of listeners, in bytes. A listener with a thousand routes takes about half a
 /// megabyte.

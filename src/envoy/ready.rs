@@ -12,13 +12,13 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use tokio::time::timeout;
 
-use crate::config::Address;
 use crate::envoy::listeners::LISTENERS;
 use crate::envoy::preflight::serves_clients;
 use crate::envoy::server_info::{SERVER_INFO, ServerInfo};
 use crate::envoy::stats;
 use crate::envoy::stats::Statistic;
 use crate::http::{Client, HttpError, Response};
+use crate::keys::Address;
 use crate::types::{harmless, human};
 
 const READY: &str = "/ready";

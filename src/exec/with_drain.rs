@@ -6,10 +6,10 @@ use std::io;
 use std::sync::Arc;
 
 use crate::commands::exec::{DrainOptions, ExecOptions, cut_short};
-use crate::config::{Config, LogFormat};
 use crate::control::listen::ControlListeners;
 use crate::exec::{fail, tell};
 use crate::graph::Graph;
+use crate::keys::{Config, LogFormat};
 use crate::load::Environment;
 use crate::logging::Output;
 use crate::logging::subscriber;

@@ -22,7 +22,7 @@ use nix::unistd::AccessFlags;
 
 use crate::check::bootstrap;
 use crate::check::image::{At, Finding};
-use crate::config::{
+use crate::keys::{
     Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, Hook, Hooks,
     LogMode, OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
 };

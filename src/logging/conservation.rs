@@ -18,7 +18,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 use tokio::task::LocalSet;
 
-use crate::config::LogFormat;
+use crate::keys::LogFormat;
 use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, WriteEnds};
 use crate::logging::file::OpenLogFile;

@@ -21,7 +21,7 @@ use nix::poll::PollTimeout;
 use nix::sys::stat::{Mode, SFlag, stat};
 use nix::unistd::write;
 
-use crate::config::LogFormat;
+use crate::keys::LogFormat;
 use crate::logging::Output;
 use crate::logging::writer::Sink;
 use crate::os::trusted_path::Place;

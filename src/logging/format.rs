@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::Level;
 
-use crate::config::LogFormat;
+use crate::keys::LogFormat;
 use crate::logging::split::write_json_string;
 use crate::types::{Stream, harmless_lines};
 

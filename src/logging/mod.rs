@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use tokio::time::sleep;
 
-use crate::config::LogFormat;
+use crate::keys::LogFormat;
 use crate::logging::file::OpenLogFile;
 use crate::logging::writer::{LineOrigin, StreamWriter};
 use crate::types::Stream;

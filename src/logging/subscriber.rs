@@ -12,7 +12,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::config::LogFormat;
+use crate::keys::LogFormat;
 use crate::language::written::as_written;
 use crate::logging::Output;
 use crate::logging::format::{add_members, own_line};

@@ -22,7 +22,7 @@ use nix::unistd::write;
 use tokio::sync::Notify;
 use tracing::Level;
 
-use crate::config::LogFormat;
+use crate::keys::LogFormat;
 use crate::logging::format::own_line;
 use crate::os::errno;
 use crate::os::signal::mask;

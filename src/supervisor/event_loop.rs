@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::config::Config;
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::note::Note;
 use crate::core::spec::{HookId, Stage};
 use crate::core::state::Lifecycle;
+use crate::keys::Config;
 use crate::os::clock;
 use crate::os::clock::Timer;
 use crate::os::panic_hook;

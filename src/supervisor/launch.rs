@@ -12,10 +12,10 @@ use std::time::Duration;
 use regex_lite::Regex;
 use thiserror::Error;
 
-use crate::config::{
+use crate::http::describe_io;
+use crate::keys::{
     Account, Config, Hook, Liveness, LogFormat, LogMode, Probe, Process, Render, User, Variable,
 };
-use crate::http::describe_io;
 use crate::language::source::Source;
 use crate::load::Environment;
 use crate::load::at_start;

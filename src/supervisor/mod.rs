@@ -26,7 +26,6 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::config::Config;
 use crate::control::listen::ControlListeners;
 use crate::control::status::Status;
 use crate::control::{Looks, Outcome, SupervisorHandle, serve};
@@ -36,6 +35,7 @@ use crate::core::machine::Machine;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::journal::history::History;
+use crate::keys::Config;
 use crate::local_task;
 use crate::logging::Output;
 use crate::os::signal::fd::Signals;

@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{Config, Process};
+use crate::keys::{Config, Process};
 use crate::logging::Output;
 use crate::supervisor::executor::instance::Instance;
 use crate::supervisor::sockets::Sockets;

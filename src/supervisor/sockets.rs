@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::own_address::{excludes, is_same_address};
-use crate::config::{Address, Config, ListenSocket, OnlyIf, Process};
 use crate::http::describe_io;
+use crate::keys::{Address, Config, ListenSocket, OnlyIf, Process};
 use crate::os::held_sockets::HeldSocket;
 use crate::os::on_thread::on_thread;
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
-use crate::config::Address;
+use crate::keys::Address;
 use crate::testing::temp_dir::TempDir;
 
 #[derive(Clone, Copy, Debug)]

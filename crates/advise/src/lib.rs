@@ -21,7 +21,6 @@ mod schema_tests;
 
 use clap::Command;
 use drainit_commands::Tool;
-pub(crate) use drainit_config::keys as config;
 pub(crate) use drainit_config::{check, keys, known, language, load, plan};
 pub(crate) use drainit_core::types;
 

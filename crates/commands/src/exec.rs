@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::{Address, Config, Direction, EnvoyDrain};
 use crate::keys::values;
+use crate::keys::{Address, Config, Direction, EnvoyDrain};
 use crate::language::invalid::Invalid;
 use crate::rewrite::{Rewrite, Rewrites};
 use crate::types::{Signal, exit_code};
@@ -469,7 +469,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::config::DrainUntil;
+    use crate::keys::DrainUntil;
 
     #[derive(Parser)]
     struct Line {

@@ -17,12 +17,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use drainit_config::keys;
-pub(crate) use drainit_config::keys as config;
 pub(crate) use drainit_config::language;
 pub(crate) use drainit_core::types;
 
-use crate::config::HttpTarget;
 use crate::exec::ExecArgs;
+use crate::keys::HttpTarget;
 use crate::keys::values;
 use crate::types::Signal;
 

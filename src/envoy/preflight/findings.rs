@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use crate::config::{Direction, DrainUntil};
 use crate::envoy::listeners::EnvoyListener;
 use crate::envoy::preflight::{END_PER_LIST, OF_EXEC, PreflightTarget, Sample};
 use crate::envoy::server_info::EnvoyOptions;
 use crate::http::HttpError;
+use crate::keys::{Direction, DrainUntil};
 use crate::types::human;
 
 /// The path of the statistics, as a finding shows it.
@@ -268,8 +268,8 @@ fn named(listener: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Address;
     use crate::envoy::preflight::tests;
+    use crate::keys::Address;
 
     fn target(fail_healthcheck: bool) -> PreflightTarget {
         let admin = Address::Unix("/run/admin.sock".into());

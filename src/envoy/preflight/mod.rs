@@ -15,7 +15,6 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Direction, DrainMethod, DrainUntil, Process, Variable};
 use crate::core::envoy::Call;
 use crate::core::envoy::sample::Sample;
 use crate::envoy::admin::sample;
@@ -24,6 +23,7 @@ use crate::envoy::preflight::findings::{Facts, STATS, unusable};
 use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{STATS_PATH, listener_names};
 use crate::http::{Client, HttpError, Response};
+use crate::keys::{Address, Direction, DrainMethod, DrainUntil, Process, Variable};
 use crate::types::{harmless, human};
 
 /// The longest wait until the admin answers and Envoy is initialized. If the drain may last longer,

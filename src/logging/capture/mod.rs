@@ -28,7 +28,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{spawn_local, yield_now};
 
-use crate::config::{LogFile, LogFormat, LogMode, Probe, Process, User};
+use crate::keys::{LogFile, LogFormat, LogMode, Probe, Process, User};
 use crate::logging::Output;
 use crate::logging::format::stamp;
 use crate::logging::last_lines::{LastLines, start_of_last_lines, text};

@@ -5,8 +5,8 @@ use std::io;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::config::WatchAction;
 use crate::core::event::{Event, Request};
+use crate::keys::WatchAction;
 use crate::os::clock;
 use crate::supervisor::event_loop::Step;
 use crate::supervisor::executor::message::Message;

@@ -5,11 +5,11 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::{Config, Watch, WatchAction};
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
 use crate::journal::event;
+use crate::keys::{Config, Watch, WatchAction};
 use crate::language::written::as_written;
 use crate::os::clock;
 use crate::plan::placement::Running;

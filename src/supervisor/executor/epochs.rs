@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::bootstrap;
-use crate::config::{Address, DrainMethod, EnvoyFlags, Liveness, Process};
 use crate::core::event::Event;
 use crate::core::spec::HookId;
 use crate::envoy::ready::is_closed;
+use crate::keys::{Address, DrainMethod, EnvoyFlags, Liveness, Process};
 use crate::local_task::LocalTask;
 use crate::os::on_thread::{Share, on_thread};
 use crate::supervisor::executor::Executor;

@@ -8,10 +8,10 @@ use nix::unistd::geteuid;
 use tokio::task::Id;
 use tokio::time::timeout;
 
-use crate::config::Hook;
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
 use crate::journal::messages;
+use crate::keys::Hook;
 use crate::load::at_start;
 use crate::local_task::LocalTask;
 use crate::os::Pid;

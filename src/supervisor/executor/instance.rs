@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::Process;
+use crate::keys::Process;
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::Pid;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::config::{Address, ListenSocket};
 use crate::core::phase::Phase;
+use crate::keys::{Address, ListenSocket};
 use crate::local_task::LocalTask;
 use crate::os::held_sockets::HeldSocket;
 use crate::supervisor::executor::Executor;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::config::{LogFile, LogFormat, LogMode};
+use crate::keys::{LogFile, LogFormat, LogMode};
 use crate::logging::Output;
 use crate::logging::capture::OutputCapture;
 use crate::logging::file::{LogFiles, OpenLogFile};

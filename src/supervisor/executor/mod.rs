@@ -34,10 +34,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, Process, ProcessKind};
 use crate::core::event::{Event, Request};
 use crate::core::note::RequestError;
 use crate::envoy::preflight::{self, Checked};
+use crate::keys::{Config, Process, ProcessKind};
 use crate::local_task::LocalTask;
 use crate::logging::Output;
 use crate::os::Pid;

@@ -1,10 +1,10 @@
 //! Writes the log line of each [`Note`] of the core, with the details that only the supervisor
 //! knows.
 
-use crate::config::{LogFormat, LogMode, Watch};
 use crate::core::cause::Failure;
 use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::journal::entry::Level;
+use crate::keys::{LogFormat, LogMode, Watch};
 use crate::known;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::tasks::file_watch::path_to_text;

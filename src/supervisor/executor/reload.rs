@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::{Config, LogMode, Process, Watch, WatchAction};
 use crate::core::note::RequestError;
 use crate::core::slots::Placed;
+use crate::keys::{Config, LogMode, Process, Watch, WatchAction};
 use crate::local_task;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::message::Message;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::config::LogFormat;
 use crate::core::cause::{Cause, Failure};
 use crate::journal::event;
+use crate::keys::LogFormat;
 use crate::logging::format::stamp;
 use crate::os::replace_file::replace_within;
 use crate::os::termination_log;

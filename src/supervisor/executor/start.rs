@@ -7,9 +7,9 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::timeout;
 
-use crate::config::{Liveness, OnlyIf, Probe, Process, ProcessKind};
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
+use crate::keys::{Liveness, OnlyIf, Probe, Process, ProcessKind};
 use crate::local_task::{self, LocalTask};
 use crate::os::Pid;
 use crate::os::clock;

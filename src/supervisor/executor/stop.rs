@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{DrainMethod, Hook};
+use crate::keys::{DrainMethod, Hook};
 use crate::os::clock;
 use crate::os::kill::kill_group;
 use crate::os::reap::{has_ended, is_child};

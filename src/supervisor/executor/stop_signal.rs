@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::config::scale;
+use crate::keys::scale;
 use crate::os::Pid;
 use crate::os::descendants::{MOST_READ, Stat, children_of, describe, list};
 use crate::os::disposition::disposition;

@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::config::{OnlyIf, Process, Watch, WatchAction};
 use crate::http::describe_io;
+use crate::keys::{OnlyIf, Process, Watch, WatchAction};
 use crate::local_task::LocalTask;
 use crate::os::fingerprint;
 use crate::os::fingerprint::{Content, Fingerprint, Followed, WatchReport};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::config::Probe;
 use crate::envoy::ready::check_alive;
+use crate::keys::Probe;
 use crate::local_task::LocalTask;
 use crate::os::on_thread::Share;
 use crate::supervisor::tasks::readiness::probe::{RunCommand, attempt, of_request};

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use crate::config::{ListenSocket, LogMode, Process};
+use crate::keys::{ListenSocket, LogMode, Process};
 use crate::logging::file::OpenLogFile;
 use crate::os::held_sockets::HeldSocket;
 use crate::os::same_path::is_same;

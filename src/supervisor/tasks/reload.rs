@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::image;
+use crate::keys::Config;
 use crate::load;
 use crate::load::{Diagnostic, Environment, Loaded, args};
 use crate::local_task;

@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::config::Counting;
 use crate::core::connections::answers::{Answers, Counts};
 use crate::core::traffic::{FACTOR, LONGEST, pause_after};
+use crate::keys::Counting;
 use crate::local_task;
 use crate::os::clock;
 use crate::os::connections::{Listeners, Open};

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use crate::config::Counting;
 use crate::core::connections::answers::Connection;
 use crate::core::connections::endings::Ending;
+use crate::keys::Counting;
 use crate::os::connections::Listeners;
 use crate::os::destroyed::{Destroyed, Ended, still};
 use crate::os::on_thread::begin_at_once;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Output};
 
-use crate::config::{LogMode, Process, Variable};
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};
+use crate::keys::{LogMode, Process, Variable};
 use crate::load::testing;
 use drainit_config::testing::random::Random;
 use drainit_config::testing::temp_dir::TempDir;

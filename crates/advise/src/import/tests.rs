@@ -291,7 +291,7 @@ fn files_become_a_single_config() {
 fn order_of(text: &str) -> String {
     let config = draft(Format::Supervisord, text);
     let loaded = testing::load(&[&config], &[]).unwrap_or_else(|it| panic!("{config}\n{}", it[0]));
-    let needs = |process: &crate::config::Process| {
+    let needs = |process: &crate::keys::Process| {
         let on = process.depends_on.iter();
         let on: Vec<_> = on.map(|on| format!("{} {:?}", on.process, on.condition)).collect();
         format!("{}({})", process.name, on.join(", "))

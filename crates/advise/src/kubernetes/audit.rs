@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::Shutdown;
+use crate::keys::Shutdown;
 use crate::known::{Kind, Known, find};
 use crate::kubernetes::entry::names_drainit;
 use crate::kubernetes::manifest::{Container, Workload, base, containers, seconds, text, words};

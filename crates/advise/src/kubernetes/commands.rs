@@ -7,7 +7,7 @@ use clap::{Arg, CommandFactory as _};
 use drainit_commands::value::UNKNOWN;
 use drainit_commands::{Cli, parse};
 
-use crate::config::ControlSocket;
+use crate::keys::ControlSocket;
 use crate::kubernetes::Context;
 use crate::kubernetes::entry::{EntryPoint, at, entry, script};
 use crate::kubernetes::manifest::{

@@ -8,7 +8,7 @@ use drainit_commands::exec::{
 use drainit_commands::value::UNKNOWN;
 use drainit_commands::{Cli, Command, parse};
 
-use crate::config::Shutdown;
+use crate::keys::Shutdown;
 use crate::kubernetes::commands::{Found, refusal, unanswered};
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::{PodEnv, PodValue};

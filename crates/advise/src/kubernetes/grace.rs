@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::Shutdown;
+use crate::keys::Shutdown;
 use crate::keys::values;
 use crate::kubernetes::Context;
 use crate::kubernetes::env::PodValue;

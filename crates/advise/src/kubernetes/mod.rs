@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::check::image::{FindProgram, ImageLookup};
-use crate::config::Drain;
+use crate::keys::Drain;
 use crate::kubernetes::audit::Audit;
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Workload};

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::ControlSocket;
+use crate::keys::ControlSocket;
 use crate::keys::values;
 use crate::kubernetes::Context;
 use crate::kubernetes::commands::{OwnCommand, commands, is_subcommand, own_commands};

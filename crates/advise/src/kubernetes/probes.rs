@@ -8,7 +8,7 @@ use std::time::Duration;
 use ProbedServer::{Admin, Control, Other};
 
 use crate::check::undrained::listens;
-use crate::config::{Address, Drain, DrainMethod};
+use crate::keys::{Address, Drain, DrainMethod};
 use crate::kubernetes::Context;
 use crate::kubernetes::commands::commands;
 use crate::kubernetes::manifest::{Word, base, is_drainit, is_true, items, seconds, text, words};

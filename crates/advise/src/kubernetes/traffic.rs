@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{DrainMethod, Process};
+use crate::keys::{DrainMethod, Process};
 use crate::kubernetes::Context;
 use crate::kubernetes::manifest::{items, text};
 use crate::kubernetes::pre_stop::PreStop;

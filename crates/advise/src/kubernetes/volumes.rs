@@ -1,6 +1,6 @@
 //! Finds the volumes that a container mounts, and checks that it can make its sockets in them.
 
-use crate::config::Address;
+use crate::keys::Address;
 use crate::kubernetes::Context;
 use crate::kubernetes::manifest::{is_true, items, text};
 use crate::language::span::Span;

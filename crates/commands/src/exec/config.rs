@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{
-    Config, DEFAULT_MIN, Drain, DrainMethod, DrainTimes, Process, Readiness, Shutdown, Variable,
-};
 use crate::exec::{
     DrainOptions, ExecOptions, GRACE_PERIOD, KEY_OPTIONS, MIN, Refusal, TIME, UNREADY_DELAY, Wrong,
+};
+use crate::keys::{
+    Config, DEFAULT_MIN, Drain, DrainMethod, DrainTimes, Process, Readiness, Shutdown, Variable,
 };
 use crate::types::{Signal, harmless, human};
 
@@ -138,7 +138,7 @@ pub fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::{Address, EnvoyDrain};
+    use crate::keys::{Address, EnvoyDrain};
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

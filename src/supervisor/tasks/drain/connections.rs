@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep;
 
-use crate::config::{CountUntil, Counting, DrainMethod, Process};
 use crate::core::connections::answers::{Answers, Counts};
 use crate::core::connections::watch::{ConnectionWatch, Terms};
 use crate::core::event::Unit;
+use crate::keys::{CountUntil, Counting, DrainMethod, Process};
 use crate::os::clock;
 use crate::os::connections::{Listeners, NOBODY_LISTENS, SocketId, are_more};
 use crate::os::limits::percent_of_core;

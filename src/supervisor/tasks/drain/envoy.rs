@@ -8,7 +8,6 @@ use hyper::StatusCode;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep;
 
-use crate::config::{Address, Counting, Direction, DrainUntil, EnvoyDrain};
 use crate::core::envoy::Call;
 use crate::core::envoy::attempts::AskFailure;
 use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, DrainOutput, EnvoyTerms, Look};
@@ -16,6 +15,7 @@ use crate::core::event::Unit;
 use crate::envoy::admin;
 use crate::envoy::listeners::Uncounted;
 use crate::http::{Client, HttpError};
+use crate::keys::{Address, Counting, Direction, DrainUntil, EnvoyDrain};
 use crate::os::on_thread::on_thread;
 use crate::os::{clock, connections};
 use crate::supervisor::tasks::drain::connections::Counter;

@@ -16,10 +16,10 @@ use hyper::header::{HeaderName, HeaderValue};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Drain, DrainMethod, Header, HttpDrain, HttpMethod};
 use crate::core::connections::watch::Asked;
 use crate::core::envoy::dialogue::DrainOutput;
 use crate::http::{HttpError, build, send};
+use crate::keys::{Drain, DrainMethod, Header, HttpDrain, HttpMethod};
 use crate::load::at_start;
 use crate::local_task::LocalTask;
 use crate::os::on_thread::on_thread;

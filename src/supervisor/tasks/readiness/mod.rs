@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::config::{Address, Probe, Process, Readiness};
+use crate::keys::{Address, Probe, Process, Readiness};
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::on_thread::Share;

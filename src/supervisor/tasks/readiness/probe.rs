@@ -14,10 +14,10 @@ use hyper::Method;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::{Address, HttpTarget, Probe};
 use crate::envoy::ready::{check_epoch, check_ready};
 use crate::grpc::{self, GrpcError};
 use crate::http::{HttpError, describe_io, status};
+use crate::keys::{Address, HttpTarget, Probe};
 use crate::os::is_own_lack;
 use crate::os::on_thread::{on_thread, peer_at};
 use crate::os::own_connections;
