@@ -1,0 +1,1 @@
+<% Thread.sleep((long) (1000 * Double.parseDouble(request.getQueryString()))); %>ok

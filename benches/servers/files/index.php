@@ -1,0 +1,3 @@
+<?php
+usleep((int) (1e6 * (float) substr($_SERVER["REQUEST_URI"], 1)));
+echo "ok";

@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+"""Stops real servers under traffic, alone and under drainit, and writes docs/measured/servers.md; `make servers` runs it.
+
+Usage: main.py DRAINIT [WORD…]
+
+WORDs select servers by a part of their name, and then the result is printed, and the page is not written. Exits with 1
+if a server does not do what the table of known programs says.
+"""
+
+import asyncio
+import datetime
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from load import KEPT, LONG, Load
+from table import PIP, ROWS, TOP, known
+
+sys.path.insert(0, str(TOP / "benches/peers"))
+from kit import table, write_page  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+PLACE = TOP / "target/servers"
+# Each run mostly waits, so some of them run at the same time.
+AT_ONCE = 4
+KNOWN = known()
+# A Go server has any name, and needs what an unknown program needs.
+ANY = KNOWN["node"]
+
+
+def install(environment):
+    """A virtual environment with pinned packages."""
+    place = PLACE / environment
+    if not (place / "ok").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", place], check=True)
+        subprocess.run([place / "bin/pip", "install", "--quiet", *PIP[environment].split()], check=True)
+        (place / "ok").touch()
+
+
+def free_port():
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return one.getsockname()[1]
+
+
+async def behind(reader, writer):
+    """Answers for the proxies, after the seconds in the path."""
+    try:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            await asyncio.sleep(float(head.split()[1].split(b"/")[-1]))
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            await writer.drain()
+    except (OSError, EOFError, asyncio.CancelledError):
+        pass
+    finally:
+        writer.close()
+
+
+def lines(row):
+    """The keys that the table advises: of the container, and of the process."""
+    program = KNOWN.get(row.known, ANY)
+    best = next(iter(program.signals), "TERM")
+    signal_key = "" if best == "TERM" else f"stop_signal: {best}"
+    if program.kind == "server":
+        return "readiness_delay: 5s", signal_key
+    return "", ", ".join(filter(None, ["drain: connections", signal_key]))
+
+
+class Run:
+    """A server in a directory of its own, as PID 1's child in a PID namespace."""
+
+    def __init__(self, row, drainit, port_behind):
+        self.row, self.drainit = row, drainit
+        self.directory = tempfile.TemporaryDirectory(prefix="servers-", dir="/tmp", ignore_cleanup_errors=True)
+        self.place, self.port, self.behind = Path(self.directory.name), free_port(), port_behind
+        os.chmod(self.place, 0o755)
+        bin_of = f"{PLACE / row.environment_name}/bin:" if row.environment_name else ""
+        path = f"{bin_of}{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
+        more = {name: self.fill(value) for name, value in row.environment.items()}
+        self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.place), "HOME": str(self.place), **more}
+        for name in [*row.files.split(), *([row.front] if row.front else [])]:
+            (self.place / name).write_text(self.fill((HERE / "files" / name).read_text()))
+        if row.prepare:
+            subprocess.run(["sh", "-ec", self.fill(row.prepare)], check=True, env=self.environment, cwd=self.place)
+        self.children, self.log = [], open(self.place / "log", "w+")
+
+    def fill(self, text):
+        return text.replace("DIR", str(self.place)).replace("PORT", str(self.port)).replace("BEHIND", str(self.behind))
+
+    def start(self, command):
+        """Starts PID 1 of a new PID namespace, which ends with it."""
+        unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *map(str, command)]
+        child = subprocess.Popen(unshare, stdout=self.log, stderr=self.log, cwd=self.place, env=self.environment)
+        self.children.append(child)
+        return child
+
+    def init(self):
+        """PID 1 of the namespace, as seen from here."""
+        of = self.children[-1].pid
+        return int(Path(f"/proc/{of}/task/{of}/children").read_text().split()[0])
+
+    def front(self):
+        return shlex.split(self.fill(f"nginx -e stderr -p DIR -c DIR/{self.row.front}"))
+
+    def start_alone(self):
+        command = shlex.split(self.fill(self.row.alone or self.row.command))
+        if self.row.front:
+            self.start(self.front())
+        return self.start([sys.executable, "-B", HERE / "alone.py", *command])
+
+    def start_drainit(self):
+        delay, keys = lines(self.row)
+        quoted = lambda words: "[" + ", ".join("'" + word.replace("'", "''") + "'" for word in words) + "]"
+        command = quoted(shlex.split(self.fill(self.row.command)))
+        ready = f"readiness: {{tcp: '127.0.0.1:{self.port}', timeout: 120s}}"
+        front = ""
+        if self.row.front:
+            front = f"  front: {{command: {quoted(self.front())}, {ready}, depends_on: [web], stop_signal: QUIT}}\n"
+            ready = f"readiness: {{unix: {self.place}/php.sock, timeout: 120s}}"
+        web = ", ".join(filter(None, [f"command: {command}", ready, keys]))
+        shutdown = ", ".join(filter(None, ["grace_period: 30s", delay]))
+        config = self.place / "drainit.yaml"
+        config.write_text(f"shutdown: {{{shutdown}}}\nprocesses:\n  web: {{{web}}}\n{front}")
+        checked = subprocess.run(
+            [self.drainit, "check", "--strict", "--image=false", "-c", config],
+            capture_output=True, text=True, env=self.environment,
+        )
+        if checked.returncode != 0:
+            raise RuntimeError(f"check is not content: {checked.stdout}{checked.stderr}")
+        return self.start([self.drainit, "run", "-c", config])
+
+    async def ready(self, request):
+        """Waits for the first good answer."""
+        until = time.monotonic() + 150
+        while time.monotonic() < until and self.children[-1].poll() is None:
+            load = Load(self.port, request, True)
+            await load.new()
+            if load.early == 0:
+                return
+            await asyncio.sleep(0.2)
+        raise RuntimeError(f"{self.row.name} does not answer:\n{self.said()[-3000:]}")
+
+    def said(self):
+        return (self.place / "log").read_text(errors="replace")
+
+    def end(self):
+        for child in self.children:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+        self.log.close()
+        self.directory.cleanup()
+
+
+async def measure(row, drainit, looks, port_behind):
+    """Stops a server under traffic: the load with its counts, and the words about the end."""
+    run = Run(row, drainit, port_behind)
+    try:
+        child = run.start_drainit() if drainit else run.start_alone()
+        await run.ready(row.request)
+        load = Load(run.port, row.request, looks)
+        clients = [asyncio.create_task(load.kept(number)) for number in range(KEPT)]
+        clients.append(asyncio.create_task(load.each_new()))
+        await asyncio.sleep(2)
+        if row.request(LONG):
+            clients.append(asyncio.create_task(load.slow()))
+        await asyncio.sleep(0.3)
+        if load.early:
+            raise RuntimeError(f"{row.name}: {load.early} requests failed before the signal")
+        load.signalled = time.monotonic()
+        os.kill(run.init(), signal.SIGTERM)
+        code = await asyncio.to_thread(child.wait, 90)
+        took = time.monotonic() - load.signalled
+        await asyncio.sleep(1)
+        load.over = True
+        for child in run.children:
+            child.kill()
+        await asyncio.gather(*clients)
+        ended = f"{code}, {took:.1f} s" if drainit else re.search(r"^ended with (.*)$", run.said(), re.M)[1]
+        if os.environ.get("VERBOSE"):
+            print(run.said(), load.why, file=sys.stderr)
+        return load, ended
+    finally:
+        run.end()
+
+
+def at_term(load, ended):
+    """What the server did at SIGTERM alone."""
+    ended = ended.replace("SIGKILL after 10.0 s", "SIGKILL after 10 s")
+    long = {None: "", "answered": "answered; ", "cut": "cut; "}.get(load.long, f"answered {load.long}; ")
+    return long + ended
+
+
+def differs(row, alone, best):
+    """What contradicts the table of known programs."""
+    program = KNOWN.get(row.known, ANY)
+    (load, ended), (with_lines, code) = alone, best
+    if program.at_term.startswith("finishes requests") and load.long not in ("answered", None, 500):
+        yield f"{row.name}: the table says that it {program.at_term}, but the request was {load.long}"
+    if program.at_term.startswith("cuts requests") and load.long == "answered":
+        yield f"{row.name}: the table says that it {program.at_term}, but the request was answered"
+    if program.kind == "server" and with_lines.failed > 2:
+        yield f"{row.name}: {with_lines.failed} requests failed with the advised lines"
+    if program.kind == "server" and not code.startswith("0,"):
+        yield f"{row.name}: drainit ended with {code}"
+
+
+async def cells(row, drainit, port_behind, slots):
+    """The cells of a row, and the contradictions."""
+    found = {}
+    for is_alone in (True, False):
+        for looks in (True, False):
+            async with slots:
+                for last in (False, True):
+                    try:
+                        found[is_alone, looks] = await measure(row, None if is_alone else drainit, looks, port_behind)
+                        break
+                    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                        print(f"servers: {row.name}: {error}", file=sys.stderr, flush=True)
+                        if last:
+                            return None, [f"{row.name}: not measured"]
+    failed = lambda *key: f"{found[key][0].failed} of {found[key][0].failed + found[key][0].answered}"
+    advised = ", ".join(f"`{line}`" for line in lines(row) if line)
+    if row.alone:
+        advised += ", and its own"
+    code, took = found[False, True][1].split(", ")
+    cell = [row.name, row.version(PLACE), at_term(*found[True, True]), advised, failed(True, True), failed(True, False),
+            failed(False, True), failed(False, False), took if code == "0" else f"{code}, {took}"]
+    print("servers: " + " | ".join(cell), file=sys.stderr, flush=True)
+    return cell, list(differs(row, found[True, True], found[False, True]))
+
+
+async def main(drainit, words):
+    wanted = [row for row in ROWS if not words or any(word.lower() in row.name.lower() for word in words)]
+    missing = []
+    for row in list(wanted):
+        try:
+            if row.environment_name:
+                install(row.environment_name)
+        except subprocess.CalledProcessError as error:
+            print(f"servers: {row.name}: {error}", file=sys.stderr)
+        if not row.version(PLACE):
+            wanted.remove(row)
+            missing.append(row.name)
+    server = await asyncio.start_server(behind, "127.0.0.1", 0, backlog=1000)
+    port, slots = server.sockets[0].getsockname()[1], asyncio.Semaphore(AT_ONCE)
+    results = await asyncio.gather(*(cells(row, drainit, port, slots) for row in wanted))
+    head = ["Server", "Version", "At SIGTERM", "Lines", "Alone, looks", "Alone, does not look", "Lines, looks",
+            "Lines, does not look", "Stop"]
+    text = table(head, [cell for cell, _ in results if cell], numbers=False)
+    missing += [row.name for row, (cell, _) in zip(wanted, results) if cell is None]
+    wrong = [problem for _, problems in results for problem in problems]
+    if words:
+        print(text)
+    else:
+        release = ".".join(platform.release().split(".")[:2])
+        measured = f"Measured on {datetime.date.today()}, Linux {release}."
+        if missing:
+            measured += f" Not measured, because it cannot be had or does not start: {', '.join(missing)}."
+        write_page("servers.md", "make servers", results=f"{measured}\n\n{text}")
+    print("\n".join(wrong), file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(os.path.abspath(sys.argv[1]), sys.argv[2:])))

