@@ -88,6 +88,8 @@ class Run:
         path = f"{bin_of}{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
         more = {name: self.fill(value) for name, value in row.environment.items()}
         self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.place), "HOME": str(self.place), **more}
+        # Go compiles its standard library once.
+        self.environment["GOCACHE"] = str(PLACE / "go/cache")
         for name in [*row.files.split(), *([row.front] if row.front else [])]:
             (self.place / name).write_text(self.fill((HERE / "files" / name).read_text()))
         if row.prepare:

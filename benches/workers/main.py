@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""Stops real workers at random moments under drainit, and writes docs/measured/workers.md; `make workers` runs it.
+
+Usage: main.py DRAINIT RUNS [WORD…]
+
+WORDs select workers by a part of their name or of their broker's, and then the result is printed, and the page is not
+written. Exits with 1 if a job was cut before the `time` of the drain, ran twice without having been cut, or was lost
+although the broker delivers again.
+"""
+
+import datetime
+import json
+import math
+import os
+import platform
+import random
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from table import PIP, ROWS
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parents[1]
+sys.path.insert(0, str(TOP / "benches/peers"))
+from kit import table, write_page  # noqa: E402
+
+PLACE = TOP / "target/servers/workers"
+JOBS, SHORTEST, LONGEST = 100, 0.1, 8.0
+# The grace period, and the `time` of the drain.
+GRACE, TIME = 8, 5
+# The workers that run at the same time.
+AT_ONCE = 6
+# The last sign of life of a cut job may be so old.
+BEAT = 0.5
+RABBITMQ = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"
+
+
+def install():
+    if not (PLACE / "ok").exists():
+        shutil.rmtree(PLACE, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", PLACE], check=True)
+        subprocess.run([PLACE / "bin/pip", "install", "--quiet", *PIP.split()], check=True)
+        (PLACE / "ok").touch()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return one.getsockname()[1]
+
+
+def in_namespace(command, **options):
+    """A child that is PID 1 of a new PID namespace, which ends with it."""
+    return subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *map(str, command)], **options)
+
+
+def listens(port, seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return True
+        except OSError:
+            time.sleep(0.1)
+    return False
+
+
+class Rabbitmq:
+    """A broker on loopback, with its epmd, in a PID namespace."""
+
+    def __init__(self, place):
+        self.place, self.port = place, free_port()
+        self.sbin = sorted(Path("/").glob(RABBITMQ[1:]))[-1]
+        interface = "-kernel inet_dist_use_interface {127,0,0,1}"
+        self.environment = {
+            **os.environ, "HOME": str(place), "RABBITMQ_NODE_PORT": str(self.port), "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"workers{self.port}@localhost", "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(place), "RABBITMQ_LOG_BASE": str(place), "RABBITMQ_PID_FILE": str(place / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": interface, "RABBITMQ_CTL_ERL_ARGS": interface,
+            "ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_EPMD_PORT": str(free_port()), "RABBITMQ_CONFIG_FILE": str(place / "none"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(place / "plugins"),
+        }
+        self.log = open(place / "rabbitmq.log", "w")
+        self.child = in_namespace([self.sbin / "rabbitmq-server"], env=self.environment, stdout=self.log, stderr=self.log)
+        if not listens(self.port, 300):
+            self.child.kill()
+            raise RuntimeError(f"RabbitMQ does not start: {(place / 'rabbitmq.log').read_text()}")
+
+    def url(self, name):
+        """A virtual host of its own."""
+        for words in (["add_vhost", name], ["set_permissions", "-p", name, "guest", ".*", ".*", ".*"]):
+            subprocess.run([self.sbin / "rabbitmqctl", *words], env=self.environment, check=True, stdout=subprocess.DEVNULL)
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/{name}"
+
+
+class Worker:
+    """The runs of a worker under drainit, one after the other."""
+
+    def __init__(self, row, drainit, place, broker, dice):
+        self.row, self.drainit, self.place, self.dice = row, drainit, place, dice
+        self.jobs, self.stops, self.child = place / "jobs", [], None
+        self.jobs.mkdir()
+        for file in (HERE / "files").iterdir():
+            shutil.copy(file, place)
+        self.port = free_port()
+        self.url = broker or f"redis://127.0.0.1:{self.port}"
+        path = f"{PLACE}/bin:{os.environ['PATH']}"
+        more = dict(pair.split("=") for pair in row.environment.split())
+        self.environment = {**os.environ, "PATH": path, "BROKER": self.url, "JOBS": str(self.jobs), "PYTHONPATH": str(place), **more}
+        self.log = open(place / "log", "a")
+        if not broker and not row.is_inside:
+            redis = ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--dir", place]
+            self.broker = in_namespace(redis, stdout=subprocess.DEVNULL)
+            assert listens(self.port, 20)
+        words = ", ".join("'" + word + "'" for word in shlex.split(row.command.replace("BROKER", self.url)))
+        needs, redis = "depends_on: []", ""
+        if row.is_inside:
+            needs = "depends_on: [redis]"
+            command = f"[redis-server, --port, '{self.port}', --bind, 127.0.0.1, --appendonly, 'yes', --dir, '{place}']"
+            redis = f"  redis: {{command: {command}, readiness: {{tcp: '127.0.0.1:{self.port}'}}}}\n"
+        (place / "drainit.yaml").write_text(
+            f"shutdown: {{grace_period: {GRACE}s}}\nprocesses:\n{redis}  worker: {{command: [{words}], {needs}, scale: {row.copies}, "
+            f"stop_signal: {row.signal}, drain: {{signal: {{signal: {row.signal}, time: {TIME}s, min: 0s}}}}}}\n"
+        )
+
+    def start(self):
+        run = [self.drainit, "run", "-c", self.place / "drainit.yaml"]
+        self.child = in_namespace(run, env=self.environment, cwd=self.place, stdout=self.log, stderr=self.log)
+
+    def send(self, jobs):
+        """Gives the jobs to the broker."""
+        command, text = self.row.send.split(), json.dumps(jobs)
+        if len(command) == 1:
+            code = f"import json, sys, {command[0]}; {command[0]}.send(json.load(sys.stdin))"
+            command = ["python", "-c", code]
+        if self.row.is_inside:
+            assert listens(self.port, 20)
+        subprocess.run(command, input=text, text=True, check=True, env=self.environment, cwd=self.place, stdout=self.log, stderr=self.log)
+
+    def stop(self):
+        of = self.child.pid
+        os.kill(int(Path(f"/proc/{of}/task/{of}/children").read_text().split()[0]), signal.SIGTERM)
+        began = time.time()
+        code = self.child.wait(GRACE + 15)
+        self.stops.append((began, time.time(), code))
+
+    def runs(self):
+        """All runs of each job: when the run began, when its last sign of life was, and whether it ended."""
+        found = {}
+        for file in self.jobs.iterdir():
+            number, began = file.name.split("-")
+            text, alive = file.read_text(), file.stat().st_mtime
+            found.setdefault(int(number), []).append((float(began), alive, "ended" in text))
+        return {number: sorted(runs) for number, runs in found.items()}
+
+    def work(self):
+        """Has all jobs done, with stops at random moments."""
+        length = lambda: SHORTEST * math.exp(self.dice.random() * math.log(LONGEST / SHORTEST))
+        jobs = [(number, round(length(), 2)) for number in range(JOBS)]
+        self.start()
+        self.send(jobs)
+        while True:
+            self.first(10)
+            time.sleep(self.dice.uniform(0, 4))
+            if self.is_over():
+                return self.stop()
+            self.stop()
+            self.start()
+            if self.is_done_but_cut():
+                # Nothing is left but what the broker may deliver again.
+                until = time.time() + self.row.patience
+                while time.time() < until and not self.is_over():
+                    time.sleep(0.5)
+                return self.stop()
+
+    def first(self, seconds):
+        """Waits until a job runs."""
+        until, since = time.time() + seconds, time.time()
+        while time.time() < until and not self.is_over():
+            if any(run[1] > since for runs in self.runs().values() for run in runs):
+                return
+            time.sleep(0.1)
+
+    def is_over(self):
+        runs = self.runs()
+        return len(runs) == JOBS and all(any(run[2] for run in all_runs) for all_runs in runs.values())
+
+    def is_done_but_cut(self):
+        """Whether each job has begun, and only cut ones have not ended."""
+        return len(self.runs()) == JOBS
+
+    def end(self):
+        for child in (self.child, getattr(self, "broker", None)):
+            if child and child.poll() is None:
+                child.kill()
+                child.wait()
+        self.log.close()
+
+
+def judge(worker, counts):
+    """Counts what happened to the jobs."""
+    runs = worker.runs()
+    for number in range(JOBS):
+        of = runs.get(number, [])
+        ends = [run for run in of if run[2]]
+        cuts = [run for run in of if not run[2]]
+        counts["cut"] += len(cuts)
+        counts["twice"] += max(0, len(ends) - 1)
+        counts["missing"] += not ends
+        counts["unbegun"] += not of
+        counts["both"] += sum(later[0] < earlier[1] - BEAT for earlier, later in zip(of, of[1:]))
+        for _, alive, _ in cuts:
+            stop = max((began for began, _, _ in worker.stops if began <= alive + BEAT), default=0)
+            if alive + BEAT < stop + TIME:
+                counts["early"] += 1
+                counts["earliest"] = min(counts["earliest"], alive - stop)
+    counts["stops"] += len(worker.stops)
+    counts["killed"] += sum(code == 137 for _, _, code in worker.stops)
+    counts["longest"] = max([counts["longest"], *(over - began for began, over, _ in worker.stops)])
+
+
+def measure(row, drainit, rabbitmq, runs, results):
+    zero = dict.fromkeys(["cut", "twice", "missing", "unbegun", "both", "early", "stops", "killed", "longest", "runs"], 0)
+    counts = results[row.name, row.broker] = {**zero, "earliest": math.inf, "problem": None}
+    for number in range(runs):
+        with tempfile.TemporaryDirectory(prefix="workers-", dir="/tmp", ignore_cleanup_errors=True) as place:
+            worker = None
+            try:
+                broker = rabbitmq.url(Path(place).name) if row.broker == "rabbitmq" else None
+                worker = Worker(row, drainit, Path(place), broker, random.Random(f"{row.name} {row.broker} {number}"))
+                worker.work()
+                judge(worker, counts)
+                counts["runs"] += 1
+            except (OSError, AssertionError, RuntimeError, subprocess.SubprocessError) as error:
+                counts["problem"] = f"{type(error).__name__}: {error}"
+                print(f"workers: {row.name}: {error}\n{(Path(place) / 'log').read_text()[-1500:]}", file=sys.stderr, flush=True)
+                return
+            finally:
+                if worker:
+                    worker.end()
+                if os.environ.get("VERBOSE"):
+                    print((Path(place) / "log").read_text(), file=sys.stderr, flush=True)
+    print(f"workers: {row.name}, {row.broker}: {counts}", file=sys.stderr, flush=True)
+
+
+def version(row):
+    kind, _, name = row.source.rpartition(":")
+    code = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
+    command = ["dpkg-query", "-W", "-f", "${Version}", name] if kind else [PLACE / "bin/python", "-c", code, name]
+    said = subprocess.run(command, capture_output=True, text=True).stdout
+    found = re.search(r"(?:^\d+:)?(\d[\d.]*\d)", said)
+    return found and found[1]
+
+
+def main(drainit, runs, words):
+    install()
+    wanted = [row for row in ROWS if not words or any(word.lower() in f"{row.name} {row.broker}".lower() for word in words)]
+    results, slots = {}, threading.Semaphore(AT_ONCE)
+    with tempfile.TemporaryDirectory(prefix="workers-", dir="/tmp", ignore_cleanup_errors=True) as place:
+        rabbitmq = Rabbitmq(Path(place)) if any(row.broker == "rabbitmq" for row in wanted) else None
+
+        def one(row):
+            with slots:
+                measure(row, drainit, rabbitmq, runs, results)
+
+        threads = [threading.Thread(target=one, args=(row,)) for row in wanted]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if rabbitmq:
+            rabbitmq.child.kill()
+            rabbitmq.child.wait()
+    rows, wrong, missing = [], [], []
+    for row in wanted:
+        counts = results[row.name, row.broker]
+        if counts["runs"] == 0:
+            missing.append(f"{row.name} ({row.broker})")
+            continue
+        cut, lost = counts["cut"], counts["missing"]
+        rows.append([row.name, version(row), row.broker, f"{counts['runs'] * JOBS}", f"{counts['stops']}", f"{cut}",
+                     f"{counts['early']}", f"{counts['twice'] + counts['both']}", f"{lost}", f"{counts['longest']:.1f} s"])
+        if counts["early"] or counts["twice"] or counts["both"]:
+            wrong.append(f"{row.name} ({row.broker}): {counts}")
+        if counts["unbegun"] or lost and row.again or lost > cut or counts["problem"]:
+            wrong.append(f"{row.name} ({row.broker}): {counts}")
+    head = ["Worker", "Version", "Broker", "Jobs", "Stops", "Cut", "Cut too early", "Twice without a cut", "Missing", "Longest stop"]
+    text = table(head, rows, numbers=False)
+    if words:
+        print(text)
+    else:
+        release = ".".join(platform.release().split(".")[:2])
+        measured = f"Measured on {datetime.date.today()}, Linux {release}: {runs} runs of each worker."
+        if missing:
+            measured += f" Not measured, because it does not start here: {', '.join(missing)}."
+        write_page("workers.md", "make workers", results=f"{measured}\n\n{text}")
+    print("\n".join(wrong), file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.path.abspath(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))
