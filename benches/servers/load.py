@@ -45,13 +45,14 @@ class Load:
 
     def count(self, result):
         """Counts a result after the signal: a status, or the name of an error."""
+        if result != 200:
+            self.why[result] = self.why.get(result, 0) + 1
         if self.signalled is None:
             self.early += result != 200
         elif result == 200:
             self.answered += 1
         else:
             self.failed += 1
-            self.why[result] = self.why.get(result, 0) + 1
 
     async def connect(self):
         """A connection, or the name of the error."""

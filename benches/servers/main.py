@@ -3,12 +3,14 @@
 
 Usage: main.py DRAINIT [WORD…]
 
-WORDs select servers by a part of their name, and then the result is printed, and the page is not written. Exits with 1
-if a server does not do what the table of known programs says.
+WORDs select servers by a part of their name, and then the result is printed, and the page is not written. PAGE=1 only
+writes the page, from the results of earlier runs. Exits with 1 if a server does not do what the table of known programs
+says.
 """
 
 import asyncio
 import datetime
+import json
 import os
 import platform
 import re
@@ -21,16 +23,16 @@ import tempfile
 import time
 from pathlib import Path
 
+from kit import table, write_page
 from load import KEPT, LONG, Load
 from table import PIP, ROWS, TOP, known
 
-sys.path.insert(0, str(TOP / "benches/peers"))
-from kit import table, write_page  # noqa: E402
-
 HERE = Path(__file__).resolve().parent
 PLACE = TOP / "target/servers"
+# The cells of each server, of this or an earlier run.
+KEPT_RESULTS = PLACE / "results.json"
 # Each run mostly waits, so some of them run at the same time.
-AT_ONCE = 4
+AT_ONCE = int(os.environ.get("AT_ONCE", 4))
 KNOWN = known()
 # A Go server has any name, and needs what an unknown program needs.
 ANY = KNOWN["node"]
@@ -73,7 +75,7 @@ def lines(row):
     signal_key = "" if best == "TERM" else f"stop_signal: {best}"
     if program.kind == "server":
         return "readiness_delay: 5s", signal_key
-    return "", ", ".join(filter(None, ["drain: connections", signal_key]))
+    return "", ", ".join(filter(None, [signal_key, "drain: connections"]))
 
 
 class Run:
@@ -178,7 +180,7 @@ async def measure(row, drainit, looks, port_behind):
             clients.append(asyncio.create_task(load.slow()))
         await asyncio.sleep(0.3)
         if load.early:
-            raise RuntimeError(f"{row.name}: {load.early} requests failed before the signal")
+            raise RuntimeError(f"{row.name}: {load.early} requests failed before the signal: {load.why}")
         load.signalled = time.monotonic()
         os.kill(run.init(), signal.SIGTERM)
         code = await asyncio.to_thread(child.wait, 90)
@@ -217,24 +219,23 @@ def differs(row, alone, best):
         yield f"{row.name}: drainit ended with {code}"
 
 
-async def cells(row, drainit, port_behind, slots):
-    """The cells of a row, and the contradictions."""
+async def cells(row, drainit, port_behind):
+    """The cells of a row, and the contradictions. A failure to start is tried once more."""
     found = {}
     for is_alone in (True, False):
         for looks in (True, False):
-            async with slots:
-                for last in (False, True):
-                    try:
-                        found[is_alone, looks] = await measure(row, None if is_alone else drainit, looks, port_behind)
-                        break
-                    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-                        print(f"servers: {row.name}: {error}", file=sys.stderr, flush=True)
-                        if last:
-                            return None, [f"{row.name}: not measured"]
+            for last in (False, True):
+                try:
+                    found[is_alone, looks] = await measure(row, None if is_alone else drainit, looks, port_behind)
+                    break
+                except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                    print(f"servers: {row.name}: {error}", file=sys.stderr, flush=True)
+                    if last:
+                        return None, [f"{row.name}: not measured"]
     failed = lambda *key: f"{found[key][0].failed} of {found[key][0].failed + found[key][0].answered}"
-    advised = ", ".join(f"`{line}`" for line in lines(row) if line)
+    advised = ", ".join(f"`{key}`" for line in lines(row) if line for key in line.split(", "))
     if row.alone:
-        advised += ", and its own"
+        advised += ", and what its own config needs"
     code, took = found[False, True][1].split(", ")
     cell = [row.name, row.version(PLACE), at_term(*found[True, True]), advised, failed(True, True), failed(True, False),
             failed(False, True), failed(False, False), took if code == "0" else f"{code}, {took}"]
@@ -243,32 +244,44 @@ async def cells(row, drainit, port_behind, slots):
 
 
 async def main(drainit, words):
-    wanted = [row for row in ROWS if not words or any(word.lower() in row.name.lower() for word in words)]
-    missing = []
-    for row in list(wanted):
+    wanted = [row for row in ROWS if not os.environ.get("PAGE")]
+    wanted = [row for row in wanted if not words or any(word.lower() in row.name.lower() for word in words)]
+    server = await asyncio.start_server(behind, "127.0.0.1", 0, backlog=1000)
+    port, slots = server.sockets[0].getsockname()[1], asyncio.Semaphore(AT_ONCE)
+    kept = json.loads(KEPT_RESULTS.read_text()) if KEPT_RESULTS.exists() else {}
+    wrong = []
+
+    async def one(row):
+        async with slots:
+            cell, problems = await cells(row, drainit, port)
+        wrong.extend(problems)
+        if cell:
+            kept[row.name] = cell
+            KEPT_RESULTS.write_text(json.dumps(kept, indent=1))
+
+    here = []
+    for row in wanted:
         try:
             if row.environment_name:
                 install(row.environment_name)
         except subprocess.CalledProcessError as error:
             print(f"servers: {row.name}: {error}", file=sys.stderr)
-        if not row.version(PLACE):
-            wanted.remove(row)
-            missing.append(row.name)
-    server = await asyncio.start_server(behind, "127.0.0.1", 0, backlog=1000)
-    port, slots = server.sockets[0].getsockname()[1], asyncio.Semaphore(AT_ONCE)
-    results = await asyncio.gather(*(cells(row, drainit, port, slots) for row in wanted))
+        if row.version(PLACE):
+            here.append(row)
+        else:
+            print(f"servers: {row.name} cannot be had here", file=sys.stderr)
+    await asyncio.gather(*map(one, here))
     head = ["Server", "Version", "At SIGTERM", "Lines", "Alone, looks", "Alone, does not look", "Lines, looks",
             "Lines, does not look", "Stop"]
-    text = table(head, [cell for cell, _ in results if cell], numbers=False)
-    missing += [row.name for row, (cell, _) in zip(wanted, results) if cell is None]
-    wrong = [problem for _, problems in results for problem in problems]
     if words:
-        print(text)
+        print(table(head, [kept[row.name] for row in here if row.name in kept], numbers=False))
     else:
         release = ".".join(platform.release().split(".")[:2])
         measured = f"Measured on {datetime.date.today()}, Linux {release}."
+        missing = [row.name for row in ROWS if row.name not in kept]
         if missing:
             measured += f" Not measured, because it cannot be had or does not start: {', '.join(missing)}."
+        text = table(head, [kept[row.name] for row in ROWS if row.name in kept], numbers=False)
         write_page("servers.md", "make servers", results=f"{measured}\n\n{text}")
     print("\n".join(wrong), file=sys.stderr)
     return 1 if wrong else 0

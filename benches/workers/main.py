@@ -26,13 +26,11 @@ import threading
 import time
 from pathlib import Path
 
+from kit import table, write_page
 from table import PIP, ROWS
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
-sys.path.insert(0, str(TOP / "benches/peers"))
-from kit import table, write_page  # noqa: E402
-
 PLACE = TOP / "target/servers/workers"
 JOBS, SHORTEST, LONGEST = 100, 0.1, 8.0
 # The grace period, and the `time` of the drain.
@@ -133,6 +131,7 @@ class Worker:
 
     def start(self):
         run = [self.drainit, "run", "-c", self.place / "drainit.yaml"]
+        self.started = time.time()
         self.child = in_namespace(run, env=self.environment, cwd=self.place, stdout=self.log, stderr=self.log)
 
     def send(self, jobs):
@@ -174,12 +173,15 @@ class Worker:
                 return self.stop()
             self.stop()
             self.start()
-            if self.is_done_but_cut():
-                # Nothing is left but what the broker may deliver again.
-                until = time.time() + self.row.patience
-                while time.time() < until and not self.is_over():
+            if len(self.runs()) == JOBS:
+                # Only cut jobs are left. The broker has some time to deliver them again.
+                while not self.is_over() and time.time() < self.last_sign() + self.row.patience:
                     time.sleep(0.5)
                 return self.stop()
+
+    def last_sign(self):
+        """When a job was last alive, or when the worker was started."""
+        return max([self.started, *(run[1] for runs in self.runs().values() for run in runs)])
 
     def first(self, seconds):
         """Waits until a job runs."""
@@ -192,10 +194,6 @@ class Worker:
     def is_over(self):
         runs = self.runs()
         return len(runs) == JOBS and all(any(run[2] for run in all_runs) for all_runs in runs.values())
-
-    def is_done_but_cut(self):
-        """Whether each job has begun, and only cut ones have not ended."""
-        return len(self.runs()) == JOBS
 
     def end(self):
         for child in (self.child, getattr(self, "broker", None)):
@@ -219,7 +217,7 @@ def judge(worker, counts):
         counts["both"] += sum(later[0] < earlier[1] - BEAT for earlier, later in zip(of, of[1:]))
         for _, alive, _ in cuts:
             stop = max((began for began, _, _ in worker.stops if began <= alive + BEAT), default=0)
-            if alive + BEAT < stop + TIME:
+            if alive + BEAT < stop + min(TIME, worker.row.limit):
                 counts["early"] += 1
                 counts["earliest"] = min(counts["earliest"], alive - stop)
     counts["stops"] += len(worker.stops)

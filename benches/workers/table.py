@@ -8,7 +8,8 @@ PIP = "celery==5.7.0 rq==3.0.0 dramatiq==2.2.1 arq==0.28.0 huey==3.5.4 pika==1.4
 @dataclass
 class Row:
     """A worker. `source` is a package of PyPI, or `apt:` and one of Debian. `send` is a command that gets the jobs as
-    JSON, or a module with `send`. `again`: whether the broker delivers a cut job again within `patience` seconds."""
+    JSON, or a module with `send`. `again`: whether a cut job is delivered again, within `patience` seconds without any
+    other job. `limit`: the worker itself cuts its jobs after so many seconds, and gives them back."""
 
     name: str
     source: str
@@ -18,7 +19,8 @@ class Row:
     again: bool
     signal: str = "TERM"
     copies: int = 1
-    patience: int = 8
+    patience: int = 5
+    limit: float = 60
     environment: str = ""
     is_inside: bool = False
 
@@ -26,7 +28,7 @@ class Row:
 ROWS = [
     Row("Celery, prefork", "celery", "redis", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", False),
     Row("Celery, prefork, `acks_late`", "celery", "redis", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", True,
-        patience=40, environment="LATE=1"),
+        patience=25, environment="LATE=1"),
     Row("Celery, redis in the container", "celery", "redis", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", False,
         is_inside=True),
     Row("Celery, prefork, `acks_late`", "celery", "rabbitmq", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", True,
@@ -38,12 +40,12 @@ ROWS = [
     Row("RQ, 8 copies", "rq", "redis", "rq worker --url BROKER", "rq_app", False, copies=8),
     Row("Dramatiq", "dramatiq", "redis", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", False),
     Row("Dramatiq", "dramatiq", "rabbitmq", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", True),
-    Row("arq", "arq", "redis", "arq arq_app.Worker", "arq_app", True, patience=40),
+    Row("arq", "arq", "redis", "arq arq_app.Worker", "arq_app", True, patience=25),
     Row("Huey", "huey", "redis", "huey_consumer huey_app.huey -w 8 -k thread", "huey_app", False, signal="INT"),
     Row("pika, 8 copies", "pika", "rabbitmq", "python pika_app.py", "pika_app", True, copies=8),
     Row("aio-pika", "aio-pika", "rabbitmq", "python aio_pika_app.py", "aio_pika_app", True),
     Row("kombu, 8 copies", "kombu", "rabbitmq", "python kombu_app.py", "kombu_app", True, copies=8),
-    Row("Sidekiq", "apt:ruby-sidekiq", "redis", "sidekiq -r ./sidekiq_app.rb -c 8 -t 4", "ruby sidekiq_send.rb", True),
+    Row("Sidekiq", "apt:ruby-sidekiq", "redis", "sidekiq -r ./sidekiq_app.rb -c 8 -t 4", "ruby sidekiq_send.rb", True, limit=4),
     Row("Symfony Messenger, 8 copies", "apt:php-symfony-messenger", "redis", "php symfony_app.php messenger:consume jobs",
-        "php symfony_app.php send", True, copies=8, patience=40),
+        "php symfony_app.php send", True, copies=8, patience=25),
 ]
