@@ -25,7 +25,6 @@ use tokio::runtime::Builder;
 use tokio::select;
 use tokio::time::timeout;
 
-use crate::check::image::FindProgram;
 use crate::control::connections::Caller;
 use crate::control::testing::{CountingSupervisor, converse};
 use crate::envoy::listeners::{ListenerList, Uncounted};
@@ -160,7 +159,10 @@ fn pod(bytes: &[u8]) {
         testing::load_of_pod(&config, environment, is_held_back)
     };
     let here = environment(SECRET);
-    let read = (load, &(|_: &str, _: &Environment, _: &[_]| None) as FindProgram<'_>);
+    let read = (
+        load,
+        &(|_: &str, _: &Environment, _: &[_]| None) as drainit_advise::kubernetes::FindProgram<'_>,
+    );
     let checked = drainit_advise::kubernetes::check_manifest(
         (problems, file),
         None,

@@ -14,9 +14,9 @@
 //!   of `journal` that need a config.
 //! - `os` is also a crate of its own: the kernel primitives, and the only `unsafe` code.
 //! - `local_task` is a task on the event loop's thread that ends when it is dropped.
-//! - `image` checks a config against the file system of its image.
 //! - `compat` reads the command lines of tini and dumb-init.
-//! - `drainit_advise` has the commands that never run in PID 1.
+//! - `drainit_advise` looks at an image, a pod or a misread command line, and has the commands that
+//!   never run in PID 1.
 //!
 //! [`cli::main`] and [`Allocator`] are public, and `types` is public for the integration tests.
 //! With the feature `fuzzing`, the functions that are fuzzed are public, too.
@@ -36,8 +36,6 @@ mod exec;
 pub mod fuzzing;
 mod grpc;
 mod http;
-#[allow(clippy::disallowed_methods, reason = "used by `check`, and by `run` before the loop")]
-mod image;
 mod local_task;
 mod logging;
 #[cfg(test)]

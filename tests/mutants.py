@@ -35,7 +35,7 @@ ROOMS = {
     "logging": ["src/logging"],
     "envoy": ["src/envoy"],
     "exec, compat": ["src/exec", "src/compat"],
-    "http, grpc, image": ["src/http.rs", "src/grpc.rs", "src/image"],
+    "http, grpc": ["src/http.rs", "src/grpc.rs"],
     "journal": ["crates/journal/src"],
     "config: language, load": ["crates/config/src/language", "crates/config/src/load"],
     "config: keys": ["crates/config/src/keys"],

@@ -1,23 +1,19 @@
 //! `drainit check`: reports all errors and warnings of a config, and of the pod that runs it.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::PathBuf;
 
+use drainit_advise::image::Image;
 use drainit_advise::kubernetes;
 
-use crate::check::image::ImageLookup;
 use crate::cli::config_files;
 use crate::cli::{fail, say};
 use crate::commands::CheckArgs;
-use crate::keys::Config;
 use crate::language::written::as_written;
 use crate::load::at_start;
 use crate::load::{Diagnostic, Environment, Severity};
 use crate::types::suggest::shortened;
 use crate::types::{counted, exit_code, harmless};
-use crate::{image, load};
 
 /// The variables of `--env-file` and `--env`. A later variable overrides an earlier one of the same
 /// name.
@@ -45,40 +41,17 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         all.into_iter().flat_map(Environment::iter).collect()
     };
     let environment = of([&here, &env]);
-    let is_image = Cell::new(
-        args.image
-            .unwrap_or_else(|| image::detect::is_image(config_files::is_default(&args.files))),
-    );
-    let unchecked = RefCell::new(BTreeSet::new());
-    let note = |found: image::ImageCheck| {
-        unchecked.borrow_mut().extend(found.unchecked);
-        found.findings
-    };
-    let find = |config: &Config, environment: &Environment, mounts: &[PathBuf]| {
-        let mut found = image::check(config, environment, mounts, is_image.get());
-        if args.image.is_none() && !found.has_program && is_image.get() && image::detect::is_bare()
-        {
-            is_image.set(false);
-            found = image::check(config, environment, mounts, false);
-        }
-        note(found)
-    };
-    let find_program = |name: &str, environment: &Environment, mounts: &[PathBuf]| {
-        let found = image::check_program(name, environment, mounts, is_image.get());
-        note(found).into_iter().next().map(|finding| finding.message)
-    };
-    let lookup =
-        ImageLookup { find: &find, find_program: &find_program, is_held_back: false, mounts: &[] };
+    let image = Image::new(args.image, config_files::is_default(&args.files));
     let (problems, fine) = match &args.pod {
         Some(pod) => {
             // If this command does not run in the image, the command's environment lacks the
             // variables that the image sets.
             let none = Environment::default();
-            let image = of([if is_image.get() { &here } else { &none }, &env]);
+            let of_image = of([if image.is_image() { &here } else { &none }, &env]);
             let container = args.container.as_deref();
             let is_audit = container.is_none() && config_files::control(&args.files).is_none();
-            let (name, both) = ((container, is_audit), (&environment, &image));
-            let checked = kubernetes::check(&paths, pod, name, both, lookup);
+            let (name, both) = ((container, is_audit), (&environment, &of_image));
+            let checked = kubernetes::check(&paths, pod, name, both, &image);
             if let Some(audit) = checked.audit {
                 // A failed write is ignored, as for the config alone.
                 let _ = io::stdout().write_all(audit.text.as_bytes());
@@ -86,7 +59,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             }
             (checked.diagnostics, checked.containers.join("; "))
         }
-        None => match load::load_to_check(&paths, &environment, lookup) {
+        None => match image.load(&paths, &environment, &[], false) {
             Ok(mut loaded) => {
                 let processes = counted(loaded.config.processes.len(), "process", "processes");
                 let warnings = std::mem::take(&mut loaded.warnings);
@@ -97,8 +70,9 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             Err(problems) => (problems, String::new()),
         },
     };
-    let unchecked = unchecked.into_inner();
-    let elsewhere = !unchecked.is_empty() && !is_image.get();
+    let is_image = image.is_image();
+    let unchecked = image.into_unchecked();
+    let elsewhere = !unchecked.is_empty() && !is_image;
     // If the command line names no config, the output names the file that was read. There may be no
     // file, because a pod that runs `drainit exec` needs none.
     let read = match (&*args.files.config, &*paths) {
@@ -106,7 +80,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         _ => String::new(),
     };
     write(&problems, &format!("{read}{fine}"), elsewhere);
-    if !problems.iter().any(Diagnostic::is_error) && is_image.get() {
+    if !problems.iter().any(Diagnostic::is_error) && is_image {
         list_unchecked(&unchecked);
     }
     let fails = |of: &Diagnostic| of.is_error() || args.strict && of.severity == Severity::Warning;

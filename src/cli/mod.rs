@@ -8,7 +8,6 @@ pub mod drain;
 pub mod exec;
 pub mod health;
 pub mod install;
-mod misread;
 pub mod operate;
 pub mod plan;
 mod progress;
@@ -26,6 +25,7 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
+use drainit_advise::misread;
 
 use crate::commands;
 use crate::commands::{Cli, Command, GROUPS};

@@ -5,15 +5,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use drainit_advise::image::detect::is_stopped_by_docker;
+use drainit_advise::misread;
 use tracing::Level;
 
 use crate::cli::config_files;
-use crate::cli::misread;
 use crate::commands::RunArgs;
 use crate::commands::exec::ExecOptions;
 use crate::control::listen::ControlListeners;
 use crate::exec;
-use crate::image::detect::is_stopped_by_docker;
 use crate::keys::LogFormat;
 use crate::language::written::as_written;
 use crate::load;

@@ -1,16 +1,22 @@
-//! Commands that never run in PID 1, and a part of another command: `check --pod`.
+//! The advice of drainit: what it tells people about a config, a pod, an image or a command line.
 //!
+//! - `image` looks for the config's programs, directories and users in the file system.
 //! - `import` makes a config from the file of another program.
 //! - `kubernetes` is `check --pod`.
+//! - `misread` suggests remedies for misread command lines.
+//!
+//! A running drainit uses only `image`, on the thread that reads the config for a reload.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::disallowed_methods, reason = "never runs in PID 1")]
+#![allow(clippy::disallowed_methods, reason = "runs before the loop, on a thread, or not in PID 1")]
 #![allow(missing_docs)]
 
 mod completions;
+pub mod image;
 pub mod import;
 pub mod kubernetes;
 mod man;
+pub mod misread;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 mod reference_tests;
@@ -23,6 +29,7 @@ use clap::Command;
 use drainit_commands::Tool;
 pub(crate) use drainit_config::{check, keys, known, language, load, plan};
 pub(crate) use drainit_core::types;
+pub(crate) use drainit_os as os;
 
 /// The output of a command that has succeeded.
 #[derive(Debug, Default)]

@@ -15,7 +15,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::image;
 use crate::keys::Config;
 use crate::load;
 use crate::load::{Diagnostic, Environment, Loaded, args};
@@ -31,6 +30,7 @@ use crate::supervisor::tasks::file_watch;
 use crate::supervisor::tasks::file_watch::{FileNews, FileWatches, Watched};
 use crate::supervisor::tasks::{Tell, locked};
 use crate::types::{ProcessId, harmless};
+use drainit_advise::image;
 
 /// The longest wait for the files, which may be on a file system that hangs.
 pub(crate) const LONGEST_READ: Duration = Duration::from_secs(10);
@@ -211,7 +211,7 @@ async fn read(source: Option<ConfigSource>, running: Running) -> Result<ReadConf
     let (looks, rehearses) = (Arc::clone(&last_look), Arc::clone(&is_rehearsing));
     let read = move || {
         let rehearsed = RefCell::new(Err(String::new()));
-        let find = |new: &Config, env: &Environment, _: &[PathBuf]| {
+        let find = |new: &Config, env: &Environment| {
             rehearses.store(true, Relaxed);
             let _ = rehearsed.replace(rehearse(&running, new, &source.arguments));
             rehearses.store(false, Relaxed);

@@ -35,7 +35,7 @@ mod volumes;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::check::image::{FindProgram, ImageLookup};
+use crate::image::Image;
 use crate::keys::Drain;
 use crate::kubernetes::audit::Audit;
 use crate::kubernetes::env::PodEnv;
@@ -53,6 +53,10 @@ use crate::types::human;
 use crate::types::suggest::{list, nearest};
 use drainit_commands::exec::KEY_OPTIONS;
 
+/// Searches the image for a program that a pod names, except below the mount points of volumes.
+/// Returns why the program cannot run; `None` if it can.
+pub type FindProgram<'a> = &'a dyn Fn(&str, &Environment, &[PathBuf]) -> Option<String>;
+
 #[derive(Debug, Default)]
 pub struct PodCheck {
     /// First the problems of the config, and then the problems of the manifest.
@@ -68,13 +72,13 @@ pub struct PodCheck {
 /// this `name`. Without a `name`, checks the containers whose command or `preStop` hook contains
 /// drainit. If there are none, checks the only container of the manifest. `here` is the environment
 /// of `drainit check` itself, which may have values of variables that the manifest sets by
-/// `valueFrom`. `image` has the variables of the image. `is_audit` says that there is no config.
+/// `valueFrom`. `of_image` has the variables of the image. `is_audit` says that there is no config.
 pub fn check(
     configs: &[PathBuf],
     manifest: &Path,
     (name, is_audit): (Option<&str>, bool),
-    (here, image): (&Environment, &Environment),
-    lookup: ImageLookup<'_>,
+    (here, of_image): (&Environment, &Environment),
+    image: &Image,
 ) -> PodCheck {
     let mut problems = Problems::default();
     let source = match manifest == Path::new("-") {
@@ -97,10 +101,11 @@ pub fn check(
     let texts: Vec<_> = files.filter_map(|path| Some(Source::read(&path).ok()?.text)).collect();
     let texts: Vec<_> = texts.iter().map(|text| text.as_str()).collect();
     let load = |environment: &Environment, mounts: &[PathBuf], is_held_back| {
-        let lookup = ImageLookup { mounts, is_held_back, ..lookup };
-        crate::load::load_to_check(configs, environment, lookup)
+        image.load(configs, environment, mounts, is_held_back)
     };
-    check_manifest((problems, file), name, (here, image), (load, lookup.find_program), &texts)
+    let find_program: FindProgram<'_> =
+        &|name, environment, mounts| image.missing_program(name, environment, mounts);
+    check_manifest((problems, file), name, (here, of_image), (load, find_program), &texts)
 }
 
 /// Reports variables that begin with `DRAINIT_`, but that neither drainit nor the config uses.

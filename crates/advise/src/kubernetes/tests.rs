@@ -4,8 +4,8 @@
 use std::fmt::Debug;
 use std::path::PathBuf;
 
-use crate::check::image::{FindProgram, ImageLookup};
-use crate::kubernetes::{PodCheck, check_manifest};
+use crate::image::Image;
+use crate::kubernetes::{FindProgram, PodCheck, check_manifest};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::source::Source;
 use crate::load::{Diagnostic, Environment, testing};
@@ -598,15 +598,10 @@ fn variables_in_a_directory_of_configs_are_seen() {
     dir.write("20.yaml", format!("processes:{processes}").as_bytes());
     let more = format!("{UNKNOWN}}}\n            - {{name: DEL, {UNKNOWN}");
     let manifest = dir.write("pod", with(MANIFEST, "value: \"45\"", &more).as_bytes());
-    let lookup = ImageLookup {
-        find: &|_, _, _| Vec::new(),
-        find_program: &|_, _, _| None,
-        is_held_back: false,
-        mounts: &[],
-    };
+    let image = Image::new(Some(false), false);
     let none = Environment::default();
     let configs = [dir.root().to_owned()];
-    let found = lines(&super::check(&configs, &manifest, (None, false), (&none, &none), lookup));
+    let found = lines(&super::check(&configs, &manifest, (None, false), (&none, &none), &image));
     let expected = "14:56 W `TERMINATION_GRACE_PERIOD_SECONDS`, not known here: it counts as unset";
     assert!(are_these(&found, expected), "{found:?}");
 }

@@ -1,8 +1,7 @@
 //! Reports what `drainit check` has found in the file system of the image. The module `image` of
-//! the crate `drainit` makes the search.
+//! `crates/advise` makes the search.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use crate::keys::Config;
 use crate::language::diagnostics::diagnostic::Severity;
@@ -10,24 +9,15 @@ use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::Environment;
 use crate::language::places::Places;
 
-/// Searches the image for the files that a config names. The search skips every file below the
-/// given paths, which are the mount points of volumes.
-pub type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
+/// Searches the image for the files that a config names.
+pub type Find<'a> = &'a dyn Fn(&Config, &Environment) -> Vec<Finding>;
 
-/// Searches the image for a program that a pod names. Returns why the program cannot run; `None` if
-/// it can.
-pub type FindProgram<'a> = &'a dyn Fn(&str, &Environment, &[PathBuf]) -> Option<String>;
-
-/// The ways to search the image, and facts about the pod that runs the config.
+/// The search of the image, and a fact about the pod that runs the config.
 #[derive(Clone, Copy)]
 pub struct ImageLookup<'a> {
     pub find: Find<'a>,
-    pub find_program: FindProgram<'a>,
     /// Whether the pod has a `preStop` hook, during which the processes still serve.
     pub is_held_back: bool,
-    /// The mount points of volumes. The content of a volume in the container may differ from the
-    /// image, so the search skips volumes.
-    pub mounts: &'a [PathBuf],
 }
 
 /// Where a finding is in the config: the index of the process (`None` for the container), and the
@@ -51,7 +41,7 @@ pub(crate) fn check(
 ) {
     let mut of_entries = BTreeSet::new();
     let names = config.processes.iter().map(|process| process.name.as_str()).collect();
-    for finding in (lookup.find)(config, environment, lookup.mounts) {
+    for finding in (lookup.find)(config, environment) {
         let (process, key) = finding.at;
         let span = match process {
             Some(index) => places.processes[index].at(key),

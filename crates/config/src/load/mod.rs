@@ -77,9 +77,7 @@ pub fn load_to_reload(
     environment: &Environment,
     find: Find<'_>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let find_program = &|_: &str, _: &_, _: &_| None;
-    let lookup = ImageLookup { find, find_program, is_held_back: false, mounts: &[] };
-    read(paths, environment, false, Some(lookup))
+    read(paths, environment, false, Some(ImageLookup { find, is_held_back: false }))
 }
 
 /// Like [`load`], but for `check`: probable mistakes count as errors, and `lookup` searches the

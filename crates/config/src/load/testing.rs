@@ -34,12 +34,7 @@ pub fn load_of_pod(
     let mut problems = Problems::of(&Reads::default(), true);
     let roots =
         vec![crate::load::parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
-    let lookup = ImageLookup {
-        find: &|_, _, _| Vec::new(),
-        find_program: &|_, _, _| None,
-        is_held_back,
-        mounts: &[],
-    };
+    let lookup = ImageLookup { find: &|_, _| Vec::new(), is_held_back };
     crate::load::finish(problems, roots, environment, Some(lookup))
 }
 

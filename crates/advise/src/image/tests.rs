@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::load::testing;
-use crate::testing::isolated::in_own_process;
-use crate::testing::temp_dir::TempDir;
+use drainit_os::testing::isolated::in_own_process;
+use drainit_os::testing::temp_dir::TempDir;
 
 /// The findings for a config, one line each. A line begins with `E` or `W`. In the config, `DIR`
 /// stands for the test's directory.

@@ -11,7 +11,7 @@ const INITS: &[&str] = &["docker-init", "tini", "dumb-init", "catatonit"];
 /// is PID 1, or PID 1 is a drainit (as with `docker exec`). In any other container, the answer is
 /// yes only if the config is at its default path. CI also runs in containers, but has no config at
 /// this path.
-pub(crate) fn is_image(config_is_at_its_place: bool) -> bool {
+pub fn is_image(config_is_at_its_place: bool) -> bool {
     let init = || fs::read_to_string("/proc/1/comm").unwrap_or_default();
     std::process::id() == 1
         || init().trim() == "drainit"
@@ -27,7 +27,7 @@ fn is_container() -> bool {
 
 /// Whether drainit is PID 1 of a Docker container that is not in Kubernetes, so that `docker stop`
 /// stops the container.
-pub(crate) fn is_stopped_by_docker() -> bool {
+pub fn is_stopped_by_docker() -> bool {
     std::process::id() == 1
         && Path::new("/.dockerenv").exists()
         && std::env::var_os("KUBERNETES_SERVICE_HOST").is_none()
@@ -35,7 +35,7 @@ pub(crate) fn is_stopped_by_docker() -> bool {
 
 /// Whether drainit is the only program in PATH, as in drainit's own image. A config in such an
 /// image was mounted only to be checked.
-pub(crate) fn is_bare() -> bool {
+pub(super) fn is_bare() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let is_other = |entry: std::io::Result<fs::DirEntry>| {
         entry.is_ok_and(|entry| entry.file_name() != "drainit")

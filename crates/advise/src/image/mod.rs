@@ -4,10 +4,11 @@
 //! The check runs no program. The check finds failures that a start would certainly have, but does
 //! not show whether a program works.
 
-pub(crate) mod detect;
+pub mod detect;
 #[cfg(test)]
 mod tests;
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -21,31 +22,100 @@ use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::AccessFlags;
 
 use crate::check::bootstrap;
-use crate::check::image::{At, Finding};
+use crate::check::image::{At, Finding, ImageLookup};
 use crate::keys::{
     Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, Hook, Hooks,
     LogMode, OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
 };
 use crate::language::script;
 use crate::load::at_start;
-use crate::load::{Environment, Severity};
+use crate::load::{Diagnostic, Environment, Loaded, Severity, load_to_check};
 use crate::os::spawn::diagnose::{Attempt, allows, foresee, wrong_with_dir};
 use crate::os::spawn::{SpawnError, cannot_change_user};
 use crate::os::trusted_path::{ForeignName, Place, is};
 use crate::types::human;
 
+/// The file system of a `drainit check`, which may be the image of the config.
+#[derive(Debug)]
+pub struct Image {
+    /// Whether paths, programs and users can be checked here.
+    is_image: Cell<bool>,
+    /// Whether the user has said that this is the image, or that it is not.
+    is_said: bool,
+    unchecked: RefCell<BTreeSet<String>>,
+}
+
+impl Image {
+    /// `said` is the user's word. Without it, the file system decides, as [`detect::is_image`] says.
+    pub fn new(said: Option<bool>, config_is_at_its_place: bool) -> Self {
+        let is_image = said.unwrap_or_else(|| detect::is_image(config_is_at_its_place));
+        let unchecked = RefCell::default();
+        Self { is_image: Cell::new(is_image), is_said: said.is_some(), unchecked }
+    }
+
+    pub fn is_image(&self) -> bool {
+        self.is_image.get()
+    }
+
+    /// The paths, programs and users that no call could check, as text.
+    pub fn into_unchecked(self) -> BTreeSet<String> {
+        self.unchecked.into_inner()
+    }
+
+    /// Loads a config for `check`, and checks all paths, programs and users that it names, except
+    /// below `mounts`. `is_held_back` says whether a `preStop` hook of the pod delays the stop signal.
+    pub fn load(
+        &self,
+        paths: &[PathBuf],
+        environment: &Environment,
+        mounts: &[PathBuf],
+        is_held_back: bool,
+    ) -> Result<Loaded, Vec<Diagnostic>> {
+        let find = |config: &_, environment: &_| {
+            let mut found = check(config, environment, mounts, self.is_image());
+            let is_bare = || !found.has_program && detect::is_bare();
+            // Without any program of the config, a bare image cannot be the image of the config.
+            if !self.is_said && self.is_image() && is_bare() {
+                self.is_image.set(false);
+                found = check(config, environment, mounts, false);
+            }
+            self.note(found)
+        };
+        load_to_check(paths, environment, ImageLookup { find: &find, is_held_back })
+    }
+
+    /// Searches for a program that a pod names for a container. Returns why the program cannot run;
+    /// `None` if it can.
+    pub fn missing_program(
+        &self,
+        name: &str,
+        environment: &Environment,
+        mounts: &[PathBuf],
+    ) -> Option<String> {
+        let config = &Config::default();
+        let mut checker = Checker::new(config, environment, mounts, self.is_image());
+        checker.command((None, "program"), None, &[name.to_owned()], Severity::Error);
+        self.note(checker.result).into_iter().next().map(|finding| finding.message)
+    }
+
+    fn note(&self, found: ImageCheck) -> Vec<Finding> {
+        self.unchecked.borrow_mut().extend(found.unchecked);
+        found.findings
+    }
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct ImageCheck {
-    pub(crate) findings: Vec<Finding>,
+struct ImageCheck {
+    findings: Vec<Finding>,
     /// Paths, programs and users that could not be checked, as text.
-    pub(crate) unchecked: BTreeSet<String>,
+    unchecked: BTreeSet<String>,
     /// Whether any program of the config exists here.
-    pub(crate) has_program: bool,
+    has_program: bool,
 }
 
 /// Checks all paths, programs and users that a config names, except below `mounts`. Without
 /// `is_image`, everything counts as unchecked.
-pub(crate) fn check(
+fn check(
     config: &Config,
     environment: &Environment,
     mounts: &[PathBuf],
@@ -65,7 +135,7 @@ pub(crate) fn check(
 }
 
 /// Checks all paths, programs and users of those processes that a reload starts or replaces.
-pub(crate) fn check_for_reload(
+pub fn check_for_reload(
     config: &Config,
     environment: &Environment,
     starts: impl Fn(&Process) -> bool,
@@ -107,19 +177,6 @@ struct Checker<'a> {
 const UNREADABLE: &str = "cannot be read by the user that runs drainit";
 
 const UNWRITABLE: &str = "cannot be written to";
-
-/// Searches the image for a program that a pod names for a container.
-pub(crate) fn check_program(
-    name: &str,
-    environment: &Environment,
-    mounts: &[PathBuf],
-    is_image: bool,
-) -> ImageCheck {
-    let config = &Config::default();
-    let mut checker = Checker::new(config, environment, mounts, is_image);
-    checker.command((None, "program"), None, &[name.to_owned()], Severity::Error);
-    checker.result
-}
 
 /// The entry at a path, as the running drainit would find it.
 fn look(path: &Path) -> io::Result<FileStat> {

@@ -37,7 +37,7 @@ const LOGS: &str = "drainit keeps no logs: use `docker logs` or `kubectl logs`; 
 
 /// The remedy for a command line that clap refuses, or for which clap prints the help or the
 /// version.
-pub(super) fn remedy_for(error: &clap::Error, drainit: &Command, verb: &str) -> Option<String> {
+pub fn remedy_for(error: &clap::Error, drainit: &Command, verb: &str) -> Option<String> {
     let of = |kind| match error.get(kind) {
         Some(ContextValue::String(word)) => Some(word),
         _ => None,
@@ -52,7 +52,7 @@ pub(super) fn remedy_for(error: &clap::Error, drainit: &Command, verb: &str) -> 
 }
 
 /// The whole message for a subcommand that does not exist; `None` for any other error.
-pub(super) fn unknown_command(error: &clap::Error, drainit: &Command) -> Option<String> {
+pub fn unknown_command(error: &clap::Error, drainit: &Command) -> Option<String> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return None;
     };
@@ -86,7 +86,7 @@ fn unnamed_file(word: &str, verb: &str) -> Option<String> {
 }
 
 /// Says to which other program a file belongs, and what to do with the file.
-pub(super) fn other_file(file: &str) -> Option<String> {
+pub fn other_file(file: &str) -> Option<String> {
     let is_file = Path::new(file).is_file();
     let loaded = is_file.then(|| load::load(&[file.into()], &Environment::default()));
     loaded?.err()?.into_iter().find_map(|Diagnostic { message, help, .. }| {
@@ -99,7 +99,7 @@ pub(super) fn other_file(file: &str) -> Option<String> {
 
 /// The remedy for an argument that looks like a config file: to write `-c FILE`. An argument
 /// `-cFILE` gets the same remedy, because clap reads it as an argument for the processes.
-pub(super) fn unnamed_config(word: &str) -> Option<String> {
+pub fn unnamed_config(word: &str) -> Option<String> {
     let is_yaml = [".yaml", ".yml"].iter().any(|end| word.ends_with(end));
     let file = word.strip_prefix("-c").map_or(word, |file| file.trim_start_matches('='));
     (is_yaml && !file.starts_with('-')).then(|| format!("write `-c {file}` to name a config"))
@@ -107,7 +107,7 @@ pub(super) fn unnamed_config(word: &str) -> Option<String> {
 
 /// The remedy if a named config file is missing or looks like the config of another program. A
 /// container's `CMD`, such as `-c /etc/envoy.yaml`, may have named the file.
-pub(super) fn foreign_config(problems: &[Diagnostic]) -> Option<String> {
+pub fn foreign_config(problems: &[Diagnostic]) -> Option<String> {
     let is_foreign = |problem: &Diagnostic| {
         let is_unlike = |help: &String| help.starts_with("known keys:");
         let is_of_file = problem.line == 0 && problem.is_error();
