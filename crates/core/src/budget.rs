@@ -12,7 +12,7 @@
 use core::time::Duration;
 
 use crate::prelude::*;
-use crate::spec::{DrainSpec, HookWaits, ProcessSpec, Spec, Wait};
+use crate::spec::{DrainSpec, HookWait, HookWaits, ProcessSpec, Spec};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
 /// The delays and the `min` of each drain leave this time to each later stop. In this time, a
@@ -77,7 +77,7 @@ impl Path {
         }
     }
 
-    fn after_hook(self, hook: Option<Wait>) -> Self {
+    fn after_hook(self, hook: Option<HookWait>) -> Self {
         hook.map_or(self, |hook| self.after(1, [hook.need, Duration::ZERO, hook.need]))
     }
 
@@ -208,7 +208,7 @@ impl Budget {
     /// The limit of a wait before the drains: the readiness delay, or the `pre_stop` hook of the
     /// container. A hook without a declared time may use more than its `need` if the later steps do
     /// not keep the time.
-    pub fn before_drains(&self, wait: Wait, left: Duration) -> Duration {
+    pub fn before_drains(&self, wait: HookWait, left: Duration) -> Duration {
         let left = left.saturating_sub(self.counts);
         let spare = left.saturating_sub(self.all.kept.max(self.all.declared));
         wait.limit.min(spare.max(wait.need.min(left.saturating_sub(self.all.least))))
@@ -313,7 +313,7 @@ impl Budget {
 
     /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.
     pub fn post_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
-        let Wait { limit, need } = spec.of(id).hooks.post_stop?;
+        let HookWait { limit, need } = spec.of(id).hooks.post_stop?;
         Some(self.below(spec, id).grants(limit, need, left))
     }
 
@@ -354,7 +354,7 @@ fn measured(process: &ProcessSpec) -> Option<Duration> {
     process.to_end.filter(|time| *time > LEAST_STOP).map(|time| time.min(MOST_KEPT))
 }
 
-fn need(hook: Option<Wait>) -> Duration {
+fn need(hook: Option<HookWait>) -> Duration {
     hook.map_or(Duration::ZERO, |wait| wait.need)
 }
 

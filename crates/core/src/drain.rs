@@ -67,7 +67,7 @@ impl State {
         if let Progress::Active(mut active) = self[process].drain {
             let is_over = active.step(self, process, deadline);
             self[process].drain =
-                if is_over { active.drained(self.now) } else { Progress::Active(active) };
+                if is_over { active.to_drained(self.now) } else { Progress::Active(active) };
         }
     }
 
@@ -142,7 +142,7 @@ impl State {
     }
 
     /// Handles the answer to a count. If the count succeeded, its sample came before the answer.
-    fn counted(&mut self, process: ProcessId, mut count: FinalCount) {
+    fn on_counted(&mut self, process: ProcessId, mut count: FinalCount) {
         let allowed = self.process(process).drain.map_or(0, |drain| drain.exit_at);
         // If the number is unknown, the result of the previous count still applies.
         let is_open = count.load.active.map_or(count.is_noted, |active| active > allowed);
@@ -226,7 +226,7 @@ impl State {
 
     /// Handles an event of a drain.
     pub(crate) fn handle_drain(&mut self, event: Event) {
-        let Some(process) = event.drained() else { return };
+        let Some(process) = event.drained_process() else { return };
         let mut active = match self[process].drain {
             Progress::Active(active) => active,
             Progress::FinalCount(mut count) if count.is_asked => {
@@ -234,21 +234,21 @@ impl State {
                     count.load = load;
                     self[process].drain = Progress::FinalCount(count);
                 } else if let Event::ListenersClosed(_) = event {
-                    self.counted(process, count);
+                    self.on_counted(process, count);
                 }
                 return;
             }
             _ => return,
         };
         let is_over = match event {
-            Event::ListenersClosed(_) => active.closed(self, process),
+            Event::ListenersClosed(_) => active.on_closed(self, process),
             Event::NothingToDrain(_) => return self.end_drain(process, DrainEnd::NotLive),
             Event::DrainAnswered { accepted, .. } => {
-                active.answered(accepted);
+                active.on_answer(accepted);
                 false
             }
             Event::DrainSample { load, .. } => {
-                active.sampled(self.now, load);
+                active.on_sample(self.now, load);
                 active.note(self, process);
                 false
             }
@@ -258,7 +258,7 @@ impl State {
             }
         };
         self[process].drain =
-            if is_over { active.drained(self.now) } else { Progress::Active(active) };
+            if is_over { active.to_drained(self.now) } else { Progress::Active(active) };
     }
 }
 
@@ -315,7 +315,7 @@ impl Active {
 
     /// Handles the answer to the request to refuse new connections, or the failure of this request.
     /// Returns whether the drain is over.
-    fn closed(&mut self, state: &mut State, process: ProcessId) -> bool {
+    fn on_closed(&mut self, state: &mut State, process: ProcessId) -> bool {
         match self.closing {
             Closing::Asked { why: DrainEnd::Quiet, .. } if !state.is_past(self.until) => {
                 // The process may have accepted a connection just before it closed its listeners.

@@ -152,7 +152,7 @@ pub enum Event {
 
 impl Event {
     /// The process whose drain this event is about; `None` for any other event.
-    pub(crate) fn drained(self) -> Option<ProcessId> {
+    pub(crate) fn drained_process(self) -> Option<ProcessId> {
         match self {
             Self::DrainAnswered { process, .. }
             | Self::Drained(process)

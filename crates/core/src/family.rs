@@ -94,7 +94,7 @@ pub(crate) fn is_doomed(state: &State, process: ProcessId) -> bool {
 }
 
 /// Handles the start of an instance.
-pub(crate) fn starts(state: &mut State, process: ProcessId) {
+pub(crate) fn on_start(state: &mut State, process: ProcessId) {
     let spec = state.process(process);
     let handover = spec.handover.filter(|_| spec.update == Update::HotRestart);
     let readiness_timeout = spec.readiness_timeout.unwrap_or_default();
@@ -114,7 +114,7 @@ pub(crate) fn starts(state: &mut State, process: ProcessId) {
 
 /// Handles a new instance that has become ready. If the instance is an epoch, its readiness shows
 /// that it has taken over.
-pub(crate) fn serves(state: &mut State, process: ProcessId) {
+pub(crate) fn on_ready(state: &mut State, process: ProcessId) {
     if !is_pending(state, process) {
         return;
     }
@@ -189,7 +189,7 @@ pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
 /// Handles the end of an instance. `remains` says whether another member of its process group
 /// lives. If the process was a wrapper, this member may be the Envoy. Returns the latest time at
 /// which [`settle`] stops the remaining members; `None` if it does not stop them.
-pub(crate) fn ended(state: &mut State, process: ProcessId, remains: bool) -> Option<Time> {
+pub(crate) fn on_ended(state: &mut State, process: ProcessId, remains: bool) -> Option<Time> {
     let is_killed = matches!(state.life(process), Lifecycle::Killed { .. });
     if !remains
         && !is_killed

@@ -158,7 +158,7 @@ impl Machine {
             Event::Unhealthy(process) if is_watched(state, process) => {
                 state[process].probe_failures.count += 1;
             }
-            Event::OrphansGone(process) => state.orphans_gone(process),
+            Event::OrphansGone(process) => state.on_orphans_gone(process),
             Event::TimeoutExtended { process, by } => {
                 // A drain that was requested without a stop has no deadline yet.
                 let is_stop = |shutdown: &&ShutdownFacts| shutdown.cause != Cause::DrainRequested;

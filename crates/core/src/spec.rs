@@ -51,14 +51,14 @@ pub struct Spec {
 
 /// The time that a hook gets to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
+pub struct HookWait {
     /// The longest wait.
     pub limit: Duration,
     /// The part of `limit` that is reserved for this wait, so that earlier waits do not use it up.
     pub need: Duration,
 }
 
-impl Wait {
+impl HookWait {
     /// The wait if the config declares no time.
     pub const DEFAULT: Self = Self { limit: Duration::from_secs(10), need: Duration::from_secs(1) };
 
@@ -77,9 +77,9 @@ impl Wait {
 /// The time of each hook; `None` if the hook does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HookWaits {
-    pub pre_start: Option<Wait>,
-    pub pre_stop: Option<Wait>,
-    pub post_stop: Option<Wait>,
+    pub pre_start: Option<HookWait>,
+    pub pre_stop: Option<HookWait>,
+    pub post_stop: Option<HookWait>,
 }
 
 #[derive(Clone, Debug)]

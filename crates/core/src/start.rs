@@ -79,7 +79,7 @@ impl State {
             self.changes.forget_all(process);
         }
         self[process].overdue = None;
-        family::starts(self, process);
+        family::on_start(self, process);
         self.set(process, Lifecycle::Spawning);
         self.act(Action::Spawn(process));
     }
@@ -112,7 +112,7 @@ impl State {
     }
 
     /// Handles a failed last probe: the probe has not shown that the instance has taken over.
-    pub(crate) fn not_live(&mut self, process: ProcessId) {
+    pub(crate) fn on_not_live(&mut self, process: ProcessId) {
         if matches!(self.life(process), Lifecycle::Starting { .. })
             && self[process].overdue.is_some()
         {
@@ -121,7 +121,7 @@ impl State {
     }
 
     /// Handles the answer to [`Action::Spawn`].
-    pub(crate) fn spawned(&mut self, process: ProcessId) {
+    pub(crate) fn on_spawned(&mut self, process: ProcessId) {
         let since = self.now;
         self.begin_life(process);
         self.meet(process, StartCondition::Started);
@@ -131,7 +131,7 @@ impl State {
             let ready_by = limit.map_or(Time::NEVER, |limit| since + limit);
             self.set(process, Lifecycle::Starting { since, ready_by });
         } else {
-            self.ready(process, since);
+            self.on_ready(process, since);
         }
     }
 
@@ -141,7 +141,7 @@ impl State {
             self.act(Action::Serves(process));
         }
         self.note(Note::Started(process));
-        self.family.spawned(process, self.now);
+        self.family.on_spawned(process, self.now);
         self[process].has_run = true;
         self[process].listens_on_nothing = false;
         self[process].ending = Ending::default();
@@ -156,11 +156,11 @@ impl State {
         }
     }
 
-    pub(crate) fn ready(&mut self, process: ProcessId, since: Time) {
+    pub(crate) fn on_ready(&mut self, process: ProcessId, since: Time) {
         self.set(process, Lifecycle::Ready { since });
         let has_drain = self.process(process).drain.is_some();
         self[process].drain = if has_drain { Progress::NotDue } else { Progress::Over };
-        family::serves(self, process);
+        family::on_ready(self, process);
         if self.process(process).liveness_retries.is_some() {
             self[process].probe_failures.in_a_row = 0;
             self.act(Action::WatchLiveness(process));

@@ -79,7 +79,7 @@ impl State {
 
     /// Handles the answer to `Action::LookForExit`. Who is exiting keeps the time that the core has
     /// given with the question.
-    fn exit_seen(&mut self, process: ProcessId, exits: bool, deadline: Time) {
+    fn on_exit_seen(&mut self, process: ProcessId, exits: bool, deadline: Time) {
         if self[process].ending.exit != Exit::Asked {
             return;
         }
@@ -241,7 +241,7 @@ impl State {
     }
 
     /// Asks the other members of a process group to end, because its orphans are gone.
-    pub(crate) fn orphans_gone(&mut self, process: ProcessId) {
+    pub(crate) fn on_orphans_gone(&mut self, process: ProcessId) {
         if let Lifecycle::Remains { .. } = self.life(process) {
             let signal = self.stop_signal(process);
             self.act(Action::StopGroup { process, signal });
@@ -249,7 +249,7 @@ impl State {
     }
 
     /// Records the end of the rest of a process group.
-    pub(crate) fn rest_gone(&mut self, process: ProcessId) {
+    pub(crate) fn on_rest_gone(&mut self, process: ProcessId) {
         let took = self[process].ending.asked.map(|asked| self.now.since(asked));
         self.note(Note::GroupGone { process, took });
         // If the main process of an old instance ended first, the rest of its process group may
@@ -358,7 +358,7 @@ impl State {
     }
 
     /// Handles the end of a process that is being stopped, or of any process in a shutdown.
-    fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
+    fn on_exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
         let tie = family::tie(self, id);
         let is_left_to_newer = tie.is_handed_over() || tie == Tie::Passed;
         let in_hook = matches!(self.life(id), Lifecycle::PreStop { .. });
@@ -385,7 +385,7 @@ impl State {
         let end = if killed { end.plainly() } else { end };
         let handed_over = is_left_to_newer && !was_killed;
         self.note(Note::Stopped { process: id, end, took, killed, handed_over });
-        let held_until = family::ended(self, id, remains);
+        let held_until = family::on_ended(self, id, remains);
         self.end_drain(id, DrainEnd::ProcessGone);
         if !remains {
             self.after_end(id, deadline);
@@ -440,11 +440,11 @@ impl State {
     pub(crate) fn handle_stop(&mut self, event: Event, deadline: Time) {
         match event {
             Event::Exited { process, end, remains } if self.life(process).is_alive() => {
-                self.exited(process, end, remains, deadline)
+                self.on_exited(process, end, remains, deadline)
             }
-            Event::ExitSeen { process, exits } => self.exit_seen(process, exits, deadline),
+            Event::ExitSeen { process, exits } => self.on_exit_seen(process, exits, deadline),
             Event::GroupGone(process) if self.life(process).has_rest() => {
-                self.rest_gone(process);
+                self.on_rest_gone(process);
                 self.after_end(process, deadline);
             }
             Event::HookEnded {

@@ -1,7 +1,7 @@
 //! Makes two things from a config for drainit-core: the graph of dependencies, and the [`Spec`]
 //! with all facts by which drainit-core decides.
 
-use crate::core::spec::{DrainSpec, HANDOVER_MARGIN, HookWaits, ProcessSpec, Spec, Wait};
+use crate::core::spec::{DrainSpec, HANDOVER_MARGIN, HookWait, HookWaits, ProcessSpec, Spec};
 use crate::graph::{Graph, GraphError, GraphNode};
 use crate::keys::{
     Config, Drain, DrainMethod, Hook, Hooks, Liveness, Process, ProcessKind, Restart,
@@ -58,7 +58,7 @@ impl Config {
                 to_end: None,
                 shows_listener: process.shows_listener(),
                 hooks: HookWaits {
-                    pre_start: (process.is_validated().then_some(Wait::DEFAULT))
+                    pre_start: (process.is_validated().then_some(HookWait::DEFAULT))
                         .or(waits(&process.hooks).pre_start),
                     ..waits(&process.hooks)
                 },
@@ -97,7 +97,7 @@ fn node(process: &Process) -> GraphNode<'_> {
 }
 
 fn waits(hooks: &Hooks) -> HookWaits {
-    let wait = |hook: &Option<Hook>| hook.as_ref().map(|hook| Wait::new(hook.timeout));
+    let wait = |hook: &Option<Hook>| hook.as_ref().map(|hook| HookWait::new(hook.timeout));
     HookWaits {
         pre_start: wait(&hooks.pre_start),
         pre_stop: wait(&hooks.pre_stop),

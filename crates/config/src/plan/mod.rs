@@ -21,7 +21,7 @@ pub use drainit_journal::timeline;
 
 use crate::core::budget::{Ahead, Budget, MOST_KEPT};
 use crate::core::final_waits;
-use crate::core::spec::{HookWaits, Spec, Wait};
+use crate::core::spec::{HookWait, HookWaits, Spec};
 use crate::graph::Graph;
 use crate::keys::{Config, DeadlineShare, OnlyIf, Process, StartCondition};
 use crate::language::written::as_written;
@@ -207,7 +207,7 @@ impl<'c> Plan<'c> {
             StepKind::PreStop => hooks.pre_stop,
             StepKind::PostStop => hooks.post_stop,
             StepKind::Stop => {
-                process.and_then(|process| process.stop).map(|stop| Wait::new(Some(stop)))
+                process.and_then(|process| process.stop).map(|stop| HookWait::new(Some(stop)))
             }
         };
         wait.map_or((step.takes(), false), |wait| (wait.limit, wait.is_declared()))

@@ -124,7 +124,7 @@ impl Active {
     /// Handles the answer to the request to drain. If the process has not accepted the drain,
     /// drainit waits for `min` only. A longer wait would not help, because nobody asks the clients
     /// to leave, and they send new requests.
-    pub(crate) fn answered(&mut self, accepted: bool) {
+    pub(crate) fn on_answer(&mut self, accepted: bool) {
         if self.accepted.is_none() {
             self.accepted = Some(accepted);
             if !accepted {
@@ -139,7 +139,7 @@ impl Active {
     }
 
     /// Updates the progress with a new sample.
-    pub(crate) fn sampled(&mut self, now: Time, load: Load) {
+    pub(crate) fn on_sample(&mut self, now: Time, load: Load) {
         let no_new = match (self.last.total, load.total) {
             (Some(before), Some(after)) => before == after,
             // The first sample with a total begins the quiet time.
@@ -184,7 +184,7 @@ impl Active {
     }
 
     /// The progress after the drain. If the process can be polled, a final count follows.
-    pub(crate) fn drained(&self, now: Time) -> Progress {
+    pub(crate) fn to_drained(&self, now: Time) -> Progress {
         if self.closes && self.accepted == Some(true) {
             Progress::Drained { at: now, until: self.until, is_counted: false }
         } else {

@@ -129,7 +129,7 @@ impl Family {
     }
 
     /// Records the time at which the program of an epoch has started.
-    pub(crate) fn spawned(&mut self, process: ProcessId, now: Time) {
+    pub(crate) fn on_spawned(&mut self, process: ProcessId, now: Time) {
         if let Some(epoch) = self.all.get_mut(&process) {
             epoch.started = now;
         }

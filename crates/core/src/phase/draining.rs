@@ -22,7 +22,7 @@ use crate::note::{DrainEnd, Hurry, Note};
 use crate::phase::stopping::Stopping;
 use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
-use crate::spec::{HookId, Stage, Wait};
+use crate::spec::{HookId, HookWait, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Signal, Time};
 use crate::{budget, final_waits};
@@ -122,7 +122,7 @@ impl Draining {
             state.after_end(process, shutdown.deadline);
             state.plan_budget(left);
         }
-        let delay = Wait::new(Some(state.spec.readiness_delay));
+        let delay = HookWait::new(Some(state.spec.readiness_delay));
         let delay = state.budget().before_drains(delay, shutdown.deadline.since(state.now));
         let delay_until = was_ready.then(|| state.now + delay);
         if was_ready && !delay.is_zero() && !state.is_done() {
@@ -167,11 +167,11 @@ impl Draining {
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
         if let Event::Exited { process, end, .. } = event {
-            self.exited(state, event, process, end);
+            self.on_exited(state, event, process, end);
             return self.advance(state);
         }
         if let Event::DrainSample { process, .. } = event {
-            return self.sampled(state, process, event);
+            return self.on_sample(state, process, event);
         }
         state.handle_stop(event, self.deadline(state));
         state.handle_drain(event);
@@ -206,7 +206,7 @@ impl Draining {
 
     /// Handles a sample. Thousands of processes may send many samples a second, so this function
     /// looks at the other processes only if a timer of theirs is due.
-    fn sampled(mut self, state: &mut State, process: ProcessId, event: Event) -> Phase {
+    fn on_sample(mut self, state: &mut State, process: ProcessId, event: Event) -> Phase {
         let is_due = |at: Option<Time>| at.is_some_and(|at| at <= state.now);
         let is_other_due = is_due(self.wakes_at) || is_due(state.wakes_at());
         let before = state[process].drain.wakes_at(state.now);
@@ -337,7 +337,7 @@ impl Draining {
 
     /// Handles the end of a process. If the dependents of the process cannot serve without it, they
     /// are drained for `min` only.
-    fn exited(&mut self, state: &mut State, event: Event, gone: ProcessId, end: End) {
+    fn on_exited(&mut self, state: &mut State, event: Event, gone: ProcessId, end: End) {
         // Whether the end counts as asked for. Either drainit was already stopping the process (for
         // example at an operator's request), or the slot is not the current slot of the process.
         let was_stopped = state.life(gone).is_being_stopped() || !state.is_current(gone);

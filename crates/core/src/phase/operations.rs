@@ -114,15 +114,15 @@ impl Operations {
     }
 
     /// Handles a failed liveness check.
-    pub(crate) fn unhealthy(&mut self, state: &mut State, process: ProcessId) {
+    pub(crate) fn on_unhealthy(&mut self, state: &mut State, process: ProcessId) {
         if let Lifecycle::Ready { since } = state.life(process)
             && !self.goals.contains_key(&process)
         {
             state.act(Action::EndLiveness(process));
             state.note(Note::Unhealthy(process));
-            self.old_failed(state, process);
+            self.on_old_failed(state, process);
             let why = Failure::Unhealthy;
-            self.start_failed(state, process, RequestError::Failed { process, why });
+            self.on_start_failed(state, process, RequestError::Failed { process, why });
             self.bring_down(state, process, Goal::Judged { since, why });
         }
     }
@@ -130,7 +130,7 @@ impl Operations {
     /// Handles the failed start of a process, and fails the starts that need this process. Returns
     /// whether a request, a replacement or a reload had begun the failed start. If so, the
     /// container does not end.
-    pub(crate) fn start_failed(
+    pub(crate) fn on_start_failed(
         &mut self,
         state: &mut State,
         process: ProcessId,
@@ -253,7 +253,7 @@ impl Operations {
         if !self.requests.is_empty() || self.reload.is_some() {
             for process in state.spec.ids() {
                 if state.life(process).survives_kill() && !self.stops(process) {
-                    self.start_failed(state, process, RequestError::Unkillable(process));
+                    self.on_start_failed(state, process, RequestError::Unkillable(process));
                 }
             }
         }
@@ -266,7 +266,7 @@ impl Operations {
             }
             for slot in state.waiting_for(process) {
                 if matches!(self.goals.get(&slot), Some(Goal::Up { .. })) {
-                    self.start_failed(state, slot, RequestError::Unkillable(process));
+                    self.on_start_failed(state, slot, RequestError::Unkillable(process));
                 }
             }
         }

@@ -222,7 +222,7 @@ impl Operations {
                 && let Err(why) = self.start(state, on)
             {
                 // A dependency cannot start, so this start fails.
-                self.start_failed(state, slot, why);
+                self.on_start_failed(state, slot, why);
                 return;
             }
         }

@@ -84,13 +84,13 @@ impl Operations {
     /// Rolls back the new instance if the old instance of a hot restart no longer serves. The new
     /// Envoy could not take over from the old one, and would abort some seconds later. The
     /// `restart` of the process decides whether the old instance starts again.
-    pub(crate) fn old_failed(&mut self, state: &mut State, old: ProcessId) {
+    pub(crate) fn on_old_failed(&mut self, state: &mut State, old: ProcessId) {
         if let Some(new) = state[old].beside
             && matches!(state.role(new), Role::New { .. })
             && state.process(new).update == Update::HotRestart
             && self.goals.contains_key(&new)
         {
-            self.start_failed(state, new, RequestError::OldFailed(old));
+            self.on_start_failed(state, new, RequestError::OldFailed(old));
         }
     }
 

@@ -185,7 +185,7 @@ impl Operations {
 
     /// Handles a process whose `only_if` does not hold. Requests for this process fail; requests
     /// for its dependents do not.
-    pub(crate) fn skipped(&mut self, state: &mut State, process: ProcessId) {
+    pub(crate) fn on_skipped(&mut self, state: &mut State, process: ProcessId) {
         self.requests.fail(state, |asked| {
             let is_hit = asked.request != Request::Stop && asked.process == process;
             is_hit.then_some(RequestError::Skipped(process))

@@ -144,8 +144,8 @@ impl Running {
             Event::FileQuiet { process, watch, is_new } => {
                 state.changes.on_quiet(process, watch, is_new);
             }
-            Event::Unhealthy(process) => self.operations.unhealthy(state, process),
-            Event::HookEnded { hook, success } => return self.hook_ended(state, hook, success),
+            Event::Unhealthy(process) => self.operations.on_unhealthy(state, process),
+            Event::HookEnded { hook, success } => return self.on_hook_ended(state, hook, success),
             Event::Condition { process, check, holds }
                 if state.life(process) == Lifecycle::Checking { check } =>
             {
@@ -154,7 +154,7 @@ impl Running {
                 } else if Operations::is_copy_beside(state, process) {
                     state.set(process, Lifecycle::Done);
                     let why = RequestError::Skipped(process);
-                    self.operations.start_failed(state, process, why);
+                    self.operations.on_start_failed(state, process, why);
                 } else {
                     if let Role::New { old } = state.role(process) {
                         // The `only_if` of the new config does not hold, so the old instance is
@@ -165,7 +165,7 @@ impl Running {
                     state.note(Note::Skipped(process));
                     state.reach(process, Some(StartCondition::Completed));
                     state[process].went_well = true;
-                    self.operations.skipped(state, process);
+                    self.operations.on_skipped(state, process);
                     state.set(process, Lifecycle::Done);
                 }
             }
@@ -175,7 +175,7 @@ impl Running {
                 state.handle_stop(event, state.no_deadline());
             }
             Event::Spawned(process) if state.life(process) == Lifecycle::Spawning => {
-                state.spawned(process);
+                state.on_spawned(process);
             }
             Event::SpawnFailed { process, exit_code }
                 if matches!(
@@ -188,7 +188,7 @@ impl Running {
                 }
                 state.set(process, Lifecycle::Done);
                 let why = Failure::Spawn { exit_code };
-                if self.start_failed(state, process, why) {
+                if self.on_start_failed(state, process, why) {
                     return Ok(());
                 }
                 if state.reached(process).is_some() {
@@ -198,7 +198,7 @@ impl Running {
                     state.set(process, Lifecycle::Ready { since: state.now });
                     // No program has run, so `success_codes` does not apply.
                     let (since, end) = (state.now, End::Code(exit_code));
-                    return ended(state, process, since, end, false, false);
+                    return on_ended(state, process, since, end, false, false);
                 }
                 if state.process(process).may_be_missing() {
                     return judge(state, process, Duration::ZERO, why);
@@ -208,25 +208,25 @@ impl Running {
             // A oneshot has no readiness: it completes, or its time runs out.
             Event::Ready(process) if !state.process(process).oneshot => {
                 if let Lifecycle::Starting { since, .. } = state.life(process) {
-                    state.ready(process, since);
+                    state.on_ready(process, since);
                 }
             }
-            Event::NotLive(process) => state.not_live(process),
+            Event::NotLive(process) => state.on_not_live(process),
             Event::Exited { process, end, remains } => {
                 if !self.operations.stops(process) {
-                    family::ended(state, process, remains);
-                    self.operations.old_failed(state, process);
+                    family::on_ended(state, process, remains);
+                    self.operations.on_old_failed(state, process);
                 }
                 let completes = state.completes(process, end);
                 if !self.operations.stops(process) && !completes && state.life(process).is_alive() {
                     let was_ready = matches!(state.life(process), Lifecycle::Ready { .. });
                     let why = RequestError::Ended { process, end, was_ready };
-                    self.operations.start_failed(state, process, why);
+                    self.operations.on_start_failed(state, process, why);
                 }
                 if self.operations.stops(process) {
                     state.handle_stop(event, state.no_deadline());
                 } else {
-                    return exited(state, process, end, remains);
+                    return on_exited(state, process, end, remains);
                 }
             }
             Event::ExitSeen { .. } => state.handle_stop(event, state.no_deadline()),
@@ -236,7 +236,7 @@ impl Running {
             | Event::NothingToDrain(_)
             | Event::ListenersClosed(_) => state.handle_drain(event),
             Event::GroupGone(process) if state.life(process).has_rest() => {
-                state.rest_gone(process);
+                state.on_rest_gone(process);
                 if let Some(pause) = state[process].restarts.after_rest.take() {
                     let until = state.now + pause;
                     state.set(process, Lifecycle::Backoff { until, anew: false });
@@ -249,7 +249,7 @@ impl Running {
         Ok(())
     }
 
-    fn hook_ended(&mut self, state: &mut State, hook: HookId, success: bool) -> Step {
+    fn on_hook_ended(&mut self, state: &mut State, hook: HookId, success: bool) -> Step {
         match (hook.process, hook.stage) {
             (None, Stage::PreStart) if self.hook_until.take().is_some() && !success => {
                 return Err(Cause::HookFailed);
@@ -258,7 +258,7 @@ impl Running {
                 if matches!(state.life(process), Lifecycle::PreStart { .. }) =>
             {
                 if !success {
-                    return self.hook_failed(state, process);
+                    return self.on_hook_failed(state, process);
                 }
                 state[process].has_run = true;
                 state.spawn(process);
@@ -279,15 +279,15 @@ impl Running {
 
     /// Handles the failure of a start. Returns whether a request, a replacement or a reload had
     /// begun the start. If so, only that operation fails.
-    fn start_failed(&mut self, state: &mut State, process: ProcessId, why: Failure) -> bool {
-        self.operations.start_failed(state, process, RequestError::Failed { process, why })
+    fn on_start_failed(&mut self, state: &mut State, process: ProcessId, why: Failure) -> bool {
+        self.operations.on_start_failed(state, process, RequestError::Failed { process, why })
     }
 
     /// Handles the failure of the `pre_start` hook of a process.
-    fn hook_failed(&mut self, state: &mut State, process: ProcessId) -> Step {
+    fn on_hook_failed(&mut self, state: &mut State, process: ProcessId) -> Step {
         state.set(process, Lifecycle::Done);
         let why = Failure::Hook;
-        if self.start_failed(state, process, why) {
+        if self.on_start_failed(state, process, why) {
             return Ok(());
         }
         // If the process has been started before, the reason for the failure may be temporary, and
@@ -311,7 +311,7 @@ impl Running {
             match state.life(process) {
                 Lifecycle::PreStart { .. } => {
                     state.time_out_hook(Some(process), Stage::PreStart);
-                    self.hook_failed(state, process)?;
+                    self.on_hook_failed(state, process)?;
                 }
                 Lifecycle::Starting { .. } if state.probe_once(process) => {}
                 Lifecycle::Starting { since, ready_by } => {
@@ -323,7 +323,7 @@ impl Running {
                         false => Failure::NotReady { after },
                     };
                     state.note(Note::Overdue { process, why, after });
-                    if self.start_failed(state, process, why) {
+                    if self.on_start_failed(state, process, why) {
                         continue;
                     }
                     if !may_continue {
@@ -385,7 +385,7 @@ fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
 }
 
 /// Handles a process that has ended by itself.
-fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Step {
+fn on_exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Step {
     let (Lifecycle::Starting { since, .. } | Lifecycle::Ready { since }) = state.life(process)
     else {
         return Ok(());
@@ -403,12 +403,12 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
         return Ok(());
     }
     let is_success = state.process(process).is_success(end);
-    ended(state, process, since, end, is_success, remains)
+    on_ended(state, process, since, end, is_success, remains)
 }
 
 /// Handles a service that has ended by itself, or a oneshot that has failed. `since` is the time of
 /// the start. `remains` says whether other members of the process group are alive.
-fn ended(
+fn on_ended(
     state: &mut State,
     process: ProcessId,
     since: Time,

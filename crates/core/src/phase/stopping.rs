@@ -79,7 +79,7 @@ impl Stopping {
                 }
             }
         }
-        self.advance(state, event.drained())
+        self.advance(state, event.drained_process())
     }
 
     /// The time at which the next timer is due, apart from the timers of processes.

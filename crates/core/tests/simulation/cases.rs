@@ -8,7 +8,7 @@ use drainit_core::event::{Load, Unit};
 use drainit_core::final_waits;
 use drainit_core::note::AfterEnd;
 use drainit_core::phase::Phase;
-use drainit_core::spec::{DrainSpec, Wait};
+use drainit_core::spec::{DrainSpec, HookWait};
 use drainit_core::state::Lifecycle;
 use drainit_core::types::{Restart, RestartPolicy};
 
@@ -555,7 +555,7 @@ fn a_stop_after_a_held_drain_shortens_a_stop_that_began_in_the_drain() {
     let mut spec = gateway();
     spec.processes = undrained(spec.processes);
     let router = &mut spec.processes[ROUTER.index()];
-    router.hooks.pre_stop = Some(Wait::new(Some(MS(15_000))));
+    router.hooks.pre_stop = Some(HookWait::new(Some(MS(15_000))));
     router.stop = Some(MS(20_000));
     spec.processes[ENGINE.index()].stop = Some(MS(10_000));
     let mut play = Play::up(spec);
@@ -574,7 +574,7 @@ fn a_stop_after_a_held_drain_shortens_a_stop_that_began_in_the_drain() {
 #[test]
 fn a_second_signal_after_the_late_stop_of_a_held_drain_cuts_only_waits() {
     let mut spec = gateway();
-    spec.hooks.pre_stop = Some(Wait::new(Some(MS(10_000))));
+    spec.hooks.pre_stop = Some(HookWait::new(Some(MS(10_000))));
     let mut play = held(spec);
     let hook = hook(None, Stage::PreStop);
     // The window of the drain is over, so the shutdown has a new window.
@@ -1019,7 +1019,7 @@ fn a_failed_start_of_a_required_process_stops_the_container_whatever_on_exit_say
     let engine = &mut spec.processes[ENGINE.index()];
     (engine.required, engine.on_exit) = (true, OnExit::IGNORE);
     engine.readiness_timeout = Some(MS(1000));
-    engine.hooks.pre_start = Some(Wait::DEFAULT);
+    engine.hooks.pre_start = Some(HookWait::DEFAULT);
     let hook = HookId { process: Some(ENGINE), stage: Stage::PreStart };
     let hook_ended = |success| Event::HookEnded { hook, success };
     let exit_code = 127;
@@ -1075,7 +1075,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
 
     // The `pre_start` hook of the engine fails.
     let mut spec = optional(RestartPolicy::No);
-    spec.processes[ENGINE.index()].hooks.pre_start = Some(Wait::DEFAULT);
+    spec.processes[ENGINE.index()].hooks.pre_start = Some(HookWait::DEFAULT);
     let mut hook = play(spec);
     hook.at(0, Event::Start);
     let id = HookId { process: Some(ENGINE), stage: Stage::PreStart };
@@ -1084,7 +1084,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
 
     // The values of the engine's variables cannot be read, so its hook does not run.
     let mut spec = optional(RestartPolicy::No);
-    spec.processes[ENGINE.index()].hooks.pre_start = Some(Wait::DEFAULT);
+    spec.processes[ENGINE.index()].hooks.pre_start = Some(HookWait::DEFAULT);
     let mut values = play(spec.clone());
     values.at(0, Event::Start);
     let failed = Event::SpawnFailed { process: ENGINE, exit_code: 1 };
@@ -1337,7 +1337,7 @@ fn a_failed_hook_before_a_restart_is_a_failed_start() {
     let mut spec = plain();
     let router = &mut spec.processes[ROUTER.index()];
     router.liveness_retries = Some(1);
-    router.hooks.pre_start = Some(Wait::new(None));
+    router.hooks.pre_start = Some(HookWait::new(None));
     router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(2) };
     let mut play = Play::new(spec);
     let id = hook(Some(ROUTER), Stage::PreStart);

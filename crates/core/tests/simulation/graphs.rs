@@ -389,7 +389,7 @@ fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
     let mut hook = || {
         let declared = rng.millis(5000) + Duration::from_millis(1);
         let declared = (!rng.once_in(3)).then_some(declared);
-        rng.once_in(odds.hook).then(|| Wait::new(declared))
+        rng.once_in(odds.hook).then(|| HookWait::new(declared))
     };
     HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
 }

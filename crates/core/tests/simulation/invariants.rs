@@ -2688,7 +2688,7 @@ fn wait_after_kill(left: Duration) -> Duration {
 }
 
 /// The time that the budget plans for a hook; zero without a hook.
-fn hook_need(wait: Option<Wait>) -> Duration {
+fn hook_need(wait: Option<HookWait>) -> Duration {
     wait.map_or(Duration::ZERO, |wait| wait.need)
 }
 

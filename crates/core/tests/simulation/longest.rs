@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::scenario::Scenario;
-use drainit_core::spec::{DrainSpec, ProcessSpec, Spec, Wait};
+use drainit_core::spec::{DrainSpec, HookWait, ProcessSpec, Spec};
 use drainit_core::types::{ProcessId, StartCondition, Time};
 use drainit_journal::timeline::{ShutdownStep, StepKind, Timeline};
 
@@ -128,7 +128,7 @@ fn has_stop_beside_drains(timeline: &Timeline) -> bool {
 fn waits_that_fit_are_granted_in_full() {
     let fitting = std::cell::Cell::new(0);
     for_each(|spec, timeline, asked| {
-        let need = |hook: Option<Wait>| hook.map_or(Duration::ZERO, |wait| wait.need);
+        let need = |hook: Option<HookWait>| hook.map_or(Duration::ZERO, |wait| wait.need);
         let before = (spec.readiness_delay + spec.unready_delay).max(need(spec.hooks.pre_stop));
         let second = Duration::from_secs(1);
         let stops = longest_path(spec, |of| {
@@ -154,13 +154,13 @@ fn waits_that_fit_are_granted_in_full() {
             let of = step.process.map(|id| &spec.processes[id.index()]);
             let hooks = of.map_or(&spec.hooks, |of| &of.hooks);
             let drain = of.and_then(|of| of.drain);
-            let declared = |wait: Option<Wait>| wait.filter(|wait| wait.is_declared());
+            let declared = |wait: Option<HookWait>| wait.filter(|wait| wait.is_declared());
             let wait = match step.kind {
                 StepKind::PreStop => declared(hooks.pre_stop),
                 StepKind::PostStop => declared(hooks.post_stop),
-                StepKind::Stop => of.and_then(|of| of.stop).map(|limit| Wait::new(Some(limit))),
-                StepKind::ReadinessDelay => Some(Wait::new(Some(spec.readiness_delay))),
-                StepKind::Drain => drain.map(|drain| Wait::new(Some(wish(drain)))),
+                StepKind::Stop => of.and_then(|of| of.stop).map(|limit| HookWait::new(Some(limit))),
+                StepKind::ReadinessDelay => Some(HookWait::new(Some(spec.readiness_delay))),
+                StepKind::Drain => drain.map(|drain| HookWait::new(Some(wish(drain)))),
                 _ => None,
             };
             let is_full = wait.is_none_or(|wait| step.takes() >= wait.limit);

@@ -42,7 +42,7 @@ use drainit_core::event::{Event, Request};
 use drainit_core::machine::Machine;
 use drainit_core::note::{DrainEnd, Note, RequestError, StopLimit};
 use drainit_core::slots::Placed;
-use drainit_core::spec::{HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
+use drainit_core::spec::{HookId, HookWait, HookWaits, ProcessSpec, Spec, Stage};
 use drainit_core::state::Role;
 use drainit_core::types::{
     End, ExitPolicy, OnExit, ProcessId, Signal, StartCondition, Time, Update, WatchAction,

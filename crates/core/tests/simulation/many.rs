@@ -128,7 +128,7 @@ fn replace(count: u16) -> Duration {
         dependencies: vec![(TOP, StartCondition::Started)],
         follows: vec![TOP],
         update: Update::StartFirst,
-        hooks: HookWaits { pre_start: Some(Wait::new(None)), ..HookWaits::default() },
+        hooks: HookWaits { pre_start: Some(HookWait::new(None)), ..HookWaits::default() },
         ..top
     };
     let all = || (1..=count).map(ProcessId);

@@ -5,7 +5,7 @@ use crate::cases::{
 };
 use crate::*;
 use drainit_core::cause::Failure;
-use drainit_core::spec::Wait;
+use drainit_core::spec::HookWait;
 use drainit_core::state::Lifecycle;
 use drainit_core::types::RestartPolicy;
 
@@ -79,7 +79,7 @@ fn the_old_instance_is_drained_and_stopped_once_the_new_instance_is_ready() {
 fn an_unchanged_process_gets_the_hooks_of_the_new_config() {
     // The hook of an unchanged process may differ, because the core also counts drainit's own check
     // of an Envoy's config as a `pre_start` hook.
-    let engine = |pre_start: Option<Wait>| {
+    let engine = |pre_start: Option<HookWait>| {
         changed(|spec| {
             let engine = &mut spec.processes[ENGINE.index()];
             (engine.update, engine.hooks.pre_start) = (Update::StopFirst, pre_start);
@@ -89,7 +89,7 @@ fn an_unchanged_process_gets_the_hooks_of_the_new_config() {
     let unchanged = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
     let mut play = Play::up(engine(None));
     play.at(100, Event::Ready(ROUTER));
-    play.reload(1000, &engine(Some(Wait::DEFAULT)), &unchanged);
+    play.reload(1000, &engine(Some(HookWait::DEFAULT)), &unchanged);
     play.at(2000, restart(ENGINE));
     assert_eq!(play.at(2100, exited(ENGINE)), [Action::RunHook(hook)]);
     play.at(2200, Event::HookEnded { hook, success: true });
@@ -277,7 +277,7 @@ fn a_stop_of_the_new_epoch_ends_the_pre_stop_hook_of_the_old_epoch() {
     let mut spec = overlapping();
     let router = &mut spec.processes[ROUTER.index()];
     (router.update, router.handover) = (Update::HotRestart, Some(MS(12_000)));
-    (router.drain, router.hooks.pre_stop) = (None, Some(Wait::new(Some(MS(9000)))));
+    (router.drain, router.hooks.pre_stop) = (None, Some(HookWait::new(Some(MS(9000)))));
     let mut play = Play::up(spec);
     play.at(100, Event::Ready(ROUTER));
     play.at(1000, restart(ROUTER));
@@ -296,7 +296,7 @@ fn a_stop_of_the_new_epoch_ends_the_pre_stop_hook_of_the_old_epoch() {
 fn a_doomed_epoch_that_has_not_taken_over_runs_no_pre_stop_hook() {
     let mut spec = envoys();
     let router = &mut spec.processes[ROUTER.index()];
-    (router.drain, router.hooks.pre_stop) = (None, Some(Wait::new(Some(MS(9000)))));
+    (router.drain, router.hooks.pre_stop) = (None, Some(HookWait::new(Some(MS(9000)))));
     let mut play = epochs_of(spec);
     let hook = HookId { process: Some(ROUTER), stage: Stage::PreStop };
     play.at(1500, Event::Ready(NEW));

@@ -372,7 +372,7 @@ type HookEnds = [Option<(Duration, bool)>; 3];
 
 fn hook_ends(rng: &mut Rng, hooks: &HookWaits, odds: &Odds) -> HookEnds {
     [hooks.pre_start, hooks.pre_stop, hooks.post_stop].map(|wait| {
-        let limit = wait.unwrap_or(Wait::DEFAULT).limit;
+        let limit = wait.unwrap_or(HookWait::DEFAULT).limit;
         rng.maybe(odds.of(Fault::HookHangs), |rng| {
             (rng.about(limit), !rng.once_in(odds.of(Fault::HookFails)))
         })

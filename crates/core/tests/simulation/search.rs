@@ -573,7 +573,7 @@ fn graphs(count: usize) -> impl Iterator<Item = Vec<(usize, usize, StartConditio
 fn spec(count: usize, edges: &[(usize, usize, StartCondition)], features: &[&str]) -> Spec {
     let has = |feature| features.contains(&feature);
     let mut spec = gateway();
-    let second = Wait::new(Some(Duration::from_secs(1)));
+    let second = HookWait::new(Some(Duration::from_secs(1)));
     let mut process = spec.processes[0].clone();
     process.dependents.clear();
     process.stop = Some(second.limit);
