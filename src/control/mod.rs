@@ -77,6 +77,10 @@ pub trait SupervisorHandle {
     /// The error is a sentence for the operator. The channel closes without an answer only if
     /// drainit itself ends.
     fn request(&self, names: Vec<String>, request: Operation) -> Outcome;
+    /// The processes that will follow a restart of these processes (`restart: true`), each with the
+    /// process that it follows. If `in_turn` is set, each restart begins when the one before is
+    /// done. Call this before [`Self::request`].
+    fn followers(&self, names: Vec<String>, in_turn: bool) -> Followers;
     /// Begins the shutdown, or waits for the one that has begun. The answer is the report, and comes
     /// just before drainit exits. The error is the report of a shutdown whose exit code is not 0.
     fn shutdown(&self, client: Peer) -> Outcome;
@@ -106,6 +110,9 @@ pub struct Look {
 
 /// The answer to [`SupervisorHandle::look`].
 pub type Looks = Pin<Box<dyn Future<Output = BTreeMap<ProcessId, Look>>>>;
+
+/// The answer to [`SupervisorHandle::followers`].
+pub type Followers = Pin<Box<dyn Future<Output = BTreeMap<String, String>>>>;
 
 /// Serves requests until the future is dropped. The drop closes all connections and removes the
 /// socket. Needs a `LocalSet`.

@@ -3,7 +3,8 @@
 //!
 //! The version is part of the path. A request with another version gets an answer that says so.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
+use std::future::ready;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -12,13 +13,13 @@ use hyper::{Method, Response, StatusCode};
 use crate::control::answer::Asked;
 use crate::control::connections::{Caller, ConnectionStage};
 use crate::control::status::{ProcessStatus, Status};
-use crate::control::{Looks, Outcome, SupervisorHandle, TEXT, json, refuse, response};
+use crate::control::{Followers, Looks, Outcome, SupervisorHandle, TEXT, json, refuse, response};
 use crate::core::event::Request;
 use crate::journal::state::ProcessState;
 use crate::language::written::as_written;
 use crate::os::{Peer, clock};
+use crate::types::Signal;
 use crate::types::suggest::{list, nearest, shortened};
-use crate::types::{ProcessId, Signal};
 
 /// The prefix of the paths, with the version of this protocol.
 pub(crate) const PREFIX: &str = "/v1/";
@@ -30,7 +31,8 @@ pub(crate) const NO_WAIT: &str = "no_wait";
 pub(crate) enum Answered {
     Now(Response<Full<Bytes>>),
     Later(Outcome),
-    Asked(Asked, Vec<Outcome>),
+    /// The answers to a request, and the processes that follow it.
+    Asked(Asked, Vec<Outcome>, Followers),
     /// The status, with the looks at some processes.
     Looked(Box<Status>, Looks),
 }
@@ -56,11 +58,16 @@ impl Answered {
                     response(StatusCode::CONFLICT, TEXT, as_written(&why).into_owned() + "\n")
                 }
             },
-            Self::Asked(asked, outcomes) => {
-                let mut results = Vec::new();
-                for outcome in outcomes {
-                    results.push(outcome.await.unwrap_or_else(gone));
-                }
+            Self::Asked(mut asked, outcomes, followers) => {
+                let outcomes = async {
+                    let mut results = Vec::new();
+                    for outcome in outcomes {
+                        results.push(outcome.await.unwrap_or_else(gone));
+                    }
+                    results
+                };
+                let results;
+                (results, asked.followers) = tokio::join!(outcomes, followers);
                 json(&asked.answer(results, supervisor), |_| {})
             }
         }
@@ -145,44 +152,25 @@ pub(crate) fn answer<B>(
     let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();
     let Peer { pid, uid } = *peer;
     tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", shortened(&names));
-    let followers = match operation {
-        Request::Restart => follow(&names, &now),
-        _ => BTreeMap::new(),
-    };
-    let asked = Asked { request: Some(operation), names, began: clock::now(), followers };
-    let ask = |names: &[String]| supervisor.request(names.to_vec(), operation);
+    let is_restart = operation == Request::Restart;
     // For a request with a pattern, drainit restarts one process after the other, so that the
     // remaining processes keep serving.
-    let outcomes = match operation == Request::Restart && query.has_pattern {
+    let in_turn = is_restart && query.has_pattern;
+    let followers = match is_restart {
+        true => supervisor.followers(names.clone(), in_turn),
+        false => nobody(),
+    };
+    let asked = Asked { request: Some(operation), names, began: clock::now(), ..Asked::default() };
+    let ask = |names: &[String]| supervisor.request(names.to_vec(), operation);
+    let outcomes = match in_turn {
         true => vec![ask(&asked.names)],
         false => asked.names.chunks(1).map(ask).collect(),
     };
-    Answered::Asked(asked, outcomes)
+    Answered::Asked(asked, outcomes, followers)
 }
 
-/// The running processes that restart together with the named processes, each with the process that
-/// it follows. Such a process depends on a named process with `restart: true`, directly or through
-/// other processes.
-fn follow(names: &[String], now: &Status) -> BTreeMap<String, String> {
-    let by_name: BTreeMap<_, _> = now.current().map(|one| (one.name.as_str(), one)).collect();
-    let name_of = |slot: &ProcessId| {
-        let process = now.processes.iter().find(|one| one.slot == *slot)?;
-        Some(process.name.as_str())
-    };
-    let mut next: VecDeque<&str> = names.iter().map(String::as_str).collect();
-    let mut seen: BTreeSet<&str> = next.iter().copied().collect();
-    let mut followers = BTreeMap::new();
-    while let Some(name) = next.pop_front() {
-        let all = by_name.get(name).into_iter().flat_map(|process| &process.followers);
-        for follower in all.filter_map(name_of) {
-            let runs = by_name.get(follower).is_some_and(|one| one.pid.is_some());
-            if runs && seen.insert(follower) {
-                next.push_back(follower);
-                followers.insert(follower.to_owned(), name.to_owned());
-            }
-        }
-    }
-    followers
+fn nobody() -> Followers {
+    Box::pin(ready(BTreeMap::new()))
 }
 
 /// GET answers what a reload would do. POST does the reload.
@@ -205,7 +193,7 @@ fn reload(
     let Peer { pid, uid } = peer;
     tracing::info!("reload requested by pid {pid} (uid {uid})");
     let asked = Asked { began: clock::now(), ..Asked::default() };
-    Answered::Asked(asked, vec![supervisor.reload()])
+    Answered::Asked(asked, vec![supervisor.reload()], nobody())
 }
 
 /// Begins the shutdown. With the parameter `no_wait`, or if too many operations are waiting, answers

@@ -174,9 +174,6 @@ pub struct ProcessStatus {
     pub last_drain: Option<DrainStatus>,
     #[serde(skip)]
     pub has_drain: bool,
-    /// The dependents with `restart: true`.
-    #[serde(skip)]
-    pub followers: Vec<ProcessId>,
     #[serde(skip)]
     pub has_liveness: bool,
 }

@@ -13,6 +13,8 @@ pub(crate) struct CountingSupervisor {
     pub(crate) status: Rc<RefCell<Status>>,
     /// The notes about the processes during each request.
     pub(crate) told: Rc<RefCell<BTreeMap<String, Vec<String>>>>,
+    /// The processes that follow a restart.
+    pub(crate) followers: Rc<RefCell<BTreeMap<String, String>>>,
     pub(crate) asked: Rc<Cell<u32>>,
     /// The processor time that a status takes.
     pub(crate) takes: Rc<Cell<Duration>>,
@@ -35,6 +37,10 @@ impl SupervisorHandle for CountingSupervisor {
 
     fn told(&self, _: Time) -> BTreeMap<String, Vec<String>> {
         self.told.borrow().clone()
+    }
+
+    fn followers(&self, _: Vec<String>, _: bool) -> Followers {
+        Box::pin(std::future::ready(self.followers.borrow().clone()))
     }
 
     fn drain(&self) {
@@ -89,6 +95,7 @@ impl CountingSupervisor {
         Self {
             status: Rc::new(RefCell::new(example())),
             told: Rc::default(),
+            followers: Rc::default(),
             asked: Rc::default(),
             takes: Rc::default(),
             drains: Rc::default(),

@@ -347,12 +347,15 @@ async fn bad_requests_of_operators_are_explained() {
 async fn restart_names_running_followers() {
     Rig::run(LIMITS, async |rig: Rig| {
         {
-            let mut status = rig.status.borrow_mut();
-            status.processes[0].followers = vec![ProcessId(1), ProcessId(2)];
-            status.processes[1].followers = vec![ProcessId(3)];
-            let (name, slot) = ("last".to_owned(), ProcessId(3));
-            let last = ProcessStatus { name, slot, ..status.processes[1].clone() };
-            status.processes.push(last);
+            let last = ProcessStatus {
+                name: "last".to_owned(),
+                slot: ProcessId(3),
+                ..rig.status.borrow().processes[1].clone()
+            };
+            rig.status.borrow_mut().processes.push(last);
+            let follows = [("router", "policy-engine"), ("last", "router")];
+            let follows = follows.map(|(name, on)| (name.to_owned(), on.to_owned()));
+            rig.followers.borrow_mut().extend(follows);
         }
         let answering = async {
             while rig.requests.borrow().is_empty() {

@@ -28,13 +28,14 @@ use tokio::time::timeout;
 
 use crate::control::listen::ControlListeners;
 use crate::control::status::Status;
-use crate::control::{Looks, Outcome, SupervisorHandle, serve};
+use crate::control::{Followers, Looks, Outcome, SupervisorHandle, serve};
 use crate::core::event::{Event, Request};
 use crate::core::final_waits;
 use crate::core::machine::Machine;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::journal::history::History;
+use crate::journal::rehearsal::followers;
 use crate::keys::Config;
 use crate::local_task;
 use crate::logging::Output;
@@ -48,7 +49,7 @@ use crate::supervisor::processes::Processes;
 use crate::supervisor::slots::Definition;
 use crate::supervisor::sockets::Sockets;
 use crate::supervisor::tasks::file_watch::{self, FileWatches};
-use crate::supervisor::tasks::reload::ConfigSource;
+use crate::supervisor::tasks::reload::{ConfigSource, LONGEST_READ};
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
 /// The longest wait for a slow reader of drainit's last lines, after the kernel has refused
@@ -278,6 +279,14 @@ impl SupervisorHandle for ControlHandle {
             // The send fails only if the client has gone away.
             let _ = reply.send(Ok(String::new()));
         })
+    }
+
+    fn followers(&self, names: Vec<String>, in_turn: bool) -> Followers {
+        let processes = &self.executor.borrow().processes;
+        let (machine, of) = (processes.machine().clone(), processes.journal.names.clone());
+        let play = move || followers(machine, of, &names, in_turn);
+        // Without a thread, the answer does not name the followers.
+        Box::pin(async { on_thread::on_thread(LONGEST_READ, play).await.unwrap_or_default() })
     }
 
     fn shutdown(&self, client: Peer) -> Outcome {

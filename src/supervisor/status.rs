@@ -91,7 +91,6 @@ impl Processes {
                 tally: journal.counted(slot),
                 last_drain: drain,
                 has_drain: spec.drain.is_some(),
-                followers: machine.state().spec.followers(slot).map(|(id, _)| id).collect(),
                 has_liveness: spec.liveness_retries.is_some(),
                 ..ProcessStatus::default()
             }

@@ -1,21 +1,22 @@
-//! Rehearses a reload on a clone of the core's machine. In the rehearsal, an `only_if` holds unless
+//! Rehearses a reload or restarts on a clone of the core's machine. In the rehearsal, an `only_if` holds unless
 //! its process is left out, every start succeeds at once, every process ends as soon as it is asked
 //! to, and every drain takes all of its time.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::messages::Names;
 use crate::prelude::*;
 use drainit_core::action::Action;
-use drainit_core::event::Event;
+use drainit_core::event::{Event, Request};
 use drainit_core::machine::Machine;
 use drainit_core::note::{Note, RequestError};
+use drainit_core::phase::Phase;
 use drainit_core::slots::Placed;
 use drainit_core::spec::{HookId, Spec, Stage};
 use drainit_core::state::{Lifecycle, Role};
 use drainit_core::types::{End, ProcessId, Time};
 
-/// A reload that is played on a clone of the machine.
+/// A reload, or restarts, played on a clone of the machine.
 #[derive(Debug)]
 pub struct Rehearsal {
     machine: Machine,
@@ -26,7 +27,7 @@ pub struct Rehearsal {
     pub names: Names,
     /// The steps, in the order in which they begin.
     pub steps: Vec<Step>,
-    /// The outcome of the reload, if every start and every stop succeeds.
+    /// The outcome of the reload or of the last request, if every start and every stop succeeds.
     pub outcome: Option<Result<(), RequestError>>,
 }
 
@@ -62,20 +63,40 @@ pub enum Move {
 impl Rehearsal {
     /// Rehearses the reload of `machine` to the config `new`. `placed` is the argument of
     /// [`Machine::reload`]; `names` has the name of each slot, including the slots of new processes.
-    pub fn of(mut machine: Machine, new: Spec, placed: &[Placed], names: Names) -> Self {
+    pub fn of(machine: Machine, new: Spec, placed: &[Placed], names: Names) -> Self {
+        let mut play = Self::new(machine, names);
+        let begun = play.machine.reload(play.now, new, placed);
+        play.outcome = begun.as_ref().err().map(|why| Err(*why));
+        play.carry_out(begun.unwrap_or_default());
+        while play.outcome.is_none() && play.plays_on() {}
+        play
+    }
+
+    fn new(machine: Machine, names: Names) -> Self {
         let now = machine.state().now;
         let due = machine.state().spec.ids().collect();
-        let begun = machine.reload(now, new, placed);
-        let outcome = begun.as_ref().err().map(|why| Err(*why));
-        let mut play = Self { machine, now, due, names, steps: Vec::new(), outcome };
-        play.carry_out(begun.unwrap_or_default());
-        while play.outcome.is_none()
-            && let Some(event) = play.next_event()
-        {
-            let actions = play.machine.handle(play.now, event);
-            play.carry_out(actions);
+        Self { machine, now, due, names, steps: Vec::new(), outcome: None }
+    }
+
+    /// Requests a restart of the process in its current slot.
+    fn restart(&mut self, name: &str) {
+        let state = self.machine.state();
+        let mut slots = state.spec.ids().filter(|slot| state.is_current(*slot));
+        if let Some(process) = slots.find(|slot| self.names.of(*slot) == name) {
+            self.outcome = None;
+            self.handle(Event::Requested { process, request: Request::Restart });
         }
-        play
+    }
+
+    /// Handles the next event. Returns false if there is none.
+    fn plays_on(&mut self) -> bool {
+        let event = self.next_event();
+        event.map(|event| self.handle(event)).is_some()
+    }
+
+    fn handle(&mut self, event: Event) {
+        let actions = self.machine.handle(self.now, event);
+        self.carry_out(actions);
     }
 
     /// The next event for the machine. If the machine waits for no event of a process, lets the time
@@ -153,7 +174,9 @@ impl Rehearsal {
                 | Note::Removing(process)
                 | Note::Replacing { old: process, .. },
             ) => drop(self.step(process)),
-            Action::AnswerReload(outcome) => self.outcome = Some(outcome),
+            Action::AnswerReload(outcome) | Action::Answer { outcome, .. } => {
+                self.outcome = Some(outcome);
+            }
             _ => {}
         }
     }
@@ -168,4 +191,35 @@ impl Rehearsal {
         }
         &mut self.steps[place]
     }
+}
+
+/// The processes that follow restarts of other processes (`restart: true`), each with the process
+/// that it follows. If `in_turn` is set, each restart begins when the one before is done, and none
+/// begins after a failure. `machine` is a clone of the running machine.
+pub fn followers(
+    machine: Machine,
+    names: Names,
+    restarted: &[String],
+    in_turn: bool,
+) -> BTreeMap<String, String> {
+    let mut play = Rehearsal::new(machine, names);
+    for name in restarted {
+        play.restart(name);
+        while in_turn && play.outcome.is_none() && play.plays_on() {}
+        if in_turn && !matches!(play.outcome, Some(Ok(()))) {
+            break;
+        }
+    }
+    while matches!(play.machine.phase(), Phase::Running(_)) && play.plays_on() {}
+    let mut followers = BTreeMap::new();
+    for Step { process, follows, .. } in play.steps {
+        // Other processes may follow each other at the same time, for another reason.
+        if let Some(on) = follows
+            && (restarted.contains(&on) || followers.contains_key(&on))
+            && !restarted.contains(&process)
+        {
+            followers.entry(process).or_insert(on);
+        }
+    }
+    followers
 }

@@ -10,10 +10,12 @@ use crate::core::action::Action;
 use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
 use crate::core::note::Note;
+use crate::core::state::Lifecycle;
 use crate::load::Loaded;
 use crate::load::testing::load;
 use crate::testing::random::Random;
 use crate::types::{End, ProcessId, Time};
+use drainit_journal::rehearsal::followers;
 
 /// A running drainit whose processes become ready, complete and end immediately.
 pub(crate) struct World<'a> {
@@ -391,4 +393,116 @@ fn the_core_does_what_the_plan_of_a_reload_says() {
     }
     kinds.retain(|kind, _| !kind.contains(", then "));
     assert!(kinds.len() >= 8 && kinds.values().all(|count| *count > 5), "{kinds:?}");
+}
+
+impl World<'_> {
+    /// Restarts processes, whose instances take random times to start and to end. Returns the
+    /// processes that follow, each with the process that it follows.
+    fn restart(
+        &mut self,
+        restarted: &[String],
+        in_turn: bool,
+        random: &mut Random,
+    ) -> BTreeMap<String, String> {
+        let mut ahead: Vec<_> = restarted.iter().rev().collect();
+        let mut queue: Vec<(Duration, Event)> = Vec::new();
+        let (mut follows, mut answer) = (BTreeMap::new(), Some(Ok(())));
+        loop {
+            let may_begin = if in_turn { answer == Some(Ok(())) } else { true };
+            let next = if may_begin { ahead.pop() } else { None };
+            let event = if let Some(name) = next {
+                let state = self.machine.state();
+                let mut slots = self.names.iter().filter(|(slot, _)| state.is_current(**slot));
+                let process = *slots.find(|(_, of)| *of == name).unwrap().0;
+                answer = None;
+                Event::Requested { process, request: Request::Restart }
+            } else if !queue.is_empty() {
+                let (at, event) = queue.remove(0);
+                self.now = self.now.max(at);
+                event
+            } else if let Some(at) = self.machine.next_wakeup() {
+                self.now = self.now.max(at.0);
+                Event::Tick
+            } else {
+                return follows;
+            };
+            if self.is_late(&event) {
+                continue;
+            }
+            let actions = self.machine.handle(Time(self.now), event);
+            for action in &actions {
+                match *action {
+                    Action::Answer { outcome, .. } => answer = Some(outcome),
+                    Action::Note(Note::Follows { process, on }) => {
+                        let [process, on] = [process, on].map(|id| self.names[&id].clone());
+                        follows.entry(process).or_insert(on);
+                    }
+                    _ => {}
+                }
+            }
+            let mut at = self.now;
+            for event in self.carry_out(actions) {
+                at += random.millis(100);
+                queue.push((at, event));
+            }
+            queue.sort_by_key(|(at, _)| *at);
+        }
+    }
+
+    /// Whether an event is of an instance that has ended meanwhile.
+    fn is_late(&self, event: &Event) -> bool {
+        let life = |process: ProcessId| self.machine.state().life(process);
+        match *event {
+            Event::Spawned(process) => life(process) != Lifecycle::Spawning,
+            Event::Ready(process) => !matches!(life(process), Lifecycle::Starting { .. }),
+            Event::Exited { process, .. } => !matches!(
+                life(process),
+                Lifecycle::Starting { .. } | Lifecycle::Ready { .. } | Lifecycle::Stopping { .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
+#[test]
+fn the_core_restarts_the_followers_that_the_answer_names() {
+    let random = &mut Random(0xF0110);
+    let (mut plays, mut followed) = (0, 0);
+    while plays < 400 {
+        let entries = config(random);
+        let text = written(&entries);
+        let Ok(loaded) = load(&[&text], &[]) else { continue };
+        let lives: BTreeMap<_, _> = (loaded.config.processes.iter())
+            .map(|process| {
+                let life = if random.one_in(6) { Life::Stopped } else { Life::Runs };
+                (process.name.clone(), life)
+            })
+            .collect();
+        let mut world = World::with(&loaded, |name| lives[name]);
+        let mut restarted: Vec<_> = lives.keys().filter(|_| random.one_in(3)).cloned().collect();
+        if restarted.is_empty() {
+            continue;
+        }
+        random.shuffle(&mut restarted);
+        let in_turn = random.one_in(2);
+        let mut names = Names(Vec::new());
+        world.names.iter().for_each(|(slot, name)| names.set(*slot, name.clone()));
+        let dry = followers(world.machine.clone(), names, &restarted, in_turn);
+        let mut done = world.restart(&restarted, in_turn, random);
+        done.retain(|name, _| !restarted.contains(name));
+        let told =
+            format!("{text}\n{lives:?}\n{restarted:?}, in turn: {in_turn}\n{dry:?}\n{done:?}");
+        assert!(dry.keys().eq(done.keys()), "{told}");
+        for (name, on) in &dry {
+            let id = |name: &str| name[1..].parse::<usize>().unwrap();
+            let entry = entries.iter().find(|entry| entry.id == id(name)).unwrap();
+            let is_new = |on: &str| restarted.iter().chain(dry.keys()).any(|name| name == on);
+            let causes =
+                entry.needs.iter().filter(|(on, restart)| *restart && is_new(&format!("p{on}")));
+            // Each of several dependencies may be the first that is ready.
+            assert!(causes.count() > 1 || done[name] == *on, "{told}");
+        }
+        (plays, followed) = (plays + 1, followed + dry.len());
+    }
+    assert!(followed >= 50, "{followed}");
 }
