@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::iter::once;
 
 use crate::control::status::{Part, ProcessStatus, Status, TrafficStatus};
 use crate::core::note::DrainEnd;
@@ -10,70 +11,56 @@ use crate::types::EndKind;
 
 pub(crate) fn render(status: &Status) -> String {
     let mut text = Metrics(String::new());
-    text.family("drainit_build_info", "gauge", "How drainit was built.");
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)];
-    text.sample("drainit_build_info", &labels, 1);
-    text.family("drainit_ready", "gauge", "1 while /readyz answers 200.");
-    text.sample("drainit_ready", &[], status.ready);
-    text.family("drainit_shutting_down", "gauge", "1 from the beginning of the shutdown.");
+    let build = once((labels, 1));
+    text.family("drainit_build_info", "gauge", "How drainit was built.", build);
+    text.value("drainit_ready", "gauge", "1 while /readyz answers 200.", status.ready);
     // A drain that was requested without a stop is not a shutdown.
     let shutdown = status.shutdown.as_ref().filter(|shutdown| !shutdown.is_held);
-    text.sample("drainit_shutting_down", &[], shutdown.is_some());
-    if let Some(deadline_in) = shutdown.and_then(|shutdown| shutdown.deadline_in) {
-        const NAME: &str = "drainit_shutdown_deadline_seconds";
-        text.family(NAME, "gauge", "Time left for the shutdown.");
-        text.sample(NAME, &[], deadline_in.as_secs_f64());
+    let help = "1 from the beginning of the shutdown.";
+    text.value("drainit_shutting_down", "gauge", help, shutdown.is_some());
+    if let Some(left) = shutdown.and_then(|shutdown| shutdown.deadline_in) {
+        let help = "Time left for the shutdown.";
+        text.value("drainit_shutdown_deadline_seconds", "gauge", help, left.as_secs_f64());
     }
     container(&mut text, status);
 
     let up = status.current().map(|process| (process.name.as_str(), process.pid.is_some()));
     text.processes("drainit_process_up", "gauge", "1 while the process runs.", up);
-    const RESTARTS: &str = "drainit_process_restarts_total";
     let restarts = status.current().map(|process| (process.name.as_str(), process.restarts));
-    text.processes(RESTARTS, "counter", "Restarts of the process.", restarts);
-    text.family("drainit_process_state", "gauge", "1 for the current state of the process.");
-    for process in status.current() {
-        for state in ProcessState::ALL {
+    let help = "Restarts of the process.";
+    text.processes("drainit_process_restarts_total", "counter", help, restarts);
+    let states = status.current().flat_map(|process| {
+        ProcessState::ALL.map(|state| {
             let labels = [("process", process.name.as_str()), ("state", state.name())];
-            text.sample("drainit_process_state", &labels, process.state == state);
-        }
-    }
+            (labels, process.state == state)
+        })
+    });
+    let help = "1 for the current state of the process.";
+    text.family("drainit_process_state", "gauge", help, states);
     processes(&mut text, status);
     drains(&mut text, status);
     text.0
 }
 
 fn container(text: &mut Metrics, status: &Status) {
-    text.family("drainit_phase", "gauge", "1 for the current phase of the container.");
-    for phase in ContainerPhase::ALL {
-        let is_current = status.phase == phase;
-        text.sample("drainit_phase", &[("phase", phase.name())], is_current);
-    }
-    text.family("drainit_phase_seconds", "gauge", "Time in each phase until now.");
-    for (phase, lasted) in &status.phases {
-        text.sample("drainit_phase_seconds", &[("phase", phase.name())], lasted.as_secs_f64());
-    }
-    const LINES: &str = "drainit_dropped_log_lines_total";
-    text.family(
-        LINES,
-        "counter",
-        "Lines of output that were dropped, because nobody read them or they could not be written.",
-    );
-    for (stream, dropped) in &status.dropped_lines {
-        text.sample(LINES, &[("stream", stream)], count(*dropped));
-    }
-    const ORPHANS: &str = "drainit_reaped_orphans_total";
-    text.family(
-        ORPHANS,
-        "counter",
-        "Ended processes that drainit had not started itself, and reaped.",
-    );
-    text.sample(ORPHANS, &[], count(status.reaped_orphans));
+    let phases = ContainerPhase::ALL.into_iter();
+    let phases = phases.map(|phase| ([("phase", phase.name())], status.phase == phase));
+    text.family("drainit_phase", "gauge", "1 for the current phase of the container.", phases);
+    let lasted = status.phases.iter();
+    let lasted = lasted.map(|(phase, lasted)| ([("phase", phase.name())], lasted.as_secs_f64()));
+    text.family("drainit_phase_seconds", "gauge", "Time in each phase until now.", lasted);
+    let dropped = status.dropped_lines.iter();
+    let dropped = dropped.map(|(stream, dropped)| ([("stream", &**stream)], count(*dropped)));
+    let help =
+        "Lines of output that were dropped, because nobody read them or they could not be written.";
+    text.family("drainit_dropped_log_lines_total", "counter", help, dropped);
+    let help = "Ended processes that drainit had not started itself, and reaped.";
+    text.value("drainit_reaped_orphans_total", "counter", help, count(status.reaped_orphans));
 }
 
 fn processes(text: &mut Metrics, status: &Status) {
     let both = || status.current().map(|process| (process.name.as_str(), &process.tally));
-    const INSTANCES: &str = "drainit_process_instances";
     let mut running: BTreeMap<&str, u32> = BTreeMap::new();
     for process in &status.processes {
         *running.entry(&process.name).or_default() += u32::from(process.pid.is_some());
@@ -83,96 +70,92 @@ fn processes(text: &mut Metrics, status: &Status) {
         (name, running.get(name).copied().unwrap_or_default())
     });
     let help = "Running instances: 2 while one replaces another.";
-    text.processes(INSTANCES, "gauge", help, instances);
-    const EPOCH: &str = "drainit_process_epoch";
+    text.processes("drainit_process_instances", "gauge", help, instances);
     if status.current().any(|process| process.epoch.is_some()) {
-        text.family(EPOCH, "gauge", "The restart epoch of an Envoy.");
         // An old or new instance without a pid gets no sample. An old instance without a pid has
         // ended and is about to be removed from the status. A new instance without a pid is not
         // started yet.
         let shown =
             status.processes.iter().filter(|one| one.part == Part::Current || one.pid.is_some());
-        for (process, epoch) in shown.filter_map(|one| Some((one, one.epoch?))) {
-            let labels = [("process", &*process.name), ("role", process.part.name())];
-            text.sample(EPOCH, &labels, epoch);
-        }
+        let epochs = shown.filter_map(|process| {
+            Some(([("process", &*process.name), ("role", process.part.name())], process.epoch?))
+        });
+        text.family("drainit_process_epoch", "gauge", "The restart epoch of an Envoy.", epochs);
     }
-    const CODE: &str = "drainit_process_last_exit_code";
     let codes = both().filter_map(|(process, of)| Some((process, of.last_exit_code?)));
     let help = "Exit code of the last end, 128 + the signal after a signal.";
-    text.processes(CODE, "gauge", help, codes);
-    const ENDS: &str = "drainit_process_ends_total";
-    text.family(ENDS, "counter", "Ends of the process, by reason.");
-    for (process, of) in both() {
-        for (kind, ends) in EndKind::ALL.iter().zip(of.ends) {
-            text.sample(ENDS, &[("process", process), ("reason", kind.name())], count(ends));
-        }
-    }
-    const FAILURES: &str = "drainit_process_probe_failures_total";
-    text.family(FAILURES, "counter", "Failed attempts of a probe; some are normal during a start.");
-    for process in status.current() {
+    text.processes("drainit_process_last_exit_code", "gauge", help, codes);
+    let ends = both().flat_map(|(process, of)| {
+        let ends = EndKind::ALL.iter().zip(of.ends);
+        ends.map(move |(kind, ends)| ([("process", process), ("reason", kind.name())], count(ends)))
+    });
+    text.family("drainit_process_ends_total", "counter", "Ends of the process, by reason.", ends);
+    let failures = status.current().flat_map(|process| {
         let readiness = process.tally.readiness_failures;
         let liveness = process.has_liveness.then_some(process.probe_failures);
-        for (probe, failures) in [("readiness", readiness), ("liveness", liveness)] {
-            if let Some(failures) = failures {
-                let labels = [("process", process.name.as_str()), ("probe", probe)];
-                text.sample(FAILURES, &labels, count(failures));
-            }
-        }
-    }
-    const START: &str = "drainit_process_start_duration_seconds";
+        let both = [("readiness", readiness), ("liveness", liveness)];
+        both.into_iter().filter_map(move |(probe, failures)| {
+            Some(([("process", &*process.name), ("probe", probe)], count(failures?)))
+        })
+    });
+    let help = "Failed attempts of a probe; some are normal during a start.";
+    text.family("drainit_process_probe_failures_total", "counter", help, failures);
     let starts = both().filter_map(|(process, of)| Some((process, of.start?.as_secs_f64())));
     let help = "Time from the last start until it was ready or complete.";
-    text.processes(START, "gauge", help, starts);
+    text.processes("drainit_process_start_duration_seconds", "gauge", help, starts);
 }
 
 fn drains(text: &mut Metrics, status: &Status) {
-    const WARNINGS: &str = "drainit_process_drain_warnings";
     let warnings = status.current().filter_map(|process| {
         Some((process.name.as_str(), count(process.drain_warnings.as_ref()?.len() as u64)))
     });
     let help = "Reasons why the drain of a ready process will not work as it should.";
-    text.processes(WARNINGS, "gauge", help, warnings);
-    const OVER: &str = "drainit_process_drains_total";
-    text.family(OVER, "counter", "Completed drains, by reason.");
-    for process in status.current().filter(|process| process.has_drain) {
-        for (why, over) in DrainEnd::ALL.iter().zip(process.tally.drains) {
-            let labels = [("process", process.name.as_str()), ("reason", why.name())];
-            text.sample(OVER, &labels, count(over));
-        }
-    }
+    text.processes("drainit_process_drain_warnings", "gauge", help, warnings);
+    let drained = status.current().filter(|process| process.has_drain);
+    let over = drained.flat_map(|process| {
+        let drains = DrainEnd::ALL.iter().zip(process.tally.drains);
+        drains.map(move |(why, over)| {
+            ([("process", &*process.name), ("reason", why.name())], count(over))
+        })
+    });
+    text.family("drainit_process_drains_total", "counter", "Completed drains, by reason.", over);
     let last = || {
         status
             .current()
             .filter_map(|process| Some((process.name.as_str(), process.last_drain.as_ref()?)))
     };
-    let traffic = |of: fn(&TrafficStatus) -> Option<u64>| {
-        let number = move |process: &ProcessStatus| {
+    for (name, help, of) in [
+        (
+            "drainit_drain_connections_active",
+            "Open connections of a drained or stopped process, as last counted.",
+            (|it| it.connections) as fn(&TrafficStatus) -> Option<u64>,
+        ),
+        (
+            "drainit_drain_requests_active",
+            "Requests that may be in flight in such a process, as last counted.",
+            |it| it.requests,
+        ),
+        (
+            "drainit_drain_requests_unsure",
+            "Those of which the kernel cannot tell whether they are in flight.",
+            |it| it.unsure,
+        ),
+        ("drainit_drain_requests_cut", "Requests that the stop has cut.", |it| it.cut),
+    ] {
+        let number = |process: &ProcessStatus| {
             let drained = process.last_drain.as_ref().and_then(|drain| of(&drain.traffic));
             drained.or_else(|| of(process.stop.as_ref()?))
         };
-        let current = status.current();
-        current.filter_map(move |process| Some((process.name.as_str(), count(number(process)?))))
-    };
-    const CONNECTIONS: &str = "drainit_drain_connections_active";
-    let help = "Open connections of a drained or stopped process, as last counted.";
-    text.processes(CONNECTIONS, "gauge", help, traffic(|it| it.connections));
-    const REQUESTS: &str = "drainit_drain_requests_active";
-    let help = "Requests that may be in flight in such a process, as last counted.";
-    text.processes(REQUESTS, "gauge", help, traffic(|it| it.requests));
-    const UNSURE: &str = "drainit_drain_requests_unsure";
-    let help = "Those of which the kernel cannot tell whether they are in flight.";
-    text.processes(UNSURE, "gauge", help, traffic(|it| it.unsure));
-    const CUT: &str = "drainit_drain_requests_cut";
-    text.processes(CUT, "gauge", "Requests that the stop has cut.", traffic(|it| it.cut));
-    const ELAPSED: &str = "drainit_drain_duration_seconds";
+        let numbers = status.current();
+        let numbers = numbers.filter_map(|it| Some((it.name.as_str(), count(number(it)?))));
+        text.processes(name, "gauge", help, numbers);
+    }
     let elapsed = last().map(|(process, drain)| (process, drain.elapsed.as_secs_f64()));
     let help = "Time since the drain began, or the whole time of a completed drain.";
-    text.processes(ELAPSED, "gauge", help, elapsed);
-    const LEFT: &str = "drainit_drain_left_seconds";
+    text.processes("drainit_drain_duration_seconds", "gauge", help, elapsed);
     let left = last().map(|(process, drain)| (process, drain.left.as_secs_f64()));
     let help = "Time that the drain may still take; 0 once it is over.";
-    text.processes(LEFT, "gauge", help, left);
+    text.processes("drainit_drain_left_seconds", "gauge", help, left);
 }
 
 /// Converts a count to an `f64`, as Prometheus does. An `f64` is exact up to 2^53.
@@ -186,22 +169,31 @@ struct Metrics(String);
 impl Metrics {
     // Writing into a String cannot fail, so the results below are ignored.
 
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    /// Writes a metric with its samples, each with its labels.
+    fn family<'a, const N: usize, V: Into<f64>>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        samples: impl Iterator<Item = ([(&'a str, &'a str); N], V)>,
+    ) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in samples {
+            self.0.push_str(name);
+            for (place, (label, content)) in labels.iter().enumerate() {
+                self.0.push(if place == 0 { '{' } else { ',' });
+                let _ = write!(self.0, "{label}=\"");
+                self.escaped(content);
+                self.0.push('"');
+            }
+            let end = if labels.is_empty() { "" } else { "}" };
+            let _ = writeln!(self.0, "{end} {}", value.into());
+        }
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Into<f64>) {
-        self.0.push_str(name);
-        for (place, (label, content)) in labels.iter().enumerate() {
-            self.0.push(if place == 0 { '{' } else { ',' });
-            let _ = write!(self.0, "{label}=\"");
-            self.escaped(content);
-            self.0.push('"');
-        }
-        if !labels.is_empty() {
-            self.0.push('}');
-        }
-        let _ = writeln!(self.0, " {}", value.into());
+    /// Writes a metric with one sample and no label.
+    fn value(&mut self, name: &str, kind: &str, help: &str, value: impl Into<f64>) {
+        self.family(name, kind, help, once(([], value)));
     }
 
     /// Writes a metric with one sample for each process in `values`.
@@ -212,10 +204,7 @@ impl Metrics {
         help: &str,
         values: impl Iterator<Item = (&'a str, V)>,
     ) {
-        self.family(name, kind, help);
-        for (process, value) in values {
-            self.sample(name, &[("process", process)], value);
-        }
+        self.family(name, kind, help, values.map(|(of, value)| ([("process", of)], value)));
     }
 
     fn escaped(&mut self, content: &str) {
