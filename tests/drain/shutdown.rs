@@ -278,30 +278,6 @@ fn end_right_after_stop_signal_is_seen_at_once() {
     }
 }
 
-// holds: S75, S861, S862
-#[test]
-fn a_worker_with_an_hour_gets_the_window_and_cuts_no_delay() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
-        shutdown: {grace_period: 7s, reserve: 1s, readiness_delay: 2s}
-        processes:
-          web: {command: [CHILD, web, 'tcp=127.0.0.1:0'], stop_grace_period: 1h}
-          worker: {command: [CHILD, worker, 'on=TERM:ignore'], stop_grace_period: 1h}
-          job: {command: [CHILD, job, 'on=TERM:exit:0:3500']}
-        ",
-    );
-    drainit.wait_for_start(&["web", "worker", "job"]);
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    let asked = |name: &str| ended.event(name, "got SIGTERM").at - t0;
-    assert!(asked("worker") < ms(1500), "{:?}", asked("worker"));
-    assert!(asked("web") >= ms(1900), "{:?}", asked("web"));
-    ended.assert_code(137).assert_line("worker: still alive (5|6)");
-    // Without the key, the job has the whole window.
-    ended.assert_line("Z job: exited with code 0, .* after it was asked to stop$");
-}
-
 // holds: S880
 #[test]
 fn a_worker_with_a_drain_is_asked_at_once_and_shortens_no_other_drain() {
@@ -328,29 +304,6 @@ fn a_worker_with_a_drain_is_asked_at_once_and_shortens_no_other_drain() {
     assert!(asked("web") >= ms(3000), "{:?}", asked("web"));
     ended.assert_code(0);
     ended.assert_line("worker: drain over after (1[.][4-9]|2).*: the process has ended");
-}
-
-/// The job declares no time, but the stop of its dependency does, and would not fit after the delay.
-// holds: S75, S78, S861
-#[test]
-fn a_stop_above_a_declared_stop_begins_during_the_delay_and_leaves_the_declared_time() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
-        shutdown: {grace_period: 9s, reserve: 1s, readiness_delay: 4s}
-        processes:
-          web: {command: [CHILD, web, 'tcp=127.0.0.1:0']}
-          db: {command: [CHILD, db, 'on=TERM:exit:0:5500'], stop_grace_period: 6s}
-          job: {command: [CHILD, job, 'on=TERM:ignore'], depends_on: [db]}
-        ",
-    );
-    drainit.wait_for_start(&["web", "db", "job"]);
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    let asked = ended.event("job", "got SIGTERM").at - t0;
-    assert!(asked < ms(2500), "{asked:?}");
-    ended.assert_code(137).assert_line("job: still alive (9..ms|1(\\..*)?s) after SIGTERM");
-    ended.assert_line("Z db: exited with code 0, .* after it was asked to stop$");
 }
 
 // holds: S371
