@@ -31,7 +31,7 @@ from table import PIP, ROWS
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
-PLACE = TOP / "target/servers/workers"
+PLACE = TOP / "target/servers"
 JOBS, SHORTEST, LONGEST = 100, 0.1, 8.0
 # The grace period, and the `time` of the drain.
 GRACE, TIME = 8, 5
@@ -39,15 +39,19 @@ GRACE, TIME = 8, 5
 AT_ONCE = 6
 # The last sign of life of a cut job may be so old.
 BEAT = 0.5
+# On a busy machine, a worker needs so many seconds for its start.
+START = 20
 RABBITMQ = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"
 
 
 def install():
-    if not (PLACE / "ok").exists():
-        shutil.rmtree(PLACE, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", PLACE], check=True)
-        subprocess.run([PLACE / "bin/pip", "install", "--quiet", *PIP.split()], check=True)
-        (PLACE / "ok").touch()
+    for name, packages in PIP.items():
+        place = PLACE / name
+        if not (place / "ok").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", place], check=True)
+            subprocess.run([place / "bin/pip", "install", "--quiet", *packages.split()], check=True)
+            (place / "ok").touch()
 
 
 def free_port():
@@ -110,7 +114,7 @@ class Worker:
             shutil.copy(file, place)
         self.port = free_port()
         self.url = broker or f"redis://127.0.0.1:{self.port}"
-        path = f"{PLACE}/bin:{os.environ['PATH']}"
+        path = f"{PLACE / row.environment_name}/bin:{os.environ['PATH']}"
         more = dict(pair.split("=") for pair in row.environment.split())
         self.environment = {**os.environ, "PATH": path, "BROKER": self.url, "JOBS": str(self.jobs), "PYTHONPATH": str(place), **more}
         self.log = open(place / "log", "a")
@@ -167,7 +171,7 @@ class Worker:
         self.start()
         self.send(jobs)
         while True:
-            self.first(10)
+            self.first(3 * START)
             time.sleep(self.dice.uniform(0, 4))
             if self.is_over():
                 return self.stop()
@@ -180,8 +184,8 @@ class Worker:
                 return self.stop()
 
     def last_sign(self):
-        """When a job was last alive, or when the worker was started."""
-        return max([self.started, *(run[1] for runs in self.runs().values() for run in runs)])
+        """When a job was last alive, or when the started worker should have begun one."""
+        return max([self.started + START, *(run[1] for runs in self.runs().values() for run in runs)])
 
     def first(self, seconds):
         """Waits until a job runs."""
@@ -252,7 +256,7 @@ def measure(row, drainit, rabbitmq, runs, results):
 def version(row):
     kind, _, name = row.source.rpartition(":")
     code = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
-    command = ["dpkg-query", "-W", "-f", "${Version}", name] if kind else [PLACE / "bin/python", "-c", code, name]
+    command = ["dpkg-query", "-W", "-f", "${Version}", name] if kind else [PLACE / row.environment_name / "bin/python", "-c", code, name]
     said = subprocess.run(command, capture_output=True, text=True).stdout
     found = re.search(r"(?:^\d+:)?(\d[\d.]*\d)", said)
     return found and found[1]

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-PIP = "celery==5.7.0 rq==3.0.0 dramatiq==2.2.1 arq==0.28.0 huey==3.5.4 pika==1.4.4 kombu==5.7.0 aio-pika==10.2.1 redis requests"
+# The pinned packages of PyPI, by virtual environment. arq needs an older client of Redis than kombu.
+PIP = {
+    "workers": "celery==5.7.0 kombu[redis]==5.7.0 rq==3.0.0 dramatiq[redis,rabbitmq]==2.2.1 huey==3.5.4 pika==1.4.4 aio-pika==10.2.1",
+    "arq": "arq==0.28.0",
+}
 
 
 @dataclass
@@ -23,6 +27,7 @@ class Row:
     limit: float = 60
     environment: str = ""
     is_inside: bool = False
+    environment_name: str = "workers"
 
 
 ROWS = [
@@ -40,7 +45,7 @@ ROWS = [
     Row("RQ, 8 copies", "rq", "redis", "rq worker --url BROKER", "rq_app", False, copies=8),
     Row("Dramatiq", "dramatiq", "redis", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", False),
     Row("Dramatiq", "dramatiq", "rabbitmq", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", True),
-    Row("arq", "arq", "redis", "arq arq_app.Worker", "arq_app", True, patience=25),
+    Row("arq", "arq", "redis", "arq arq_app.Worker", "arq_app", True, patience=25, environment_name="arq"),
     Row("Huey", "huey", "redis", "huey_consumer huey_app.huey -w 8 -k thread", "huey_app", False, signal="INT"),
     Row("pika, 8 copies", "pika", "rabbitmq", "python pika_app.py", "pika_app", True, copies=8),
     Row("aio-pika", "aio-pika", "rabbitmq", "python aio_pika_app.py", "aio_pika_app", True),
