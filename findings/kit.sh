@@ -1,0 +1,73 @@
+# Helpers of the findings: packages in a temporary directory, and the comparison with what was seen before.
+#
+# A finding is a behaviour of a published program that its documentation does not lead one to expect. Each script states
+# the expectation, which was written down before the first run, and exits with 1 if the program behaves differently by
+# now. All servers listen on 127.0.0.1, and end with the script.
+
+place=$(mktemp -d)
+chmod 755 "$place"
+started=()
+finish() {
+    for pid in "${started[@]}"; do
+        kill -KILL "$pid" 2>/dev/null || true
+    done
+    rm -rf "$place"
+}
+trap finish EXIT
+
+# Unpacks packages of Debian into $place/root, without installing them. NAME=VERSION pins a version.
+debian() {
+    (
+        cd "$place"
+        apt-get download -q "$@" >download.log 2>&1 || { cat download.log >&2; exit 2; }
+        for package in *.deb; do
+            dpkg -x "$package" root
+        done
+        rm -f ./*.deb
+    )
+    LD_LIBRARY_PATH=$(find "$place/root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
+    export LD_LIBRARY_PATH
+}
+
+# Installs packages of PyPI into $place/venv.
+pypi() {
+    env -u LD_LIBRARY_PATH python3 -m venv "$place/venv"
+    env -u LD_LIBRARY_PATH "$place/venv/bin/pip" install -q "$@"
+}
+
+# Starts a program as PID 1 of a PID namespace, so that all its processes end with the script. Its output is in
+# $place/NAME.log.
+start() {
+    local name=$1
+    shift
+    unshare --pid --fork --kill-child --mount-proc "$@" >"$place/$name.log" 2>&1 &
+    started+=($!)
+}
+
+# The PID of the last started program, as seen from here.
+program() {
+    local unshare=${started[-1]}
+    cat "/proc/$unshare/task/$unshare/children"
+}
+
+# Waits for up to a minute until a command succeeds.
+until_ok() {
+    for _ in $(seq 300); do
+        "$@" >/dev/null 2>&1 && return
+        sleep 0.2
+    done
+    echo "this never succeeded: $*" >&2
+    tail -n 20 "$place"/*.log >&2
+    exit 2
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# seen EXPECTED NOW: compares what was seen before with what is seen now.
+seen() {
+    echo "seen before: $1"
+    echo "seen now:    $2"
+    [ "$1" = "$2" ] || { echo "the program behaves differently by now" >&2; exit 1; }
+}
