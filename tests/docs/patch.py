@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Applies a patch of docs/recipes.md to a manifest, by the rules of Kubernetes' strategic merge: patch.py MANIFEST PATCH
+"""Applies a patch of examples/kubernetes/recipes to a manifest, by the rules of Kubernetes' strategic merge: patch.py MANIFEST PATCH
 
 The patch is for the first document of the manifest. Lists of mappings merge by their `name` or `mountPath`. The result goes to standard output.
 """

@@ -10,17 +10,16 @@ use testkit::envoy::checkout;
 use crate::support::python_tool;
 use crate::support::temp_dir::TempDir;
 
-/// The patches in docs/recipes.md, and the patch in a file of its own, with their names.
+const PROJECTS: [&str; 4] = ["envoy-gateway", "contour", "kgateway", "istio"];
+
+/// The patches of `examples/kubernetes`, with their names.
 fn patches() -> Vec<(String, String)> {
-    let page = fs::read_to_string(checkout().join("docs/recipes.md")).unwrap();
-    let parts = page.split("<!-- patch: ").skip(1);
-    let patch = |part: &str| {
-        let (name, rest) = part.split_once(" -->").unwrap();
-        let (_, code) = rest.split_once("```yaml\n").unwrap();
-        (name.to_owned(), code.split_once("```").unwrap().0.to_owned())
+    let patch = |name: &str, file: &str| {
+        let path = checkout().join("examples/kubernetes").join(file);
+        (name.to_owned(), fs::read_to_string(path).unwrap())
     };
-    let file = fs::read_to_string(checkout().join("examples/kubernetes/sidecar-patch.yaml"));
-    parts.map(patch).chain([("sidecar".to_owned(), file.unwrap())]).collect()
+    let projects = PROJECTS.iter().map(|name| patch(name, &format!("recipes/{name}.yaml")));
+    projects.chain([patch("sidecar", "sidecar-patch.yaml")]).collect()
 }
 
 /// Applies a patch to `tests/fixtures/recipes/NAME.yaml`. `tool` is the directory with the YAML
@@ -56,8 +55,10 @@ fn the_patch_of_istio_shows_every_statistic_that_a_drain_needs() {
 fn every_init_container_that_installs_replaces_another_drainit() {
     let examples = ["init-container.yaml", "sidecar-patch.yaml", "library/templates/_drainit.tpl"];
     let examples = examples.map(|name| format!("examples/kubernetes/{name}"));
-    let others = ["docs/recipes.md", "examples/walkthrough/gateway.yaml"].map(str::to_owned);
-    for file in examples.into_iter().chain(others) {
+    let recipes = PROJECTS.map(|name| format!("examples/kubernetes/recipes/{name}.yaml"));
+    let others = ["compose/without-build.yaml", "walkthrough/gateway.yaml"];
+    let others = others.map(|name| format!("examples/{name}"));
+    for file in examples.into_iter().chain(recipes).chain(others) {
         let text = fs::read_to_string(checkout().join(&file)).unwrap();
         let lines: Vec<_> = text.lines().filter(|line| line.contains(": [install,")).collect();
         assert!(!lines.is_empty(), "{file}");
