@@ -7,8 +7,9 @@ ARCH ?= $(HOST)
 OTHER = aarch64
 CROSS = $(filter-out $(HOST),$(ARCH))
 STATIC = target/static$(CROSS:%=/%)
-MUSL = $(ARCH)-unknown-linux-musl
-GNU = $(ARCH)-unknown-linux-gnu
+RUST_ARCH = $(patsubst riscv64,riscv64gc,$(ARCH))
+MUSL = $(RUST_ARCH)-unknown-linux-musl
+GNU = $(RUST_ARCH)-unknown-linux-gnu
 CARGO ?= cargo
 
 # How the demo's gateway is stopped: drainit, or for comparison plain, recipe or careful.
@@ -25,9 +26,9 @@ build: ## target/release/drainit, to try it: in a minute on two cores; `make sta
 	@test -x target/release/drainit || echo "the first build takes about a minute on two cores"
 	$(CARGO) build --release --locked
 
-static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit
+static: libstd $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64 (or riscv64, s390x, powerpc64le): target/static/aarch64/drainit
 	@mkdir -p $(STATIC)
-	@if $(call has_target,$(MUSL)); then $(call build_static,$(MUSL),$(MUSL_ENV)); \
+	@if $(has_musl); then $(call build_static,$(MUSL),$(MUSL_ENV)); \
 	else echo "no $(MUSL) here: linking glibc statically"; $(call build_static,$(GNU),$(GNU_ENV)); fi
 
 envoy: target/envoy/$(ENVOY_VERSION)/envoy ## target/envoy/ENVOY_VERSION/envoy, a real Envoy (1.40.0)
@@ -211,15 +212,19 @@ soak: static envoy python ## runs one drainit as PID 1 that does everything at o
 deb: static ## target/deb/drainit_*.deb: the static binary, the manual page and completions; ARCH=aarch64: for arm64
 	@packaging/deb.sh $(STATIC)/drainit $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(ARCH))) target/deb
 
-release: python ## target/release-files: everything that a release publishes, checked: binaries, packages, image, bill of materials, crate, checksums
+release: ## target/release-files: everything that a release publishes, checked: binaries, packages, image, bill of materials, crate, checksums; made twice, elsewhere and as another user the second time, with the same bytes
+	@packaging/reproducible.sh release-files target/release-files
+
+.PHONY: release-files
+release-files: python
 	@$(call need,buildah skopeo lintian git,buildah skopeo lintian git ca-certificates)
 	@PATH="$$PWD/target/release-tools/bin:$$PATH"; $(call installed,cargo-auditable cargo-cyclonedx rust-audit-info) || CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
 		$(CARGO) install --quiet --locked --root target/release-tools $(RELEASE_TOOLS)
 	@PATH="$$PWD/target/release-tools/bin:$$PATH" packaging/release.sh
 RELEASE_TOOLS = cargo-auditable@0.7.7 cargo-cyclonedx@0.5.9 rust-audit-info@0.5.4
 
-reproducible: ## makes the static binaries and the package twice, elsewhere and as another user the second time, and compares the bytes; RELEASE=1: everything of `make release`
-	@packaging/reproducible.sh $(if $(RELEASE),release target/release-files,"static deb" $(STATIC) target/deb)
+reproducible: ## makes the static binaries and the package twice, as `make release` does, and compares the bytes
+	@packaging/reproducible.sh "static deb" $(STATIC) target/deb
 
 msrv: ## checks that the oldest Rust that Cargo.toml permits compiles drainit
 	@rustup toolchain install --profile minimal $(RUST_VERSION) >/dev/null 2>&1 || { echo "Rust $(RUST_VERSION) cannot be installed" >&2; exit 1; }
@@ -239,19 +244,26 @@ clean: ## removes everything that was built or downloaded
 # Whether the standard library of a Rust target is installed, or can be installed.
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
+# rustup has no musl for s390x. Debian's cross glibc has no start file for a static PIE for these architectures.
+NO_PIE = $(filter riscv64 s390x powerpc64le,$(ARCH))
+has_musl = $(if $(NO_PIE),false,$(call has_target,$(MUSL)))
+.PHONY: libstd
+libstd:
+	@$(has_musl) || $(call has_target,$(GNU)) || { \
+		echo "no standard library of Rust for $(ARCH): rustup target add $(if $(NO_PIE),,$(MUSL), or )$(GNU)" >&2; exit 1; }
 build_static = $(2) $(CARGO) build --profile dist --locked --bin drainit --target $(1) && \
 	install target/$(1)/dist/drainit $(STATIC)/
 # Panics name source files; without the directories of this machine the same sources give the same bytes everywhere.
 NO_PATHS = $(addprefix --remap-path-prefix=,$(CURDIR)=/src $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo)
 # rustc links a static PIE by default only for x86-64. Elsewhere the linker needs the flag and musl's matching start
 # files.
-GNU_ENV = RUSTFLAGS="$(NO_PATHS) -C target-feature=+crt-static -C link-arg=-static-pie"
+GNU_ENV = RUSTFLAGS="$(NO_PATHS) -C target-feature=+crt-static -C $(if $(NO_PIE),relocation-model=static,link-arg=-static-pie)" $(call linker,$(GNU))
 MUSL_CRT = $(shell rustc --print target-libdir --target $(MUSL))/self-contained
 MUSL_PIE = -C link-self-contained=no -L $(MUSL_CRT) $(addprefix -C link-arg=,-nostartfiles -static-pie \
 	$(addprefix $(MUSL_CRT)/,rcrt1.o crti.o crtbeginS.o) -lc $(addprefix $(MUSL_CRT)/,crtendS.o crtn.o))
+MUSL_ENV = RUSTFLAGS="$(NO_PATHS) $(if $(filter-out x86_64,$(ARCH)),$(MUSL_PIE))" $(call linker,$(MUSL))
 # The linker for another architecture. No C code is compiled.
-MUSL_ENV = RUSTFLAGS="$(NO_PATHS) $(if $(filter-out x86_64,$(ARCH)),$(MUSL_PIE))" \
-	$(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
+linker = $(CROSS:%=CARGO_TARGET_$(shell echo $(1) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
 
 # The binary that the tests run under qemu. If the binary cannot be built, a file says why, and the tests are skipped.
 .PHONY: static-other
@@ -288,9 +300,9 @@ fault-tools:
 	@$(call need,cc setpriv prlimit execlineb,gcc libc6-dev util-linux execline)
 # Builds and runs the binary of another architecture.
 cross:
-	@$(call need,$(CROSS)-linux-gnu-gcc qemu-$(CROSS)-static,\
+	@$(call need,$(CROSS)-linux-gnu-gcc qemu-$(CROSS:powerpc64le=ppc64le)-static,\
 		gcc-$(subst _,-,$(CROSS))-linux-gnu libc6-dev-$(DEBIAN_ARCH)-cross qemu-user-static)
-DEBIAN_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(CROSS)))
+DEBIAN_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(CROSS:powerpc64le=ppc64el)))
 
 # The peers of `make bench-replace`, and the server for a container. The bench names missing peers.
 .PHONY: bench-replace-tools

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes everything that a release publishes, in target/release-files, and checks it: packaging/release.sh
 #
-# The release workflow runs this script and uploads the result. Anybody can run the script and compare the checksums.
+# `make release` runs this script twice, and the release workflow uploads the result. Anybody can run the script and compare the checksums.
 # TAG is the tag to release. By default, TAG is the tag that fits Cargo.toml.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -35,6 +35,19 @@ packages = {package["name"]: package["version"] for package in json.load(sys.std
 print(len(packages), "packages are listed in the binary")
 sys.exit(packages.get("drainit") != sys.argv[1] or "tokio" not in packages)
 ' "$version" || die "the list of dependencies in $binary is not that of this version"
+done
+
+# Without tests: no machine of these architectures runs them. A release has all of them.
+for arch in riscv64:riscv64 s390x:s390x powerpc64le:ppc64le; do
+    name=drainit-$version-linux-${arch#*:} arch=${arch%:*}
+    step "$arch: the static binary"
+    if ! make --no-print-directory libstd ARCH="$arch"; then
+        [[ -z ${TAG:-} ]] || die "a release needs $arch"
+        echo "left out: $name"
+        continue
+    fi
+    make --no-print-directory static ARCH="$arch" CARGO="cargo auditable"
+    install -D "target/static/$arch/drainit" "$out/$name"
 done
 
 step "the bill of materials"
@@ -92,7 +105,7 @@ export CARGO_TARGET_DIR=$PWD/target/package
 [[ $("$crate/bin/drainit" --version) == "drainit $version" ]] || die "what the crate installs is not drainit $version"
 
 step "checksums, and what the bytes depend on besides the sources"
-{ rustc --version; cc --version; aarch64-linux-gnu-gcc --version; dpkg-deb --version; gzip --version; buildah --version; } |
+{ rustc --version; cc --version; for gcc in /usr/bin/*-linux-gnu*-gcc; do "$gcc" --version; done; dpkg-deb --version; gzip --version; buildah --version; } |
     grep -E '[0-9]+\.[0-9]+' >"$out/BUILT-WITH"
 cat "$out/BUILT-WITH"
 (cd "$out" && sha256sum -- * >SHA256SUMS && cat SHA256SUMS)

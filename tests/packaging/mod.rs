@@ -5,6 +5,7 @@ use std::process::Command;
 
 use testkit::envoy::checkout;
 
+use crate::support::temp_dir::TempDir;
 use crate::support::{Rig, Stream};
 
 // holds: C16
@@ -61,4 +62,44 @@ fn a_tag_that_differs_from_cargo_toml_is_not_released() {
     assert_eq!(output.status.code(), Some(1), "{errors}");
     let version = concat!("Cargo.toml has version ", env!("CARGO_PKG_VERSION"));
     assert!(errors.contains("the tag is v0.0.0-not-this") && errors.contains(version), "{errors}");
+}
+
+/// An advisory of RustSec's database.
+fn advisory(id: &str, package: &str, versions: &str) -> String {
+    format!(
+        "```toml\n[advisory]\nid = \"{id}\"\npackage = \"{package}\"\n{versions}\n```\n\n# A text\n"
+    )
+}
+
+#[test]
+fn advisories_for_a_dependency_and_for_the_toolchain_are_named() {
+    let dir = TempDir::new();
+    let package = |name: &str, version: &str| {
+        format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\n")
+    };
+    dir.write("Cargo.lock", package("tokio", "1.54.1") + &package("libc", "0.2.180"));
+    let patched = |list: &str| format!("[versions]\npatched = [{list}]");
+    for (place, name, id, versions) in [
+        ("crates", "tokio", "HIT", patched(r#""~1.20.9", ">= 1.54.2""#)),
+        ("crates", "tokio", "PATCHED", patched(r#""^1.54.1""#)),
+        ("crates", "tokio", "OLDER", patched(r#""> 2""#) + "\nunaffected = [\"< 1.55, >= 1.54\"]"),
+        ("crates", "libc", "MINOR", patched(r#""^0.3.0", "~0.1.9""#)),
+        ("crates", "libc", "ORPHAN", "informational = \"unmaintained\"".to_owned()),
+        ("crates", "libc", "WRONG", "withdrawn = \"2026-01-01\"".to_owned()),
+        ("crates", "other", "OTHER", String::new()),
+        ("rust", "std", "TOOLCHAIN", patched(r#"">= 1.91.0""#)),
+        ("rust", "cargo", "OLD", patched(r#"">= 1.90.0""#)),
+    ] {
+        let folder = format!("database/{place}/{name}");
+        std::fs::create_dir_all(dir.join(&folder)).unwrap();
+        dir.write(&format!("{folder}/{id}.md"), advisory(id, name, &versions));
+    }
+    let mut command = Command::new(checkout().join("packaging/advisories.py"));
+    command.args([dir.join("database"), dir.join("Cargo.lock"), "1.90.0".into()]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let expected = "MINOR: libc 0.2.180, patched in ^0.3.0, ~0.1.9\n\
+                    HIT: tokio 1.54.1, patched in ~1.20.9, >= 1.54.2\n\
+                    TOOLCHAIN: std 1.90.0, patched in >= 1.91.0\n";
+    assert_eq!(said, expected);
 }
