@@ -1,4 +1,4 @@
-# Sums up the losses of stops: `kubectl get pods -o json | jq -nrf losses.jq`. Ends with 1 if a request was cut, or if the input is not whole.
+# Sums up the losses of stops: `kubectl get pods -o json | jq -nrf losses.jq`. Ends with 1 if a request was cut, or if the input is not whole, and with 4 if a count is unknown.
 def line: capture("^stopped in (?<took>[^\n]+?), exit code [0-9]+: (?<why>[^\n]*); connections (?<connections>[^ ,]+), requests (?<requests>[^ ,]+), cut (?<cut>[^ ,]+), killed (?<killed>[0-9]+), counted by (?<by>[^\n]+)") // {why: (split("\n")[0] // "")};
 def ends: [.state, .lastState | .terminated? // empty] | if . == [] then {why: "has not ended"} elif any(.message) then (.[].message | strings | line) else {why: "no termination message"} end;
 def rows: if (.kind? // "") == "Pod" then {pod: .metadata.name} + ((.status.containerStatuses // [])[] | {name} + ends) // {pod: .metadata.name, why: "has not ended"} else {pod: (.metadata?.name? // "-"), why: "\(.kind? // type) is no Pod"} end;
@@ -6,4 +6,4 @@ def sum(of): map(select(.why | . != "has not ended" and (endswith(" is no Pod") 
 reduce (try (inputs | if (.items? | type) == "array" then .items[] else . end) catch {bad: "the input is not whole: \(.)"}) as $it ({}; .[[$it | .bad?, .kind?, .metadata?.namespace?, .metadata?.name?, .metadata?.uid?] | tostring] = $it)
 | [.[] | if .bad? // false then {why: .bad} else rows end] | . + [{pod: "sum", connections: sum(.connections), requests: sum(.requests), cut: sum(.cut), killed: sum(.killed)}]
 | (["POD", "CONTAINER", "TOOK", "CONNECTIONS", "REQUESTS", "CUT", "KILLED", "COUNTED BY", "WHY"], (.[] | [.pod, .name, .took, .connections, .requests, .cut, .killed, .by, .why] | map(. // "-")) | @tsv),
-  (if any(.why // "" | startswith("the input is not whole")) or (last.cut | test("^[1-9]")) then "cut: \(last.cut)\n" | halt_error(1) else empty end)
+  (if any(.why // "" | startswith("the input is not whole")) or (last.cut | test("^[1-9]")) then "cut: \(last.cut)\n" | halt_error(1) elif last.cut == "-" then "cut: unknown\n" | halt_error(4) else empty end)

@@ -82,7 +82,12 @@ fn input_without_losses_gets_a_line_each_and_unknown_is_never_zero() {
     }
     assert_eq!((code, table.lines().count()), (Some(1), 8), "{table}");
     let (code, table) = losses(&list([stopped(0, "0"), pod(1, &json!({}))]));
-    assert!(code == Some(0) && table.ends_with("\t9+\t3+\t-\t-\t-\t-\n"), "{code:?} {table}");
+    assert!(code == Some(4) && table.ends_with("\t9+\t3+\t-\t-\t-\t-\n"), "{code:?} {table}");
+    let (code, table) = losses(&list([pod(1, &Value::Null)]));
+    assert!(
+        code == Some(4) && table.ends_with("\nsum\t-\t-\t-\t-\t-\t-\t-\t-\n"),
+        "{code:?} {table}"
+    );
     let half = &list([stopped(0, "0")])[..200];
     let (code, table) = losses(&format!("{}{half}", stopped(7, "0")));
     assert!(code == Some(1) && table.contains("the input is not whole: "), "{code:?} {table}");
