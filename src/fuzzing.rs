@@ -41,6 +41,7 @@ use crate::os::descendants::Stat;
 use crate::os::notify_socket::NotifyMessage;
 use crate::plan::Plan;
 use drainit_advise::import::input::InputFile;
+use drainit_advise::kubernetes::{FindProgram, check_manifest};
 
 /// A fuzz target: it reads the bytes, and panics if drainit does something wrong.
 pub type Target = fn(&[u8]);
@@ -159,17 +160,8 @@ fn pod(bytes: &[u8]) {
         testing::load_of_pod(&config, environment, is_held_back)
     };
     let here = environment(SECRET);
-    let read = (
-        load,
-        &(|_: &str, _: &Environment, _: &[_]| None) as drainit_advise::kubernetes::FindProgram<'_>,
-    );
-    let checked = drainit_advise::kubernetes::check_manifest(
-        (problems, file),
-        None,
-        (&here, &here),
-        read,
-        &[&config],
-    );
+    let read = (load, &(|_: &str, _: &Environment, _: &[_]| None) as FindProgram<'_>);
+    let checked = check_manifest((problems, file), None, (&here, &here), read, &[&config]);
     shown(&checked.diagnostics);
 }
 
