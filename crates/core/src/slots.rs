@@ -147,7 +147,8 @@ impl State {
     pub(crate) fn take_over(&mut self, slot: ProcessId, old: ProcessId) {
         self.set_role(old, Role::Leaving);
         self.set_role(slot, Role::Current);
-        self[slot].restarts = Restarts { in_a_row: 0, ..self[old].restarts };
+        let count = self[old].restarts.count;
+        self[slot].restarts = Restarts { count, in_a_row: 0, ..self[slot].restarts };
         self[slot].probe_failures = ProbeFailures { in_a_row: 0, ..self[old].probe_failures };
         self.inherit_conditions(slot, old);
         if let Lifecycle::Ready { .. } = self.life(slot) {

@@ -47,6 +47,9 @@ pub struct Spec {
     pub processes: Vec<ProcessSpec>,
     /// All processes, dependencies before dependents.
     pub order: Vec<ProcessId>,
+    /// For each process: a number that grows along `order`, the same for all instances of a
+    /// process. The [`Spec`] derives the numbers.
+    pub ranks: Vec<u16>,
 }
 
 /// The time that a hook gets to end.
@@ -91,8 +94,6 @@ pub struct ProcessSpec {
     pub follows: Vec<ProcessId>,
     /// The processes that depend on this process, in ascending order. The [`Spec`] derives them.
     pub dependents: Vec<ProcessId>,
-    /// The position in [`Spec::order`], which the [`Spec`] derives.
-    pub rank: u16,
     pub oneshot: bool,
     /// The exit codes that do not count as a failure.
     pub success_codes: Vec<u8>,
@@ -183,17 +184,20 @@ impl Spec {
         }
         debug_assert_eq!(graph.order.len(), self.order.len(), "a circular dependency");
         self.order = graph.order;
-        self.number(0);
+        self.number();
     }
 
     /// Gives a process another definition.
     pub(crate) fn define(&mut self, slot: ProcessId, new: ProcessSpec) {
         let old = core::mem::replace(&mut self.processes[slot.index()], new);
         let new = &mut self.processes[slot.index()];
-        (new.dependents, new.rank) = (old.dependents, old.rank);
+        new.dependents = old.dependents;
         if new.dependencies != old.dependencies {
             for (on, _) in old.dependencies {
-                self.processes[on.index()].dependents.retain(|by| *by != slot);
+                let dependents = &mut self.processes[on.index()].dependents;
+                if let Ok(place) = dependents.binary_search(&slot) {
+                    dependents.remove(place);
+                }
             }
             self.link_one(slot);
         }
@@ -202,14 +206,15 @@ impl Spec {
     /// Adds the slot of another instance of the process in slot `old`, which comes before `old` in
     /// the order. Each dependent of the process then depends on both slots.
     pub(crate) fn add_beside(&mut self, slot: ProcessId, old: ProcessId) {
-        let ProcessSpec { dependents, rank, .. } = &self.processes[old.index()];
-        let (dependents, place) = (dependents.clone(), usize::from(*rank));
+        let dependents = self.of(old).dependents.clone();
         for by in &dependents {
             self.processes[by.index()].depend_also_on(slot, old);
         }
         self.processes[slot.index()].dependents = dependents;
+        let place = self.order.iter().position(|id| *id == old).unwrap_or_default();
         self.order.insert(place, slot);
-        self.number(place);
+        self.ranks.resize(self.processes.len(), 0);
+        self.ranks[slot.index()] = self.rank(old);
         self.link_one(slot);
     }
 
@@ -223,7 +228,7 @@ impl Spec {
             process.dependents.retain(|by| stays[by.index()]);
         }
         self.order.retain(|id| stays[id.index()]);
-        self.number(0);
+        self.number();
     }
 
     /// Takes over the settings of the container and the order of the processes from another config,
@@ -234,17 +239,17 @@ impl Spec {
         let (processes, counts_stops) = (core::mem::take(&mut self.processes), self.counts_stops);
         *self = Self { processes, counts_stops, ..new };
         self.order.splice(0..0, gone.iter().rev().copied());
-        self.number(0);
+        self.number();
     }
 
     /// Adds a process to the dependents of its dependencies. Derives the order again if one of these
     /// comes later.
     fn link_one(&mut self, slot: ProcessId) {
-        let ProcessSpec { dependencies, rank, .. } = &self.processes[slot.index()];
-        if dependencies.iter().any(|(on, _)| self.of(*on).rank > *rank) {
+        let (dependencies, rank) = (self.of(slot).dependencies.clone(), self.rank(slot));
+        if dependencies.iter().any(|(on, _)| self.rank(*on) > rank) {
             return self.link();
         }
-        for (on, _) in dependencies.clone() {
+        for (on, _) in dependencies {
             let dependents = &mut self.processes[on.index()].dependents;
             if let Err(place) = dependents.binary_search(&slot) {
                 dependents.insert(place, slot);
@@ -252,10 +257,15 @@ impl Spec {
         }
     }
 
-    /// Stores the position of each process in the order, from this position on.
-    fn number(&mut self, from: usize) {
-        for (place, id) in (0..).zip(&self.order).skip(from) {
-            self.processes[id.index()].rank = place;
+    /// The number of a process, which is larger than those of its dependencies.
+    pub(crate) fn rank(&self, id: ProcessId) -> u16 {
+        self.ranks.get(id.index()).copied().unwrap_or_default()
+    }
+
+    fn number(&mut self) {
+        self.ranks.resize(self.processes.len(), 0);
+        for (id, place) in self.order.iter().zip(0..) {
+            self.ranks[id.index()] = place;
         }
     }
 

@@ -597,13 +597,13 @@ impl State {
 
     /// The position of a process in [`Spec::order`].
     pub fn rank(&self, id: ProcessId) -> u16 {
-        self.process(id).rank
+        self.spec.rank(id)
     }
 
     /// Sorts processes by their position in [`Spec::order`], so dependencies come first.
     pub fn by_rank(&self, ids: impl Iterator<Item = ProcessId>) -> Vec<ProcessId> {
         let mut ids: Vec<_> = ids.collect();
-        ids.sort_unstable_by_key(|id| self.rank(*id));
+        ids.sort_unstable_by_key(|id| (self.rank(*id), *id));
         ids
     }
 

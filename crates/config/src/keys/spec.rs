@@ -34,7 +34,6 @@ impl Config {
                     .map(|((on, _), _)| *on)
                     .collect(),
                 dependents: Vec::new(),
-                rank: 0,
                 left_out: false,
                 autostart: process.autostart,
                 oneshot: process.kind == ProcessKind::Oneshot,
@@ -80,6 +79,7 @@ impl Config {
             hooks: waits(&self.hooks),
             processes,
             order: graph.order.clone(),
+            ranks: Vec::new(),
         };
         spec.link();
         for (process, written) in spec.processes.iter_mut().zip(&self.processes) {

@@ -24,7 +24,6 @@ pub(super) fn gateway() -> Spec {
     let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
         dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
         dependents: dependents.to_vec(),
-        rank: 0,
         follows: Vec::new(),
         left_out: false,
         autostart: true,
@@ -70,6 +69,7 @@ pub(super) fn gateway() -> Spec {
         hooks: HookWaits::default(),
         processes: vec![process(&[], &[ROUTER]), router],
         order: vec![ENGINE, ROUTER],
+        ranks: Vec::new(),
     }
 }
 

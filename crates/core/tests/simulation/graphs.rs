@@ -91,6 +91,7 @@ fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
         stop_signals: vec![Signal::TERM, Signal::INT],
         hooks: hooks(rng, odds),
         order: (0..count).map(ProcessId).collect(),
+        ranks: Vec::new(),
         processes,
     }
 }
@@ -125,7 +126,6 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
     ProcessSpec {
         dependencies,
         dependents: Vec::new(),
-        rank: 0,
         follows: Vec::new(),
         left_out: false,
         autostart: true,

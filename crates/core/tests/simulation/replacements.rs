@@ -75,6 +75,25 @@ fn the_old_instance_is_drained_and_stopped_once_the_new_instance_is_ready() {
     );
 }
 
+/// The old instance crashes while the new one starts, and its group remains, so its restart waits.
+/// The new instance, which takes over, has nothing to wait for.
+#[test]
+fn a_restart_that_waits_for_the_group_of_an_old_instance_is_not_inherited() {
+    let mut spec = overlapping();
+    spec.processes[ROUTER.index()].restart.policy = RestartPolicy::Always;
+    let mut play = Play::up(spec);
+    play.at(100, Event::Ready(ROUTER));
+    play.at(1000, restart(ROUTER));
+    play.at(1000, Event::Spawned(NEW));
+    play.at(1100, Event::Exited { process: ROUTER, end: End::Code(3), remains: true });
+    play.at(1500, Event::Ready(NEW));
+    play.at(1600, Event::GroupGone(ROUTER));
+    play.at(2000, Event::Requested { process: NEW, request: Request::Stop });
+    play.at(20_000, exited(NEW));
+    let begun = play.at(21_000, Event::Requested { process: NEW, request: Request::Start });
+    assert_eq!(begun, [Action::Spawn(NEW)]);
+}
+
 #[test]
 fn an_unchanged_process_gets_the_hooks_of_the_new_config() {
     // The hook of an unchanged process may differ, because the core also counts drainit's own check
