@@ -5,7 +5,8 @@
 //! - `kubernetes` is `check --pod`.
 //! - `misread` suggests remedies for misread command lines.
 //!
-//! A running drainit uses only `image`, on the thread that reads the config for a reload.
+//! `drainit run` uses `image` and `misread` before the first process starts. A running drainit uses
+//! only `image`, on the thread that reads the config for a reload.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "runs before the loop, on a thread, or not in PID 1")]

@@ -500,7 +500,8 @@ impl State {
         self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
     }
 
-    /// Notes how long a running process needs to end. Its next instances probably need as long.
+    /// Notes how long a running process needs to end. Its next instances probably need as long. The
+    /// budget of a shutdown is made later, or has already been made without this time.
     pub(crate) fn ends_within(&mut self, id: ProcessId, time: Duration) {
         Arc::make_mut(&mut self.spec).processes[id.index()].to_end = Some(time);
     }

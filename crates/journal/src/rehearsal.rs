@@ -27,6 +27,8 @@ pub struct Rehearsal {
     pub names: Names,
     /// The steps, in the order in which they begin.
     pub steps: Vec<Step>,
+    /// The process of the latest request; `None` if the rehearsal is one of a reload.
+    restarts: Option<String>,
     /// The outcome of the reload or of the last request, if every start and every stop succeeds.
     pub outcome: Option<Result<(), RequestError>>,
 }
@@ -75,7 +77,7 @@ impl Rehearsal {
     fn new(machine: Machine, names: Names) -> Self {
         let now = machine.state().now;
         let due = machine.state().spec.ids().collect();
-        Self { machine, now, due, names, steps: Vec::new(), outcome: None }
+        Self { machine, now, due, names, steps: Vec::new(), restarts: None, outcome: None }
     }
 
     /// Requests a restart of the process in its current slot.
@@ -83,7 +85,7 @@ impl Rehearsal {
         let state = self.machine.state();
         let mut slots = state.spec.ids().filter(|slot| state.is_current(*slot));
         if let Some(process) = slots.find(|slot| self.names.of(*slot) == name) {
-            self.outcome = None;
+            (self.outcome, self.restarts) = (None, Some(name.to_owned()));
             self.handle(Event::Requested { process, request: Request::Restart });
         }
     }
@@ -174,7 +176,13 @@ impl Rehearsal {
                 | Note::Removing(process)
                 | Note::Replacing { old: process, .. },
             ) => drop(self.step(process)),
-            Action::AnswerReload(outcome) | Action::Answer { outcome, .. } => {
+            Action::AnswerReload(outcome) if self.restarts.is_none() => {
+                self.outcome = Some(outcome);
+            }
+            // The machine may have open requests of other operators.
+            Action::Answer { process, request: Request::Restart, outcome }
+                if self.restarts.as_deref() == Some(self.names.of(process)) =>
+            {
                 self.outcome = Some(outcome);
             }
             _ => {}
