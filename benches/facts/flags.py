@@ -1,14 +1,16 @@
 """The effect of each flag of Envoy."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 
-from kit import TOP, Http1, WebSocket, tested
+from kit import TOP, TYPED, Http1, WebSocket, cluster, free_ports, tested
 from table import after, measures, until, yes
 
 FLAGS = "What a flag changes"
@@ -77,15 +79,29 @@ async def in_a_cgroup(start):
         group.rmdir()
 
 
-def updating(drain_time):
+def runtime(name):
+    """A change of the config that turns a reloadable feature off. A version without the feature ignores the change."""
+
+    def change(config):
+        layer = {"name": "static", "static_layer": {f"envoy.reloadable_features.{name}": False}}
+        config["layered_runtime"] = {"layers": [layer]}
+
+    return change
+
+
+def updating(drain_time, *more, off=None):
+    """Rows for an update of a filter chain, with more flags, or with a reloadable feature turned off."""
+    how = " ".join([f"`--drain-time-s {drain_time}`", *(f"and `{' '.join(more)}`" for _ in more[:1])])
+    how += f" without `{off}`" if off else ""
     rows = (
-        f"`--drain-time-s {drain_time}`, an update of a listener: busy old connections that Envoy closes within 5 s",
-        f"`--drain-time-s {drain_time}`, an update of a listener: idle old connections that Envoy closes within 5 s",
+        f"{how}, an update of a listener: busy old connections that Envoy closes within 5 s",
+        f"{how}, an update of a listener: idle old connections that Envoy closes within 5 s",
     )
 
     @measures(FLAGS, *rows)
     async def experiment(start):
-        async with start("--drain-time-s", str(drain_time), dynamic=True) as envoy:
+        change = runtime(off) if off else None
+        async with start("--drain-time-s", str(drain_time), *more, dynamic=True, change=change) as envoy:
             await until(envoy.accepts, 5)
             used = [await Http1.open(envoy) for _ in range(20)]
             idle = [await Http1.open(envoy) for _ in range(20)]
@@ -102,6 +118,8 @@ def updating(drain_time):
 
 
 updating(600)
+updating(600, "--drain-strategy", "immediate")
+updating(600, off="filter_chain_drain_uses_configured_strategy")
 updating(3)
 
 
@@ -118,8 +136,9 @@ def chain(start, *flags):
     """Returns a function that makes the epochs of one hot restart."""
     base, first = base_id(), []
 
-    def epoch(number, *more):
-        made = start("--base-id", base, "--restart-epoch", str(number), *flags, *more, hot=first[0] if first else None)
+    def epoch(number, *more, **options):
+        numbers = ("--base-id", base, "--restart-epoch", str(number))
+        made = start(*numbers, *flags, *more, hot=first[0] if first else None, **options)
         first.append(made)
         return made
 
@@ -174,6 +193,64 @@ async def hand_over(start):
             code = old.process.returncode
             cells = str(failed), yes(state == "LIVE"), f"{closed} of 20", f"{after(ended)}, {code}"
             return *cells, yes(idle.ended), after(both)
+
+
+HANDOFF = "udp_hot_restart_session_handoff"
+
+
+@measures(
+    HOT,
+    "a session of the UDP proxy: datagrams of the client that reach the upstream after a hot restart, from the same port",
+    "the same after the end of the old Envoy",
+    f"without `{HANDOFF}`: datagrams that reach the upstream after a hot restart, from the same port",
+)
+async def udp_session(start):
+    cells = []
+    for off in (None, HANDOFF):
+        [port] = free_ports(1)
+        with socket.socket(type=socket.SOCK_DGRAM) as upstream, socket.socket(type=socket.SOCK_DGRAM) as client:
+            upstream.bind(("127.0.0.1", 0))
+            upstream.setblocking(False)
+
+            async def ports(what, count):
+                """The ports from which datagrams of the client with this text reach the upstream within 2 s."""
+                for _ in range(count):
+                    client.sendto(what, ("127.0.0.1", port))
+                await asyncio.sleep(2)
+                found = []
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        text, address = upstream.recvfrom(16)
+                        found += [address[1]] if text == what else []
+                return found
+
+            def change(config):
+                add_udp(config, port, upstream.getsockname()[1])
+                if off:
+                    runtime(off)(config)
+
+            epoch = chain(start, "--drain-time-s", "20", "--parent-shutdown-time-s", "25")
+            async with epoch(0, change=change) as old:
+                [before] = await ports(b"first", 1)
+                async with epoch(1, change=change) as new:
+                    await new.state()
+                    for what, wait in ((b"both", 0), (b"new", 60)):
+                        await until(old.ended.done, wait)
+                        found = await ports(what, 20)
+                        cells.append(f"{len(found)} of 20" + (f", {yes(set(found) == {before})}" if found else ""))
+    return tuple(cells[:3])
+
+
+def add_udp(config, port, upstream):
+    """Adds a listener with a UDP proxy."""
+    kind = TYPED + "filters.udp.udp_proxy.v3."
+    route = {"name": "route", "typed_config": {"@type": kind + "Route", "cluster": "udp"}}
+    proxy = {"@type": kind + "UdpProxyConfig", "stat_prefix": "udp", "matcher": {"on_no_match": {"action": route}}}
+    address = {"socket_address": {"protocol": "UDP", "address": "127.0.0.1", "port_value": port}}
+    filters = [{"name": "udp", "typed_config": proxy}]
+    listener = {"name": "udp", "address": address, "udp_listener_config": {}, "listener_filters": filters}
+    config["static_resources"]["listeners"].append(listener)
+    config["static_resources"]["clusters"].append(cluster("udp", upstream))
 
 
 @measures(HOT, "two WebSockets are open in the old Envoy: `downstream_cx_upgrades_active`, `downstream_cx_upgrades_total` of the new Envoy")
