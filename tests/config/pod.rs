@@ -129,6 +129,21 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
             "grace period 30s by default; no preStop; `unknown program`; unknown: its program",
         ),
         (
+            "Deployment",
+            format!("terminationGracePeriodSeconds: 0, {}", of("a", "")),
+            "grace period 0ms; no preStop; `unknown program`; loses requests: SIGKILL ends it at once",
+        ),
+        (
+            "DaemonSet",
+            of("a", "command: [/bin/contour], args: [envoy, shutdown-manager]"),
+            "grace period 30s by default; no preStop; `unknown program`; unknown: its program",
+        ),
+        (
+            "DaemonSet",
+            of("a", "command: [/entrypoint.sh], args: [/usr/bin/envoy, -c, a.yaml]"),
+            "grace period 30s by default; no preStop; `envoy`; loses requests: without a preStop, it stops before every node knows that the pod leaves",
+        ),
+        (
             "Job",
             of("a", ""),
             "grace period 30s by default; no preStop; `unknown program`; keeps requests: nobody sends requests to it",
@@ -137,7 +152,7 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         items += &workload(kind, "web", &pod);
         lines += &format!("{kind} shop/web: {line}\n");
     }
-    lines += "10 workloads: loses requests 4, unknown 3, has drainit 1, keeps requests 2\n";
+    lines += "13 workloads: loses requests 6, unknown 4, has drainit 1, keeps requests 2\n";
     items += "- {kind: Service}\n- {kind: Deployment}\n";
     lines += "not looked at: `Service` and `Deployment without spec.template.spec`\n";
     let list = format!("kind: List\nitems:\n{items}");

@@ -119,7 +119,7 @@ impl<'a> Seen<'a> {
         Self {
             container,
             has_drainit: names_drainit(container),
-            is_envoy: line.iter().any(|it| base(&it.text) == "envoy") || is_own && image == "envoy",
+            is_envoy: is_envoy(line.iter().map(|it| &*it.text)) || is_own && image == "envoy",
             known: find(line.iter().map(|it| &*it.text)).or_else(by_image),
             hook: pre_stop::read(container),
         }
@@ -145,6 +145,7 @@ impl<'a> Seen<'a> {
     fn effect(&self, grace: Duration) -> (Effect, String) {
         let (effect, why) = match self.kind() {
             _ if self.has_drainit => (Effect::Drained, "check it with its config"),
+            _ if grace.is_zero() => (Effect::Loses, "SIGKILL ends it at once"),
             _ if self.hook.sleeps >= grace => (Effect::Loses, "SIGKILL ends it during its preStop"),
             Kind::Server | Kind::Drained if self.hook.span.is_none() => (
                 Effect::Loses,
@@ -159,6 +160,13 @@ impl<'a> Seen<'a> {
         };
         (effect, why.to_owned())
     }
+}
+
+/// Whether a command starts Envoy, perhaps by an entrypoint. Envoy takes options only, so `contour
+/// envoy shutdown-manager` starts none.
+fn is_envoy<'a>(command: impl Iterator<Item = &'a str>) -> bool {
+    let words: Vec<_> = command.skip_while(|it| base(it) != "envoy").take(2).collect();
+    matches!(words[..], [_]) || matches!(words[..], [_, option] if option.starts_with('-'))
 }
 
 /// The effect of the stop signal, which may be another one if only the image sets it.
