@@ -25,7 +25,7 @@ async def receive(reader):
     else:
         await reader.read()
         return status, False
-    return status, "connection: close" not in head and not head.startswith("http/1.0")
+    return status, not re.search(r"^connection: *close|^http/1\.0", head, re.M)
 
 
 class Load:

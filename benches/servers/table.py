@@ -72,7 +72,7 @@ class Row:
     prepare: str = ""
     alone: str = ""
     front: str = ""
-    request: object = field(default=lambda seconds: get(f"/{seconds}"))
+    request: object = field(default=lambda seconds: get(f"/{float(seconds)}"))
     environment: dict = field(default_factory=dict)
     is_quick: bool = False
 
@@ -100,7 +100,7 @@ VERSION = "import importlib.metadata, sys; print(importlib.metadata.version(sys.
 
 ASGI, WSGI, FILES = "app:asgi", "app:wsgi", "app.py"
 HOOK = "--hook-master-start 'unix_signal:15 gracefully_kill_them_all'"
-UWSGI = "uwsgi --master --add-header Connection:close --need-app --http-socket 127.0.0.1:PORT --processes 12 --wsgi-file DIR/app.py --chdir DIR"
+UWSGI = "uwsgi --master --add-header 'Connection: close' --need-app --http-socket 127.0.0.1:PORT --processes 12 --wsgi-file DIR/app.py --chdir DIR"
 CATALINA = """mkdir -p DIR/conf DIR/logs DIR/temp DIR/work DIR/webapps/ROOT
 cp /usr/share/tomcat10/etc/web.xml DIR/conf/; cp DIR/server.xml DIR/conf/; cp DIR/index.jsp DIR/webapps/ROOT/"""
 JETTY = """mkdir -p DIR/webapps/ROOT/WEB-INF/classes

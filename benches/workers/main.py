@@ -4,8 +4,8 @@
 Usage: main.py DRAINIT RUNS [WORD…]
 
 WORDs select workers by a part of their name or of their broker's, and then the result is printed, and the page is not
-written. Exits with 1 if a job was cut before the `time` of the drain, ran twice without having been cut, or was lost
-although the broker delivers again.
+written. PAGE=1 only writes the page, from the results of earlier runs. Exits with 1 if a job was cut before the `time`
+of the drain, ran twice without having been cut, or was lost although the broker delivers again.
 """
 
 import datetime
@@ -32,11 +32,13 @@ from table import PIP, ROWS
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 PLACE = TOP / "target/servers"
+# The counts of each worker, of this or an earlier run.
+KEPT_RESULTS = PLACE / "workers.json"
 JOBS, SHORTEST, LONGEST = 100, 0.1, 8.0
 # The grace period, and the `time` of the drain.
 GRACE, TIME = 8, 5
 # The workers that run at the same time.
-AT_ONCE = 6
+AT_ONCE = int(os.environ.get("AT_ONCE", 6))
 # The last sign of life of a cut job may be so old.
 BEAT = 0.5
 # On a busy machine, a worker needs so many seconds for its start.
@@ -109,6 +111,8 @@ class Worker:
     def __init__(self, row, drainit, place, broker, dice):
         self.row, self.drainit, self.place, self.dice = row, drainit, place, dice
         self.jobs, self.stops, self.child = place / "jobs", [], None
+        # The runs that have ended, by the name of their file.
+        self.ended = {}
         self.jobs.mkdir()
         for file in (HERE / "files").iterdir():
             shutil.copy(file, place)
@@ -158,10 +162,16 @@ class Worker:
     def runs(self):
         """All runs of each job: when the run began, when its last sign of life was, and whether it ended."""
         found = {}
-        for file in self.jobs.iterdir():
-            number, began = file.name.split("-")
-            text, alive = file.read_text(), file.stat().st_mtime
-            found.setdefault(int(number), []).append((float(began), alive, "ended" in text))
+        for file in os.scandir(self.jobs):
+            if file.name not in self.ended:
+                number, began = file.name.split("-")
+                run = float(began), file.stat().st_mtime, "ended" in Path(file).read_text()
+                if run[2]:
+                    self.ended[file.name] = int(number), run
+                found.setdefault(int(number), []).append(run)
+            else:
+                number, run = self.ended[file.name]
+                found.setdefault(number, []).append(run)
         return {number: sorted(runs) for number, runs in found.items()}
 
     def work(self):
@@ -193,7 +203,7 @@ class Worker:
         while time.time() < until and not self.is_over():
             if any(run[1] > since for runs in self.runs().values() for run in runs):
                 return
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     def is_over(self):
         runs = self.runs()
@@ -215,7 +225,9 @@ def judge(worker, counts):
         ends = [run for run in of if run[2]]
         cuts = [run for run in of if not run[2]]
         counts["cut"] += len(cuts)
-        counts["twice"] += max(0, len(ends) - 1)
+        for _, ended, _ in ends[:-1]:
+            in_kill = any(began <= ended <= over and code == 137 for began, over, code in worker.stops)
+            counts["again" if in_kill else "twice"] += 1
         counts["missing"] += not ends
         counts["unbegun"] += not of
         counts["both"] += sum(later[0] < earlier[1] - BEAT for earlier, later in zip(of, of[1:]))
@@ -229,9 +241,9 @@ def judge(worker, counts):
     counts["longest"] = max([counts["longest"], *(over - began for began, over, _ in worker.stops)])
 
 
-def measure(row, drainit, rabbitmq, runs, results):
-    zero = dict.fromkeys(["cut", "twice", "missing", "unbegun", "both", "early", "stops", "killed", "longest", "runs"], 0)
-    counts = results[row.name, row.broker] = {**zero, "earliest": math.inf, "problem": None}
+def measure(row, drainit, rabbitmq, runs):
+    zero = dict.fromkeys(["cut", "twice", "again", "missing", "unbegun", "both", "early", "stops", "killed", "longest", "runs"], 0)
+    counts = {**zero, "earliest": 999.0, "problem": None}
     for number in range(runs):
         with tempfile.TemporaryDirectory(prefix="workers-", dir="/tmp", ignore_cleanup_errors=True) as place:
             worker = None
@@ -244,13 +256,14 @@ def measure(row, drainit, rabbitmq, runs, results):
             except (OSError, AssertionError, RuntimeError, subprocess.SubprocessError) as error:
                 counts["problem"] = f"{type(error).__name__}: {error}"
                 print(f"workers: {row.name}: {error}\n{(Path(place) / 'log').read_text()[-1500:]}", file=sys.stderr, flush=True)
-                return
+                break
             finally:
                 if worker:
                     worker.end()
                 if os.environ.get("VERBOSE"):
                     print((Path(place) / "log").read_text(), file=sys.stderr, flush=True)
     print(f"workers: {row.name}, {row.broker}: {counts}", file=sys.stderr, flush=True)
+    return counts
 
 
 def version(row):
@@ -262,16 +275,30 @@ def version(row):
     return found and found[1]
 
 
+def wrong(row, counts):
+    """What must not happen."""
+    cut, lost = counts["cut"], counts["missing"]
+    return (
+        counts["early"] or counts["twice"] or counts["both"] or counts["unbegun"] or counts["problem"]
+        or lost > cut or lost and row.again or counts["again"] and not row.repeats
+    )
+
+
 def main(drainit, runs, words):
     install()
-    wanted = [row for row in ROWS if not words or any(word.lower() in f"{row.name} {row.broker}".lower() for word in words)]
-    results, slots = {}, threading.Semaphore(AT_ONCE)
+    wanted = [] if os.environ.get("PAGE") else ROWS
+    wanted = [row for row in wanted if not words or any(word.lower() in f"{row.name} {row.broker}".lower() for word in words)]
+    kept = json.loads(KEPT_RESULTS.read_text()) if KEPT_RESULTS.exists() else {}
+    slots = threading.Semaphore(AT_ONCE)
     with tempfile.TemporaryDirectory(prefix="workers-", dir="/tmp", ignore_cleanup_errors=True) as place:
         rabbitmq = Rabbitmq(Path(place)) if any(row.broker == "rabbitmq" for row in wanted) else None
 
         def one(row):
             with slots:
-                measure(row, drainit, rabbitmq, runs, results)
+                counts = measure(row, drainit, rabbitmq, runs)
+            if counts["runs"]:
+                kept[f"{row.name} {row.broker}"] = counts
+                KEPT_RESULTS.write_text(json.dumps(kept, indent=1))
 
         threads = [threading.Thread(target=one, args=(row,)) for row in wanted]
         for thread in threads:
@@ -281,31 +308,30 @@ def main(drainit, runs, words):
         if rabbitmq:
             rabbitmq.child.kill()
             rabbitmq.child.wait()
-    rows, wrong, missing = [], [], []
-    for row in wanted:
-        counts = results[row.name, row.broker]
-        if counts["runs"] == 0:
+    rows, bad, missing = [], [], []
+    for row in ROWS if not words else wanted:
+        counts = kept.get(f"{row.name} {row.broker}")
+        if not counts:
             missing.append(f"{row.name} ({row.broker})")
             continue
-        cut, lost = counts["cut"], counts["missing"]
-        rows.append([row.name, version(row), row.broker, f"{counts['runs'] * JOBS}", f"{counts['stops']}", f"{cut}",
-                     f"{counts['early']}", f"{counts['twice'] + counts['both']}", f"{lost}", f"{counts['longest']:.1f} s"])
-        if counts["early"] or counts["twice"] or counts["both"]:
-            wrong.append(f"{row.name} ({row.broker}): {counts}")
-        if counts["unbegun"] or lost and row.again or lost > cut or counts["problem"]:
-            wrong.append(f"{row.name} ({row.broker}): {counts}")
-    head = ["Worker", "Version", "Broker", "Jobs", "Stops", "Cut", "Cut too early", "Twice without a cut", "Missing", "Longest stop"]
+        rows.append([row.name, version(row), row.broker, f"{counts['runs'] * JOBS}", f"{counts['stops']}", f"{counts['cut']}",
+                     f"{counts['early']}", f"{counts['twice'] + counts['both']}", f"{counts['again']}", f"{counts['missing']}",
+                     f"{counts['longest']:.1f} s"])
+        if wrong(row, counts):
+            bad.append(f"{row.name} ({row.broker}): {counts}")
+    head = ["Worker", "Version", "Broker", "Jobs", "Stops", "Cut", "Cut too early", "Twice without a kill", "Again after a kill",
+            "Missing", "Longest stop"]
     text = table(head, rows, numbers=False)
     if words:
         print(text)
     else:
         release = ".".join(platform.release().split(".")[:2])
-        measured = f"Measured on {datetime.date.today()}, Linux {release}: {runs} runs of each worker."
+        measured = f"Measured on {datetime.date.today()}, Linux {release}."
         if missing:
             measured += f" Not measured, because it does not start here: {', '.join(missing)}."
         write_page("workers.md", "make workers", results=f"{measured}\n\n{text}")
-    print("\n".join(wrong), file=sys.stderr)
-    return 1 if wrong else 0
+    print("\n".join(bad), file=sys.stderr)
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

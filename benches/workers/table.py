@@ -13,7 +13,8 @@ PIP = {
 class Row:
     """A worker. `source` is a package of PyPI, or `apt:` and one of Debian. `send` is a command that gets the jobs as
     JSON, or a module with `send`. `again`: whether a cut job is delivered again, within `patience` seconds without any
-    other job. `limit`: the worker itself cuts its jobs after so many seconds, and gives them back."""
+    other job. `limit`: the worker itself cuts its jobs after so many seconds, and gives them back. `repeats`:
+    jobs that have ended in a stop run again if drainit had to kill the worker."""
 
     name: str
     source: str
@@ -26,6 +27,7 @@ class Row:
     patience: int = 5
     limit: float = 60
     environment: str = ""
+    repeats: bool = False
     is_inside: bool = False
     environment_name: str = "workers"
 
@@ -33,15 +35,15 @@ class Row:
 ROWS = [
     Row("Celery, prefork", "celery", "redis", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", False),
     Row("Celery, prefork, `acks_late`", "celery", "redis", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", True,
-        patience=25, environment="LATE=1"),
+        patience=25, environment="LATE=1", repeats=True),
     Row("Celery, redis in the container", "celery", "redis", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", False,
         is_inside=True),
     Row("Celery, prefork, `acks_late`", "celery", "rabbitmq", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", True,
-        environment="LATE=1"),
+        environment="LATE=1", repeats=True),
     Row("Celery, threads, `acks_late`", "celery", "rabbitmq", "celery -A celery_app worker -P threads -c 8 -l WARNING", "celery_app",
-        True, environment="LATE=1"),
+        True, environment="LATE=1", repeats=True),
     Row("Celery, solo, `acks_late`, 4 copies", "celery", "rabbitmq",
-        "celery -A celery_app worker -P solo -n w${SCALE_INDEX}@%h -l WARNING", "celery_app", True, copies=4, environment="LATE=1"),
+        "celery -A celery_app worker -P solo -n w${SCALE_INDEX}@%h -l WARNING", "celery_app", True, copies=4, environment="LATE=1", repeats=True),
     Row("RQ, 8 copies", "rq", "redis", "rq worker --url BROKER", "rq_app", False, copies=8),
     Row("Dramatiq", "dramatiq", "redis", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", False),
     Row("Dramatiq", "dramatiq", "rabbitmq", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", True),
