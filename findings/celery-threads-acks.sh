@@ -2,8 +2,8 @@
 # Celery's pool `threads`: in a warm shutdown, a task that has ended is not acknowledged until all others have ended.
 #
 # docs.celeryq.dev, glossary: with task_acks_late, a "task is acknowledged after execution". Expected: at SIGTERM the
-# worker finishes its tasks, and acknowledges each when it has ended, as the pool `prefork` does. So if a supervisor kills
-# the worker while its longest task still runs, only this task runs again. With `threads`, the ended ones do, too.
+# worker finishes its tasks, and acknowledges each when it has ended, as the pool `prefork` does. If a supervisor then
+# kills the worker while its longest task still runs, only this task runs again. With `threads`, the ended ones do, too.
 set -euo pipefail
 . "$(dirname "$0")/kit.sh"
 
@@ -15,7 +15,8 @@ pypi 'celery[redis]==5.7.0' 'kombu[redis]==5.7.0'
 "$place/venv/bin/celery" --version
 port=$(free_port)
 export BROKER="redis://127.0.0.1:$port/0"
-start redis env LD_LIBRARY_PATH="$libraries" "$redis/redis-server" --port "$port" --bind 127.0.0.1 --save "" --dir "$place"
+start redis env LD_LIBRARY_PATH="$libraries" "$redis/redis-server" --port "$port" --bind 127.0.0.1 --save "" \
+    --dir "$place"
 ask() { LD_LIBRARY_PATH=$libraries "$redis/redis-cli" -p "$port" "$@"; }
 until_ok ask ping
 cat >"$place/app.py" <<'END'

@@ -2,8 +2,8 @@
 # PHP's built-in server with PHP_CLI_SERVER_WORKERS: the workers survive the SIGTERM that ends the server, and serve on.
 #
 # php.net/manual/features.commandline.webserver: "PHP_CLI_SERVER_WORKERS can be set to fork multiple workers". Expected:
-# the server and its workers are one server, so SIGTERM to the server, which `docker stop` and every supervisor send, ends
-# both, and the port is free. In a container, the built-in server is often started so, by Laravel's `artisan serve`, too.
+# the server and its workers are one server, so SIGTERM, which `docker stop` and every supervisor send to the server, ends
+# all of them. Containers often start this server, also by Laravel's `artisan serve`.
 set -euo pipefail
 . "$(dirname "$0")/kit.sh"
 

@@ -217,6 +217,9 @@ class Worker:
         self.log.close()
 
 
+COUNTS = ["cut", "twice", "again", "missing", "unbegun", "both", "early", "stops", "killed", "longest", "runs"]
+
+
 def judge(worker, counts):
     """Counts what happened to the jobs."""
     runs = worker.runs()
@@ -241,29 +244,25 @@ def judge(worker, counts):
     counts["longest"] = max([counts["longest"], *(over - began for began, over, _ in worker.stops)])
 
 
-def measure(row, drainit, rabbitmq, runs):
-    zero = dict.fromkeys(["cut", "twice", "again", "missing", "unbegun", "both", "early", "stops", "killed", "longest", "runs"], 0)
-    counts = {**zero, "earliest": 999.0, "problem": None}
-    for number in range(runs):
-        with tempfile.TemporaryDirectory(prefix="workers-", dir="/tmp", ignore_cleanup_errors=True) as place:
-            worker = None
-            try:
-                broker = rabbitmq.url(Path(place).name) if row.broker == "rabbitmq" else None
-                worker = Worker(row, drainit, Path(place), broker, random.Random(f"{row.name} {row.broker} {number}"))
-                worker.work()
-                judge(worker, counts)
-                counts["runs"] += 1
-            except (OSError, AssertionError, RuntimeError, subprocess.SubprocessError) as error:
-                counts["problem"] = f"{type(error).__name__}: {error}"
-                print(f"workers: {row.name}: {error}\n{(Path(place) / 'log').read_text()[-1500:]}", file=sys.stderr, flush=True)
-                break
-            finally:
-                if worker:
-                    worker.end()
-                if os.environ.get("VERBOSE"):
-                    print((Path(place) / "log").read_text(), file=sys.stderr, flush=True)
+def measure(row, drainit, rabbitmq, number, counts):
+    """One run of a worker, which adds to the counts."""
+    with tempfile.TemporaryDirectory(prefix="workers-", dir="/tmp", ignore_cleanup_errors=True) as place:
+        worker = None
+        try:
+            broker = rabbitmq.url(Path(place).name) if row.broker == "rabbitmq" else None
+            worker = Worker(row, drainit, Path(place), broker, random.Random(f"{row.name} {row.broker} {number}"))
+            worker.work()
+            judge(worker, counts)
+            counts["runs"] += 1
+        except (OSError, AssertionError, RuntimeError, subprocess.SubprocessError) as error:
+            counts["problem"] = f"{type(error).__name__}: {error}"
+            print(f"workers: {row.name}: {error}\n{(Path(place) / 'log').read_text()[-1500:]}", file=sys.stderr, flush=True)
+        finally:
+            if worker:
+                worker.end()
+            if os.environ.get("VERBOSE"):
+                print((Path(place) / "log").read_text(), file=sys.stderr, flush=True)
     print(f"workers: {row.name}, {row.broker}: {counts}", file=sys.stderr, flush=True)
-    return counts
 
 
 def version(row):
@@ -294,11 +293,13 @@ def main(drainit, runs, words):
         rabbitmq = Rabbitmq(Path(place)) if any(row.broker == "rabbitmq" for row in wanted) else None
 
         def one(row):
-            with slots:
-                counts = measure(row, drainit, rabbitmq, runs)
-            if counts["runs"]:
-                kept[f"{row.name} {row.broker}"] = counts
-                KEPT_RESULTS.write_text(json.dumps(kept, indent=1))
+            counts = {**dict.fromkeys(COUNTS, 0), "earliest": 999.0, "problem": None}
+            for number in range(runs):
+                with slots:
+                    measure(row, drainit, rabbitmq, number, counts)
+                if counts["runs"]:
+                    kept[f"{row.name} {row.broker}"] = counts
+                    KEPT_RESULTS.write_text(json.dumps(kept, indent=1))
 
         threads = [threading.Thread(target=one, args=(row,)) for row in wanted]
         for thread in threads:
