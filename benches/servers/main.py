@@ -280,7 +280,7 @@ async def main(drainit, words):
         measured = f"Measured on {datetime.date.today()}, Linux {release}."
         missing = [row.name for row in ROWS if row.name not in kept]
         if missing:
-            measured += f" Not measured, because it cannot be had or does not start: {', '.join(missing)}."
+            measured += f" Not measured by then: {', '.join(missing)}."
         text = table(head, [kept[row.name] for row in ROWS if row.name in kept], numbers=False)
         write_page("servers.md", "make servers", results=f"{measured}\n\n{text}")
     print("\n".join(wrong), file=sys.stderr)

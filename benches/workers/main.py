@@ -329,7 +329,7 @@ def main(drainit, runs, words):
         release = ".".join(platform.release().split(".")[:2])
         measured = f"Measured on {datetime.date.today()}, Linux {release}."
         if missing:
-            measured += f" Not measured, because it does not start here: {', '.join(missing)}."
+            measured += f" Not measured by then: {', '.join(missing)}."
         write_page("workers.md", "make workers", results=f"{measured}\n\n{text}")
     print("\n".join(bad), file=sys.stderr)
     return 1 if bad else 0

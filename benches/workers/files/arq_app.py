@@ -16,6 +16,7 @@ class Worker:
     functions, redis_settings, max_jobs = [job], SETTINGS, 8
     job_timeout = 10
     job_completion_wait = 5
+    max_tries = 100
 
 
 def send(jobs):
