@@ -14,10 +14,16 @@ reasons=$(packaging/advisories.py "$database" Cargo.lock "$rust")
 echo "$reasons"
 now=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 next=${now%.*}.$((${now##*.} + 1))
-cargo update --quiet
+# Only what an advisory names changes. An advisory about Rust names no package of Cargo.lock.
+while read -r _ name version _; do
+    if grep -q "^name = \"$name\"$" Cargo.lock; then
+        cargo update --quiet "$name@${version%,}"
+    fi
+done <<<"$reasons"
 # The version of the workspace, and of its crates in `dependencies`.
-sed -i "s/version = \"$now\"/version = \"$next\"/" Cargo.toml
+sed -i "s/version = \"${now//./\\.}\"/version = \"$next\"/" Cargo.toml
 cargo metadata --quiet --format-version 1 >/dev/null
+cargo update --quiet --workspace --manifest-path tests/fuzz/Cargo.toml
 python3 - "$next" "$reasons" <<'END'
 import datetime, pathlib, sys
 page = pathlib.Path("CHANGELOG.md")

@@ -184,7 +184,7 @@ impl Active {
     }
 
     /// The progress after the drain. If the process can be polled, a final count follows.
-    pub(crate) fn to_drained(&self, now: Time) -> Progress {
+    pub(crate) fn to_drained(self, now: Time) -> Progress {
         if self.closes && self.accepted == Some(true) {
             Progress::Drained { at: now, until: self.until, is_counted: false }
         } else {
