@@ -9,6 +9,8 @@ set -euo pipefail
 
 debian redis-tools=5:7.0.15-1~deb12u10 libjemalloc2 liblua5.1-0 lua-bitop lua-cjson libhiredis0.14 liblzf1
 redis="$place/root/usr/bin"
+# One program is the server and all tools. Its name says which of them it is.
+[ -e "$redis/redis-server" ] || ln -s redis-check-rdb "$redis/redis-server"
 libraries=$LD_LIBRARY_PATH
 unset LD_LIBRARY_PATH
 pypi 'celery[redis]==5.7.0' 'kombu[redis]==5.7.0'

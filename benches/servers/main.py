@@ -277,7 +277,7 @@ async def main(drainit, words):
         print(table(head, [kept[row.name] for row in here if row.name in kept], numbers=False))
     else:
         release = ".".join(platform.release().split(".")[:2])
-        measured = f"Measured on {datetime.date.today()}, Linux {release}."
+        measured = f"Measured on {datetime.date.today()}, Linux {release}, with a load average of {os.getloadavg()[2]:.0f}."
         missing = [row.name for row in ROWS if row.name not in kept]
         if missing:
             measured += f" Not measured by then: {', '.join(missing)}."

@@ -327,7 +327,7 @@ def main(drainit, runs, words):
         print(text)
     else:
         release = ".".join(platform.release().split(".")[:2])
-        measured = f"Measured on {datetime.date.today()}, Linux {release}."
+        measured = f"Measured on {datetime.date.today()}, Linux {release}, with a load average of {os.getloadavg()[2]:.0f}."
         if missing:
             measured += f" Not measured by then: {', '.join(missing)}."
         write_page("workers.md", "make workers", results=f"{measured}\n\n{text}")
