@@ -153,6 +153,10 @@ class Worker:
         subprocess.run(command, input=text, text=True, check=True, env=self.environment, cwd=self.place, stdout=self.log, stderr=self.log)
 
     def stop(self):
+        # PID 1 does not get a signal before drainit has installed its handlers.
+        until, starts = time.time() + 60, len(self.stops) + 1
+        while time.time() < until and (self.place / "log").read_text(errors="replace").count("everything is ready") < starts:
+            time.sleep(0.2)
         of = self.child.pid
         os.kill(int(Path(f"/proc/{of}/task/{of}/children").read_text().split()[0]), signal.SIGTERM)
         began = time.time()
