@@ -50,7 +50,7 @@ left_with() {
     until_ok grep -q "ended 4" "$1.log"
     sleep 3
     ask hlen unacked
-    kill -KILL "${started[-1]}"
+    kill -KILL "$(last)"
 }
 prefork=$(left_with prefork)
 threads=$(left_with threads)

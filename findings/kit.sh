@@ -6,11 +6,12 @@
 
 place=$(mktemp -d)
 chmod 755 "$place"
-started=()
+# The PIDs of the started programs. A file, because a subshell cannot add to a list of its parent.
+touch "$place/pids"
 finish() {
-    for pid in "${started[@]}"; do
+    while read -r pid; do
         kill -KILL "$pid" 2>/dev/null || true
-    done
+    done <"$place/pids"
     rm -rf "$place"
 }
 trap finish EXIT
@@ -41,12 +42,19 @@ start() {
     local name=$1
     shift
     unshare --pid --fork --kill-child --mount-proc "$@" >"$place/$name.log" 2>&1 &
-    started+=($!)
+    echo $! >>"$place/pids"
+    disown
+}
+
+# The PID of the last unshare.
+last() {
+    tail -n 1 "$place/pids"
 }
 
 # The PID of the last started program, as seen from here.
 program() {
-    local unshare=${started[-1]}
+    local unshare
+    unshare=$(last)
     cat "/proc/$unshare/task/$unshare/children"
 }
 
