@@ -1,7 +1,7 @@
 # Helpers of the findings: packages in a temporary directory, and the comparison with what was seen before.
 #
 # A finding is a behaviour of a published program that its documentation does not lead one to expect. Each script states
-# the expectation, which was written down before the first run, and exits with 1 if the program behaves differently by
+# the expectation, and exits with 1 if the program behaves differently by
 # now. All servers listen on 127.0.0.1, and end with the script.
 
 place=$(mktemp -d)
