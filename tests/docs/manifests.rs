@@ -15,8 +15,8 @@ use crate::support::temp_dir::TempDir;
 /// The newest version of Kubernetes that the tool knows, and the oldest version for which the
 /// manifests without [`NEWER`] are meant.
 const VERSIONS: [&[&str]; 2] = [&[], &["--kubernetes-version", "1.30"]];
-/// An image volume, which older versions of Kubernetes do not have.
-const NEWER: &str = ", image: {reference: ";
+/// An image volume and a policy, which older versions of Kubernetes do not have.
+const NEWER: [&str; 2] = [", image: {reference: ", "kind: MutatingAdmissionPolicy\n"];
 
 #[test]
 fn kubernetes_validate_accepts_every_manifest() {
@@ -25,7 +25,7 @@ fn kubernetes_validate_accepts_every_manifest() {
     dir.write("chart.yaml", rendered());
     let library = checkout().join("tests/fixtures/library-chart.yaml");
     let mut manifests = vec![dir.join("chart.yaml"), library];
-    for folder in ["kubernetes", "walkthrough"] {
+    for folder in ["kubernetes", "kubernetes/fleet", "walkthrough"] {
         for entry in fs::read_dir(checkout().join("examples").join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() && fs::read_to_string(&path).unwrap().contains("\napiVersion: ") {
@@ -33,7 +33,7 @@ fn kubernetes_validate_accepts_every_manifest() {
             }
         }
     }
-    assert_eq!(manifests.len(), 8, "{manifests:?}");
+    assert_eq!(manifests.len(), 10, "{manifests:?}");
     for path in &manifests {
         let text = fs::read_to_string(path).unwrap();
         for config in text.split(" run, -c, ").skip(1) {
@@ -60,7 +60,10 @@ fn kubernetes_validate_accepts_every_manifest() {
         text.lines().filter(|line| line.starts_with("apiVersion: ")).count()
     };
     for version in VERSIONS {
-        let is_new = |path: &PathBuf| fs::read_to_string(path).unwrap().contains(NEWER);
+        let is_new = |path: &PathBuf| {
+            let text = fs::read_to_string(path).unwrap();
+            NEWER.iter().any(|it| text.contains(it))
+        };
         let manifests: Vec<_> =
             manifests.iter().filter(|it| version.is_empty() || !is_new(it)).cloned().collect();
         let all: usize = manifests.iter().map(objects).sum();
