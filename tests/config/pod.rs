@@ -161,6 +161,10 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
     let drained = workload("Deployment", "a", &of("a", "command: [drainit, run]"));
     let drained = format!("kind: List\nitems:\n{drained}");
     assert_eq!(audit(&drained, &["--strict"]).0, Some(0));
+    // The documents of a rendered chart, of which none has drainit, are judged like a list.
+    let documents = ["a", "b"].map(|name| workload("Deployment", name, &of("nginx", "")));
+    let (code, said) = audit(&documents.concat().replace("- {", "---\n{"), &[]);
+    assert!(code == Some(0) && said.contains("2 workloads: "), "{code:?} {said}");
     for (half, error) in
         [("items:\n- {kind: Depl", "error: "), ("items: []\n", "this file has no workload")]
     {

@@ -1,5 +1,6 @@
-//! `check --pod` without a config: says of each workload of a `kind: List` what a rollout would
-//! lose, and why. The answer is unknown if the manifest does not show the program.
+//! `check --pod` without a config: says of each workload of a `kind: List`, or of a manifest with
+//! several workloads without drainit, what a rollout would lose, and why. The answer is unknown if
+//! the manifest does not show the program.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ enum Effect {
 /// The names of the effects, in the order of [`Effect`].
 const NAMES: [&str; 4] = ["keeps requests", "has drainit", "unknown", "loses requests"];
 
-/// Judges the workloads of a manifest that has a `kind: List`. `None` if it has none.
+/// Judges the workloads of a manifest that has a `kind: List`, or several workloads of which none
+/// runs drainit. `None` for any other manifest.
 pub(super) fn of(problems: &mut Problems, file: usize) -> Option<PodCheck> {
     let done = |problems: &mut Problems, audit| {
         Some(PodCheck {
@@ -46,10 +48,12 @@ pub(super) fn of(problems: &mut Problems, file: usize) -> Option<PodCheck> {
     };
     let Some(documents) = yaml::parse_manifest(problems, file) else { return done(problems, None) };
     let is_list = |node: &Node| text(node, &["kind"]).is_some_and(|kind| kind.text == "List");
-    if !documents.iter().any(|node| is_list(node)) {
+    let (workloads, others) = manifest::workloads(&documents);
+    let has_drainit = |workload: &Workload| containers(&workload.pod).iter().any(names_drainit);
+    let are_many = workloads.len() > 1 && !workloads.iter().any(has_drainit);
+    if !are_many && !documents.iter().any(|node| is_list(node)) {
         return None;
     }
-    let (workloads, others) = manifest::workloads(&documents);
     let judged: Vec<_> = workloads.iter().map(judge).collect();
     let mut text: String = judged.iter().map(|(_, line)| format!("{}\n", harmless(line))).collect();
     let count = |at| judged.iter().filter(|(effect, _)| *effect as usize == at).count();
