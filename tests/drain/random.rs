@@ -7,7 +7,7 @@ use crate::support::{in_parallel, namespace};
 
 /// The number of schedules that play at the same time. Each has up to three servers, and mostly
 /// waits.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 // holds: S360, S361, S431, S504
 #[test]
