@@ -85,8 +85,8 @@ TEST = $(CARGO) test --locked --workspace
 SIMULATION = $(CARGO) test --locked --profile simulate --package drainit-core --test simulation
 # Most integration tests wait, so many of them run at the same time. Busy tests race the kernel or a clock, such as the
 # half second in which an admin has to answer. They run with one thread per core, like the unit tests.
-WAITING = 8
-BUSY = admin_faults:: drain_command:: early_signals:: endings:: exec::signals::while_nothing hardening:: minimal_environment:: preflight:: random:: rollout:: schedules:: shutdown:: sizes:: storm::
+WAITING = 6
+BUSY = admin_faults:: drain_command:: early_signals:: endings:: exec::signals::while_nothing hardening:: known_servers:: minimal_environment:: new_connections:: preflight:: random:: report_counts:: rollout:: schedules:: shutdown:: sizes:: storm::
 
 quick: ## runs the tests that need no network, root, container or Envoy: under two minutes on two cores once all is built
 	$(TEST) --offline --lib --bins
