@@ -259,6 +259,37 @@ fn only_connections_that_have_ended_without_an_answer_are_cut() {
     assert_eq!(of(&[], term, None), "");
 }
 
+// holds: S865
+#[test]
+fn a_count_that_comes_too_late_is_unknown() {
+    let (web, took) = (ProcessId(0), Some(Duration::from_millis(80)));
+    let at = |millis| Time(Duration::from_millis(millis));
+    let of = |count: fn(&mut Noted)| {
+        let mut report = Noted::of(&["web"]);
+        report.awaits_count(web);
+        let (cause, window) = (Cause::Signal(Signal::TERM), Duration::from_secs(5));
+        report.note(at(0), &Note::ShutdownBegan { cause, window, drained_for: None });
+        count(&mut report);
+        report.note(at(250), &Note::Stopping { process: web, signal: Signal::TERM, limit: window });
+        let end = End::Code(0);
+        let note = Note::Stopped { process: web, end, took, killed: false, handed_over: false };
+        report.note(at(330), &note);
+        let text = report.text(at(330), 0);
+        let line = text.lines().find(|line| line.contains("stop web")).unwrap();
+        let counts = line.split_once("; ").map_or("", |(_, counts)| counts).to_owned();
+        (counts, report.ledger(&text).contains("; connections -, requests -, cut -,"))
+    };
+    assert_eq!(of(|_| {}), ("connections unknown".to_owned(), true));
+    let nothing = |report: &mut Noted| report.listens_on_nothing(ProcessId(0));
+    assert_eq!(of(nothing), (String::new(), true));
+    let counted = |report: &mut Noted| {
+        let [connections, requests] = [Some(0); 2];
+        let traffic = Traffic { connections, requests, unsure: Some(0), ..Traffic::default() };
+        report.stop_traffic(Time(Duration::from_millis(9)), ProcessId(0), traffic);
+    };
+    assert_eq!(of(counted), (String::new(), false));
+}
+
 /// The totals of a router that Envoy counts at a time in milliseconds, and of a web server that the
 /// kernel counts. The router gets its stop signal at 5 s.
 fn totals(envoy: &[(u64, u64)], kernel: Option<(u64, u64)>, endings: Option<&[Ending]>) -> String {

@@ -277,6 +277,10 @@ fn without_a_view_of_the_descriptors_every_listener_on_the_ports_counts() {
     let Some((drainit, _)) = start("{connections: {min: 0, time: 1s}}") else { return };
     drainit.wait_for_line("web: its drain will last until `time`: .* so write them as `ports`");
     drainit.stop().assert_line("drain web: .*connections unknown");
+    // holds: S865
+    let drain = "{exec: {command: ['true'], min: 0, time: 1s}}";
+    let Some((drainit, _)) = start(drain) else { return };
+    drainit.stop().assert_line("stop web: .*connections unknown");
 }
 
 // holds: S305, S331

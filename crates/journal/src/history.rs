@@ -94,6 +94,9 @@ pub struct History {
     pub(super) stop: Option<Stop>,
     /// The traffic of the process in the shutdown, if its drain does not count traffic.
     pub(super) served: Option<Served>,
+    /// Whether the connections of the process are to be counted in the shutdown, and no count was
+    /// over before the process ended.
+    pub(super) is_uncounted: bool,
     /// The last drain that has begun.
     pub drain: Option<Box<DrainHistory>>,
     /// The time right before drainit first asked the instance to end or to drain.
@@ -119,7 +122,7 @@ impl History {
         (self.end, self.asked, self.why_ended) = (None, None, None);
         (self.asked_since, self.killed_since) = (None, None);
         (self.was_asked, self.handed_over) = (false, false);
-        (self.served, self.drain) = (None, None);
+        (self.served, self.drain, self.is_uncounted) = (None, None, false);
         self.endings.iter_mut().for_each(Vec::clear);
     }
 
@@ -269,6 +272,7 @@ impl History {
         let known = self.served.map(|served| served.first);
         let first = known.filter(|(first, _)| !is_early(*first)).unwrap_or(seen);
         self.served = Some(Served { first, last: seen });
+        self.is_uncounted = false;
     }
 
     /// The counts of the stop; `None` if nothing was counted, or if the drain has counted.
@@ -346,8 +350,16 @@ impl History {
     }
 
     fn counted_by_stop(&self) -> Option<Served> {
-        let has_counted = |drain: &DrainHistory| drain.counted && !drain.is_past;
-        self.served.filter(|_| !self.drain.as_deref().is_some_and(has_counted))
+        self.served.filter(|_| !self.is_counted_by_drain())
+    }
+
+    /// Whether the counts of the stop are unknown, and no drain has counted in its place.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.is_uncounted && !self.is_counted_by_drain()
+    }
+
+    fn is_counted_by_drain(&self) -> bool {
+        self.drain.as_deref().is_some_and(|drain| drain.counted && !drain.is_past)
     }
 
     /// The last count of the stop, and the number of requests that the stop has cut. The number is

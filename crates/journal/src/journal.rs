@@ -510,6 +510,16 @@ impl Journal {
         self.of_mut(process).serves(began, traffic);
     }
 
+    /// Records at the beginning of the shutdown that the connections of a process will be counted.
+    pub fn awaits_count(&mut self, process: ProcessId) {
+        self.of_mut(process).is_uncounted = true;
+    }
+
+    /// Records that a process whose connections were to be counted listens on nothing.
+    pub fn listens_on_nothing(&mut self, process: ProcessId) {
+        self.of_mut(process).is_uncounted = false;
+    }
+
     /// Begins to record how the connections of each process end, in the shutdown or for a request.
     /// `is_told` says whether the kernel tells.
     pub fn sees_endings(&mut self, is_told: bool) {

@@ -38,7 +38,7 @@ impl Journal {
 /// outer value is `None` if nothing was to be counted.
 fn counted(of: &History) -> Option<Option<Counts>> {
     let drain = of.drain.as_ref().filter(|drain| !drain.is_past);
-    let has_failed = drain.is_some_and(|drain| drain.counted);
+    let has_failed = drain.is_some_and(|drain| drain.counted) || of.is_unknown();
     let counts = drain.and_then(|_| of.drained()).or_else(|| of.cut());
     counts.map(Some).or(has_failed.then_some(None))
 }

@@ -11,6 +11,8 @@ use crate::timeline::{ShutdownStep, StepKind, part};
 use crate::{Journal, messages};
 use drainit_core::types::{ProcessId, Signal, Time, human};
 
+/// The end of a line whose counts nobody knows.
+const UNKNOWN: &str = "; connections unknown";
 /// Shorter waits get no line.
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -105,7 +107,7 @@ impl DrainHistory {
         let mut text = format!("{}{before}, {why}", human(took));
         let Some(counts) = counts else {
             let is_unknown = self.counted || self.last.is_some();
-            text.push_str(if is_unknown { "; connections unknown" } else { "" });
+            text.push_str(if is_unknown { UNKNOWN } else { "" });
             return text;
         };
         let is_early = counts.2.is_some();
@@ -206,6 +208,7 @@ impl Stop {
         if let Some(counts) = of.cut().filter(|counts| is_seen(counts) || has_ended) {
             text.push_str(&described(counts, of.is_counted_early()));
         }
+        text.push_str(if of.is_unknown() { UNKNOWN } else { "" });
         text
     }
 }

@@ -267,8 +267,7 @@ impl Listeners {
 
     /// Finds the sockets on which each of these instances listens. `before` has the instances, and
     /// the sockets that an earlier search has found for each. `known` has the processes of all
-    /// instances. The result has only the instances for which this or an earlier search has found a
-    /// socket. `seen` has all listening sockets of the earlier search. If nobody has begun to
+    /// instances. `seen` has all listening sockets of the earlier search. If nobody has begun to
     /// listen since then, the result is empty. Call this on a thread of its own.
     ///
     /// # Errors
@@ -276,26 +275,35 @@ impl Listeners {
     pub fn of_each<K: Copy + Ord>(
         before: &BTreeMap<K, (&InstancePids, &Self)>,
         known: &InstancePids,
-        seen: &mut Arc<BTreeSet<u32>>,
+        seen: &mut Option<Arc<BTreeSet<u32>>>,
     ) -> Result<BTreeMap<K, Self>, String> {
         let listening = Listening::now()?;
-        if listening.inodes.is_subset(seen) {
+        if seen.as_ref().is_some_and(|seen| listening.inodes.is_subset(seen)) {
             return Ok(BTreeMap::new());
         }
         let leaders = before.iter().flat_map(|(key, (of, _))| of.iter().map(|pid| (*pid, *key)));
         let found = holders(&leaders.collect(), known, true).map_err(|error| error.to_string())?;
         let (held, is_seen) = (own_sockets(), |inode| found.is_seen(inode));
         let of_each = |(key, (of, earlier)): (&K, &(&InstancePids, &Self))| {
-            let inodes = found.of_each.get(key).into_iter().flat_map(|it| &it.inodes).copied();
-            (*key, listening.of([*of, known], inodes, &held, is_seen, &[], earlier))
+            let sockets = found.of_each.get(key);
+            let inodes = sockets.into_iter().flat_map(|it| &it.inodes).copied();
+            let own = listening.of([*of, known], inodes, &held, is_seen, &[], earlier);
+            let is_elsewhere = own.is_elsewhere || sockets.is_some_and(|it| it.is_elsewhere);
+            let hidden = sockets.and_then(|it| it.hidden.as_ref()).map(ToString::to_string);
+            (*key, Self { is_elsewhere, hidden, ..own })
         };
-        *seen = Arc::clone(&listening.inodes);
-        Ok(before.iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
+        *seen = Some(Arc::clone(&listening.inodes));
+        Ok(before.iter().map(of_each).collect())
     }
 
     /// Whether no search has found a listening socket of the instance.
     pub fn is_empty(&self) -> bool {
         self.own.is_empty() && !self.is_elsewhere
+    }
+
+    /// Whether the search has seen all sockets of the instance, and none of them listens.
+    pub fn is_nothing(&self) -> bool {
+        self.is_empty() && self.hidden.is_none()
     }
 
     /// The open connections to these sockets, without those to the TCP port of an admin. If the
@@ -335,9 +343,6 @@ impl Listeners {
     /// # Errors
     /// Says why the connections cannot be found.
     pub fn open(&self) -> Result<Open, String> {
-        if self.is_elsewhere {
-            return Err(ELSEWHERE.to_owned());
-        }
         if self.is_empty() {
             return Err(NOBODY_LISTENS.to_owned());
         }
@@ -439,6 +444,9 @@ impl Open {
     pub fn of(&self, listeners: &Listeners) -> Result<Vec<Connection>, String> {
         if listeners.is_transparent {
             return Err(TRANSPARENT.to_owned());
+        }
+        if listeners.is_elsewhere {
+            return Err(ELSEWHERE.to_owned());
         }
         let key = listeners.of.first().copied().unwrap_or_default();
         let is_counted = |socket: &&Socket| match listeners.sharing() {
@@ -628,8 +636,7 @@ mod tests {
         let of: InstancePids = Arc::new([std::process::id().cast_signed()].into());
         let own = Listeners::default().again(&of, &of, &[address.port()]).unwrap();
         assert_eq!(own.own, [address].into());
-        let each =
-            Listeners::of_each(&[(1, (&of, &own))].into(), &of, &mut Arc::default()).unwrap();
+        let each = Listeners::of_each(&[(1, (&of, &own))].into(), &of, &mut None).unwrap();
         assert!(each[&1].own.contains(&address), "{each:?}");
         let look = || match own.connections().unwrap()[..] {
             [connection] => connection,

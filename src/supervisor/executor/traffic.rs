@@ -33,7 +33,10 @@ impl Traffic {
     /// Adds the latest counts of connections to the journal.
     pub(super) fn record(&self, journal: &mut Journal) {
         for (began, process, counts) in self.counts.take_counts() {
-            journal.stop_traffic(began, process, counts.traffic(true));
+            match counts {
+                Some(counts) => journal.stop_traffic(began, process, counts.traffic(true)),
+                None => journal.listens_on_nothing(process),
+            }
         }
         record_endings(journal, self.counts.witness().endings());
     }
@@ -115,10 +118,11 @@ impl Executor {
         self.own_work = self.look_who_serves();
         self.processes.slots.all_mut().for_each(|(_, slot)| slot.instance.keeps_listening = None);
         self.processes.journal.sees_endings(self.traffic.counts.witness().begin(true));
-        self.traffic.counts.on_shutdown(|process| {
+        let counted = self.traffic.counts.on_shutdown(|process| {
             let drain = self.instance(process).drain.as_ref();
             (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))
         });
+        counted.into_iter().for_each(|process| self.processes.journal.awaits_count(process));
         self.logs.stop_waiting(patience);
     }
 }

@@ -54,17 +54,21 @@ pub(crate) struct StopCounts {
     is_late: Rc<Cell<bool>>,
 }
 
+/// The result of a look that began at this time: the connections of a process; `None` if it listens
+/// on nothing.
+pub(crate) type Seen = (Time, ProcessId, Option<Counts>);
+
 /// The data that the thread of a look shares with the event loop. The event loop takes only locks
 /// that are held briefly.
 #[derive(Default)]
 struct Looks {
     /// The instances that run, and all listening sockets of the last look. After the beginning of
     /// the shutdown, only the thread of a look takes this lock.
-    watched: Mutex<(Vec<WatchedInstance>, Arc<BTreeSet<u32>>)>,
+    watched: Mutex<(Vec<WatchedInstance>, Option<Arc<BTreeSet<u32>>>)>,
     /// The instances whose drain has begun to count their connections.
     drained: Mutex<Vec<ProcessId>>,
     /// The results that the journal has not got yet.
-    seen: Mutex<Vec<(Time, ProcessId, Counts)>>,
+    seen: Mutex<Vec<Seen>>,
     witness: Arc<Witness>,
 }
 
@@ -74,6 +78,12 @@ struct WatchedInstance {
     /// The listeners of the process. Empty while nobody listens.
     listeners: Listeners,
     answers: Answers,
+}
+
+impl WatchedInstance {
+    fn is_closing(&self) -> bool {
+        self.kin.iter().all(|pid| is_closing(*pid))
+    }
 }
 
 impl Looks {
@@ -90,7 +100,13 @@ impl Looks {
         let known = watched.iter().map(|it| (it.process, (&it.kin, &it.listeners))).collect();
         let mut found = Listeners::of_each(&known, &running.all, listening).unwrap_or_default();
         for it in &mut *watched {
-            it.listeners = found.remove(&it.process).unwrap_or(take(&mut it.listeners));
+            let found = found.remove(&it.process);
+            let is_nothing = found.as_ref().is_some_and(Listeners::is_nothing);
+            it.listeners = found.unwrap_or(take(&mut it.listeners));
+            // A process that is ending has perhaps already closed its listeners.
+            if is_nothing && !it.is_closing() {
+                locked(&self.seen).push((clock::now(), it.process, None));
+            }
         }
         let listens = |it: &&WatchedInstance| !it.listeners.is_empty();
         if !watched.iter().any(|it| listens(&it)) {
@@ -103,11 +119,11 @@ impl Looks {
             if it.listeners.is_empty() {
                 return true;
             }
-            let is_closing = it.kin.iter().all(|pid| is_closing(*pid));
+            let is_closing = it.is_closing();
             if let (false, Ok(connections)) = (is_closing, open.of(&it.listeners)) {
                 let counts = it.answers.looked(&connections);
                 self.witness.on_look(it.process, &it.listeners, &connections);
-                locked(&self.seen).push((began, it.process, counts));
+                locked(&self.seen).push((began, it.process, Some(counts)));
             }
             !is_closing
         });
@@ -152,12 +168,19 @@ impl StopCounts {
     /// actions of this step of the event loop. The first look thus leaves out processes whose
     /// drains begin to count in this step. Tells the end of each look, and also if the
     /// first look cannot begin. `given` returns the inodes of the sockets that drainit holds
-    /// for a process; `None` if the drain of the process counts the connections.
-    pub(crate) fn on_shutdown(self: &Rc<Self>, given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>) {
-        *locked(&self.looks.watched) = (self.to_watch(given), Arc::default());
+    /// for a process; `None` if the drain of the process counts the connections. Returns the
+    /// processes to count.
+    pub(crate) fn on_shutdown(
+        self: &Rc<Self>,
+        given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
+    ) -> Vec<ProcessId> {
+        let watched = self.to_watch(given);
+        let counted = watched.iter().map(|it| it.process).collect();
+        *locked(&self.looks.watched) = (watched, None);
         let counts = Rc::clone(self);
         self.is_counting.set(true);
         local_task::spawn(async move { counts.watch().await });
+        counted
     }
 
     fn to_watch(&self, given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>) -> Vec<WatchedInstance> {
@@ -202,7 +225,7 @@ impl StopCounts {
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) -> watch::Receiver<()> {
         let (running, all) = (self.pids.now(), Arc::clone(&self.looks));
-        let watched = Mutex::new((self.to_watch(given), Arc::default()));
+        let watched = Mutex::new((self.to_watch(given), None));
         let looks = Looks { watched, witness: Arc::clone(self.witness()), ..Looks::default() };
         let (is_over, over) = watch::channel(());
         let look = move || {
@@ -261,7 +284,7 @@ impl StopCounts {
     }
 
     /// The results of the looks since the last call.
-    pub(crate) fn take_counts(&self) -> Vec<(Time, ProcessId, Counts)> {
+    pub(crate) fn take_counts(&self) -> Vec<Seen> {
         take(&mut *locked(&self.looks.seen))
     }
 }
