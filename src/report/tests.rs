@@ -266,7 +266,7 @@ fn a_count_that_comes_too_late_is_unknown() {
     let at = |millis| Time(Duration::from_millis(millis));
     let of = |count: fn(&mut Noted)| {
         let mut report = Noted::of(&["web"]);
-        report.awaits_count(web);
+        report.set_uncounted(web, true);
         let (cause, window) = (Cause::Signal(Signal::TERM), Duration::from_secs(5));
         report.note(at(0), &Note::ShutdownBegan { cause, window, drained_for: None });
         count(&mut report);
@@ -280,7 +280,7 @@ fn a_count_that_comes_too_late_is_unknown() {
         (counts, report.ledger(&text).contains("; connections -, requests -, cut -,"))
     };
     assert_eq!(of(|_| {}), ("connections unknown".to_owned(), true));
-    let nothing = |report: &mut Noted| report.listens_on_nothing(ProcessId(0));
+    let nothing = |report: &mut Noted| report.set_uncounted(ProcessId(0), false);
     assert_eq!(of(nothing), (String::new(), true));
     let counted = |report: &mut Noted| {
         let [connections, requests] = [Some(0); 2];

@@ -43,7 +43,7 @@ impl Processes {
             });
             ProcessStatus {
                 slot,
-                rank: world.rank(slot),
+                rank: world.spec.rank(slot),
                 name: journal.names.of(slot).to_owned(),
                 part,
                 state: history.state,

@@ -94,8 +94,7 @@ pub struct History {
     pub(super) stop: Option<Stop>,
     /// The traffic of the process in the shutdown, if its drain does not count traffic.
     pub(super) served: Option<Served>,
-    /// Whether the connections of the process are to be counted in the shutdown, and no count was
-    /// over before the process ended.
+    /// Whether a count of the shutdown is due, and none was over before the process ended.
     pub(super) is_uncounted: bool,
     /// The last drain that has begun.
     pub drain: Option<Box<DrainHistory>>,

@@ -23,7 +23,7 @@ use drainit_core::state::{Role, State};
 use drainit_core::traffic::{Moment, Traffic};
 use drainit_core::types::{End, ProcessId, Time, harmless, human};
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Journal {
     /// The time at which drainit began.
     pub began: Time,
@@ -71,18 +71,8 @@ impl Journal {
             tallies: tallies.collect(),
             slots: names.0.iter().map(|_| History { since: began, ..History::default() }).collect(),
             names,
-            noted: Vec::new(),
-            all_ready: None,
-            phase: ContainerPhase::Starting,
             phase_since: began,
-            phases: Vec::new(),
-            orphans: 0,
-            shutdown: None,
-            drain_requested: false,
-            steps: Steps::default(),
-            places: 0,
-            remarks: Vec::new(),
-            told: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -510,14 +500,10 @@ impl Journal {
         self.of_mut(process).serves(began, traffic);
     }
 
-    /// Records at the beginning of the shutdown that the connections of a process will be counted.
-    pub fn awaits_count(&mut self, process: ProcessId) {
-        self.of_mut(process).is_uncounted = true;
-    }
-
-    /// Records that a process whose connections were to be counted listens on nothing.
-    pub fn listens_on_nothing(&mut self, process: ProcessId) {
-        self.of_mut(process).is_uncounted = false;
+    /// Records at the beginning of the shutdown whether the connections of a process are to be
+    /// counted; `false` later if the process listens on nothing.
+    pub fn set_uncounted(&mut self, process: ProcessId, is_uncounted: bool) {
+        self.of_mut(process).is_uncounted = is_uncounted;
     }
 
     /// Begins to record how the connections of each process end, in the shutdown or for a request.

@@ -10,7 +10,7 @@ use drainit_core::spec::HookId;
 use drainit_core::types::{End, ProcessId, human};
 
 /// The names of the processes. The index is the [`ProcessId`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Names(pub Vec<String>);
 
 impl Names {

@@ -318,7 +318,7 @@ impl Listeners {
         let is_other = |at: &SocketAddr| Some(at.port()) != admin;
         let own = self.own.iter().copied().filter(is_other).collect();
         let others = Self { own, ..self.clone() };
-        if others.own.is_empty() && !self.is_elsewhere && self.hidden.is_none() {
+        if others.is_nothing() {
             let open =
                 sockets(&OPEN, 0, &Wanted::default()).map_err(|error| to_unlisted(&error))?;
             let open = open.iter().filter(|one| is_other(&one.local)).map(|one| one.inode);

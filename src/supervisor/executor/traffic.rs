@@ -35,7 +35,7 @@ impl Traffic {
         for (began, process, counts) in self.counts.take_counts() {
             match counts {
                 Some(counts) => journal.stop_traffic(began, process, counts.traffic(true)),
-                None => journal.listens_on_nothing(process),
+                None => journal.set_uncounted(process, false),
             }
         }
         record_endings(journal, self.counts.witness().endings());
@@ -122,7 +122,9 @@ impl Executor {
             let drain = self.instance(process).drain.as_ref();
             (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))
         });
-        counted.into_iter().for_each(|process| self.processes.journal.awaits_count(process));
+        for process in counted {
+            self.processes.journal.set_uncounted(process, true);
+        }
         self.logs.stop_waiting(patience);
     }
 }
