@@ -131,12 +131,13 @@ impl State {
     fn occupy(&mut self, slot: ProcessId, definition: ProcessSpec, role: Role) {
         self.held_sockets.extend(definition.listens.then_some(slot));
         let new = Slot::new(role, Lifecycle::Done);
-        let processes = &mut self.spec_mut().processes;
-        if slot.index() == processes.len() {
-            processes.push(definition);
+        let spec = self.spec_mut();
+        if slot.index() == spec.processes.len() {
+            spec.processes.push(definition);
+            spec.ranks.push(0);
             self.slots.push(new);
         } else {
-            processes[slot.index()] = definition;
+            spec.processes[slot.index()] = definition;
             self.changes.forget_all(slot);
             self[slot] = new;
         }

@@ -213,7 +213,6 @@ impl Spec {
         self.processes[slot.index()].dependents = dependents;
         let place = self.order.iter().position(|id| *id == old).unwrap_or_default();
         self.order.insert(place, slot);
-        self.ranks.resize(self.processes.len(), 0);
         self.ranks[slot.index()] = self.rank(old);
         self.link_one(slot);
     }
@@ -258,8 +257,8 @@ impl Spec {
     }
 
     /// The number of a process, which is larger than those of its dependencies.
-    pub(crate) fn rank(&self, id: ProcessId) -> u16 {
-        self.ranks.get(id.index()).copied().unwrap_or_default()
+    pub fn rank(&self, id: ProcessId) -> u16 {
+        self.ranks[id.index()]
     }
 
     fn number(&mut self) {
@@ -356,7 +355,8 @@ impl ProcessSpec {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }
 
-    /// Whether both definitions need the same times in a shutdown, after the same dependents.
+    /// Whether both definitions have the same dependencies, and the same times for hooks, drain and
+    /// stop, so that they need the same budget.
     pub(crate) fn has_times_of(&self, other: &Self) -> bool {
         let times = |of: &Self| (of.stop, of.to_end, of.hooks, of.drain);
         times(self) == times(other) && self.dependencies == other.dependencies

@@ -7,7 +7,7 @@ use crate::family;
 use crate::note::Note;
 use crate::prelude::*;
 use crate::spec::Stage;
-use crate::state::{Ending, Lifecycle, State};
+use crate::state::{EndFacts, Lifecycle, State};
 use crate::types::{ProcessId, StartCondition, Time};
 
 impl State {
@@ -144,7 +144,7 @@ impl State {
         self.family.on_spawned(process, self.now);
         self[process].has_run = true;
         self[process].listens_on_nothing = false;
-        self[process].ending = Ending::default();
+        self[process].ending = EndFacts::default();
     }
 
     /// Records that an instance has met a condition. Dependents with `restart: true` do not restart

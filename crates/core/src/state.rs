@@ -258,7 +258,7 @@ pub struct Slot {
     pub(crate) listens_on_nothing: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,
-    pub(super) ending: Ending,
+    pub(super) ending: EndFacts,
 }
 
 /// The failed liveness probes of a process.
@@ -272,7 +272,7 @@ pub struct ProbeFailures {
 
 /// The facts about the end of an instance.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ending {
+pub(super) struct EndFacts {
     /// The time at which the process was asked to drain, if the process may end by itself once it
     /// has drained (`DrainSpec::signal`). Otherwise `None`.
     pub(super) drain_signalled: Option<Time>,
@@ -374,9 +374,10 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(mut spec: Arc<Spec>, now: Time) -> Self {
-        Arc::make_mut(&mut spec).link();
+    /// The state before the start. The maker of the spec has [linked](Spec::link) it.
+    pub fn new(spec: Arc<Spec>, now: Time) -> Self {
         let count = spec.processes.len();
+        debug_assert_eq!(spec.ranks.len(), count, "a spec that is not linked");
         Self {
             budget: OnceCell::new(),
             longest_unset: Duration::MAX,
@@ -596,15 +597,10 @@ impl State {
         self.is_waited_for(id, self.life(id))
     }
 
-    /// The position of a process in [`Spec::order`].
-    pub fn rank(&self, id: ProcessId) -> u16 {
-        self.spec.rank(id)
-    }
-
     /// Sorts processes by their position in [`Spec::order`], so dependencies come first.
     pub fn by_rank(&self, ids: impl Iterator<Item = ProcessId>) -> Vec<ProcessId> {
         let mut ids: Vec<_> = ids.collect();
-        ids.sort_unstable_by_key(|id| (self.rank(*id), *id));
+        ids.sort_unstable_by_key(|id| (self.spec.rank(*id), *id));
         ids
     }
 

@@ -81,6 +81,7 @@ impl Play {
         let Some(first) = spec.processes.first() else { return Timeline::default() };
         played.processes.push(cause_of_shutdown(first.clone()));
         played.order.push(cause);
+        played.link();
         let played = Arc::new(played);
         let mut play = Self {
             machine: Machine::new(Arc::clone(&played), Time::default()),

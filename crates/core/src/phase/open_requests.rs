@@ -9,7 +9,7 @@ use crate::types::ProcessId;
 
 /// The requests that are not answered yet.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Requests {
+pub(super) struct OpenRequests {
     open: Vec<OpenRequest>,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct OpenRequest {
     pub(super) members: Vec<ProcessId>,
 }
 
-impl Requests {
+impl OpenRequests {
     pub(super) fn add(&mut self, process: ProcessId, request: Request, members: Vec<ProcessId>) {
         self.open.push(OpenRequest { process, request, members });
     }

@@ -30,7 +30,7 @@ use crate::drain::progress::Progress;
 use crate::event::Request;
 use crate::family;
 use crate::note::{Note, RequestError};
-use crate::phase::open_requests::Requests;
+use crate::phase::open_requests::OpenRequests;
 use crate::phase::reload::Reload;
 use crate::prelude::*;
 use crate::state::{Lifecycle, State};
@@ -39,7 +39,7 @@ use crate::types::{ProcessId, RestartPolicy, StartCondition, Time};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Operations {
     pub(super) goals: BTreeMap<ProcessId, Goal>,
-    pub(super) requests: Requests,
+    pub(super) requests: OpenRequests,
     /// The slots of new instances. A slot stays in this list until it is free, or until the slot of
     /// the old instance is free.
     pub(super) replacements: Vec<ProcessId>,

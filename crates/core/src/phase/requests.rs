@@ -117,7 +117,7 @@ impl Operations {
     }
 
     /// The process, and those of its dependencies that have to start or to become ready before it.
-    /// `asked_to_stop` is the result of [`Requests::asked_to_stop`].
+    /// `asked_to_stop` is the result of [`OpenRequests::asked_to_stop`].
     pub(super) fn needed_for(
         &self,
         state: &State,

@@ -111,7 +111,7 @@ impl Stopping {
         state.expire(self.deadline(state));
         family::settle(state, true, self.deadline(state));
         state.plan_again(left);
-        let ranked = |id| (state.rank(id), id);
+        let ranked = |id| (state.spec.rank(id), id);
         let mut queue: Queue = if core::mem::take(&mut self.review_all) {
             state.spec.ids().map(ranked).collect()
         } else {
@@ -186,7 +186,7 @@ impl Stopping {
                 for &(on, _) in &spec.processes[process.index()].dependencies {
                     self.holders[on.index()] -= 1;
                     if self.holders[on.index()] == 0 {
-                        queue.push((state.rank(on), on));
+                        queue.push((state.spec.rank(on), on));
                     }
                 }
             }

@@ -93,7 +93,8 @@ impl Drop for Play {
 }
 
 impl Play {
-    fn new(spec: Spec) -> Self {
+    fn new(mut spec: Spec) -> Self {
+        spec.link();
         let machine = Machine::new(Arc::new(spec), Time(Duration::ZERO));
         Self { machine, exits: false, story: String::new() }
     }
@@ -1126,7 +1127,6 @@ pub(super) fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
         process.readiness_timeout = slow.contains(&id.0).then_some(MS(3000));
         process.follows = needs.collect();
     }
-    spec.link();
     let all = spec.order.clone();
     let mut play = Play::new(spec);
     play.at(0, Event::Start);

@@ -215,6 +215,7 @@ impl World {
         spec.unready_delay = MS(rng.one_of([0, 0, 0, 2000]));
         spec.processes[ROUTER.index()].drain =
             Some(DrainSpec { time, min, closes: true, by_kernel: false, exit_at, signal: None });
+        spec.link();
         let start = Time(MS(1_000_000));
         let unit = if rng.once_in(2) { Unit::Connections } else { Unit::Requests };
         let terms = EnvoyTerms {

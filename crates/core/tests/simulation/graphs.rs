@@ -82,7 +82,7 @@ fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
     watch(seed, &mut processes);
     measure(seed, &mut processes);
     let readiness_delay = if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO };
-    Spec {
+    let mut spec = Spec {
         window: rng.millis(odds.window),
         reserve: rng.millis(3000),
         readiness_delay,
@@ -93,7 +93,9 @@ fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
         order: (0..count).map(ProcessId).collect(),
         ranks: Vec::new(),
         processes,
-    }
+    };
+    spec.link();
+    spec
 }
 
 fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {

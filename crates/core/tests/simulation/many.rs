@@ -31,6 +31,7 @@ fn play(count: u16) -> Duration {
     let below = ProcessSpec { dependencies: Vec::new(), dependents: vec![TOP], ..router };
     spec.processes = std::iter::once(top).chain(all().map(|_| below.clone())).collect();
     spec.order = all().chain([TOP]).collect();
+    spec.link();
     let mut machine = Machine::new(Arc::new(spec), Time::default());
     machine.handle(Time::default(), Event::Start);
     all().chain([TOP]).for_each(|id| drop(machine.handle(Time::default(), Event::Spawned(id))));

@@ -614,6 +614,7 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], features: &[&str
         });
     }
     spec.order = spec.ids().collect();
+    spec.link();
     spec
 }
 
