@@ -33,14 +33,13 @@ pub struct Budget {
     kept: Vec<Duration>,
     /// For each process: its stop, its hooks, and all later steps.
     stops: Vec<Path>,
-    /// For each process: its drain, its stop, and all later steps.
-    drains: Vec<Path>,
+    /// For each process: all steps after its drain. After the drains come the final counts, if there
+    /// are any.
+    drained: Vec<Path>,
     /// All steps after the waits before the drains.
     all: Path,
-    /// Like `all`, without the `min` of the first drain of each path.
+    /// The time that `all` leaves, without the `min` of the first drain of each path.
     after_first: Duration,
-    /// The limit for the final counts if there are any.
-    counts: Duration,
     /// The time that the container's `post_stop` hook needs before the deadline.
     last: Duration,
 }
@@ -136,8 +135,7 @@ impl Budget {
     /// the drains.
     pub fn new(spec: &Spec, left: Duration, ahead: impl Fn(ProcessId) -> Ahead) -> Self {
         let last = need(spec.hooks.post_stop).saturating_sub(spec.after_deadline());
-        let of = |id: ProcessId| spec.of(id);
-        let drain = |id| of(id).drain.filter(|_| ahead(id) == Ahead::Drain);
+        let drain = |id| spec.of(id).drain.filter(|_| ahead(id) == Ahead::Drain);
         // If a drain that counts traffic ends before another drain, a final count follows.
         let drained = || spec.ids().filter_map(drain);
         let is_counted = drained().count() > 1 && drained().any(|drain| drain.closes);
@@ -145,61 +143,63 @@ impl Budget {
         let left = left.saturating_sub(last.saturating_add(counts));
         let stop = |id| match ahead(id) {
             Ahead::Rest(left) => Some(left),
-            _ => of(id).stop.or(measured(of(id))),
+            _ => spec.of(id).stop.or(measured(spec.of(id))),
         };
         let runs = |id| ahead(id) != Ahead::Nothing;
         let stops = spec.longest_through(|id| u32::from(runs(id)), u32::saturating_add);
         let is_unset = |id| u32::from(runs(id) && stop(id).is_none());
         let unset = spec.longest_through(is_unset, u32::saturating_add);
-        let declared = |with_drains: bool| {
-            let own = move |id| {
-                let HookWaits { pre_stop, post_stop, .. } = of(id).hooks;
-                let drain = drain(id).filter(|_| with_drains);
-                let drain = drain.map(|drain| drain.time.saturating_add(closes(drain)));
-                let times = [stop(id), drain, Some(need(pre_stop)), Some(need(post_stop))];
-                let times = times.into_iter().flatten().filter(|_| runs(id));
-                times.fold(Duration::ZERO, Duration::saturating_add)
-            };
-            spec.longest_through(own, Duration::saturating_add)
+        // The path before the stop of a process and its hooks. The stop keeps a time from it.
+        let stopped = |path: Path, id, kept| {
+            let HookWaits { pre_stop, post_stop, .. } = spec.of(id).hooks;
+            let path =
+                if runs(id) { path.after_hook(post_stop).after_stop(stop(id), kept) } else { path };
+            path.after_hook(pre_stop.filter(|_| runs(id)))
         };
-        let (stopping, declared) = (declared(false), declared(true));
+        let own = |id| stopped(Path::default(), id, Duration::ZERO);
+        let with_drain =
+            |id| drain(id).map_or(own(id), |drain| own(id).after_drain(drain)).declared;
+        let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id).declared);
+        let stopping = spec.longest_through(stopping, Duration::saturating_add);
+        let declared = spec.longest_through(with_drain, Duration::saturating_add);
         // The declared times come first. The other stops share what is left. If the stops declare
         // more than there is, the excess is shared, too.
         let share = |place: usize| {
             let excess = stopping[place].saturating_sub(left).min(left / stops[place]);
-            (left.saturating_sub(declared[place]) / unset[place]).max(excess)
+            let free = left.saturating_sub(declared[place]) / unset[place];
+            free.saturating_add(LEAST_STOP).max(excess).min(MOST_KEPT)
         };
         let count = spec.processes.len();
         let end = Path::end(last);
         let mut budget = Self {
             kept: vec![Duration::ZERO; count],
             stops: vec![end; count],
-            drains: vec![end; count],
+            drained: vec![end; count],
             all: end,
             after_first: Duration::ZERO,
-            counts,
             last,
         };
+        let mut drains = vec![end; count];
         for &id in &spec.order {
-            let (process, place) = (of(id), id.index());
+            let (process, place) = (spec.of(id), id.index());
             let mut path = end.below(process, &budget.stops);
             if runs(id) {
-                let kept = stop(id).unwrap_or_else(|| share(place).clamp(LEAST_STOP, MOST_KEPT));
+                let kept = stop(id).unwrap_or_else(|| share(place));
                 budget.kept[place] = kept;
-                path = path.after_hook(process.hooks.post_stop).after_stop(stop(id), kept);
-                path = path.after_hook(process.hooks.pre_stop);
+                path = stopped(path, id, kept);
                 // In the 10 s of Docker, the default `min` of 5 s then fits before any number of
                 // stops.
                 path.least = path.least.min(spec.window / 4);
             }
             budget.stops[place] = path;
-            path = path.below(process, &budget.drains);
+            path = path.after(0, [counts; 3]).below(process, &drains);
+            budget.drained[place] = path;
             if let Some(drain) = drain(id) {
                 budget.after_first =
                     budget.after_first.max(path.least.saturating_add(closes(drain)));
                 path = path.after_drain(drain);
             }
-            budget.drains[place] = path;
+            drains[place] = path;
             budget.all = budget.all.or(path);
         }
         budget
@@ -209,7 +209,6 @@ impl Budget {
     /// container. A hook without a declared time may use more than its `need` if the later steps do
     /// not keep the time.
     pub fn before_drains(&self, wait: HookWait, left: Duration) -> Duration {
-        let left = left.saturating_sub(self.counts);
         let spare = left.saturating_sub(self.all.kept.max(self.all.declared));
         wait.limit.min(spare.max(wait.need.min(left.saturating_sub(self.all.least))))
     }
@@ -217,7 +216,7 @@ impl Budget {
     /// The time for which `/readyz` stays good in a shutdown. The first drains run during this
     /// time.
     pub fn unready_delay(&self, spec: &Spec, left: Duration) -> Duration {
-        spec.unready_delay.min(left.saturating_sub(self.after_first.saturating_add(self.counts)))
+        spec.unready_delay.min(left.saturating_sub(self.after_first))
     }
 
     /// The longest wait of a drain that begins now, or that may last `longest` from now. The drain
@@ -229,9 +228,8 @@ impl Budget {
         (min, longest): (Duration, Duration),
         left: Duration,
     ) -> Duration {
-        let later = self.after_drain(spec, id);
-        let close = spec.of(id).drain.map_or(Duration::ZERO, closes);
-        let left = left.saturating_sub(close.saturating_add(self.counts));
+        let later = self.drained[id.index()];
+        let left = left.saturating_sub(spec.of(id).drain.map_or(Duration::ZERO, closes));
         let free = left.saturating_sub(later.kept);
         longest.min(free.max(min.min(left.saturating_sub(later.least))))
     }
@@ -251,7 +249,7 @@ impl Budget {
         if spec.of(id).drain.is_some_and(|drain| drain.by_kernel) {
             return counting(left);
         }
-        let later = self.after_drain(spec, id).declared.saturating_add(self.counts);
+        let later = self.drained[id.index()].declared;
         part(MIN_CLOSING, left).min(left.saturating_sub(later).max(MIN_CLOSING))
     }
 
@@ -273,7 +271,7 @@ impl Budget {
 
     /// The time that the drains and the stops get at the least after the waits before the drains.
     pub fn least(&self) -> Duration {
-        self.all.least.saturating_add(self.counts)
+        self.all.least
     }
 
     /// The time from the stop signal to SIGKILL for a process that is asked to stop now. `unset` is
@@ -334,11 +332,6 @@ impl Budget {
     /// The path after the end of a process.
     fn below(&self, spec: &Spec, id: ProcessId) -> Path {
         Path::end(self.last).below(spec.of(id), &self.stops)
-    }
-
-    /// The path after the drain of a process.
-    fn after_drain(&self, spec: &Spec, id: ProcessId) -> Path {
-        self.stops[id.index()].below(spec.of(id), &self.drains)
     }
 }
 

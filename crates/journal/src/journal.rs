@@ -346,15 +346,9 @@ impl Journal {
             Note::DrainBegan { process, counted, min, longest } => {
                 self.places += 1;
                 let known = self.of(process).drain.as_ref().filter(|drain| !drain.is_past);
-                let place = known.map_or(self.places, |drain| drain.place);
-                let drain = DrainHistory {
-                    place,
-                    began: now,
-                    min,
-                    longest,
-                    counted,
-                    ..DrainHistory::default()
-                };
+                let (place, began) = (known.map_or(self.places, |drain| drain.place), now);
+                let drain =
+                    DrainHistory { place, began, min, longest, counted, ..DrainHistory::default() };
                 let history = self.noted(process);
                 (history.drain, history.is_draining) = (Some(Box::new(drain)), true);
                 self.tally(process).drained = Some(process);
