@@ -37,7 +37,7 @@ const FEW_SHARE: u32 = 50;
 const TICK: Duration = Duration::from_millis(10);
 
 /// The limits and settings of a drain.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Terms {
     /// The drain cannot be over before this time.
     pub min_until: Time,
@@ -60,7 +60,7 @@ pub enum Asked {
 }
 
 /// The looks of one drain. The supervisor makes one look after the other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ConnectionWatch {
     terms: Terms,
     /// The time of the next look.
@@ -96,23 +96,7 @@ pub struct ConnectionWatch {
 impl ConnectionWatch {
     /// Begins the drain.
     pub fn new(terms: Terms) -> Self {
-        Self {
-            terms,
-            next: Time::default(),
-            took: Duration::ZERO,
-            cost: Duration::ZERO,
-            percent: 100,
-            whole_at: Time::default(),
-            has_looked: false,
-            has_counts: false,
-            is_answered: false,
-            is_failing: false,
-            asked: None,
-            low: None,
-            closing: None,
-            was_closed: false,
-            is_over: false,
-        }
+        Self { terms, percent: 100, ..Self::default() }
     }
 
     /// Whether a look has shown numbers.

@@ -12,7 +12,7 @@ use crate::types::Time;
 const REQUESTS: u64 = 20;
 
 /// Watches one drain.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ClosingWatch {
     /// The shortest time from the first check to the verdict.
     patience: Duration,
@@ -25,7 +25,7 @@ pub(crate) struct ClosingWatch {
 
 impl ClosingWatch {
     pub(crate) fn new(patience: Duration) -> Self {
-        Self { patience, closed_before: None, since: None, is_settled: false }
+        Self { patience, ..Self::default() }
     }
 
     /// Whether the next sample with all statistics can lead to the verdict.

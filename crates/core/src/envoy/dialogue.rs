@@ -51,7 +51,7 @@ const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
 const OVERDUE: Duration = Duration::from_secs(1);
 
 /// The limits and settings of a drain.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct EnvoyTerms {
     /// The drain cannot be over before this time.
     pub min_until: Time,
@@ -110,9 +110,10 @@ enum Accepted {
 }
 
 /// The next question about the traffic.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 enum Polls {
     Over,
+    #[default]
     Listeners,
     First,
     /// The first sample shows no accepted connection, so drainit asks whether Envoy has ever been
@@ -127,9 +128,10 @@ enum Polls {
 }
 
 /// The next look at the kernel's count.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 enum NextLook {
     /// The kernel cannot count the connections, or it is not known yet which connections count.
+    #[default]
     Off,
     Waits {
         at: Time,
@@ -140,8 +142,9 @@ enum NextLook {
 }
 
 /// The steps of closing the listeners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ListenerClosing {
+    #[default]
     No,
     Call,
     /// The kernel counts the connections that are left. A look that began before this time is
@@ -162,7 +165,7 @@ struct OpenQuestion {
 }
 
 /// The dialogue of one drain.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Dialogue {
     terms: EnvoyTerms,
     /// Whether drainit still has to wait before it fails the health check of Envoy.
@@ -235,46 +238,18 @@ impl Dialogue {
         let stays_ready = terms.stays_ready && terms.fail_healthcheck;
         let calls = [Call::of(terms.only_inbound).0, Call::FailHealthcheck];
         let fails = terms.fail_healthcheck && !stays_ready;
+        // A gradual drain needs more time before it is certain that Envoy closes no connection. When
+        // half of the drain's time is over, Envoy should have closed a quarter of the busy
+        // connections.
+        let gradual = if terms.fail_healthcheck { Duration::ZERO } else { terms.longest / 2 };
         let mut dialogue = Self {
             stays_ready,
-            asked: None,
             calls: Some(Attempts::new(if fails { &calls } else { &calls[..1] })),
-            polls: Polls::Listeners,
             pace: Pace::new(terms.min_until),
-            watch: ClosingWatch::new(if terms.fail_healthcheck {
-                CLOSING_SEEN
-            } else {
-                // A gradual drain needs more time before it is certain that Envoy closes no
-                // connection. When half of the drain's time is over, Envoy should have closed a
-                // quarter of the busy connections.
-                CLOSING_SEEN.max(terms.longest / 2)
-            }),
+            watch: ClosingWatch::new(CLOSING_SEEN.max(gradual)),
             terms,
-            whole_took: None,
-            took: Duration::ZERO,
-            is_poll_due: false,
-            is_failing: false,
-            looks: NextLook::Off,
-            accepted_total: None,
-            new_at: Time::default(),
-            is_calm: false,
-            totals: Traffic::default(),
-            needs_totals: false,
-            low_since: None,
-            is_confirmed: false,
-            prompted_at: Time::default(),
-            total: None,
-            accepted: Accepted::NotYet,
-            is_answered: false,
-            is_told: false,
             witness_at: now + LIMIT,
-            witness: None,
-            is_witnessing: false,
-            closing: ListenerClosing::No,
-            is_closed: false,
-            is_open_again: false,
-            is_over: false,
-            outputs: Vec::new(),
+            ..Self::default()
         };
         let outputs = dialogue.proceed(now);
         (dialogue, outputs)

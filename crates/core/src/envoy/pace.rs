@@ -28,7 +28,7 @@ const HURRIED: u32 = 4;
 const SPARE: Duration = Duration::from_millis(20);
 
 /// The pauses of one drain.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pace {
     /// The drain cannot be over before this time.
     min_until: Time,
@@ -44,8 +44,9 @@ pub(crate) struct Pace {
 }
 
 /// The traffic that the last answer has shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum ShownTraffic {
+    #[default]
     Traffic,
     /// No gauge shows traffic.
     Nothing,
@@ -56,14 +57,7 @@ enum ShownTraffic {
 
 impl Pace {
     pub(crate) fn new(min_until: Time) -> Self {
-        Self {
-            min_until,
-            shown: ShownTraffic::Traffic,
-            slowest: Duration::ZERO,
-            debt: Duration::ZERO,
-            answered_at: Time::default(),
-            failures: 0,
-        }
+        Self { min_until, ..Self::default() }
     }
 
     /// Whether it is too early for the two polls that have to show quiet when `min` is over.
