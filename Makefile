@@ -161,7 +161,7 @@ facts: python static target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/e
 	@$(call need,unshare openssl,util-linux openssl)
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
 
-servers: static server-tools ## stops 40 real servers under traffic, alone and with the lines that check advises (30 minutes), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
+servers: static server-tools ## stops 41 real servers under traffic, alone and with the lines that check advises (30 minutes), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
 	@PYTHONPATH=benches/peers python3 -B benches/servers/main.py $(STATIC)/drainit $(ROW)
 
 workers: static server-tools ## stops real workers at random moments while jobs run, RUNS=20 times each, and writes docs/measured/workers.md; ROW="celery rabbitmq" selects workers, and prints them
@@ -174,10 +174,10 @@ bench-streams: static envoy ## counts streams of 10 minutes that end whole when 
 	@PYTHONPATH=benches/peers python3 -B benches/streams.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy $(SECONDS) 2>/dev/null
 
 bench-answers: static ## drains servers with thousands of connections by the kernel's count; CONNECTIONS=10000, SERVERS="node go"
-	@for server in $(or $(SERVERS),asyncio node uvicorn go nginx haproxy); do benches/answers.py $(STATIC)/drainit $$server $(or $(CONNECTIONS),10000) || exit; done
+	@for server in $(or $(SERVERS),asyncio node uvicorn go nginx haproxy); do PYTHONPATH=benches/peers benches/answers.py $(STATIC)/drainit $$server $(or $(CONNECTIONS),10000) || exit; done
 
 bench-looks: static ## compares what two builds need while they wait for one answer beside idle connections; OLD=another drainit, QUOTA=0.1
-	@QUOTA=$(QUOTA) benches/looks.py $(OLD) $(STATIC)/drainit
+	@QUOTA=$(QUOTA) PYTHONPATH=benches/peers benches/looks.py $(OLD) $(STATIC)/drainit
 
 bench-sizes: static envoy ## drains Envoys with up to 10,000 clusters, 1,000 listeners or 10,000 connections, and slow ones, and writes docs/measured/drains.md; ROW="1,000 clusters" selects one
 	@PYTHONPATH=benches/peers python3 -B benches/sizes.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy $(if $(ROW),"$(ROW)")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Drains a server that has thousands of connections, with `drain: connections`, and counts the cut answers.
 
-    benches/answers.py DRAINIT SERVER CONNECTIONS     (SERVER: asyncio, node, nginx, haproxy, go, uvicorn)
+    PYTHONPATH=benches/peers benches/answers.py DRAINIT SERVER CONNECTIONS     (SERVER: asyncio, node, nginx, haproxy, go, uvicorn)
 
 The clients send requests until 3 s after the stop signal. There are short and slow answers, streams with pauses,
 uploads, two requests at a time, a connection for each request, and, if the server supports them, WebSockets and
@@ -12,8 +12,10 @@ connection that waited for an answer when drainit counted.
 Prints the answers that were cut, the counts that were too low, the report's line about the drain, and how long the
 drain lasted after the last traffic: the last byte on a connection that stays open, or the last close.
 """
-import asyncio, base64, datetime, http.client, json, os, random, re, resource, signal, socket, ssl, subprocess
+import asyncio, base64, datetime, http.client, json, os, random, re, resource, signal, ssl, subprocess
 import sys, tempfile, time
+
+import kit
 
 IDLE, QUITS = 2.0, 3.0
 # A count in the status may be this many seconds old: the pause between two looks at the kernel, the look itself, and
@@ -325,11 +327,7 @@ async def compare(load, port, trail):
 
 
 async def main(drainit, server, number):
-    ports = []
-    for _ in range(3):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
+    ports = [kit.free_port() for _ in range(3)]
     with tempfile.TemporaryDirectory() as directory:
         def write(name, text):
             with open(f"{directory}/{name}", "w") as file:

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Measures what `drain: connections` costs while it waits for one answer beside idle connections.
 
-    benches/looks.py OLD NEW [CONNECTIONS ...]      (two builds of drainit; 50, 1000 and 15000 connections by default)
+    PYTHONPATH=benches/peers benches/looks.py OLD NEW [CONNECTIONS ...]      (two builds of drainit; 50, 1000 and 15000 connections by default)
 
 For each number of connections, the two builds wait one after the other, each twice. Prints the processor time of
 drainit as a share of a core, the ratio of the builds, and how long after the last answer and `idle` each drain ended.
 With QUOTA=0.1 (as root), drainit and its server together get a tenth of a core.
 """
-import asyncio, os, re, resource, signal, socket, sys, tempfile, time
+import asyncio, os, re, resource, signal, sys, tempfile, time
+
+import kit
 
 IDLE, WAITS, FROM, TO = 1.0, 9.0, 1.5, 7.5
 CONFIG = """
@@ -61,12 +63,11 @@ def limited():
 
 
 async def wait_once(drainit, connections):
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port = one.getsockname()[1]
+    port = kit.free_port()
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config, tempfile.TemporaryFile("w+") as log:
         config.write(CONFIG % (os.path.abspath(__file__), port, IDLE))
         config.flush()
-        command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", drainit, "run", "-c", config.name]
+        command = [*kit.NAMESPACE, "--mount-proc", drainit, "run", "-c", config.name]
         run = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, preexec_fn=limited)
         while True:
             try:
@@ -83,7 +84,7 @@ async def wait_once(drainit, connections):
         await asyncio.sleep(0.5)
         answer = asyncio.create_task(ask(*slow, WAITS))
         await asyncio.sleep(0.1)
-        pid = int(open(f"/proc/{run.pid}/task/{run.pid}/children").read().split()[0])
+        pid = kit.init_of(run)
         began = time.monotonic()
         os.kill(pid, signal.SIGTERM)
         await asyncio.sleep(FROM)

@@ -14,7 +14,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,14 +33,6 @@ ROWS = {
     "1,000 clusters, a tenth of a core": (1000, 1, 0, 0.1, 0),
     "3,000 clusters, two busy cores": (3000, 1, 0, None, 2),
 }
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def envoy_config(clusters, listeners, port, upstream, admin):
@@ -122,7 +113,7 @@ def quota(share):
 
 
 async def measure(drainit, envoy, clusters, listeners, idle, share, busy):
-    port, upstream_port = free_ports(2)
+    port, upstream_port = kit.free_port(), kit.free_port()
     server = await asyncio.start_server(upstream, "127.0.0.1", upstream_port, backlog=1024)
     burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
     with tempfile.TemporaryDirectory() as directory:

@@ -33,12 +33,6 @@ while kill -0 $envoy; do wait $envoy; done
 WAYS = {"recipe": "a script: 15 s of sleep, then SIGTERM for Envoy", "drainit": "drainit"}
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 class Stream(threading.Thread):
     def __init__(self, port, seconds):
         super().__init__()
@@ -71,14 +65,14 @@ def wait_for(port):
 def measure(way, drainit, envoy, seconds, streams):
     """The streams that completed, and the seconds from SIGTERM to the end of the gateway."""
     with tempfile.TemporaryDirectory() as directory:
-        port = free_port()
+        port = kit.free_port()
         variables = {
             "ENVOY": envoy,
             "STREAMS_RUN_DIR": directory,
             "STREAMS_PORT": str(port),
             "STREAMS_ADDRESS": "127.0.0.1",
-            "STREAMS_SERVER_PORT": str(free_port()),
-            "STREAMS_CONTROL": f"127.0.0.1:{free_port()}",
+            "STREAMS_SERVER_PORT": str(kit.free_port()),
+            "STREAMS_CONTROL": f"127.0.0.1:{kit.free_port()}",
             "STREAMS_LONGEST_SECONDS": str(seconds + 240),
             "TERMINATION_GRACE_PERIOD_SECONDS": str(seconds + 300),
         }

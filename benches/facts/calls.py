@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from kit import TYPED, Connection, Http1, Http2, WebSocket, cluster, frame, free_ports
+from kit import TYPED, Connection, Http1, Http2, WebSocket, add_udp, cluster, frame, free_ports
 from table import after, measures, until, yes
 
 BEGIN = "What begins a drain"
@@ -252,17 +252,8 @@ def active(stats, name):
 
 @measures(COUNTS, "a session of the UDP proxy is counted in `downstream_cx_active`", cheap=True)
 async def udp(start):
-    def change(config):
-        kind = TYPED + "filters.udp.udp_proxy.v3."
-        route = {"name": "route", "typed_config": {"@type": kind + "Route", "cluster": "tcp"}}
-        proxy = {"@type": kind + "UdpProxyConfig", "stat_prefix": "udp", "matcher": {"on_no_match": {"action": route}}}
-        address = {"socket_address": {"protocol": "UDP", "address": "127.0.0.1", "port_value": port}}
-        filters = [{"name": "udp", "typed_config": proxy}]
-        listener = {"name": "udp", "address": address, "udp_listener_config": {}, "listener_filters": filters}
-        config["static_resources"]["listeners"].append(listener)
-
     [port] = free_ports(1)
-    async with start(change=change) as envoy:
+    async with start(change=lambda config: add_udp(config, port, "tcp")) as envoy:
         with socket.socket(type=socket.SOCK_DGRAM) as client:
             client.sendto(b"x", ("127.0.0.1", port))
 

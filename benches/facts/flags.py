@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from kit import TOP, TYPED, Http1, WebSocket, cluster, free_ports, tested
+from kit import TOP, Http1, WebSocket, add_udp, cluster, free_ports, tested
 from table import after, measures, until, yes
 
 FLAGS = "What a flag changes"
@@ -225,7 +225,8 @@ async def udp_session(start):
                 return found
 
             def change(config):
-                add_udp(config, port, upstream.getsockname()[1])
+                add_udp(config, port, "udp")
+                config["static_resources"]["clusters"].append(cluster("udp", upstream.getsockname()[1]))
                 if off:
                     runtime(off)(config)
 
@@ -239,18 +240,6 @@ async def udp_session(start):
                         found = await ports(what, 20)
                         cells.append(f"{len(found)} of 20" + (f", {yes(set(found) == {before})}" if found else ""))
     return tuple(cells[:3])
-
-
-def add_udp(config, port, upstream):
-    """Adds a listener with a UDP proxy."""
-    kind = TYPED + "filters.udp.udp_proxy.v3."
-    route = {"name": "route", "typed_config": {"@type": kind + "Route", "cluster": "udp"}}
-    proxy = {"@type": kind + "UdpProxyConfig", "stat_prefix": "udp", "matcher": {"on_no_match": {"action": route}}}
-    address = {"socket_address": {"protocol": "UDP", "address": "127.0.0.1", "port_value": port}}
-    filters = [{"name": "udp", "typed_config": proxy}]
-    listener = {"name": "udp", "address": address, "udp_listener_config": {}, "listener_filters": filters}
-    config["static_resources"]["listeners"].append(listener)
-    config["static_resources"]["clusters"].append(cluster("udp", upstream))
 
 
 @measures(HOT, "two WebSockets are open in the old Envoy: `downstream_cx_upgrades_active`, `downstream_cx_upgrades_total` of the new Envoy")

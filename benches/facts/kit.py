@@ -58,6 +58,17 @@ def cluster(name, port):
     }
 
 
+def add_udp(config, port, to):
+    """Adds a listener with a UDP proxy that passes the datagrams on to the cluster `to`."""
+    kind = TYPED + "filters.udp.udp_proxy.v3."
+    route = {"name": "route", "typed_config": {"@type": kind + "Route", "cluster": to}}
+    proxy = {"@type": kind + "UdpProxyConfig", "stat_prefix": "udp", "matcher": {"on_no_match": {"action": route}}}
+    address = {"socket_address": {"protocol": "UDP", "address": "127.0.0.1", "port_value": port}}
+    filters = [{"name": "udp", "typed_config": proxy}]
+    listener = {"name": "udp", "address": address, "udp_listener_config": {}, "listener_filters": filters}
+    config["static_resources"]["listeners"].append(listener)
+
+
 def http_filters(manager=None, access_log=None, timeout="0s"):
     route = {"match": {"prefix": "/"}, "route": {"cluster": "http", "timeout": timeout}}
     config = {

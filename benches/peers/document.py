@@ -3,10 +3,10 @@
 import re
 import subprocess
 import time
-from pathlib import Path
 
 import kit
 import table
+
 
 def output_of(*command):
     try:
@@ -16,10 +16,6 @@ def output_of(*command):
     return (result.stdout + result.stderr).strip()
 
 
-def version_of(package):
-    return output_of("dpkg-query", "-W", "-f=${Version}", package) or "missing"
-
-
 def versions():
     packages = ["tini", "dumb-init", "catatonit", "s6", "runit", "supervisor", "bash", "sed", "mawk", "hyperfine"]
     parts = [output_of(kit.DRAINIT, "--version") + " (static)"]
@@ -27,7 +23,7 @@ def versions():
     installed = kit.TOOLS / ".crates.toml"
     horust = re.search(r'"horust (\S+)', installed.read_text() if installed.exists() else "")
     parts.append(f"Horust {horust[1]}" if horust else "no Horust, which could not be built")
-    parts += [f"{package} {version_of(package)}" for package in packages]
+    parts += [f"{package} {kit.version_of_debian(package) or 'missing'}" for package in packages]
     envoy = re.search(r"/(\d+\.\d+\.\d+)/", output_of(kit.ENVOY, "--version"))
     parts.append(f"Envoy {envoy[1]}" if envoy else "no Envoy")
     return ", ".join(parts) + "."

@@ -1,12 +1,15 @@
 """Helpers of all rows: processes that always end, /proc, and medians."""
 
 import ctypes
+import datetime
 import os
 import platform
+import random
 import re
 import select
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +25,9 @@ QUICK = bool(os.environ.get("QUICK"))
 DRAINIT = os.environ.get("DRAINIT", str(ROOT / "target/static/drainit"))
 
 PR_SET_CHILD_SUBREAPER = 36
+# The command after these words is PID 1 of a new PID namespace, which ends with it.
+NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--kill-child"]
+VERSION = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
 
 
 def rounds(full, quick):
@@ -60,6 +66,16 @@ def table(head, rows, numbers=True):
     return "\n".join([f"| {line(head)} |".replace("|  |", "| |", 1), rule, *(f"| {line(row)} |" for row in rows)])
 
 
+def kernel():
+    return f"Linux {'.'.join(platform.release().split('.')[:2])}"
+
+
+def measured(missing):
+    """The sentences above the results: when and where they were measured, and what is missing."""
+    text = f"Measured on {datetime.date.today()}, {kernel()}, with a load average of {os.getloadavg()[2]:.0f}."
+    return text + (f" Not measured by then: {', '.join(missing)}." if missing else "")
+
+
 def median(values):
     return statistics.median(values)
 
@@ -87,6 +103,50 @@ def attempt(name, measure, *arguments):
         return None
 
 
+# Programs.
+
+
+def install(place, packages):
+    """A virtual environment with pinned packages, which is made once."""
+    if not (place / "ok").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", place], check=True)
+        subprocess.run([place / "bin/pip", "install", "--quiet", *packages.split()], check=True)
+        (place / "ok").touch()
+
+
+def version_of(command):
+    """The version that a command prints, or None if the command fails."""
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    found = re.search(r"(?:^\d+:)?(\d[\w.]*)", said.stdout or said.stderr)
+    return found and found[1]
+
+
+def version_in(place, package):
+    """The version of a package in a virtual environment, or None."""
+    return version_of([place / "bin/python", "-c", VERSION, package])
+
+
+def version_of_debian(package):
+    """The version of an installed package of Debian, or None."""
+    return version_of(["dpkg-query", "-W", "-f", "${Version}", package])
+
+
+def free_port():
+    """A port below those that the kernel gives away, so that no client gets it before the server listens."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as attempt:
+            try:
+                attempt.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
 # Processes.
 
 
@@ -100,6 +160,16 @@ def start(command, **options):
     options.setdefault("stdout", subprocess.DEVNULL)
     options.setdefault("stderr", subprocess.DEVNULL)
     return subprocess.Popen([str(part) for part in command], start_new_session=True, **options)
+
+
+def in_namespace(command, **options):
+    """A child that is PID 1 of a new PID namespace, which ends with it."""
+    return subprocess.Popen([*NAMESPACE, "--mount-proc", *map(str, command)], **options)
+
+
+def init_of(child):
+    """PID 1 of the namespace of `child`, as seen from here. Fails until it has started."""
+    return int(Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()[0])
 
 
 def wait_end(process, seconds):
@@ -237,9 +307,8 @@ def machine():
     """The processor, the memory and the kernel of this machine."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = int(re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20
-    release = ".".join(platform.release().split(".")[:2])
     cpu = model[1].strip() if model else platform.machine()
-    return f"{len(os.sched_getaffinity(0))} cores ({cpu}), {memory:.0f} GiB, Linux {release}"
+    return f"{len(os.sched_getaffinity(0))} cores ({cpu}), {memory:.0f} GiB, {kernel()}"
 
 
 class Scratch:

