@@ -21,9 +21,9 @@ const INT: Event = Event::Signal(Signal::INT);
 
 /// A router that depends on an engine, both without readiness probes. The window is 28 s.
 pub(super) fn gateway() -> Spec {
-    let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
+    let process = |dependencies: &[ProcessId]| ProcessSpec {
         dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
-        dependents: dependents.to_vec(),
+        dependents: Vec::new(),
         follows: Vec::new(),
         left_out: false,
         autostart: true,
@@ -49,7 +49,7 @@ pub(super) fn gateway() -> Spec {
         forward_signals: Vec::new(),
         watch: Vec::new(),
     };
-    let mut router = process(&[ENGINE], &[]);
+    let mut router = process(&[ENGINE]);
     let drain = DrainSpec {
         time: MS(15_000),
         min: MS(5000),
@@ -67,7 +67,7 @@ pub(super) fn gateway() -> Spec {
         counts_stops: false,
         stop_signals: vec![Signal::TERM, Signal::INT],
         hooks: HookWaits::default(),
-        processes: vec![process(&[], &[ROUTER]), router],
+        processes: vec![process(&[]), router],
         order: vec![ENGINE, ROUTER],
         ranks: Vec::new(),
     }
@@ -266,13 +266,10 @@ fn a_signal_that_arrives_while_the_first_is_handled_counts_once() {
 /// engine, and the engine on python.
 fn example(window: u64) -> Spec {
     let mut spec = Spec { window: MS(window), ..gateway() };
-    let mut python = spec.processes[0].clone();
-    python.dependents = vec![ProcessId(1)];
-    spec.processes.insert(0, python);
+    spec.processes.insert(0, spec.processes[0].clone());
     for (place, below) in [(1, 0), (2, 1)] {
         spec.processes[place].dependencies = vec![(ProcessId(below), StartCondition::Ready)];
     }
-    spec.processes[1].dependents = vec![ProcessId(2)];
     for process in &mut spec.processes {
         process.stop = None;
     }
@@ -334,7 +331,6 @@ fn completed_oneshots_take_nothing_of_the_time_of_their_dependents() {
                 .filter(|on| on + 1 == id)
                 .map(|on| (ProcessId(on), StartCondition::Completed))
                 .collect(),
-            dependents: (id + 1..4).take(1).map(ProcessId).collect(),
             ..task.clone()
         })
         .collect();
@@ -1152,9 +1148,6 @@ fn a_failed_start_fails_a_request_for_a_dependent_of_a_dependent() {
     for (process, needs) in [(WEB, &[ENGINE, APP][..]), (top, &[WEB])] {
         let needs = needs.iter().map(|on| (*on, StartCondition::Ready));
         spec.processes[process.index()].dependencies = needs.collect();
-    }
-    for (on, dependents) in [(ENGINE, &[WEB][..]), (APP, &[WEB]), (WEB, &[top])] {
-        spec.processes[on.index()].dependents = dependents.to_vec();
     }
     spec.processes[APP.index()].readiness_timeout = Some(MS(3000));
     let mut play = Play::new(spec);

@@ -70,11 +70,6 @@ fn give_time(spec: &mut Spec) {
 fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
     let count = 1 + rng.below(7) as u16;
     let mut processes: Vec<ProcessSpec> = (0..count).map(|id| process(rng, id, odds)).collect();
-    for id in 0..count {
-        for (on, _) in processes[usize::from(id)].dependencies.clone() {
-            processes[on.index()].dependents.push(ProcessId(id));
-        }
-    }
     follow(seed, &mut processes);
     hold(seed, &mut processes);
     by_kind(seed, &mut processes);
@@ -309,24 +304,21 @@ fn config(
     for &place in &places {
         let Some((version, of)) = &known[place] else { continue };
         let mut of = of.clone();
-        of.dependents.clear();
         of.follows.clear();
         of.dependencies.retain_mut(|(on, _)| {
             let place = places.iter().position(|known| *known == on.index());
             *on = ProcessId(place.unwrap_or_default() as u16);
             place.is_some()
         });
-        for (on, _) in of.dependencies.clone() {
-            let by = ProcessId(processes.len() as u16);
-            processes[on.index()].dependents.push(by);
-        }
         processes.push(of);
         versions.push((place, *version));
     }
     follow(seed, &mut processes);
     hold(seed, &mut processes);
     let order = (0..processes.len() as u16).map(ProcessId).collect();
-    Some(NewConfig { spec: Spec { window, processes, order, ..spec.clone() }, processes: versions })
+    let mut spec = Spec { window, processes, order, ..spec.clone() };
+    spec.link();
+    Some(NewConfig { spec, processes: versions })
 }
 
 /// Sometimes adds a rare case to the scenario, drawn with a separate generator. A request stops a
@@ -431,8 +423,8 @@ fn hold(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0xA070);
     let once_in = rng.one_of([2, 4, 1_000_000, 1_000_000]);
     for id in (0..processes.len()).rev() {
-        let mut above = processes[id].dependents.iter();
-        let is_needed = above.any(|by| processes[by.index()].autostart);
+        let depends = |by: &ProcessSpec| by.dependencies.iter().any(|(on, _)| on.index() == id);
+        let is_needed = processes.iter().any(|by| by.autostart && depends(by));
         processes[id].autostart = is_needed || !rng.once_in(once_in);
         processes[id].required &= processes[id].autostart;
     }

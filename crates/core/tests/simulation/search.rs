@@ -575,7 +575,6 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], features: &[&str
     let mut spec = gateway();
     let second = HookWait::new(Some(Duration::from_secs(1)));
     let mut process = spec.processes[0].clone();
-    process.dependents.clear();
     process.stop = Some(second.limit);
     if has("hooks") {
         process.hooks =
@@ -599,7 +598,6 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], features: &[&str
     spec.processes = vec![process; count];
     for &(by, on, condition) in edges {
         spec.processes[by].dependencies.push((ProcessId(on as u16), condition));
-        spec.processes[on].dependents.push(ProcessId(by as u16));
         spec.processes[on].oneshot |= condition == StartCondition::Completed;
     }
     for process in spec.processes.iter_mut().filter(|process| !process.oneshot) {

@@ -7,8 +7,8 @@ use crate::scenario::NewConfig;
 use crate::*;
 use drainit_core::state::{Lifecycle, State};
 
-/// The definitions of all slots. In their `dependencies`, `dependents` and `follows`, an id is the
-/// index of a process, not a slot.
+/// The definitions of all slots. In their `dependencies` and `follows`, an id is the index of a
+/// process, not a slot.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
@@ -113,7 +113,7 @@ impl Slots {
             self.newer.insert(placed.slot(), index);
             let mut spec = spec.clone();
             let needs = spec.dependencies.iter_mut().map(|(on, _)| on);
-            for id in needs.chain(&mut spec.follows).chain(&mut spec.dependents) {
+            for id in needs.chain(&mut spec.follows) {
                 *id = process(*id);
             }
             let follows = follows(&spec);
