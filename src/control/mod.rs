@@ -22,7 +22,7 @@ mod turns;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{pending, ready};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -113,6 +113,11 @@ pub type Looks = Pin<Box<dyn Future<Output = BTreeMap<ProcessId, Look>>>>;
 
 /// The answer to [`SupervisorHandle::followers`].
 pub type Followers = Pin<Box<dyn Future<Output = BTreeMap<String, String>>>>;
+
+/// The answer that no process follows.
+pub(crate) fn nobody() -> Followers {
+    Box::pin(ready(BTreeMap::new()))
+}
 
 /// Serves requests until the future is dropped. The drop closes all connections and removes the
 /// socket. Needs a `LocalSet`.

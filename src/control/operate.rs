@@ -3,9 +3,6 @@
 //!
 //! The version is part of the path. A request with another version gets an answer that says so.
 
-use std::collections::BTreeMap;
-use std::future::ready;
-
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Method, Response, StatusCode};
@@ -13,7 +10,9 @@ use hyper::{Method, Response, StatusCode};
 use crate::control::answer::Asked;
 use crate::control::connections::{Caller, ConnectionStage};
 use crate::control::status::{ProcessStatus, Status};
-use crate::control::{Followers, Looks, Outcome, SupervisorHandle, TEXT, json, refuse, response};
+use crate::control::{
+    Followers, Looks, Outcome, SupervisorHandle, TEXT, json, nobody, refuse, response,
+};
 use crate::core::event::Request;
 use crate::journal::state::ProcessState;
 use crate::language::written::as_written;
@@ -167,10 +166,6 @@ pub(crate) fn answer<B>(
         false => asked.names.chunks(1).map(ask).collect(),
     };
     Answered::Asked(asked, outcomes, followers)
-}
-
-fn nobody() -> Followers {
-    Box::pin(ready(BTreeMap::new()))
 }
 
 /// GET answers what a reload would do. POST does the reload.

@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 use crate::control::listen::ControlListeners;
 use crate::control::status::Status;
-use crate::control::{Followers, Looks, Outcome, SupervisorHandle, serve};
+use crate::control::{Followers, Looks, Outcome, SupervisorHandle, nobody, serve};
 use crate::core::event::{Event, Request};
 use crate::core::final_waits;
 use crate::core::machine::Machine;
@@ -50,6 +50,7 @@ use crate::supervisor::slots::Definition;
 use crate::supervisor::sockets::Sockets;
 use crate::supervisor::tasks::file_watch::{self, FileWatches};
 use crate::supervisor::tasks::reload::{ConfigSource, LONGEST_READ};
+use crate::supervisor::tasks::witness::add_warning;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
 /// The longest wait for a slow reader of drainit's last lines, after the kernel has refused
@@ -199,9 +200,10 @@ struct ControlHandle {
 
 impl ControlHandle {
     /// Carries out a request of an operator, and finds out meanwhile how connections end, so that
-    /// the status says what the request has cost. If the client goes away, its request is still
-    /// carried out.
-    fn attend_to<F: Future<Output = ()> + 'static>(
+    /// the status says what the request has cost. `request` returns whether a look before the
+    /// request was late: the answer then says that the cost is unknown. If the client goes away,
+    /// its request is still carried out.
+    fn attend_to<F: Future<Output = bool> + 'static>(
         &self,
         outcome: Outcome,
         request: impl FnOnce() -> F,
@@ -209,16 +211,17 @@ impl ControlHandle {
         let attention = self.executor.borrow_mut().attend();
         let request = request();
         let Some(attention) = attention else {
-            local_task::spawn(request);
+            local_task::spawn(async { _ = request.await });
             return outcome;
         };
         let (reply, answer) = oneshot::channel();
         let sender = self.sender.clone();
         local_task::spawn(async move {
-            request.await;
+            let is_late = request.await;
             // If the event loop has ended, dropping `reply` tells the client that no answer comes.
             let Ok(answer) = outcome.await else { return };
             if let Some(endings) = attention.last_endings().await {
+                let answer = answer.map(|warnings| add_warning(warnings, is_late));
                 let _ = sender.send(Message::RequestOver { endings, answer, reply });
             } else {
                 // The send fails only if the client has gone away.
@@ -253,36 +256,42 @@ impl SupervisorHandle for ControlHandle {
         let (reply, answer) = oneshot::channel();
         let sender = self.sender.clone();
         self.attend_to(answer, || async move {
+            let mut is_late = false;
             for (done, name) in names.iter().enumerate() {
                 let (of_one, answer) = oneshot::channel();
                 let _ = sender.send(Message::Request {
                     name: name.clone(),
                     request,
                     reply: of_one,
-                    has_looked: false,
+                    is_late: None,
                 });
                 match answer.await {
-                    Ok(Ok(())) => {}
+                    Ok(Ok(was_late)) => is_late |= was_late,
                     Ok(Err(mut why)) => {
                         let rest = &names[done + 1..];
                         if !rest.is_empty() {
                             why = format!("{why}; not begun: {}", rest.join(", "));
                         }
                         let _ = reply.send(Err(why));
-                        return;
+                        return is_late;
                     }
                     // The event loop has ended. Dropping `reply` tells the client that no answer
                     // comes.
-                    Err(_) => return,
+                    Err(_) => return is_late,
                 }
             }
             // The send fails only if the client has gone away.
             let _ = reply.send(Ok(String::new()));
+            is_late
         })
     }
 
     fn followers(&self, names: Vec<String>, in_turn: bool) -> Followers {
         let processes = &self.executor.borrow().processes;
+        let all = &processes.machine().state().spec.processes;
+        if all.iter().all(|process| process.follows.is_empty()) {
+            return nobody();
+        }
         let (machine, of) = (processes.machine().clone(), processes.journal.names.clone());
         let play = move || followers(machine, of, &names, in_turn);
         // Without a thread, the answer does not name the followers.
@@ -301,8 +310,9 @@ impl SupervisorHandle for ControlHandle {
         self.attend_to(answer, || {
             let look = self.executor.borrow().look_at_clients();
             async move {
-                look.await;
+                let is_late = look.await;
                 let _ = sender.send(Message::Reload { reply });
+                is_late
             }
         })
     }

@@ -9,8 +9,9 @@ use crate::os::Peer;
 use crate::os::handle::Handle;
 use crate::types::exit_code;
 
-/// The channel for the answer to an operator's request. The error is a sentence for the operator.
-pub(crate) type RequestReply = oneshot::Sender<Result<(), String>>;
+/// The channel for the answer to an operator's request: whether the look at the connections before
+/// the request was late. The error is a sentence for the operator.
+pub(crate) type RequestReply = oneshot::Sender<Result<bool, String>>;
 
 /// The channel for an answer that is a text, such as a plan.
 pub(crate) type TextReply = oneshot::Sender<Result<String, String>>;
@@ -20,17 +21,28 @@ pub(crate) type TextReply = oneshot::Sender<Result<String, String>>;
 pub(crate) struct Requests {
     /// The channels for the replies, by the name of the process and the request. The slot cannot be
     /// the key, because the process can change its slot before the answer.
-    waiting: BTreeMap<(String, Request), Vec<RequestReply>>,
+    waiting: BTreeMap<(String, Request), OpenReplies>,
     /// The channels for the replies to `drainit shutdown`.
     shutdowns: Vec<TextReply>,
     /// The clients of `shutdowns` in drainit's PID namespace.
     clients: Vec<Handle>,
 }
 
+/// The channels for the replies to equal requests.
+#[derive(Default)]
+struct OpenReplies {
+    replies: Vec<RequestReply>,
+    /// Whether the look at the connections before one of the requests was late.
+    is_late: bool,
+}
+
 impl Requests {
-    pub(crate) fn add(&mut self, process: &str, request: Request, reply: RequestReply) {
-        let key = (process.to_owned(), request);
-        self.waiting.entry(key).or_default().push(reply);
+    /// Adds a client. `is_late` says whether the look at the connections before its request was
+    /// late.
+    pub(crate) fn add(&mut self, name: &str, request: Request, reply: RequestReply, is_late: bool) {
+        let open = self.waiting.entry((name.to_owned(), request)).or_default();
+        open.replies.push(reply);
+        open.is_late |= is_late;
     }
 
     pub(crate) fn are_any(&self, process: &str, request: Request) -> bool {
@@ -65,9 +77,10 @@ impl Requests {
     /// Passes an answer of the core to the clients that wait for it.
     pub(crate) fn answer(&mut self, process: &str, request: Request, answer: &Result<(), String>) {
         let key = (process.to_owned(), request);
-        for reply in self.waiting.remove(&key).unwrap_or_default() {
+        let OpenReplies { replies, is_late } = self.waiting.remove(&key).unwrap_or_default();
+        for reply in replies {
             // The send fails only if the client has gone away.
-            let _ = reply.send(answer.clone());
+            let _ = reply.send(answer.clone().map(|()| is_late));
         }
     }
 }

@@ -111,20 +111,21 @@ impl Step<'_> {
                 executor.requests.add_shutdown(reply, client);
                 event = Some(Event::ShutdownRequested);
             }
-            Message::Request { name, request, reply, has_looked: false }
+            Message::Request { name, request, reply, is_late: None }
                 if !executor.requests.are_any(&name, request) =>
             {
                 // A stop need not know whether watched files have changed.
                 let process = executor.processes.process(&name);
                 let process = process.filter(|_| request != Request::Stop);
-                let again = Message::Request { name, request, reply, has_looked: true };
+                let again =
+                    move |late| Message::Request { name, request, reply, is_late: Some(late) };
                 executor.after_look(process, again);
             }
-            Message::Request { name, request, reply, .. } => {
-                event = executor.on_request(&name, request, reply);
+            Message::Request { name, request, reply, is_late } => {
+                event = executor.on_request(&name, request, reply, is_late == Some(true));
             }
             Message::RequestOver { endings, answer, reply } => {
-                let answer = executor.on_request_over(endings, answer);
+                executor.on_request_over(endings);
                 // The send fails only if the client has gone away.
                 let _ = reply.send(answer);
             }

@@ -155,8 +155,9 @@ pub(crate) enum Message {
         name: String,
         request: Request,
         reply: RequestReply,
-        /// Whether drainit has looked at the connections and the watched files for this request.
-        has_looked: bool,
+        /// Whether the look at the connections for this request was late. `None` until drainit has
+        /// looked at the connections and the watched files.
+        is_late: Option<bool>,
     },
     File(FileNews),
     /// An operator requests the shutdown. `reply` gets the answer just before drainit exits.

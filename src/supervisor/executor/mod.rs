@@ -51,7 +51,7 @@ use crate::supervisor::executor::leftovers::FinalSweep;
 use crate::supervisor::executor::logs::Logs;
 use crate::supervisor::executor::message::{InstanceSender, Message, MessageSender, News, tell};
 use crate::supervisor::executor::starts::Starts;
-use crate::supervisor::executor::traffic::Traffic;
+use crate::supervisor::executor::traffic::ClientTraffic;
 use crate::supervisor::launch;
 use crate::supervisor::launch::Launcher;
 use crate::supervisor::processes::Processes;
@@ -78,7 +78,7 @@ pub(crate) struct Executor {
     pub(crate) processes: Processes,
     /// The operators' requests that are not answered yet.
     pub(crate) requests: Requests,
-    traffic: Traffic,
+    traffic: ClientTraffic,
     pub(crate) children: Children,
     /// Whether every config since the start of drainit has had the same single process.
     is_alone: Rc<Cell<bool>>,
@@ -117,7 +117,7 @@ impl Executor {
             base,
             logs: Logs::new(output),
             children: Children::default(),
-            traffic: Traffic::new(&sender),
+            traffic: ClientTraffic::new(&sender),
             sender,
             processes,
             requests: Requests::default(),
@@ -134,12 +134,14 @@ impl Executor {
         }
     }
 
-    /// Handles a request of an operator for a process. Returns the event for the core.
+    /// Handles a request of an operator for a process. `is_late` says whether the look at the
+    /// connections before the request was late. Returns the event for the core.
     pub(crate) fn on_request(
         &mut self,
         name: &str,
         request: Request,
         reply: RequestReply,
+        is_late: bool,
     ) -> Option<Event> {
         let Some(process) = self.processes.process(name) else {
             // A reload has removed the process meanwhile. The send fails only if the client has
@@ -147,7 +149,7 @@ impl Executor {
             let _ = reply.send(Err(format!("there is no process `{name}` any more")));
             return None;
         };
-        self.requests.add(name, request, reply);
+        self.requests.add(name, request, reply, is_late);
         Some(Event::Requested { process, request })
     }
 

@@ -76,9 +76,14 @@ impl Executor {
     }
 
     /// Sends a message to the event loop after drainit has looked at the connections of clients, and
-    /// at the watched files of a process. The message also comes after the messages of earlier
-    /// calls, so that requests keep their order.
-    pub(crate) fn after_look(&mut self, process: Option<ProcessId>, message: Message) {
+    /// at the watched files of a process. `message` gets whether the look at the connections was
+    /// late. The message also comes after the messages of earlier calls, so that requests keep
+    /// their order.
+    pub(crate) fn after_look(
+        &mut self,
+        process: Option<ProcessId>,
+        message: impl FnOnce(bool) -> Message + 'static,
+    ) {
         let look = process.map(|slot| self.look(slot));
         let clients = self.look_at_clients();
         let sender = self.sender.clone();
@@ -87,13 +92,13 @@ impl Executor {
             if let Some(look) = look {
                 look.await;
             }
-            clients.await;
+            let is_late = clients.await;
             if let Some(earlier) = earlier {
                 // The wait fails only at the end of the runtime.
                 let _ = earlier.await;
             }
             // The send fails only if the event loop has ended.
-            let _ = sender.send(message);
+            let _ = sender.send(message(is_late));
         }));
     }
 

@@ -18,13 +18,14 @@ use crate::supervisor::tasks::stop_counts::StopCounts;
 use crate::supervisor::tasks::witness::{Attention, Endings};
 use crate::types::ProcessId;
 
-pub(super) struct Traffic {
+/// The connections of clients, and the requests of operators that may cut them.
+pub(super) struct ClientTraffic {
     pub(super) counts: Rc<StopCounts>,
     /// Set while requests of operators are under way.
     attention: Weak<Attention>,
 }
 
-impl Traffic {
+impl ClientTraffic {
     pub(super) fn new(sender: &MessageSender) -> Self {
         let counts = StopCounts::new(tell(sender, |is_first| Message::Counted { is_first }));
         Self { counts, attention: Weak::new() }
@@ -86,7 +87,8 @@ impl Executor {
     }
 
     /// Looks at the connections of all processes before a request, which may stop some of them.
-    pub(crate) fn look_at_clients(&self) -> Pin<Box<dyn Future<Output = ()>>> {
+    /// Returns whether the look was late.
+    pub(crate) fn look_at_clients(&self) -> Pin<Box<dyn Future<Output = bool>>> {
         self.traffic.counts.before_request(|process| Some(self.given(process)))
     }
 
@@ -96,19 +98,10 @@ impl Executor {
         is_first.then_some(Event::Counted)
     }
 
-    /// Handles the end of a request of an operator. Returns the answer, which says if it is unknown
-    /// what the request has cut.
-    pub(crate) fn on_request_over(
-        &mut self,
-        endings: Option<Endings>,
-        answer: Result<String, String>,
-    ) -> Result<String, String> {
+    /// Handles the end of a request of an operator.
+    pub(crate) fn on_request_over(&mut self, endings: Option<Endings>) {
         record_endings(&mut self.processes.journal, endings);
         self.processes.journal.sum_up_ends();
-        answer.map(|warnings| match self.traffic.counts.unknown() {
-            Some(why) => format!("{warnings}warning: {why}\n"),
-            None => warnings,
-        })
     }
 
     /// Begins to count the connections of clients, so that the shutdown report says how many

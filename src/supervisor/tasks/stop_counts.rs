@@ -25,7 +25,7 @@ use crate::os::descendants::InstancePids;
 use crate::os::descendants::is_closing;
 use crate::os::on_thread;
 use crate::supervisor::main_pids::{MainPids, Pids};
-use crate::supervisor::tasks::witness::Witness;
+use crate::supervisor::tasks::witness::{LATE_LOOK, Witness};
 use crate::supervisor::tasks::{Tell, locked};
 use crate::types::{ProcessId, Time};
 
@@ -33,9 +33,6 @@ use crate::types::{ProcessId, Time};
 /// not hang with a look, which reads `/proc` of each process. A look at 15,000 connections took
 /// 0.17 s on an idle machine.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
-/// The warning of a look that exceeds [`LONGEST_LOOK`].
-const LATE: &str = "the look at the connections before the request has not ended within 1s, so it is \
-                    unknown what the request cuts";
 
 /// The counts of all processes. One look serves all of them.
 pub(crate) struct StopCounts {
@@ -50,8 +47,6 @@ pub(crate) struct StopCounts {
     is_counting: Cell<bool>,
     /// The latest look before a request. Its sender is dropped when the look is over.
     before_request: RefCell<Option<watch::Receiver<()>>>,
-    /// Whether the latest look before a request has not ended within [`LONGEST_LOOK`].
-    is_late: Rc<Cell<bool>>,
 }
 
 /// The result of a look that began at this time: the connections of a process; `None` if it listens
@@ -143,7 +138,6 @@ impl StopCounts {
             changed: Notify::new(),
             is_counting: Cell::default(),
             before_request: RefCell::default(),
-            is_late: Rc::default(),
         })
     }
 
@@ -196,28 +190,24 @@ impl StopCounts {
 
     /// Looks once at the connections of all instances, before a request that may stop some of them.
     /// Requests at the same time share a look. Waits at most [`LONGEST_LOOK`], and tells
-    /// the end. `given` is as for [`Self::on_shutdown`].
+    /// the end. Returns whether the look was late, so that it is unknown what the request cuts.
+    /// `given` is as for [`Self::on_shutdown`].
     pub(crate) fn before_request(
         &self,
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
-    ) -> Pin<Box<dyn Future<Output = ()>>> {
+    ) -> Pin<Box<dyn Future<Output = bool>>> {
         let latest = self.before_request.borrow().clone();
         let under_way = latest.filter(|over| over.has_changed().is_ok());
         let tell = Rc::clone(&self.tell);
         let mut over = under_way.unwrap_or_else(|| self.look_before_request(given));
-        let is_late = Rc::clone(&self.is_late);
         Box::pin(async move {
-            is_late.set(timeout(LONGEST_LOOK, over.changed()).await.is_err());
-            if is_late.get() {
-                tracing::warn!("{LATE}; it is carried out all the same");
+            let is_late = timeout(LONGEST_LOOK, over.changed()).await.is_err();
+            if is_late {
+                tracing::warn!("{LATE_LOOK}; it is carried out all the same");
             }
             tell(false);
+            is_late
         })
-    }
-
-    /// Says why it is unknown what the latest request cuts; `None` if it is known.
-    pub(crate) fn unknown(&self) -> Option<&'static str> {
-        self.is_late.get().then_some(LATE)
     }
 
     fn look_before_request(
@@ -292,20 +282,37 @@ impl StopCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::event::Request;
+    use crate::supervisor::requests::Requests;
+    use crate::supervisor::tasks::witness::add_warning;
 
     // holds: S799
     #[tokio::test]
-    async fn a_request_whose_look_is_late_has_an_unknown_cost() {
+    async fn only_a_request_whose_own_look_is_late_has_an_unknown_cost() {
         let told: Rc<RefCell<Vec<bool>>> = Rc::default();
         let telling = Rc::clone(&told);
         let counts = StopCounts::new(Rc::new(move |is_first| telling.borrow_mut().push(is_first)));
         // This look ends only with its sender.
         let (hanging, over) = watch::channel(());
         counts.before_request.replace(Some(over));
-        counts.before_request(|_| None).await;
-        assert_eq!((&*told.borrow(), counts.unknown()), (&vec![false], Some(LATE)));
+        let mut requests = Requests::default();
+        let mut ask = async |name: &str| {
+            let (reply, answer) = oneshot::channel();
+            let is_late = counts.before_request(|_| None).await;
+            requests.add(name, Request::Restart, reply, is_late);
+            answer
+        };
+        let first = ask("web").await;
+        assert_eq!(*told.borrow(), [false]);
         drop(hanging);
-        counts.before_request(|_| None).await;
-        assert_eq!(counts.unknown(), None);
+        let second = ask("router").await;
+        // The second look was not late. This does not change the answer to the first request.
+        let mut answers = Vec::new();
+        for (name, answer) in [("web", first), ("router", second)] {
+            requests.answer(name, Request::Restart, &Ok(()));
+            let is_late = answer.await.unwrap().unwrap();
+            answers.push(add_warning(String::new(), is_late));
+        }
+        assert_eq!(answers, [format!("warning: {LATE_LOOK}\n"), String::new()]);
     }
 }

@@ -23,6 +23,15 @@ use crate::types::{ProcessId, Time};
 /// free.
 const LATE: Duration = Duration::from_millis(100);
 
+/// The warning of a request whose look at the connections has not ended in time.
+pub(crate) const LATE_LOOK: &str = "the look at the connections before the request has not ended \
+                                    within 1s, so it is unknown what the request cuts";
+
+/// Adds [`LATE_LOOK`] to the warnings of a request, if the look before the request was late.
+pub(crate) fn add_warning(warnings: String, is_late: bool) -> String {
+    if is_late { format!("{warnings}warning: {LATE_LOOK}\n") } else { warnings }
+}
+
 #[derive(Default)]
 pub(crate) struct Witness(std::sync::Mutex<WitnessState>);
 

@@ -80,6 +80,7 @@ pub(crate) struct Judged {
     pub(crate) since: Time,
     pub(crate) why: Failure,
 }
+
 impl Operations {
     /// Whether an operation stops this process, so that its end is not a failure.
     pub(crate) fn stops(&self, process: ProcessId) -> bool {
