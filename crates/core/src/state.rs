@@ -597,6 +597,21 @@ impl State {
         self.is_waited_for(id, self.life(id))
     }
 
+    /// Visits all processes, dependents first. `visit` gets a process and whether a direct or
+    /// indirect dependent needs it, and returns whether this process needs its dependencies.
+    pub(crate) fn visit_dependents_first(
+        &mut self,
+        mut visit: impl FnMut(&mut Self, ProcessId, bool) -> bool,
+    ) {
+        let mut needs = vec![false; self.spec.processes.len()];
+        // Not the whole spec, which would have to be copied if a process gets another definition.
+        for process in self.spec.order.clone().into_iter().rev() {
+            let mut above = self.process(process).dependents.iter();
+            let is_needed = above.any(|id| needs[id.index()]);
+            needs[process.index()] = visit(self, process, is_needed) || is_needed;
+        }
+    }
+
     /// Sorts processes by their position in [`Spec::order`], so dependencies come first.
     pub fn by_rank(&self, ids: impl Iterator<Item = ProcessId>) -> Vec<ProcessId> {
         let mut ids: Vec<_> = ids.collect();

@@ -445,15 +445,11 @@ impl Draining {
     }
 
     fn begin_due(&mut self, state: &mut State) {
-        let spec = Arc::clone(&state.spec);
-        // The drain of a dependency begins only when the drains of all its dependents are over.
-        let mut held = vec![false; spec.processes.len()];
         let mut is_planned = false;
-        for &process in spec.order.iter().rev() {
-            let above = spec.processes[process.index()].dependents.iter();
-            let above = above.into_iter().any(|id| held[id.index()]);
+        // The drain of a dependency begins only when the drains of all its dependents are over.
+        state.visit_dependents_first(|state, process, is_needed| {
             let is_counted = state.process(process).drain.is_some_and(|drain| drain.closes);
-            if let (false, Progress::NotDue) = (above, state[process].drain)
+            if let (false, Progress::NotDue) = (is_needed, state[process].drain)
                 && (is_counted || self.counted_until.is_none())
             {
                 if !core::mem::replace(&mut is_planned, true) {
@@ -462,8 +458,8 @@ impl Draining {
                 }
                 self.begin_drain(state, process);
             }
-            held[process.index()] = above || !state[process].drain.is_drained();
-        }
+            !state[process].drain.is_drained()
+        });
     }
 
     /// Begins the stops that do not wait for the drains any longer: no process that is drained
@@ -477,23 +473,18 @@ impl Draining {
         if self.held || is_waiting || state.is_past(self.shutdown.deadline) {
             return;
         }
-        let spec = Arc::clone(&state.spec);
         let served_until = self.delay_until.max(self.unready_at).unwrap_or_default();
-        // Whether a process of this slot has to run on.
-        let mut needed = vec![false; spec.processes.len()];
         let mut is_planned = false;
-        for &process in spec.order.iter().rev() {
-            let mut above = spec.of(process).dependents.iter();
-            let is_free = !above.any(|id| needed[id.index()]);
+        state.visit_dependents_first(|state, process, is_needed| {
             let is_drained = state[process].drain.is_drained();
             if let Lifecycle::Starting { .. } | Lifecycle::Ready { .. } = state.life(process)
-                && is_free
+                && !is_needed
                 && is_drained
             {
                 let left = self.shutdown.deadline.since(state.now);
                 let before = |needed: Duration| state.now + left.saturating_sub(needed);
                 let mut at = before(state.budget().latest_stop(process));
-                if spec.of(process).drain.is_some() {
+                if state.process(process).drain.is_some() {
                     let drained = before(state.budget().drained_stop(process));
                     at = at.min(drained.max(state[process].drain.waits_until()));
                 }
@@ -509,9 +500,8 @@ impl Draining {
                     self.next_stop = self.next_stop.into_iter().chain([at]).min();
                 }
             }
-            needed[process.index()] =
-                !is_free || !is_drained || !state.life(process).releases_dependencies();
-        }
+            !is_drained || !state.life(process).releases_dependencies()
+        });
     }
 
     fn begin_drain(&self, state: &mut State, process: ProcessId) {

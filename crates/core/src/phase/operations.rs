@@ -223,18 +223,13 @@ impl Operations {
         if self.goals.is_empty() && self.requests.is_empty() && self.reload.is_none() {
             return judged;
         }
-        // Not the whole spec, which would have to be copied if a process gets another definition.
         let order = state.spec.order.clone();
-        // A process with the goal `Down` is stopped only when its dependents are gone.
-        let mut holds = vec![false; state.spec.processes.len()];
-        for &process in order.iter().rev() {
-            let mut above = state.process(process).dependents.iter();
-            let above = above.any(|id| holds[id.index()]);
+        state.visit_dependents_first(|state, process, is_needed| {
             if self.stops(process) {
-                judged.extend(self.move_down(state, process, above));
+                judged.extend(self.move_down(state, process, is_needed));
             }
-            holds[process.index()] = above || !state.life(process).releases_dependencies();
-        }
+            !state.life(process).releases_dependencies()
+        });
         self.retire(state);
         for &process in order.iter().filter(|_| may_start) {
             if let Some(Goal::Up { begun }) = self.goals.get(&process).copied() {
@@ -285,13 +280,19 @@ impl Operations {
         }
     }
 
-    /// Takes the steps that bring a process down, as far as they are due. `above` says whether a
-    /// direct or indirect dependent is not gone yet.
-    fn move_down(&mut self, state: &mut State, process: ProcessId, above: bool) -> Option<Judged> {
+    /// Takes the steps that bring a process down, as far as they are due. `is_needed` says whether
+    /// a direct or indirect dependent is not gone yet. A process with the goal `Down` waits for its
+    /// end.
+    fn move_down(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+        is_needed: bool,
+    ) -> Option<Judged> {
         let goal = *self.goals.get(&process)?;
         let deadline = state.no_deadline();
+        let waits = is_needed && goal == Goal::Down;
         if let Lifecycle::Ready { .. } = state.life(process) {
-            let waits = above && goal == Goal::Down;
             if family::tie(state, process).is_handed_over() {
                 // A newer Envoy has taken over. The old one drains by itself and cannot be polled,
                 // so drainit does not wait for this drain.
@@ -305,7 +306,7 @@ impl Operations {
                 state.begin_stop(process, false, deadline);
             }
         } else if let Lifecycle::Starting { .. } = state.life(process)
-            && !(above && goal == Goal::Down)
+            && !waits
         {
             state.begin_stop(process, false, deadline);
         }
