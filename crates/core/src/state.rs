@@ -553,7 +553,7 @@ impl State {
         self.busy -= usize::from(before != Lifecycle::Done);
         self.unsettled += usize::from(self.is_waited_for(id, life));
         self.unsettled -= usize::from(self.is_waited_for(id, before));
-        self.timers.reset(id, before.wakes_at(), life.wakes_at());
+        self.timers.set(id, life.wakes_at());
     }
 
     /// Changes the time at which the timer of a process is due, if it has a timer.

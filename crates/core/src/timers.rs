@@ -1,29 +1,40 @@
-//! The timers of all processes, in the order of their times.
+//! Timers of processes, in the order of their times.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::types::{ProcessId, Time};
 
 /// Each process has at most one timer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Timers(BTreeSet<(Time, ProcessId)>);
+pub(crate) struct Timers {
+    times: BTreeMap<ProcessId, Time>,
+    in_order: BTreeSet<(Time, ProcessId)>,
+}
 
 impl Timers {
-    /// Replaces the timer of a process.
-    pub(crate) fn reset(&mut self, id: ProcessId, before: Option<Time>, now: Option<Time>) {
-        if before != now {
-            before.map(|time| self.0.remove(&(time, id)));
-            self.0.extend(now.map(|time| (time, id)));
+    /// Replaces or ends the timer of a process.
+    pub(crate) fn set(&mut self, id: ProcessId, at: Option<Time>) {
+        let before = match at {
+            Some(at) => self.times.insert(id, at),
+            None => self.times.remove(&id),
+        };
+        if let Some(before) = before {
+            self.in_order.remove(&(before, id));
         }
+        self.in_order.extend(at.map(|time| (time, id)));
+    }
+
+    pub(crate) fn contains(&self, id: ProcessId) -> bool {
+        self.times.contains_key(&id)
     }
 
     /// The processes whose timer is due at this time.
     pub(crate) fn due(&self, at: Time) -> impl Iterator<Item = ProcessId> {
-        self.0.iter().take_while(move |(time, _)| *time <= at).map(|(_, id)| *id)
+        self.in_order.iter().take_while(move |(time, _)| *time <= at).map(|(_, id)| *id)
     }
 
     /// The time of the first timer.
     pub(crate) fn first(&self) -> Option<Time> {
-        self.0.first().map(|(time, _)| *time)
+        self.in_order.first().map(|(time, _)| *time)
     }
 }

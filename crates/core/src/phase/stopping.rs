@@ -1,6 +1,6 @@
 //! The third phase: every process is asked to end once all of its dependents are gone.
 
-use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use alloc::collections::BinaryHeap;
 use alloc::sync::Arc;
 
 use crate::event::Event;
@@ -11,6 +11,7 @@ use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
 use crate::spec::Stage;
 use crate::state::{Lifecycle, State};
+use crate::timers::Timers;
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
 #[derive(Clone, Debug)]
@@ -28,12 +29,10 @@ pub struct Stopping {
     holders: Vec<usize>,
     /// For each process, whether its dependencies no longer wait for it.
     released: Vec<bool>,
-    /// The processes whose stop waits for a final count of connections or requests, each with the
-    /// time of its next timer. The count is needed if their dependents took long to stop, because
-    /// clients may have sent requests meanwhile.
-    counting: BTreeMap<ProcessId, Time>,
-    /// The timers of `counting`, in the order of their times.
-    count_timers: BTreeSet<(Time, ProcessId)>,
+    /// The timers of the processes whose stop waits for a final count of connections or requests.
+    /// The count is needed if their dependents took long to stop, because clients may have sent
+    /// requests meanwhile.
+    counting: Timers,
 }
 
 /// The processes to review, dependents first.
@@ -56,8 +55,7 @@ impl Stopping {
             review_all: true,
             holders,
             released,
-            counting: BTreeMap::new(),
-            count_timers: BTreeSet::new(),
+            counting: Timers::default(),
         }
         .advance(state, None)
     }
@@ -85,7 +83,7 @@ impl Stopping {
     /// The time at which the next timer is due, apart from the timers of processes.
     pub(crate) fn wakes_at(&self) -> Time {
         let end = if self.killing_all { self.give_up_at } else { self.shutdown.deadline };
-        self.count_timers.first().map_or(end, |(at, _)| end.min(*at))
+        self.counting.first().map_or(end, |at| end.min(at))
     }
 
     /// Handles a second stop signal. Nothing waits for `pre_stop` hooks any longer, but each
@@ -117,9 +115,8 @@ impl Stopping {
         } else {
             state.touched.iter().copied().chain(state.due()).map(ranked).collect()
         };
-        queue.extend(drained.filter(|id| self.counting.contains_key(id)).map(ranked));
-        let due = self.count_timers.iter().take_while(|(at, _)| state.is_past(*at));
-        queue.extend(due.map(|(_, id)| ranked(*id)));
+        queue.extend(drained.filter(|id| self.counting.contains(*id)).map(ranked));
+        queue.extend(self.counting.due(state.timers_at).map(ranked));
         while let Some(next) = queue.pop() {
             while queue.peek() == Some(&next) {
                 queue.pop();
@@ -153,17 +150,14 @@ impl Stopping {
 
     fn kill_all(&mut self) {
         self.killing_all = true;
-        self.counting.clear();
-        self.count_timers.clear();
+        self.counting = Timers::default();
         self.review_all = true;
     }
 
     /// Begins to stop a process if all of its dependents are gone. If the process itself is gone,
     /// its dependencies no longer wait for it.
     fn review(&mut self, state: &mut State, process: ProcessId, queue: &mut Queue) {
-        if let Some(at) = self.counting.remove(&process) {
-            self.count_timers.remove(&(at, process));
-        }
+        self.counting.set(process, None);
         let is_free = self.holders[process.index()] == 0;
         match state.life(process) {
             Lifecycle::Starting { .. } | Lifecycle::Ready { .. } if is_free => {
@@ -172,9 +166,7 @@ impl Stopping {
                     state.end_final_count(process);
                 } else if !state.step_final_count(process, self.shutdown.deadline) {
                     let at = state[process].drain.wakes_at(state.now).unwrap_or(state.now);
-                    self.counting.insert(process, at);
-                    self.count_timers.insert((at, process));
-                    return;
+                    return self.counting.set(process, Some(at));
                 }
                 state.begin_stop(process, is_hurried, self.shutdown.deadline);
             }
