@@ -249,7 +249,7 @@ impl State {
     }
 
     /// Records the end of the rest of a process group.
-    pub(crate) fn on_rest_gone(&mut self, process: ProcessId) {
+    fn on_rest_gone(&mut self, process: ProcessId) {
         let took = self[process].ending.asked.map(|asked| self.now.since(asked));
         self.note(Note::GroupGone { process, took });
         // If the main process of an old instance ended first, the rest of its process group may
@@ -445,7 +445,13 @@ impl State {
             Event::ExitSeen { process, exits } => self.on_exit_seen(process, exits, deadline),
             Event::GroupGone(process) if self.life(process).has_rest() => {
                 self.on_rest_gone(process);
-                self.after_end(process, deadline);
+                // A stop and a shutdown have cancelled this restart.
+                if let Some(pause) = self[process].restarts.after_rest.take() {
+                    let until = self.now + pause;
+                    self.set(process, Lifecycle::Backoff { until, anew: false });
+                } else {
+                    self.after_end(process, deadline);
+                }
             }
             Event::HookEnded {
                 hook: HookId { process: Some(process), stage: Stage::PreStop },

@@ -169,7 +169,9 @@ impl Running {
                     state.set(process, Lifecycle::Done);
                 }
             }
-            Event::Spawned(process) | Event::SpawnFailed { process, .. }
+            Event::Spawned(process)
+            | Event::SpawnFailed { process, .. }
+            | Event::Exited { process, .. }
                 if self.operations.stops(process) =>
             {
                 state.handle_stop(event, state.no_deadline());
@@ -213,12 +215,9 @@ impl Running {
             }
             Event::NotLive(process) => state.on_not_live(process),
             Event::Exited { process, end, remains } => {
-                if !self.operations.stops(process) {
-                    family::on_ended(state, process, remains);
-                    self.operations.on_old_failed(state, process);
-                }
-                let completes = state.completes(process, end);
-                if !self.operations.stops(process) && !completes && state.life(process).is_alive() {
+                family::on_ended(state, process, remains);
+                self.operations.on_old_failed(state, process);
+                if !state.completes(process, end) && state.life(process).is_alive() {
                     let was_ready = matches!(state.life(process), Lifecycle::Ready { .. });
                     let why = RequestError::Ended { process, end, was_ready };
                     self.operations.on_start_failed(state, process, why);
@@ -229,21 +228,14 @@ impl Running {
                     return on_exited(state, process, end, remains);
                 }
             }
-            Event::ExitSeen { .. } => state.handle_stop(event, state.no_deadline()),
+            Event::ExitSeen { .. } | Event::GroupGone(_) => {
+                state.handle_stop(event, state.no_deadline());
+            }
             Event::DrainAnswered { .. }
             | Event::Drained(_)
             | Event::DrainSample { .. }
             | Event::NothingToDrain(_)
             | Event::ListenersClosed(_) => state.handle_drain(event),
-            Event::GroupGone(process) if state.life(process).has_rest() => {
-                state.on_rest_gone(process);
-                if let Some(pause) = state[process].restarts.after_rest.take() {
-                    let until = state.now + pause;
-                    state.set(process, Lifecycle::Backoff { until, anew: false });
-                } else {
-                    state.after_end(process, state.no_deadline());
-                }
-            }
             _ => {}
         }
         Ok(())
@@ -263,14 +255,9 @@ impl Running {
                 state[process].has_run = true;
                 state.spawn(process);
             }
-            (Some(_), Stage::PreStop) => {
+            (Some(_), Stage::PreStop | Stage::PostStop) => {
                 let event = Event::HookEnded { hook, success };
                 state.handle_stop(event, state.no_deadline());
-            }
-            (Some(process), Stage::PostStop)
-                if matches!(state.life(process), Lifecycle::PostStop { .. }) =>
-            {
-                state.set(process, Lifecycle::Done);
             }
             _ => {}
         }
