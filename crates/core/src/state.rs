@@ -478,10 +478,15 @@ impl State {
     }
 
     pub(super) fn set_role(&mut self, id: ProcessId, role: Role) {
-        self.unsettled -= usize::from(self.is_waited_for(id, self.life(id)));
-        self[id].role = role;
-        self.unsettled += usize::from(self.is_waited_for(id, self.life(id)));
+        self.count_unsettled(id, |state| state[id].role = role);
         self.touched.push(id);
+    }
+
+    /// Changes a process, and counts again whether it keeps the container from being ready.
+    fn count_unsettled(&mut self, id: ProcessId, change: impl FnOnce(&mut Self)) {
+        self.unsettled -= usize::from(self.waits_for(id));
+        change(self);
+        self.unsettled += usize::from(self.waits_for(id));
     }
 
     /// Gives a slot another definition. If its instance runs, the two definitions differ only in
@@ -490,27 +495,19 @@ impl State {
         let old = self.process(slot);
         let new = ProcessSpec { to_end: new.to_end.or(old.to_end), ..new };
         let has_other_times = !new.has_times_of(old);
-        self.unsettled -= usize::from(self.is_waited_for(slot, self.life(slot)));
         if !new.required {
             self.missing.remove(&slot);
         }
         if has_other_times {
             self.budget.take();
         }
-        Arc::make_mut(&mut self.spec).define(slot, new);
-        self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
+        self.count_unsettled(slot, |state| Arc::make_mut(&mut state.spec).define(slot, new));
     }
 
     /// Notes how long a running process needs to end. Its next instances probably need as long. The
     /// budget of a shutdown is made later, or has already been made without this time.
     pub(crate) fn ends_within(&mut self, id: ProcessId, time: Duration) {
         Arc::make_mut(&mut self.spec).processes[id.index()].to_end = Some(time);
-    }
-
-    /// Whether a process with the lifecycle `life` keeps the container from being ready.
-    fn is_waited_for(&self, id: ProcessId, life: Lifecycle) -> bool {
-        let of = self.process(id);
-        self.is_current(id) && of.autostart && !life.is_settled(of.required)
     }
 
     /// Whether the process runs, has a readiness probe and is not ready yet.
@@ -547,13 +544,11 @@ impl State {
     }
 
     pub fn set(&mut self, id: ProcessId, life: Lifecycle) {
-        let before = core::mem::replace(&mut self[id].life, life);
-        self.touched.push(id);
         self.busy += usize::from(life != Lifecycle::Done);
-        self.busy -= usize::from(before != Lifecycle::Done);
-        self.unsettled += usize::from(self.is_waited_for(id, life));
-        self.unsettled -= usize::from(self.is_waited_for(id, before));
+        self.busy -= usize::from(self.life(id) != Lifecycle::Done);
+        self.count_unsettled(id, |state| state[id].life = life);
         self.timers.set(id, life.wakes_at());
+        self.touched.push(id);
     }
 
     /// Changes the time at which the timer of a process is due, if it has a timer.
@@ -594,7 +589,8 @@ impl State {
 
     /// Whether this process keeps the container from being ready.
     pub fn waits_for(&self, id: ProcessId) -> bool {
-        self.is_waited_for(id, self.life(id))
+        let of = self.process(id);
+        self.is_current(id) && of.autostart && !self.life(id).is_settled(of.required)
     }
 
     /// Visits all processes, dependents first. `visit` gets a process and whether a direct or
