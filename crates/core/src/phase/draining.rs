@@ -388,16 +388,12 @@ impl Draining {
         state.expire(deadline);
         family::settle(state, false, deadline);
         state.plan_again(deadline.since(delayed));
-        // If all processes are gone, there is no traffic to move away, so the delay is over.
-        if state.is_done() || self.delay_until.is_some_and(|until| state.is_past(until)) {
-            self.delay_until = None;
-        }
-        if self.hook_until.is_some_and(|until| state.is_past(until)) {
-            self.hook_until = None;
+        // If all processes are gone, there is no traffic to move away or to count.
+        let is_over = |until: &mut Time| state.is_done() || state.is_past(*until);
+        self.delay_until.take_if(is_over);
+        self.counted_until.take_if(is_over);
+        if self.hook_until.take_if(|until| state.is_past(*until)).is_some() {
             state.time_out_hook(None, Stage::PreStop);
-        }
-        if state.is_done() || self.counted_until.is_some_and(|until| state.is_past(until)) {
-            self.counted_until = None;
         }
         if state.is_done() || self.unready_at.is_some_and(|at| at <= state.now) {
             self.turn_unready(state);
