@@ -20,9 +20,10 @@ use crate::event::Event;
 use crate::family;
 use crate::note::{DrainEnd, Hurry, Note};
 use crate::phase::stopping::Stopping;
+use crate::phase::waits::Waits;
 use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
-use crate::spec::{HookId, HookWait, Stage};
+use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Signal, Time};
 use crate::{budget, final_waits};
@@ -43,19 +44,11 @@ pub struct Draining {
     held: bool,
     /// Whether a process has ended by itself in this phase.
     has_unasked_end: bool,
-    delay_until: Option<Time>,
-    /// The time until which `/readyz` stays good; `None` if `/readyz` does not answer 200.
-    unready_at: Option<Time>,
-    hook_until: Option<Time>,
+    waits: Waits,
     /// The time at which the drain without a stop was over; `None` before, and in a shutdown.
     rests_since: Option<Time>,
     /// The time at which the next stop begins that does not wait for the drains.
     next_stop: Option<Time>,
-    /// The time until which the stops wait for a count of the connections that they cut. Without
-    /// this wait, a process that does not handle its stop signal would end before the kernel can
-    /// list its connections. A drain that counts nothing waits, too, because the drain itself may
-    /// end the process.
-    counted_until: Option<Time>,
     /// The processes that this phase drains, dependents first.
     drained: Vec<ProcessId>,
     /// New instances that have not taken over. drainit stops each of these instances once it runs.
@@ -99,16 +92,12 @@ impl Draining {
         state.limit_stops(shutdown.cause.is_asked());
         let hook = state.spec.hooks.pre_stop.map_or(Duration::ZERO, |wait| wait.need);
         let delay = if was_ready { state.spec.readiness_delay } else { Duration::ZERO };
-        let count = budget::counting(shutdown.deadline.since(state.now));
-        let count = if state.spec.counts_stops { count } else { Duration::ZERO };
-        let before = delay.max(hook).max(count);
-        let left = shutdown.deadline.since(state.now).saturating_sub(before);
-        state.plan_budget(left);
-        let unready_delay =
-            state.budget().unready_delay(&state.spec, shutdown.deadline.since(state.now));
-        let unready_at =
-            (stays_ready && !unready_delay.is_zero()).then(|| state.now + unready_delay);
-        state.act(if unready_at.is_some() { Action::StayReady } else { Action::Unready });
+        let left = shutdown.deadline.since(state.now);
+        let count = if state.spec.counts_stops { budget::counting(left) } else { Duration::ZERO };
+        let after_waits = left.saturating_sub(delay.max(hook).max(count));
+        state.plan_budget(after_waits);
+        let mut waits = Waits::default();
+        waits.stay_ready(state, stays_ready, left);
         // From now on nothing starts, and nothing waits for readiness. The stops that earlier
         // requests have begun must end before the deadline.
         for process in state.spec.ids() {
@@ -120,13 +109,10 @@ impl Draining {
             && !state.life(process).has_rest()
         {
             state.after_end(process, shutdown.deadline);
-            state.plan_budget(left);
+            state.plan_budget(after_waits);
         }
-        let delay = HookWait::new(Some(state.spec.readiness_delay));
-        let delay = state.budget().before_drains(delay, shutdown.deadline.since(state.now));
-        let delay_until = was_ready.then(|| state.now + delay);
-        if was_ready && !delay.is_zero() && !state.is_done() {
-            state.note(Note::Delayed(delay));
+        if was_ready {
+            waits.begin_delay(state, left);
         }
         // Only ready processes are drained. A drain that began before the shutdown continues, even
         // if it is the drain of an old instance.
@@ -147,20 +133,16 @@ impl Draining {
             shutdown,
             held,
             has_unasked_end: false,
-            delay_until,
-            unready_at,
-            hook_until: None,
+            waits,
             rests_since: None,
             next_stop: None,
-            counted_until: None,
             drained,
             new_instances: state.spec.ids().filter(|id| state.has_not_taken_over(*id)).collect(),
             only_min: vec![false; state.spec.processes.len()],
             wakes_at: None,
         };
         if !held {
-            draining.wait_for_counts(state);
-            draining.run_pre_stop(state);
+            draining.waits.begin_before_stops(state, left);
         }
         draining.advance(state)
     }
@@ -190,9 +172,9 @@ impl Draining {
                 self.stop(state, Cause::ShutdownRequested);
             }
             Event::HookEnded { hook: HookId { process: None, stage: Stage::PreStop }, .. } => {
-                self.hook_until = None;
+                self.waits.hook = None;
             }
-            Event::Counted => self.counted_until = None,
+            Event::Counted => self.waits.count = None,
             _ => {}
         }
         self.advance(state)
@@ -232,29 +214,22 @@ impl Draining {
 
     fn earliest(&self, state: &State) -> Option<Time> {
         let drains = self.progress(state).filter_map(|progress| progress.wakes_at(state.now));
-        let timers = [self.delay_until, self.unready_at, self.hook_until, self.counted_until];
-        drains.chain(timers.into_iter().flatten()).chain(self.next_stop).min()
+        drains.chain(self.waits.first()).chain(self.next_stop).min()
     }
 
     /// Whether the drains of a shutdown wait for load balancers to see that `/readyz` answers 503.
     pub fn delays(&self) -> bool {
-        self.delay_until.is_some() && !self.held
+        self.waits.delay.is_some() && !self.held
     }
 
     /// Whether the stops wait for a count of the open connections.
     pub fn counts(&self) -> bool {
-        self.counted_until.is_some()
+        self.waits.count.is_some()
     }
 
     /// Whether `/readyz` still answers 200.
     pub fn stays_ready(&self) -> bool {
-        self.unready_at.is_some()
-    }
-
-    fn turn_unready(&mut self, state: &mut State) {
-        if self.unready_at.take().is_some() {
-            state.act(Action::Unready);
-        }
+        self.waits.unready.is_some()
     }
 
     /// Whether a drain that was requested without a stop is over.
@@ -266,37 +241,12 @@ impl Draining {
     /// ([`Self::step_final_counts`]) may still be missing.
     fn is_over(&self, state: &State) -> bool {
         self.progress(state).all(Progress::is_drained)
-            && self.delay_until.is_none()
-            && self.hook_until.is_none()
-            && self.counted_until.is_none()
+            && !self.waits.hold_drains()
+            && !self.waits.hold_stops()
     }
 
     fn progress<'a>(&'a self, state: &'a State) -> impl Iterator<Item = &'a Progress> {
         self.drained.iter().map(|id| &state[*id].drain)
-    }
-
-    /// Makes the stops, and the drains that count nothing, wait for a count of the connections. The
-    /// wait is needed if some process may serve and no drain counts its connections.
-    fn wait_for_counts(&mut self, state: &State) {
-        let is_uncounted = |id| match state.life(id) {
-            // A process may serve before it is ready, but is not drained before it is ready.
-            Lifecycle::Spawning | Lifecycle::Starting { .. } => true,
-            Lifecycle::Ready { .. } => !state.process(id).drain.is_some_and(|drain| drain.closes),
-            _ => false,
-        };
-        if state.spec.counts_stops && state.spec.ids().any(is_uncounted) {
-            let limit = budget::counting(self.shutdown.deadline.since(state.now));
-            self.counted_until = Some(state.now + limit);
-        }
-    }
-
-    fn run_pre_stop(&mut self, state: &mut State) {
-        let hook = state.spec.hooks.pre_stop.filter(|_| state.has_begun);
-        let left = self.shutdown.deadline.since(state.now);
-        let within = hook.map(|wait| state.budget().before_drains(wait, left));
-        if let Some(within) = within.filter(|within| !within.is_zero()) {
-            self.hook_until = Some(state.run_hook(None, Stage::PreStop, within));
-        }
     }
 
     /// Begins the stop after `POST /drain`, and does not drain again. The kubelet's grace period
@@ -331,8 +281,7 @@ impl Draining {
                 state.drain_only_min(process);
             }
         }
-        self.wait_for_counts(state);
-        self.run_pre_stop(state);
+        self.waits.begin_before_stops(state, window);
     }
 
     /// Handles the end of a process. If the dependents of the process cannot serve without it, they
@@ -362,7 +311,7 @@ impl Draining {
             // Without the process that is gone, the other processes may be unable to serve, so
             // `/readyz` answers 503 from now on.
             if !was_stopped {
-                self.turn_unready(state);
+                self.waits.turn_unready(state);
             }
             for id in state.spec.above(gone) {
                 self.only_min[id.index()] = true;
@@ -383,21 +332,12 @@ impl Draining {
     /// Handles expired timers and begins the drains that are due.
     fn advance(mut self, state: &mut State) -> Phase {
         let deadline = self.deadline(state);
-        let delayed = self.delay_until.max(self.hook_until).unwrap_or(state.now);
+        let delayed = self.waits.delay.max(self.waits.hook).unwrap_or(state.now);
         state.plan_again(deadline.since(delayed));
         state.expire(deadline);
         family::settle(state, false, deadline);
         state.plan_again(deadline.since(delayed));
-        // If all processes are gone, there is no traffic to move away or to count.
-        let is_over = |until: &mut Time| state.is_done() || state.is_past(*until);
-        self.delay_until.take_if(is_over);
-        self.counted_until.take_if(is_over);
-        if self.hook_until.take_if(|until| state.is_past(*until)).is_some() {
-            state.time_out_hook(None, Stage::PreStop);
-        }
-        if state.is_done() || self.unready_at.is_some_and(|at| at <= state.now) {
-            self.turn_unready(state);
-        }
+        self.waits.expire(state);
         for (process, ()) in family::left_to_drain(state, |_, _| Some(())) {
             self.begin_drain(state, process);
             self.drained.push(process);
@@ -410,8 +350,8 @@ impl Draining {
         for place in 0..self.drained.len() {
             state.step_drain(self.drained[place], self.shutdown.deadline);
         }
-        let is_due = self.delay_until.is_none() && self.hook_until.is_none();
-        if is_due && self.progress(state).any(|progress| matches!(progress, Progress::NotDue)) {
+        let is_due = |progress: &Progress| matches!(progress, Progress::NotDue);
+        if !self.waits.hold_drains() && self.progress(state).any(is_due) {
             self.begin_due(state);
         }
         if self.held && self.has_unasked_end && state.is_done() {
@@ -421,7 +361,7 @@ impl Draining {
             self.rests_since.get_or_insert(state.now);
         }
         if self.is_over(state) && !self.held && self.step_final_counts(state) {
-            self.turn_unready(state);
+            self.waits.turn_unready(state);
             Stopping::enter(self.shutdown, state)
         } else {
             self.begin_stops(state);
@@ -446,7 +386,7 @@ impl Draining {
         state.visit_dependents_first(|state, process, is_needed| {
             let is_counted = state.process(process).drain.is_some_and(|drain| drain.closes);
             if let (false, Progress::NotDue) = (is_needed, state[process].drain)
-                && (is_counted || self.counted_until.is_none())
+                && (is_counted || self.waits.count.is_none())
             {
                 if !core::mem::replace(&mut is_planned, true) {
                     // Earlier drains may have taken more or less time than planned.
@@ -465,11 +405,10 @@ impl Draining {
     /// 503.
     fn begin_stops(&mut self, state: &mut State) {
         self.next_stop = None;
-        let is_waiting = self.hook_until.is_some() || self.counted_until.is_some();
-        if self.held || is_waiting || state.is_past(self.shutdown.deadline) {
+        if self.held || self.waits.hold_stops() || state.is_past(self.shutdown.deadline) {
             return;
         }
-        let served_until = self.delay_until.max(self.unready_at).unwrap_or_default();
+        let served_until = self.waits.delay.max(self.waits.unready).unwrap_or_default();
         let mut is_planned = false;
         state.visit_dependents_first(|state, process, is_needed| {
             let is_drained = state[process].drain.is_drained();
@@ -502,7 +441,7 @@ impl Draining {
 
     fn begin_drain(&self, state: &mut State, process: ProcessId) {
         let full = self.shutdown.cause.is_asked() && !self.only_min[process.index()];
-        let hold = self.unready_at.map_or(Duration::ZERO, |at| at.since(state.now));
+        let hold = self.waits.unready.map_or(Duration::ZERO, |at| at.since(state.now));
         state.begin_drain(process, full, hold, self.shutdown.deadline);
     }
 
@@ -510,7 +449,7 @@ impl Draining {
     /// the order of the graph.
     fn hurry(mut self, state: &mut State) -> Phase {
         state.note(Note::Hurried(Hurry::CutWaits));
-        if self.hook_until.take().is_some() {
+        if self.waits.hook.take().is_some() {
             state.abort_hook(None, Stage::PreStop);
         }
         for process in state.spec.ids() {
@@ -519,7 +458,7 @@ impl Draining {
         // An operator's request or a failed liveness check may have begun `pre_stop` hooks. These
         // hooks are cut short, too.
         state.cut_pre_stops(self.shutdown.deadline);
-        self.turn_unready(state);
+        self.waits.turn_unready(state);
         Stopping::enter(self.shutdown, state)
     }
 }

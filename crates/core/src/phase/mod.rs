@@ -10,6 +10,7 @@ mod replace;
 mod requests;
 pub mod running;
 pub mod stopping;
+mod waits;
 
 pub use self::draining::Draining;
 use self::finishing::Finishing;
