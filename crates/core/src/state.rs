@@ -626,13 +626,6 @@ impl State {
         self.now + NO_DEADLINE
     }
 
-    /// The processes whose timer has expired, in the order of their ids.
-    pub fn due_in_order(&self) -> Vec<ProcessId> {
-        let mut due: Vec<_> = self.due().collect();
-        due.sort_unstable();
-        due
-    }
-
     pub fn process(&self, id: ProcessId) -> &ProcessSpec {
         &self.spec.processes[id.index()]
     }

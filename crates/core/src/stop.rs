@@ -44,7 +44,8 @@ impl State {
 
     /// Kills a process, or the rest of its process group, if its time to end is over.
     pub(crate) fn kill_if_due(&mut self, process: ProcessId, deadline: Time) {
-        let Some(since) = self.asked_and_due(process) else { return };
+        let is_due = |(_, kill_at): &(Time, Time)| self.is_past(*kill_at);
+        let Some((since, _)) = self.asked_until(process).filter(is_due) else { return };
         let exit = self[process].ending.exit;
         let spare = self.spare_until(process, since, exit == Exit::Seen, deadline);
         let if_exiting = || self.spare_until(process, since, true, deadline);
@@ -56,13 +57,6 @@ impl State {
             self[process].ending.exit = Exit::Asked;
             self.act(Action::LookForExit(process));
         }
-    }
-
-    /// The time at which a process, or the rest of its process group, was asked to end; `None` if
-    /// its time to end is not over.
-    fn asked_and_due(&self, process: ProcessId) -> Option<Time> {
-        let (since, kill_at) = self.asked_until(process)?;
-        self.is_past(kill_at).then_some(since)
     }
 
     /// The times at which a process, or the rest of its process group, was asked to end and gets
@@ -453,11 +447,16 @@ impl State {
                     self.after_end(process, deadline);
                 }
             }
-            Event::HookEnded {
-                hook: HookId { process: Some(process), stage: Stage::PreStop },
-                ..
-            } if matches!(self.life(process), Lifecycle::PreStop { .. }) => {
-                self.ask_to_end(process, deadline);
+            Event::HookEnded { hook: HookId { process: Some(process), stage }, .. } => {
+                match (stage, self.life(process)) {
+                    (Stage::PreStop, Lifecycle::PreStop { .. }) => {
+                        self.ask_to_end(process, deadline);
+                    }
+                    (Stage::PostStop, Lifecycle::PostStop { .. }) => {
+                        self.set(process, Lifecycle::Done);
+                    }
+                    _ => {}
+                }
             }
             // The stop began after `Action::Spawn` and before its answer.
             Event::Spawned(process) if self.life(process) == Lifecycle::Spawning => {
@@ -473,12 +472,6 @@ impl State {
                 } else {
                     self.set(process, Lifecycle::Done);
                 }
-            }
-            Event::HookEnded {
-                hook: HookId { process: Some(process), stage: Stage::PostStop },
-                ..
-            } if matches!(self.life(process), Lifecycle::PostStop { .. }) => {
-                self.set(process, Lifecycle::Done);
             }
             _ => {}
         }

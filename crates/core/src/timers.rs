@@ -18,14 +18,8 @@ impl Timers {
             Some(at) => self.times.insert(id, at),
             None => self.times.remove(&id),
         };
-        if let Some(before) = before {
-            self.in_order.remove(&(before, id));
-        }
+        before.map(|time| self.in_order.remove(&(time, id)));
         self.in_order.extend(at.map(|time| (time, id)));
-    }
-
-    pub(crate) fn contains(&self, id: ProcessId) -> bool {
-        self.times.contains_key(&id)
     }
 
     /// The processes whose timer is due at this time.

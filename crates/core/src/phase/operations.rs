@@ -224,9 +224,9 @@ impl Operations {
             return judged;
         }
         let order = state.spec.order.clone();
-        state.visit_dependents_first(|state, process, is_needed| {
+        state.visit_dependents_first(|state, process, above| {
             if self.stops(process) {
-                judged.extend(self.move_down(state, process, is_needed));
+                judged.extend(self.move_down(state, process, above));
             }
             !state.life(process).releases_dependencies()
         });
@@ -280,18 +280,13 @@ impl Operations {
         }
     }
 
-    /// Takes the steps that bring a process down, as far as they are due. `is_needed` says whether
-    /// a direct or indirect dependent is not gone yet. A process with the goal `Down` waits for its
+    /// Takes the steps that bring a process down, as far as they are due. `above` says whether a
+    /// direct or indirect dependent is not gone yet. A process with the goal `Down` waits for its
     /// end.
-    fn move_down(
-        &mut self,
-        state: &mut State,
-        process: ProcessId,
-        is_needed: bool,
-    ) -> Option<Judged> {
+    fn move_down(&mut self, state: &mut State, process: ProcessId, above: bool) -> Option<Judged> {
         let goal = *self.goals.get(&process)?;
         let deadline = state.no_deadline();
-        let waits = is_needed && goal == Goal::Down;
+        let waits = above && goal == Goal::Down;
         if let Lifecycle::Ready { .. } = state.life(process) {
             if family::tie(state, process).is_handed_over() {
                 // A newer Envoy has taken over. The old one drains by itself and cannot be polled,

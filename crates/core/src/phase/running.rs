@@ -294,7 +294,9 @@ impl Running {
             state.time_out_hook(None, Stage::PreStart);
             return Err(Cause::HookFailed);
         }
-        for process in state.due_in_order() {
+        let mut due: Vec<_> = state.due().collect();
+        due.sort_unstable();
+        for process in due {
             match state.life(process) {
                 Lifecycle::PreStart { .. } => {
                     state.time_out_hook(Some(process), Stage::PreStart);

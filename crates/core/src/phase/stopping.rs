@@ -1,7 +1,6 @@
 //! The third phase: every process is asked to end once all of its dependents are gone.
 
 use alloc::collections::BinaryHeap;
-use alloc::sync::Arc;
 
 use crate::event::Event;
 use crate::family;
@@ -115,7 +114,7 @@ impl Stopping {
         } else {
             state.touched.iter().copied().chain(state.due()).map(ranked).collect()
         };
-        queue.extend(drained.filter(|id| self.counting.contains(*id)).map(ranked));
+        queue.extend(drained.map(ranked));
         queue.extend(self.counting.due(state.timers_at).map(ranked));
         while let Some(next) = queue.pop() {
             while queue.peek() == Some(&next) {
@@ -174,8 +173,7 @@ impl Stopping {
                 && is_free
                 && !core::mem::replace(&mut self.released[process.index()], true) =>
             {
-                let spec = Arc::clone(&state.spec);
-                for &(on, _) in &spec.processes[process.index()].dependencies {
+                for &(on, _) in &state.process(process).dependencies {
                     self.holders[on.index()] -= 1;
                     if self.holders[on.index()] == 0 {
                         queue.push((state.spec.rank(on), on));
