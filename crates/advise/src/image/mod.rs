@@ -21,7 +21,7 @@ use std::time::Duration;
 use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::AccessFlags;
 
-use crate::check::bootstrap;
+use crate::check::bootstrap::{self, Longest};
 use crate::check::image::{At, Finding, ImageLookup};
 use crate::keys::{
     Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, Hook, Hooks,
@@ -240,7 +240,9 @@ impl<'a> Checker<'a> {
             }
         }
         self.values(index, process, severity);
-        self.log_file(index, process, severity);
+        if let LogMode::File(file) = &process.log.mode {
+            file.paths().for_each(|path| self.log_file(index, path, severity));
+        }
         // The `pre_start` hook of the process may install the program of the process. With such a
         // hook, a missing program is only a warning.
         let brings = process.hooks.pre_start.is_some();
@@ -314,48 +316,31 @@ impl<'a> Checker<'a> {
             self.add((Some(index), "drain"), severity, &what);
         }
         let Some(path) = path else { return };
-        if let Some(line) = bootstrap::rejects_statistics(&path) {
-            let (path, name) = (path.display(), &process.name);
-            self.result.findings.push(Finding {
-                at: (Some(index), "drain"),
-                severity: Severity::Warning,
-                message: format!(
-                    "the drain of `{name}` cannot see when its clients have gone, and lasts for its whole `time`: \
-                     `reject_all` in `{path}`, line {line}, turns off Envoy's statistics"
-                ),
-                help: "remove it, or write an `exclusion_list` without `listener.` and `http.`".to_owned(),
-            });
-        }
+        let (name, file) = (&process.name, path.display());
+        let mut warn = |message: String, help: String| {
+            let (at, severity) = ((Some(index), "drain"), Severity::Warning);
+            self.result.findings.push(Finding { at, severity, message, help });
+        };
         if drain.until == DrainUntil::Requests
             && let Some(line) = bootstrap::tcp_proxy(&path, drain)
         {
-            let (path, name) = (path.display(), &process.name);
-            self.result.findings.push(Finding {
-                at: (Some(index), "drain"),
-                severity: Severity::Warning,
-                message: format!(
-                    "the drain of `{name}` cuts TCP connections: `until: requests` counts HTTP requests only, and \
-                     `{path}`, line {line}, has a TCP proxy"
-                ),
-                help: "remove `until`, or name the listener in `ignore_listeners` if its connections may be cut".to_owned(),
-            });
+            let message = format!(
+                "the drain of `{name}` cuts TCP connections: `until: requests` counts HTTP requests only, and `{file}`, \
+                 line {line}, has a TCP proxy"
+            );
+            let help = "remove `until`, or name the listener in `ignore_listeners` if its connections may be cut";
+            warn(message, help.to_owned());
         }
         let time = process.drain.as_ref().map_or(Duration::ZERO, |drain| drain.time);
-        if let Some(longest) = bootstrap::longest_request(&path)
-            && time < longest.time
+        if let Some(Longest { time: longest, key, line }) = bootstrap::longest_request(&path)
+            && time < longest
         {
-            let (path, line, key) = (path.display(), longest.line, longest.key);
-            self.result.findings.push(Finding {
-                at: (Some(index), "drain"),
-                severity: Severity::Warning,
-                message: format!(
-                    "the drain of `{}` cuts requests that take longer than {}: `{key}` in `{path}`, line {line}, allows {}",
-                    process.name,
-                    human(time),
-                    human(longest.time)
-                ),
-                help: format!("set a longer `time`, or a shorter `{key}` in Envoy's config"),
-            });
+            let (time, longest) = (human(time), human(longest));
+            let message = format!(
+                "the drain of `{name}` cuts requests that take longer than {time}: `{key}` in `{file}`, line {line}, \
+                 allows {longest}"
+            );
+            warn(message, format!("set a longer `time`, or a shorter `{key}` in Envoy's config"));
         }
     }
 
@@ -400,15 +385,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks that the log file can be opened or created.
-    fn log_file(&mut self, index: usize, process: &Process, severity: Severity) {
-        let LogMode::File(file) = &process.log.mode else { return };
-        for path in file.paths() {
-            self.one_log_file(index, path, severity);
-        }
-    }
-
-    fn one_log_file(&mut self, index: usize, path: &Path, severity: Severity) {
+    /// Checks that a log file can be opened or created.
+    fn log_file(&mut self, index: usize, path: &Path, severity: Severity) {
         // Like a start, this check does not follow a symbolic link to a log file.
         let found = Place::of(path).and_then(|place| place.stat()).ok().filter(|_| self.is_image);
         let (what, why) = match found {
@@ -494,26 +472,22 @@ impl<'a> Checker<'a> {
                 "correct the image or the config, unless a process or hook that runs before creates it"
             }
         };
-        let name = |index: usize| &self.config.processes[index].name;
-        let message = match at {
+        let name = at.0.map(|index| &self.config.processes[index].name);
+        let message = match (name, at.1) {
             (None, "hooks") => format!("a hook of the container cannot run: {error}"),
             (None, _) => error.to_string(),
-            (Some(index), key) => match key {
-                "readiness" => {
-                    format!("the readiness probe of `{}` cannot run: {error}", name(index))
-                }
-                "liveness" => {
-                    format!("the liveness check of `{}` cannot run: {error}", name(index))
-                }
-                "hooks" => format!("a hook of `{}` cannot run: {error}", name(index)),
-                "drain" => format!("`{}` cannot be drained: {error}", name(index)),
-                _ => format!("`{}` cannot be started: {error}", name(index)),
-            },
+            (Some(name), "readiness") => {
+                format!("the readiness probe of `{name}` cannot run: {error}")
+            }
+            (Some(name), "liveness") => {
+                format!("the liveness check of `{name}` cannot run: {error}")
+            }
+            (Some(name), "hooks") => format!("a hook of `{name}` cannot run: {error}"),
+            (Some(name), "drain") => format!("`{name}` cannot be drained: {error}"),
+            (Some(name), _) => format!("`{name}` cannot be started: {error}"),
         };
-        let otherwise = match self.is_reload {
-            true => "",
-            false => "; use `--image=false` if this is not the image that runs it",
-        };
+        let elsewhere = "; use `--image=false` if this is not the image that runs it";
+        let otherwise = if self.is_reload { "" } else { elsewhere };
         let help = format!("{fix}{otherwise}");
         self.result.findings.push(Finding { at, severity, message, help });
     }

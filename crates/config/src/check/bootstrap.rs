@@ -151,14 +151,6 @@ fn timeouts(node: &Node, all: &mut Vec<Longest>) {
     node.inner().for_each(|inner| timeouts(inner, all));
 }
 
-/// The number of the line, from 1, in which Envoy's config turns off all statistics. `None` if the
-/// config does not turn the statistics off, or cannot be read.
-pub fn rejects_statistics(path: &Path) -> Option<usize> {
-    let config = read(path)?;
-    let all = field(&config, &["stats_config", "stats_matcher", "reject_all"])?;
-    (all.scalar() == Some("true")).then(|| all.span.line())
-}
-
 /// The number of the line, from 1, of the first TCP proxy in those listeners whose connections the
 /// drain counts. `None` if they have no TCP proxy, or if the file cannot be read.
 pub fn tcp_proxy(path: &Path, drain: &EnvoyDrain) -> Option<usize> {
@@ -265,17 +257,6 @@ mod tests {
         std::fs::write(&path, &text).unwrap();
         assert_eq!(yaml(&at("127.0.0.1")), None);
         assert_eq!(yaml("node: {id: x}"), said(file, "it is at port 9902"));
-    }
-
-    #[test]
-    fn rejected_statistics_are_found() {
-        let dir = TempDir::new();
-        let line = |text: &str| rejects_statistics(&dir.write("envoy.yaml", text.as_bytes()));
-        assert_eq!(line("a: 1\nstats_config:\n  stats_matcher: {reject_all: true}\n"), Some(3));
-        for other in ["", "stats_config: {stats_matcher: {reject_all: false}}", "stats_config: {}"]
-        {
-            assert_eq!(line(other), None, "{other}");
-        }
     }
 
     #[test]
