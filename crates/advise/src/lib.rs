@@ -31,6 +31,13 @@ use drainit_commands::Tool;
 pub(crate) use drainit_config::{check, keys, known, language, load, plan};
 pub(crate) use drainit_core::types;
 pub(crate) use drainit_os as os;
+use regex_lite::Regex;
+
+/// Compiles a regular expression that is part of this program, and therefore always valid.
+#[allow(clippy::unwrap_used)]
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).unwrap()
+}
 
 /// The output of a command that has succeeded.
 #[derive(Debug, Default)]

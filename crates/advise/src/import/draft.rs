@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-use crate::import::pattern;
+use crate::pattern;
 use crate::types::{escape_json, harmless};
 
 /// The longest line of the draft. A longer comment is broken at a blank, and a longer list or

@@ -7,6 +7,9 @@ use regex_lite::Regex;
 
 /// At most this many of the files that match a pattern are found.
 const MOST_FILES: usize = 1000;
+/// The signs of a pattern behind the `\` of an escaped regular expression, and what they mean there.
+const SIGNS: [(&str, &str); 6] =
+    [(r"\*", ".*"), (r"\?", "."), (r"\[!", "[^"), (r"\[", "["), (r"\]", "]"), (r"\-", "-")];
 
 /// The files that match, sorted by their names. A relative pattern begins at `directory`.
 pub(super) fn files(directory: &Path, pattern: &str) -> Vec<PathBuf> {
@@ -27,31 +30,13 @@ pub(super) fn files(directory: &Path, pattern: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The pattern of a name as a regular expression.
+/// The pattern of a name as a regular expression. `None` if a `[` has no `]`: the text is then a
+/// plain name.
 fn of_name(pattern: &str) -> Option<Regex> {
-    let mut out = String::from("^");
-    let mut rest = pattern;
-    while let Some(first) = rest.chars().next() {
-        let class = rest.strip_prefix('[').and_then(|inside| {
-            let end = inside.char_indices().skip(1).find(|(_, c)| *c == ']')?.0;
-            Some((&inside[..end], &inside[end + 1..]))
-        });
-        match (first, class) {
-            ('*', _) => out.push_str(".*"),
-            ('?', _) => out.push('.'),
-            (_, Some((inside, more))) => {
-                let inside = inside.replace('\\', r"\\").replace('[', r"\[");
-                let inside = inside.strip_prefix('!').map(|it| format!("^{it}")).unwrap_or(inside);
-                out.push_str(&format!("[{inside}]"));
-                rest = more;
-                continue;
-            }
-            _ => out.push_str(&regex_lite::escape(&first.to_string())),
-        }
-        rest = &rest[first.len_utf8()..];
-    }
-    out.push('$');
-    Regex::new(&out).ok()
+    let regex = SIGNS
+        .iter()
+        .fold(regex_lite::escape(pattern), |regex, (sign, meaning)| regex.replace(sign, meaning));
+    Regex::new(&format!("^{regex}$")).ok()
 }
 
 fn matching(directory: &Path, pattern: &Regex) -> Vec<PathBuf> {

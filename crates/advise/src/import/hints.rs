@@ -3,6 +3,7 @@
 
 use crate::import::draft::{Draft, DraftedProcess};
 use crate::known::{self, short};
+use crate::pattern;
 use crate::types::Signal;
 
 const SUPERVISORCTL: &str = "there is no supervisord that supervisorctl could ask: write `drainit start`, or make this a `type: oneshot` \
@@ -12,12 +13,22 @@ const PID: &str = "this stops supervisord, and here drainit is PID 1: write `kil
 const PIDPROXY: &str = "pidproxy passes signals to the process of a PID file: start the program in the foreground without it; \
                         if it must fork, it can send `MAINPID=`";
 
+/// Patterns of commands, each with its comment.
+const HINTS: [(&str, &str); 3] = [
+    ("supervisorctl", SUPERVISORCTL),
+    (r"supervisord\.pid|kill supervisord", PID),
+    (r"^(\S+\s+){0,2}\S*pidproxy(\.py)*(\s|$)", PIDPROXY),
+];
+
 /// Adds the comments, and the stop signals that known programs need.
 pub(super) fn add(draft: &mut Draft) {
     for process in &mut draft.processes {
         let words = process.command_words();
-        for note in of(&words.join(" ")) {
-            process.hint(note);
+        let command = words.join(" ");
+        for (part, hint) in HINTS {
+            if pattern(part).is_match(&command) {
+                process.hint(hint);
+            }
         }
         known_program(process, &words);
     }
@@ -44,19 +55,4 @@ fn known_program(process: &mut DraftedProcess, words: &[String]) {
         }
         None => process.hint(&format!("{why}: {remedy}")),
     }
-}
-
-fn of(command: &str) -> Vec<&'static str> {
-    let mut notes = Vec::new();
-    if command.contains("supervisorctl") {
-        notes.push(SUPERVISORCTL);
-    }
-    if command.contains("supervisord.pid") || command.contains("kill supervisord") {
-        notes.push(PID);
-    }
-    let is_pidproxy = |word: &str| word.trim_end_matches(".py").ends_with("pidproxy");
-    if command.split_whitespace().take(3).any(is_pidproxy) {
-        notes.push(PIDPROXY);
-    }
-    notes
 }

@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 
 use regex_lite::Regex;
 
-use crate::import::pattern;
+use crate::import::input::InputFile;
+use crate::load::Diagnostic;
+use crate::pattern;
 
 static COMMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(^|\s)[;#].*"));
 
@@ -27,21 +29,18 @@ impl Section {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadLine {
-    pub(super) line: usize,
-    pub(super) message: &'static str,
-    pub(super) help: &'static str,
-}
-
-/// Parses a file, and adds its sections to those of the files before it, in file order.
-pub(super) fn read(sections: &mut Vec<Section>, file: usize, text: &str) -> Result<(), BadLine> {
+/// Parses the text of a file, and adds its sections to those of the files before it, in file order.
+/// Returns the file.
+pub(super) fn read(
+    sections: &mut Vec<Section>,
+    file: InputFile,
+    text: &str,
+) -> Result<InputFile, Vec<Diagnostic>> {
     let mut current = usize::MAX;
     // How far the last key is indented. `None` before the first key of a section.
     let mut key_indent = None;
     for (index, raw) in text.lines().enumerate() {
         let line = index + 1;
-        let bad = |message, help| Err(BadLine { line, message, help });
         let content = COMMENT.replace(raw.trim(), "");
         let content = content.trim_end();
         if content.is_empty() {
@@ -55,37 +54,37 @@ pub(super) fn read(sections: &mut Vec<Section>, file: usize, text: &str) -> Resu
             value.push_str(content);
         } else if let Some(header) = content.strip_prefix('[') {
             let Some((name, _)) = header.split_once(']') else {
-                return bad("this section header is not closed", "add the `]`");
+                return Err(file.fail(line, "this section header is not closed", "add the `]`"));
             };
             let name = name.trim().to_owned();
             key_indent = None;
             let known = sections.iter().position(|section| section.name == name);
             current = known.unwrap_or(sections.len());
             if known.is_none() {
-                sections.push(Section { name, file, line, entries: Vec::new() });
+                sections.push(Section { name, file: file.number(), line, entries: Vec::new() });
             }
         } else if let Some((key, value)) = content.split_once(['=', ':']) {
             let Some(section) = sections.get_mut(current) else {
                 let help = "start with a section such as [supervisord]";
-                return bad("this line is before the first section", help);
+                return Err(file.fail(line, "this line is before the first section", help));
             };
             key_indent = Some(indent);
             section.entries.push((key.trim().to_ascii_lowercase(), value.trim().to_owned()));
         } else {
             let message = "this line is neither a section nor a key with a value";
-            return bad(message, "write `key=value`");
+            return Err(file.fail(line, message, "write `key=value`"));
         }
     }
-    Ok(())
+    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BadLine, Section};
+    use super::{Diagnostic, InputFile, Section};
 
-    fn read(text: &str) -> Result<Vec<Section>, BadLine> {
+    fn read(text: &str) -> Result<Vec<Section>, Vec<Diagnostic>> {
         let mut sections = Vec::new();
-        super::read(&mut sections, 0, text).map(|()| sections)
+        super::read(&mut sections, InputFile::new("FILE", text), text).map(|_| sections)
     }
 
     #[test]
@@ -113,8 +112,8 @@ mod tests {
 
     #[test]
     fn an_invalid_line_is_reported() {
-        assert_eq!(read("x=1").unwrap_err().line, 1);
-        assert_eq!(read("[a\n").unwrap_err().line, 1);
-        assert_eq!(read("[a]\n\nwhat\n").unwrap_err().line, 3);
+        for (text, line) in [("x=1", 1), ("[a\n", 1), ("[a]\n\nwhat\n", 3)] {
+            assert_eq!(read(text).unwrap_err()[0].line, line, "{text}");
+        }
     }
 }

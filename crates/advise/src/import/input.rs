@@ -28,14 +28,7 @@ impl InputFile {
     /// Fails if the file is missing, too large, or not text.
     pub(crate) fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
         let directory = path.parent().map(Path::to_owned);
-        let mut problems = Problems::default();
-        match if is_stdin(path) { Source::read_stdin() } else { Source::read(path) } {
-            Ok(source) => Ok(Self { file: problems.add_source(source), problems, directory }),
-            Err(bad) => {
-                problems.unreadable(path, bad, || "check the path".to_owned());
-                Err(problems.finish())
-            }
-        }
+        Self { problems: Problems::default(), file: 0, directory }.go_on(path)
     }
 
     /// Reads a further file, which this file includes. After this call, all methods but `directory`
@@ -44,14 +37,16 @@ impl InputFile {
     /// # Errors
     /// As for [`Self::read`].
     pub(crate) fn go_on(mut self, path: &Path) -> Result<Self, Vec<Diagnostic>> {
-        match Source::read(path) {
-            Ok(source) => self.file = self.problems.add_source(source),
+        match if is_stdin(path) { Source::read_stdin() } else { Source::read(path) } {
+            Ok(source) => {
+                self.file = self.problems.add_source(source);
+                Ok(self)
+            }
             Err(bad) => {
                 self.problems.unreadable(path, bad, || "check the path".to_owned());
-                return Err(self.problems.finish());
+                Err(self.problems.finish())
             }
         }
-        Ok(self)
     }
 
     pub(crate) fn directory(&self) -> Option<&Path> {

@@ -23,17 +23,10 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use drainit_commands::Format;
-use regex_lite::Regex;
 
 use crate::import::draft::Draft;
 use crate::import::input::{InputFile, is_stdin};
 use crate::load::Diagnostic;
-
-/// Compiles a regular expression that is part of this program, and therefore always valid.
-#[allow(clippy::unwrap_used)]
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).unwrap()
-}
 
 /// Finds the format of a file by its name; `None` if the name does not show the format.
 pub fn format_of(path: &Path) -> Option<Format> {

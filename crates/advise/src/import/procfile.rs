@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::import::draft::{Draft, DraftedProcess, literal};
 use crate::import::input::InputFile;
-use crate::import::pattern;
 use crate::language::script::{Command, commands, is_builtin, is_of_shell};
 use crate::load::Diagnostic;
+use crate::pattern;
 
 /// The PORT that Foreman gives the first process.
 const PORT: usize = 5000;

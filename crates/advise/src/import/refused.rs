@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use regex_lite::Regex;
 
 use crate::import::draft::{Draft, flow};
-use crate::import::pattern;
 use crate::load::{Environment, check_text};
+use crate::pattern;
 
 /// Matches the beginning of a variable.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$\{(\w+)"));

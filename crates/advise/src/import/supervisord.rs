@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use crate::import::draft::{Draft, DraftedProcess, literal, number};
 use crate::import::ini::Section;
 use crate::import::input::InputFile;
-use crate::import::{glob, ini, pattern};
+use crate::import::{glob, ini};
 use crate::keys::values;
 use crate::load::Diagnostic;
+use crate::pattern;
 
 /// drainit makes at most this many processes from one entry with `scale`.
 const MOST_COPIES: u32 = 1000;
@@ -45,32 +46,25 @@ enum Listens {
 
 /// Reads the file and the files that it includes. Also returns the patterns that match no file.
 /// Ignores the `[include]` of an included file, as supervisord does.
-fn sections(
-    mut file: InputFile,
-) -> Result<(InputFile, Vec<Section>, Vec<String>), Vec<Diagnostic>> {
+fn sections(file: InputFile) -> Result<(InputFile, Vec<Section>, Vec<String>), Vec<Diagnostic>> {
     let (mut sections, mut unmatched) = (Vec::new(), Vec::new());
-    let bad = |file: InputFile, bad: ini::BadLine| file.fail(bad.line, bad.message, bad.help);
-    if let Err(line) = ini::read(&mut sections, file.number(), &file.text()) {
-        return Err(bad(file, line));
-    }
+    let text = file.text();
+    let mut file = ini::read(&mut sections, file, &text)?;
     let included = sections.iter().find(|section| section.name == "include");
     let patterns = included.and_then(|section| section.get("files")).unwrap_or_default().to_owned();
+    let directory = file.directory().map(Path::to_owned);
     for pattern in patterns.split_whitespace() {
-        let directory = file.directory().map(Path::to_owned);
-        let files = directory.map(|directory| {
-            // `%(here)s` is the directory of the file, at which a relative pattern begins anyway.
-            glob::files(&directory, pattern.strip_prefix("%(here)s/").unwrap_or(pattern))
-        });
-        let files = files.unwrap_or_default();
+        // `%(here)s` is the directory of the file, at which a relative pattern begins anyway.
+        let relative = pattern.strip_prefix("%(here)s/").unwrap_or(pattern);
+        let files = directory.iter().flat_map(|directory| glob::files(directory, relative));
+        let files: Vec<_> = files.collect();
         if files.is_empty() {
             unmatched.push(pattern.to_owned());
         }
         for path in files {
             file = file.go_on(&path)?;
             let text = file.text().replace("%(here)s", &here(file.directory(), &path));
-            if let Err(line) = ini::read(&mut sections, file.number(), &text) {
-                return Err(bad(file, line));
-            }
+            file = ini::read(&mut sections, file, &text)?;
         }
     }
     Ok((file, sections, unmatched))
@@ -147,21 +141,16 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let keys = whole.entries.iter().filter(|(key, _)| !used.contains(&key.as_str()));
     others.extend(keys.map(|(key, value)| format!("{key}={value}")));
     if !others.is_empty() {
-        draft.notes.push(format!(
-            "Not converted: {}. See docs/migrating.md#supervisord.",
-            others.join(", ")
-        ));
+        let others = others.join(", ");
+        draft.notes.push(format!("Not converted: {others}. See docs/migrating.md#supervisord."));
     }
     let programs = sections.iter().filter(|section| section.name.contains("program:"));
     let options = programs.flat_map(|section| &section.entries);
     let sizes = options.filter(|(key, value)| is_log_size(key) && value != "0");
     let sizes: BTreeSet<_> = sizes.map(|(key, value)| format!("{key}={value}")).collect();
     if !sizes.is_empty() {
-        let sizes: Vec<_> = sizes.into_iter().collect();
-        draft.notes.push(format!(
-            "Not converted: {}. drainit does not rotate log files.",
-            sizes.join(", ")
-        ));
+        let sizes = Vec::from_iter(sizes).join(", ");
+        draft.notes.push(format!("Not converted: {sizes}. drainit does not rotate log files."));
     }
     draft.notes.push(PRIORITIES.to_owned());
     if draft.processes.iter().any(|process| process.has("on_exit")) {
@@ -351,17 +340,12 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
 fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
     let stdout = get("stdout_logfile").unwrap_or_else(|| "AUTO".to_owned());
     let is_joined = truth(get("redirect_stderr").as_deref()) == Some(true);
-    let mut log = if is_nowhere(&stdout) {
-        if is_joined || get("stderr_logfile").is_some_and(|stderr| is_nowhere(&stderr)) {
-            return json!({"mode": "none"});
-        }
-        json!({ "prefix": name })
-    } else if is_container(&stdout) {
-        json!({})
-    } else if is_file(&stdout) {
-        json!({ "file": stdout })
-    } else {
-        json!({ "prefix": name })
+    let is_silent = is_joined || get("stderr_logfile").is_some_and(|stderr| is_nowhere(&stderr));
+    let mut log = match () {
+        () if is_nowhere(&stdout) && is_silent => return json!({"mode": "none"}),
+        () if is_container(&stdout) => json!({}),
+        () if is_file(&stdout) => json!({ "file": stdout }),
+        () => json!({ "prefix": name }),
     };
     let stderr = get("stderr_logfile").filter(|it| is_file(it) && log["file"] != it.as_str());
     match (is_joined, stderr) {
