@@ -6,23 +6,28 @@
 //! requires no key. The schema checks only the form of values; `check` checks everything else.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
+use regex_lite::Regex;
 use serde_json::{Map, Value, json};
 
 use crate::keys::key::{self, Key, Keys, Shape};
+use crate::pattern;
 use crate::types::Signal;
 
 /// Matches text that contains a variable. Only `check` knows the value of the variable.
 const VARIABLE: &str = r"\$\{";
+/// The types of a single value.
+const SINGLE: [&str; 3] = ["string", "number", "boolean"];
 
 /// Returns the JSON Schema of a config.
 pub fn schema() -> Value {
     let mut schema = Schema::default();
     let mut root = schema.table(key::root());
-    root.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
-    root.insert("title".to_owned(), json!("A config of drainit"));
-    root.insert("definitions".to_owned(), Value::Object(schema.definitions));
-    Value::Object(root)
+    root["$schema"] = "http://json-schema.org/draft-07/schema#".into();
+    root["title"] = "A config of drainit".into();
+    root["definitions"] = schema.definitions.into();
+    root
 }
 
 #[derive(Default)]
@@ -47,27 +52,24 @@ struct AcceptedText {
 
 impl Schema {
     /// The schema for a mapping with these keys.
-    fn table(&mut self, keys: &Keys) -> Map<String, Value> {
-        let mut properties = Map::new();
-        for key in keys.all() {
-            properties.insert(key.name.to_owned(), self.property(key));
-        }
-        let mut table = mapping();
-        table.insert("properties".to_owned(), Value::Object(properties));
-        table.insert("patternProperties".to_owned(), json!({"^x-": {}}));
-        table.insert("additionalProperties".to_owned(), json!(false));
+    fn table(&mut self, keys: &Keys) -> Value {
+        let properties = keys.all().map(|key| (key.name.to_owned(), self.property(key)));
+        let mut table = json!({
+            "type": "object",
+            "properties": properties.collect::<Map<_, _>>(),
+            "patternProperties": {"^x-": {}},
+            "additionalProperties": false,
+        });
         if keys.exclusive().nth(1).is_some() {
             // Only one of these keys may be set. The rule is written as a dependency between the
             // keys, because an editor then marks the surplus key.
-            let mut dependencies = Map::new();
-            for key in keys.exclusive() {
-                let mut others = Map::new();
-                for other in keys.exclusive().filter(|other| other.name != key.name) {
-                    others.insert(other.name.to_owned(), json!(false));
-                }
-                dependencies.insert(key.name.to_owned(), json!({"properties": others}));
-            }
-            table.insert("dependencies".to_owned(), Value::Object(dependencies));
+            let alone = |key: &Key| {
+                let others = keys.exclusive().filter(|other| other.name != key.name);
+                let others: Map<_, _> =
+                    others.map(|other| (other.name.to_owned(), json!(false))).collect();
+                (key.name.to_owned(), json!({ "properties": others }))
+            };
+            table["dependencies"] = keys.exclusive().map(alone).collect::<Map<_, _>>().into();
         }
         table
     }
@@ -76,9 +78,7 @@ impl Schema {
     /// if the key were absent.
     fn property(&mut self, key: &Key) -> Value {
         let mut value = self.value(&key.shape, true);
-        if let Value::Object(value) = &mut value {
-            value.insert("description".to_owned(), json!(description(key)));
-        }
+        value["description"] = description(key).into();
         value
     }
 
@@ -90,26 +90,21 @@ impl Schema {
 
     fn accept(&mut self, shape: &Shape, accepted: &mut AcceptedText) {
         match shape {
-            Shape::Text => accepted.types(&["string", "number", "boolean"]),
-            Shape::Filled(_) => {
-                accepted.types(&["string", "number", "boolean"]);
-                accepted.keyword("minLength", json!(1));
-            }
+            Shape::Text => accepted.of(&SINGLE, json!({})),
+            Shape::Filled(_) => accepted.of(&SINGLE, json!({"minLength": 1})),
             Shape::Duration | Shape::PositiveDuration => {
-                accepted.types(&["number"]);
                 let least =
                     if let Shape::Duration = shape { "minimum" } else { "exclusiveMinimum" };
-                accepted.keyword(least, json!(0));
+                accepted.of(&["number"], json!({ least: 0 }));
                 let number = r"([0-9]+\.?[0-9]*|\.[0-9]+)";
                 accepted.pattern(format!(r"^\s*({number}|({number}\s*(us|ms|s|m|h|d)\s*)+)\s*$"));
             }
             Shape::Count => {
-                accepted.types(&["integer"]);
-                accepted.keyword("minimum", json!(0));
+                accepted.of(&["integer"], json!({"minimum": 0}));
                 accepted.pattern(r"^\s*\+?[0-9]+\s*$");
             }
             Shape::Bool => {
-                accepted.types(&["boolean"]);
+                accepted.of(&["boolean"], json!({}));
                 accepted.pattern("^(true|True|TRUE|false|False|FALSE)$");
             }
             Shape::True => {
@@ -145,36 +140,30 @@ impl Schema {
             }
             Shape::Pattern(_, pattern) => accepted.pattern(*pattern),
             Shape::Number(_, pattern) => {
-                accepted.types(&["number"]);
+                accepted.of(&["number"], json!({}));
                 accepted.pattern(*pattern);
             }
             Shape::List(item) => {
-                accepted.types(&["array"]);
-                let item = self.value(item, false);
-                accepted.keyword("items", item);
+                accepted.of(&["array"], json!({"items": self.value(item, false)}));
             }
             Shape::Map(of) => {
-                let of = self.value(of, true);
-                accepted.object(mapping());
-                accepted.keyword("additionalProperties", of);
+                accepted.of(&["object"], json!({"additionalProperties": self.value(of, true)}));
             }
-            Shape::Processes(of) => {
-                let of = self.value(of, true);
-                accepted.object(mapping());
-                accepted.keyword("additionalProperties", of);
-                accepted.keyword("patternProperties", json!({"^x-": {}}));
-                accepted.keyword("propertyNames", json!({"pattern": "^(x-|[A-Za-z0-9_.-]+$)"}));
-            }
-            Shape::Table(keys) => {
-                let table = self.table(keys);
-                accepted.object(table);
-            }
+            Shape::Processes(of) => accepted.of(
+                &["object"],
+                json!({
+                    "additionalProperties": self.value(of, true),
+                    "patternProperties": {"^x-": {}},
+                    "propertyNames": {"pattern": "^(x-|[A-Za-z0-9_.-]+$)"},
+                }),
+            ),
+            Shape::Table(keys) => accepted.of(&["object"], self.table(keys)),
             Shape::Either(shapes) => shapes.iter().for_each(|shape| self.accept(shape, accepted)),
             Shape::Named(name, keys) => {
                 if !self.definitions.contains_key(*name) {
                     self.definitions.insert((*name).to_owned(), Value::Null);
                     let table = self.table(keys);
-                    self.definitions.insert((*name).to_owned(), Value::Object(table));
+                    self.definitions.insert((*name).to_owned(), table);
                 }
                 accepted.references.push(json!({"$ref": format!("#/definitions/{name}")}));
             }
@@ -183,83 +172,56 @@ impl Schema {
 }
 
 impl AcceptedText {
-    fn types(&mut self, types: &[&'static str]) {
+    /// Accepts values of these types, with these keywords.
+    fn of(&mut self, types: &[&'static str], keywords: Value) {
         self.types.extend(types);
-    }
-
-    fn keyword(&mut self, name: &str, value: Value) {
-        self.keywords.insert(name.to_owned(), value);
+        if let Value::Object(mut keywords) = keywords {
+            self.keywords.append(&mut keywords);
+        }
     }
 
     fn pattern(&mut self, pattern: impl Into<String>) {
-        self.types(&["string"]);
+        self.types.insert("string");
         self.patterns.push(pattern.into());
-    }
-
-    fn object(&mut self, mut table: Map<String, Value>) {
-        table.remove("type");
-        self.types(&["object"]);
-        self.keywords.append(&mut table);
     }
 
     fn into_schema(mut self, may_be_empty: bool) -> Value {
         if may_be_empty {
-            self.types(&["null"]);
+            self.types.insert("null");
         }
         if !self.patterns.is_empty() {
             if !self.patterns.iter().any(|pattern| pattern == VARIABLE) {
                 self.patterns.push(VARIABLE.to_owned());
             }
-            self.keyword("pattern", json!(self.patterns.join("|")));
+            self.keywords.insert("pattern".to_owned(), self.patterns.join("|").into());
         }
         let types: Vec<_> = self.types.into_iter().collect();
-        let has_no_type = types.is_empty();
-        let types = match types.as_slice() {
-            [one] => json!(one),
-            several => json!(several),
-        };
-        self.keywords.insert("type".to_owned(), types);
-        let rest = Value::Object(self.keywords);
-        if self.words.is_empty() && self.references.is_empty() {
-            return rest;
+        let of_types = (!types.is_empty()).then(|| {
+            let types = if let [one] = types[..] { json!(one) } else { json!(types) };
+            self.keywords.insert("type".to_owned(), types);
+            Value::Object(self.keywords)
+        });
+        let of_words = (!self.words.is_empty()).then(|| json!({"enum": self.words}));
+        if let (Some(of_types), None, []) = (&of_types, &of_words, &*self.references) {
+            return of_types.clone();
         }
-        let mut alternatives = Vec::new();
-        if !self.words.is_empty() {
-            alternatives.push(json!({"enum": self.words}));
-        }
-        if !has_no_type {
-            alternatives.push(rest);
-        }
-        alternatives.extend(self.references);
-        json!({"anyOf": alternatives})
+        let alternatives = of_words.into_iter().chain(of_types).chain(self.references);
+        json!({"anyOf": alternatives.collect::<Vec<_>>()})
     }
 }
 
 /// The explanation of a key for an editor: its meaning without links, anchors and example, and then
 /// its default.
 fn description(key: &Key) -> String {
-    let mut text = String::new();
-    let mut rest = key.meaning.split_once(" Example: ").map_or(key.meaning, |(meaning, _)| meaning);
-    while let Some((before, after)) = rest.split_once("<!--") {
-        text.push_str(before.trim_end());
-        rest = after.split_once("-->").map_or("", |(_, after)| after);
-    }
-    text.push_str(rest);
-    while let Some((before, after)) = text.split_once("](") {
-        let Some((start, words)) = before.rsplit_once('[') else { break };
-        let rest = after.split_once(')').map_or("", |(_, rest)| rest);
-        text = format!("{start}{words}{rest}");
-    }
+    static COMMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s*<!--.*?-->"));
+    static LINK: LazyLock<Regex> = LazyLock::new(|| pattern(r"\[([^\[\]]*)\]\([^)]*\)"));
+    let meaning = key.meaning.split(" Example: ").next().unwrap_or_default();
+    let text = COMMENT.replace_all(meaning, "");
+    let text = LINK.replace_all(&text, "$1");
     match key.default {
         Some(default) if default != "required" => format!("{text} Default: {default}."),
-        _ => text,
+        _ => text.into_owned(),
     }
-}
-
-fn mapping() -> Map<String, Value> {
-    let mut mapping = Map::new();
-    mapping.insert("type".to_owned(), json!("object"));
-    mapping
 }
 
 fn alternatives(words: impl Iterator<Item = String>) -> String {
