@@ -161,7 +161,7 @@ fn pod(bytes: &[u8]) {
     };
     let here = environment(SECRET);
     let read = (load, &(|_: &str, _: &Environment, _: &[_]| None) as FindProgram<'_>);
-    let checked = check_manifest((problems, file), None, (&here, &here), read, &[&config]);
+    let checked = check_manifest((problems, file), (None, false), (&here, &here), read, &[&config]);
     shown(&checked.diagnostics);
 }
 

@@ -66,7 +66,8 @@ pub fn unknown_command(error: &clap::Error, drainit: &Command) -> Option<String>
     Some(format!("drainit has no command `{word}`; {remedy}"))
 }
 
-fn other_option(word: &str, drainit: &Command, verb: &str) -> Option<String> {
+/// The option that an unknown option of the command `verb` probably stands for, as a remedy.
+pub(crate) fn other_option(word: &str, drainit: &Command, verb: &str) -> Option<String> {
     let word = word.strip_prefix("--")?;
     if verb == "reload" && ["dry-run", "check", "plan"].contains(&word) {
         return Some("`drainit plan --reload` shows what a reload would change".to_owned());

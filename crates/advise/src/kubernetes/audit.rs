@@ -2,16 +2,15 @@
 //! several workloads without drainit, what a rollout would lose, and why. The answer is unknown if
 //! the manifest does not show the program.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::keys::Shutdown;
 use crate::known::{Kind, Known, find};
 use crate::kubernetes::entry::names_drainit;
+use crate::kubernetes::manifest;
 use crate::kubernetes::manifest::{Container, Workload, base, containers, seconds, text, words};
 use crate::kubernetes::pre_stop::{self, PreStop};
-use crate::kubernetes::{PodCheck, manifest};
-use crate::language::diagnostics::problems::Problems;
-use crate::language::yaml;
 use crate::language::yaml::node::Node;
 use crate::types::suggest::list;
 use crate::types::{Signal, counted, harmless, human};
@@ -38,17 +37,9 @@ const NAMES: [&str; 4] = ["keeps requests", "has drainit", "unknown", "loses req
 
 /// Judges the workloads of a manifest that has a `kind: List`, or several workloads of which none
 /// runs drainit. `None` for any other manifest.
-pub(super) fn of(problems: &mut Problems, file: usize) -> Option<PodCheck> {
-    let done = |problems: &mut Problems, audit| {
-        Some(PodCheck {
-            diagnostics: std::mem::take(problems).finish(),
-            audit,
-            ..PodCheck::default()
-        })
-    };
-    let Some(documents) = yaml::parse_manifest(problems, file) else { return done(problems, None) };
+pub(super) fn of(documents: &[Rc<Node>]) -> Option<Audit> {
     let is_list = |node: &Node| text(node, &["kind"]).is_some_and(|kind| kind.text == "List");
-    let (workloads, others) = manifest::workloads(&documents);
+    let (workloads, others) = manifest::workloads(documents);
     let has_drainit = |workload: &Workload| containers(&workload.pod).iter().any(names_drainit);
     let are_many = workloads.len() > 1 && !workloads.iter().any(has_drainit);
     if !are_many && !documents.iter().any(|node| is_list(node)) {
@@ -64,7 +55,7 @@ pub(super) fn of(problems: &mut Problems, file: usize) -> Option<PodCheck> {
         let kinds = list(others.iter().map(String::as_str));
         text += &format!("not looked at: {}\n", harmless(&kinds));
     }
-    done(problems, Some(Audit { text, is_any_lost: count(Effect::Loses as usize) > 0 }))
+    Some(Audit { text, is_any_lost: count(Effect::Loses as usize) > 0 })
 }
 
 /// The effect on a workload, and the line that describes it.
@@ -72,19 +63,19 @@ fn judge(workload: &Workload) -> (Effect, String) {
     let given = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
     let grace = given.unwrap_or(Shutdown::default().grace_period);
     let by_default = if given.is_none() { " by default" } else { "" };
-    let all = containers(&workload.pod);
-    let seen: Vec<_> = all.iter().map(Seen::of).collect();
+    let all = containers(&workload.pod).into_iter();
+    let all: Vec<_> = all.map(|it| (it.clone(), Front::of(&it), pre_stop::read(&it))).collect();
     // A helper beside a known server says nothing of the requests.
-    let has_known = seen.iter().any(|it| it.front().is_some());
-    let counts = seen.iter().filter(|it| !has_known || it.front().is_some());
-    let worst = counts.clone().map(|it| it.effect(grace)).max_by_key(|(effect, _)| *effect);
+    let has_known = all.iter().any(|(_, front, _)| front.name().is_some());
+    let counts = all.iter().filter(|(_, front, _)| !has_known || front.name().is_some());
+    let worst = counts.clone().map(|it| effect(it, grace)).max_by_key(|(effect, _)| *effect);
     let (effect, why) = match worst {
         _ if workload.is_job() => (Effect::Keeps, "nobody sends requests to it".to_owned()),
         worst => worst.unwrap_or((Effect::Unknown, "it has no containers".to_owned())),
     };
-    let hooks: Vec<_> = seen.iter().filter_map(|it| hook(&it.hook)).collect();
+    let hooks: Vec<_> = all.iter().filter_map(|(_, _, it)| hook(it)).collect();
     let hooks = if hooks.is_empty() { "no preStop".to_owned() } else { hooks.join(", ") };
-    let fronts = list(counts.map(|it| it.front().unwrap_or("unknown program")));
+    let fronts = list(counts.map(|(_, front, _)| front.name().unwrap_or("unknown program")));
     let (kind, name, grace) = (&workload.kind, &workload.name, human(grace));
     let line = format!(
         "{kind} {name}: grace period {grace}{by_default}; {hooks}; {fronts}; {}: {why}",
@@ -102,68 +93,67 @@ fn hook(hook: &PreStop) -> Option<String> {
     })
 }
 
-/// A container, and what its manifest shows of it.
-struct Seen<'a> {
-    container: &'a Container,
-    has_drainit: bool,
-    is_envoy: bool,
+/// The program that gets the stop signal and the requests.
+enum Front {
+    Drainit,
+    Envoy,
     /// The program that the command or the image names.
-    known: Option<Known>,
-    hook: PreStop,
+    Known(Known),
+    Unknown,
 }
 
-impl<'a> Seen<'a> {
-    fn of(container: &'a Container) -> Self {
+impl Front {
+    fn of(container: &Container) -> Self {
         let of = |key| words(&container.node, &[key]);
         let line = [of("command"), of("args")].concat();
         let image = text(&container.node, &["image"]).map(|it| it.text).unwrap_or_default();
         let image = base(&image).split([':', '@']).next().unwrap_or_default();
         let is_own = of("command").is_empty();
         let by_image = || find([image]).filter(|_| is_own);
-        Self {
-            container,
-            has_drainit: names_drainit(container),
-            is_envoy: is_envoy(line.iter().map(|it| &*it.text)) || is_own && image == "envoy",
-            known: find(line.iter().map(|it| &*it.text)).or_else(by_image),
-            hook: pre_stop::read(container),
+        let line = || line.iter().map(|it| &*it.text);
+        match find(line()).or_else(by_image) {
+            _ if names_drainit(container) => Self::Drainit,
+            _ if is_envoy(line()) || is_own && image == "envoy" => Self::Envoy,
+            known => known.map_or(Self::Unknown, Self::Known),
         }
     }
 
-    /// The program that gets the signal and the requests; `None` if it is unknown.
-    fn front(&self) -> Option<&str> {
-        match &self.known {
-            _ if self.has_drainit => Some("drainit"),
-            _ if self.is_envoy => Some("envoy"),
-            known => known.as_ref().map(|it| &*it.name),
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Drainit => Some("drainit"),
+            Self::Envoy => Some("envoy"),
+            Self::Known(known) => Some(&known.name),
+            Self::Unknown => None,
         }
     }
 
-    fn kind(&self) -> Kind {
-        match &self.known {
-            _ if self.is_envoy => Kind::Drained,
-            known => known.as_ref().map_or(Kind::Other, |it| it.program.kind),
+    fn is_server(&self) -> bool {
+        match self {
+            Self::Known(known) => known.program.kind.is_server(),
+            _ => matches!(self, Self::Envoy),
         }
     }
+}
 
-    /// The effect on the requests of the container, and its reason.
-    fn effect(&self, grace: Duration) -> (Effect, String) {
-        let (effect, why) = match self.kind() {
-            _ if self.has_drainit => (Effect::Drained, "check it with its config"),
-            _ if grace.is_zero() => (Effect::Loses, "SIGKILL ends it at once"),
-            _ if self.hook.sleeps >= grace => (Effect::Loses, "SIGKILL ends it during its preStop"),
-            Kind::Server | Kind::Drained if self.hook.span.is_none() => (
-                Effect::Loses,
-                "without a preStop, it stops before every node knows that the pod leaves",
-            ),
-            _ if self.hook.is_unknown => (Effect::Unknown, "the effect of its preStop"),
-            _ if self.is_envoy => (Effect::Loses, "envoy closes every connection at SIGTERM"),
-            _ => match &self.known {
-                Some(known) => return at_stop(self.container, known),
-                None => (Effect::Unknown, "its program"),
-            },
-        };
-        (effect, why.to_owned())
-    }
+/// The effect on the requests of a container with this program and this hook, and the reason.
+fn effect(
+    (container, front, hook): &(Container, Front, PreStop),
+    grace: Duration,
+) -> (Effect, String) {
+    let (effect, why) = match front {
+        Front::Drainit => (Effect::Drained, "check it with its config"),
+        _ if grace.is_zero() => (Effect::Loses, "SIGKILL ends it at once"),
+        _ if hook.sleeps >= grace => (Effect::Loses, "SIGKILL ends it during its preStop"),
+        _ if front.is_server() && hook.span.is_none() => (
+            Effect::Loses,
+            "without a preStop, it stops before every node knows that the pod leaves",
+        ),
+        _ if hook.is_unknown => (Effect::Unknown, "the effect of its preStop"),
+        Front::Envoy => (Effect::Loses, "envoy closes every connection at SIGTERM"),
+        Front::Known(known) => return at_stop(container, known),
+        Front::Unknown => (Effect::Unknown, "its program"),
+    };
+    (effect, why.to_owned())
 }
 
 /// Whether a command starts Envoy, perhaps by an entrypoint. Envoy takes options only, so `contour

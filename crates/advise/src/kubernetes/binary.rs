@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use crate::kubernetes::commands::{Found, HOOKS, commands, has_subcommand, one_words, refused};
-use crate::kubernetes::env::{PodEnv, PodValue};
+use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{
     Container, Word, Workload, base, container, is_drainit, items, text, words,
 };
@@ -54,7 +54,7 @@ pub(super) fn check(
         one_words(&mut wrong, &container);
     }
     for (place, init) in inits.iter().enumerate() {
-        wrong.extend(never_ends(init, &env(init)));
+        wrong.extend(never_ends(init));
         match install(workload, init, place) {
             Ok(new) => binaries.extend(new),
             Err(found) => wrong.push(found),
@@ -254,9 +254,9 @@ fn paths(program: &str, sets_path: bool, env: &PodEnv) -> Option<Vec<String>> {
         return is_known.then(|| vec![program.to_owned()]);
     }
     let path = match env.get("PATH") {
-        PodValue::Known(path) if !sets_path => &path.text,
-        PodValue::Missing if !sets_path => USUAL,
-        _ => return None,
+        _ if sets_path => return None,
+        Some(path) => path.text.as_deref()?,
+        None => USUAL,
     };
     let in_directory = |it: &str| format!("{}/drainit", it.trim_end_matches('/'));
     Some(path.split(':').map(in_directory).collect())

@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
+use clap::CommandFactory as _;
 use clap::error::{ContextKind, ErrorKind};
-use clap::{Arg, CommandFactory as _};
 use drainit_commands::value::UNKNOWN;
 use drainit_commands::{Cli, parse};
 
@@ -16,6 +16,7 @@ use crate::kubernetes::manifest::{
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::{self, is_builtin};
 use crate::language::span::Span;
+use crate::misread::other_option;
 use crate::types::suggest::nearest;
 
 /// The command line of drainit.
@@ -96,19 +97,15 @@ pub(super) fn refusal(
         }
     };
     let is_known = ![&option, &value].iter().any(|text| text.contains(UNKNOWN));
-    let command = words.first().and_then(|name| DRAINIT.find_subcommand(&name.text));
-    let arguments = command.into_iter().flat_map(clap::Command::get_arguments);
+    let names = DRAINIT.get_subcommands().map(clap::Command::get_name);
     let meant = match error.kind() {
-        ErrorKind::UnknownArgument => {
-            nearest(name.trim_start_matches('-'), arguments.filter_map(Arg::get_long))
-        }
+        ErrorKind::UnknownArgument => other_option(name, &DRAINIT, &words.first()?.text),
         ErrorKind::InvalidSubcommand => {
-            nearest(&value, DRAINIT.get_subcommands().map(clap::Command::get_name))
+            nearest(&value, names).map(|it| format!("did you mean `{it}`?"))
         }
         _ => None,
     };
-    let dashes = if value.is_empty() { "--" } else { "" };
-    let help = meant.map_or(usage.to_owned(), |it| format!("did you mean `{dashes}{it}`?"));
+    let help = meant.unwrap_or_else(|| usage.to_owned());
     let span = words.iter().find(is_wrong).or(words.first()).map_or(program, |word| word.span);
     is_known.then(|| (span, why.trim_start_matches("error: ").to_owned(), help))
 }
@@ -226,14 +223,14 @@ pub(super) fn ambiguous(ctx: &mut Context<'_>) {
 /// Whether the container runs a drainit with a control socket: `run`, or `exec` with a drain.
 pub(super) fn has_socket(container: &Container) -> bool {
     let EntryPoint::Drainit(words) = entry(container) else { return false };
-    let is_drain = |word: &Word| word.text.starts_with("--drain-envoy");
-    let mut variables =
-        items(&container.node, &["env"]).iter().filter_map(|it| text(it, &["name"]));
-    let is_run = words.first().is_some_and(|word| word.text == "run");
-    let is_exec = words.first().is_some_and(|word| word.text == "exec");
-    is_run
-        || is_exec
-            && (words.iter().any(is_drain) || variables.any(|it| it.text == "DRAINIT_DRAIN_ENVOY"))
+    let variables = items(&container.node, &["env"]).iter().filter_map(|it| text(it, &["name"]));
+    let is_drain =
+        |word: Word| word.text.starts_with("--drain-envoy") || word.text == "DRAINIT_DRAIN_ENVOY";
+    match words.first().map(|word| &*word.text) {
+        Some("run") => true,
+        Some("exec") => words.into_iter().chain(variables).any(is_drain),
+        _ => false,
+    }
 }
 
 /// Reports the first command that asks the container's `drainit exec`, which has no drain and

@@ -9,8 +9,8 @@ use crate::kubernetes::manifest::{Container, Word, base, is_drainit, words};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::{self, is_builtin, is_shell, place};
 use crate::language::span::Span;
-use crate::load::args;
-use crate::load::args::ArgsError;
+use crate::load::Severity;
+use crate::load::args::{self, ArgsError};
 
 /// The program that the container starts, if the manifest shows it.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,10 +138,8 @@ pub(super) fn arguments(
             let help = format!(
                 "write `command: [drainit, {name}, --]`, or `exec drainit {name}` as the last command of the script, without `|` and `&`"
             );
-            match is_old {
-                true => problems.warning(span, message).help(help),
-                false => problems.error(span, message).help(help),
-            }
+            let severity = if is_old { Severity::Warning } else { Severity::Error };
+            problems.push(severity, span, message).help(help);
             return None;
         }
         EntryPoint::Unknown(_) => return None,

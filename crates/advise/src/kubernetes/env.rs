@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::kubernetes::manifest::{Container, Word, items, key, text};
+use crate::kubernetes::manifest::{Container, items, key, text};
 use crate::language::environment::Environment;
 use crate::language::span::Span;
 
@@ -15,22 +15,21 @@ const LONGEST: usize = 128 << 10;
 
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {
-    known: BTreeMap<String, Word>,
-    /// Variables whose values are not known here: the manifest sets them by `valueFrom`, or their
-    /// values contain such variables or are too long.
-    unknown: BTreeMap<String, Span>,
+    /// The variables that the manifest gives.
+    own: BTreeMap<String, PodValue>,
     /// The variables of the image that `check` knows, for example from its option `--env`.
-    image: BTreeMap<String, Word>,
+    image: BTreeMap<String, PodValue>,
     /// The prefixes of the variables that `envFrom` brings.
     prefixes: Vec<String>,
 }
 
+/// The value of a variable, and its place.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum PodValue<'a> {
-    Known(&'a Word),
-    /// The variable is set, but its value is not known here.
-    Unknown(Span),
-    Missing,
+pub(super) struct PodValue {
+    /// `None` if the value is not known here: the manifest sets it by `valueFrom`, or it contains
+    /// such a variable, or is too long.
+    pub(super) text: Option<String>,
+    pub(super) span: Span,
 }
 
 impl PodEnv {
@@ -39,7 +38,7 @@ impl PodEnv {
     /// variables of the image.
     pub(super) fn read(container: &Container, here: &Environment, image: &Environment) -> Self {
         let of_image = |(name, text): (&str, &str)| {
-            (name.to_owned(), Word { text: text.to_owned(), span: container.span })
+            (name.to_owned(), PodValue { text: Some(text.to_owned()), span: container.span })
         };
         let prefix = |item| text(item, &["prefix"]).map(|prefix| prefix.text).unwrap_or_default();
         let mut env = Self {
@@ -47,60 +46,38 @@ impl PodEnv {
             prefixes: items(&container.node, &["envFrom"]).iter().map(|it| prefix(it)).collect(),
             ..Self::default()
         };
-        env.unknown.insert("@".to_owned(), container.span);
+        env.own.insert("@".to_owned(), PodValue { text: None, span: container.span });
         for item in items(&container.node, &["env"]) {
             let Some(name) = text(item, &["name"]) else { continue };
-            let (value, span) = match (key(item, "valueFrom"), text(item, &["value"])) {
+            let (text, span) = match (key(item, "valueFrom"), text(item, &["value"])) {
                 (Some(span), _) => (here.get_non_empty(&name.text).map(str::to_owned), span),
                 (None, Some(word)) => (env.substitute(&word.text), word.span),
                 (None, None) => (Some(String::new()), name.span),
             };
-            if let Some(text) = value {
-                env.known.insert(name.text, Word { text, span });
-            } else {
-                env.unknown.insert(name.text, span);
-            }
+            env.own.insert(name.text, PodValue { text, span });
         }
         env
     }
 
     /// The variables whose values are known, for `${…}` in the config.
     pub(super) fn environment(&self) -> Environment {
-        let is_here = |(name, _): &(&String, &Word)| !self.unknown.contains_key(*name);
-        let all = self.image.iter().filter(is_here).chain(&self.known);
-        all.map(|(name, word)| (name.clone(), word.text.clone())).collect()
+        let of_image = self.image.iter().filter(|(name, _)| !self.own.contains_key(*name));
+        let known = |(name, value): (&String, &PodValue)| Some((name.clone(), value.text.clone()?));
+        of_image.chain(&self.own).filter_map(known).collect()
     }
 
-    pub(super) fn get(&self, name: &str) -> PodValue<'_> {
-        match (self.of_manifest(name), self.image.get(name)) {
-            (PodValue::Missing, Some(word)) => PodValue::Known(word),
-            (value, _) => value,
-        }
+    pub(super) fn get(&self, name: &str) -> Option<&PodValue> {
+        self.own.get(name).or_else(|| self.image.get(name))
     }
 
     /// Whether this variable is missing here, but `envFrom` may bring it.
     pub(super) fn may_bring(&self, name: &str) -> bool {
-        let is_missing = self.get(name) == PodValue::Missing;
-        is_missing && self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+        self.get(name).is_none() && self.prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
 
-    /// The value that the manifest gives.
-    pub(super) fn of_manifest(&self, name: &str) -> PodValue<'_> {
-        match (self.known.get(name), self.unknown.get(name)) {
-            (Some(word), _) => PodValue::Known(word),
-            (None, Some(span)) => PodValue::Unknown(*span),
-            (None, None) => PodValue::Missing,
-        }
-    }
-
-    /// The variables of the manifest, each with the place of its value.
-    pub(super) fn names(&self) -> impl Iterator<Item = (&str, Span)> {
-        let known = self.known.iter().map(|(name, word)| (name.as_str(), word.span));
-        known.chain(self.unknown())
-    }
-
-    pub(super) fn unknown(&self) -> impl Iterator<Item = (&str, Span)> {
-        self.unknown.iter().map(|(name, span)| (name.as_str(), *span))
+    /// The variables that the manifest gives.
+    pub(super) fn own(&self) -> impl Iterator<Item = (&str, &PodValue)> {
+        self.own.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// Expands `$(NAME)` as Kubernetes does in `value`, `command` and `args`. A name that is not
@@ -118,13 +95,12 @@ impl PodEnv {
                 continue;
             }
             let name = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
-            match name.map(|(name, more)| (self.of_manifest(name), more)) {
-                Some((PodValue::Known(word), more)) => {
-                    out.push_str(&word.text);
+            match name.and_then(|(name, more)| Some((self.own.get(name)?, more))) {
+                Some((value, more)) => {
+                    out.push_str(value.text.as_ref()?);
                     rest = more;
                 }
-                Some((PodValue::Unknown(_), _)) => return None,
-                _ => out.push('$'),
+                None => out.push('$'),
             }
         }
         out.push_str(rest);

@@ -11,7 +11,7 @@ use drainit_commands::{Cli, Command, parse};
 use crate::keys::Shutdown;
 use crate::kubernetes::commands::{Found, refusal, unanswered};
 use crate::kubernetes::entry::{EntryPoint, entry};
-use crate::kubernetes::env::{PodEnv, PodValue};
+use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Word, Workload, base, seconds};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
@@ -164,13 +164,12 @@ fn may_drain(env: &PodEnv) -> bool {
 /// The variable that stands for an option. A value that is not known is [`UNKNOWN`]. `envFrom` at
 /// `span` may bring a grace period.
 fn variable(env: &PodEnv, option: &KeyOption, span: Span) -> Option<Word> {
-    let unknown = |span| Some(Word { text: UNKNOWN.to_owned(), span });
-    match env.get(option.variable) {
-        PodValue::Known(word) if !word.text.is_empty() => Some(word.clone()),
-        PodValue::Unknown(span) => unknown(span),
-        _ if option.name == GRACE_PERIOD && env.may_bring(option.variable) => unknown(span),
-        _ => None,
-    }
+    let (text, span) = match env.get(option.variable) {
+        Some(value) => (value.text.as_deref().unwrap_or(UNKNOWN), value.span),
+        None if option.name == GRACE_PERIOD && env.may_bring(option.variable) => (UNKNOWN, span),
+        None => return None,
+    };
+    (!text.is_empty()).then(|| Word { text: text.to_owned(), span })
 }
 
 /// Reports a command whose first words look like options of another program, and options of drainit
@@ -211,12 +210,4 @@ fn undrained(
         let message = "drainit does not drain this Envoy: there is no drain";
         problems.warning(envoy.span, message).help(NAME_ADMIN);
     }
-}
-
-/// The command behind these options of `drainit exec`; empty if the options are not known.
-pub(super) fn command(words: &[Word], env: &PodEnv) -> Vec<Word> {
-    let exec = Word { text: "exec".to_owned(), span: Span::whole(0) };
-    let words = known(words, env);
-    let parsed = parsed(&exec, &words).ok().flatten();
-    parsed.map(|(_, command)| command.to_vec()).unwrap_or_default()
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::keys::Shutdown;
 use crate::keys::values;
 use crate::kubernetes::Context;
-use crate::kubernetes::env::PodValue;
 use crate::kubernetes::manifest::{key, seconds};
 use crate::kubernetes::pre_stop::PreStop;
 use crate::language::span::Span;
@@ -79,20 +78,16 @@ pub(super) fn rounded_up(time: Duration) -> u64 {
 
 /// The place of the variable from which the config has its whole `grace_period`.
 fn known(ctx: &Context<'_>) -> Option<Span> {
-    let values = ctx.loaded.grace_variables.iter().map(|name| ctx.env.get(name));
-    let is_whole = |text: &str| values::duration(text) == Ok(ctx.plan.grace_period);
-    let mut known = values.filter_map(|value| match value {
-        PodValue::Known(word) if is_whole(&word.text) => Some(word.span),
-        _ => None,
-    });
-    known.next()
+    let mut values = ctx.loaded.grace_variables.iter().filter_map(|name| ctx.env.get(name));
+    let is_whole = |text: &String| values::duration(text) == Ok(ctx.plan.grace_period);
+    values.find(|value| value.text.as_ref().is_some_and(is_whole)).map(|value| value.span)
 }
 
 /// Whether the config's `grace_period` uses a variable whose value is not known. Warns of one that
 /// `envFrom` may bring; `valueFrom` is reported elsewhere.
 fn is_unknown(ctx: &mut Context<'_>) -> bool {
     let is_open = |name: &&String| {
-        matches!(ctx.env.get(name), PodValue::Unknown(_)) || ctx.env.may_bring(name)
+        ctx.env.get(name).map_or(ctx.env.may_bring(name), |value| value.text.is_none())
     };
     let open = ctx.loaded.grace_variables.iter().find(is_open).filter(|_| known(ctx).is_none());
     if let Some(name) = open.filter(|name| ctx.env.may_bring(name)) {

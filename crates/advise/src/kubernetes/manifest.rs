@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::language::span::Span;
-use crate::language::yaml::node::{Kind, Node, get};
+use crate::language::yaml::node::{Node, get};
 
 #[derive(Clone, Debug)]
 pub(super) struct Workload {
@@ -15,8 +15,6 @@ pub(super) struct Workload {
     pub(super) name: String,
     /// The `spec` of the workload's pods.
     pub(super) pod: Rc<Node>,
-    /// The `metadata` of the workload's pods.
-    pub(super) metadata: Option<Rc<Node>>,
     /// The traffic policy `Local` of a Service that selects the pods, if there is one.
     pub(super) local: Option<Local>,
     /// The pods' ports to which Services send requests.
@@ -96,6 +94,8 @@ pub(super) struct Word {
 /// documents.
 pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) {
     let (mut found, mut others, mut services) = (Vec::new(), Vec::new(), Vec::new());
+    // The labels of each workload's pods.
+    let mut labels = Vec::new();
     let mut todo: Vec<_> = documents.iter().rev().cloned().collect();
     while let Some(node) = todo.pop() {
         let Some(kind) = text(&node, &["kind"]) else { continue };
@@ -128,24 +128,14 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
             others.push(format!("{} without {}", kind.text, path.join(".")));
             continue;
         };
-        let metadata = path.split_last().and_then(|(_, pod)| match pod {
-            [] => get(&node, &["metadata"]),
-            pod => get(get(&node, pod)?, &["metadata"]),
-        });
-        found.push(Workload {
-            kind: kind.text,
-            name,
-            pod: Rc::clone(pod),
-            metadata: metadata.map(Rc::clone),
-            local: None,
-            served: Vec::new(),
-        });
+        let of_pods = [&path[..path.len() - 1], &["metadata", "labels"]].concat();
+        labels.push(get(&node, &of_pods).cloned());
+        let (kind, pod) = (kind.text, Rc::clone(pod));
+        found.push(Workload { kind, name, pod, local: None, served: Vec::new() });
     }
-    for workload in &mut found {
-        let Some(labels) = workload.metadata.as_ref().and_then(|pod| get(pod, &["labels"])) else {
-            continue;
-        };
-        let selected = || services.iter().filter(|service| service.selects(labels));
+    for (workload, labels) in found.iter_mut().zip(labels) {
+        let is_of = |service: &&Service| labels.as_ref().is_some_and(|it| service.selects(it));
+        let selected = || services.iter().filter(is_of);
         workload.local = selected().find_map(|service| service.local);
         workload.served = selected().flat_map(|service| service.ports.iter().cloned()).collect();
     }
@@ -193,10 +183,7 @@ pub(super) fn is_true(node: &Node, path: &[&str]) -> bool {
 
 /// The items of the list at a path of keys. Empty if there is no list.
 pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
-    match get(node, path).map(|node| &node.kind) {
-        Some(Kind::Sequence(items)) => items,
-        _ => &[],
-    }
+    get(node, path).map(|node| node.items()).unwrap_or_default()
 }
 
 /// The words of the command at a path of keys, without the items that are lists or mappings. An

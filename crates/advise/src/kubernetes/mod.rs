@@ -93,9 +93,6 @@ pub fn check(
             return PodCheck { diagnostics: problems.finish(), ..PodCheck::default() };
         }
     };
-    if is_audit && let Some(found) = audit::of(&mut problems, file) {
-        return found;
-    }
     let files = |path: &PathBuf| directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
     let files = configs.iter().flat_map(files).flatten();
     let texts: Vec<_> = files.filter_map(|path| Some(Source::read(&path).ok()?.text)).collect();
@@ -105,7 +102,8 @@ pub fn check(
     };
     let find_program: FindProgram<'_> =
         &|name, environment, mounts| image.missing_program(name, environment, mounts);
-    check_manifest((problems, file), name, (here, of_image), (load, find_program), &texts)
+    let read = (load, find_program);
+    check_manifest((problems, file), (name, is_audit), (here, of_image), read, &texts)
 }
 
 /// Reports variables that begin with `DRAINIT_`, but that neither drainit nor the config uses.
@@ -113,13 +111,14 @@ pub fn check(
 fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> bool) {
     let known = || OWN.iter().copied().chain(KEY_OPTIONS.iter().map(|it| it.variable));
     let is_wrong = |name: &str| name.starts_with("DRAINIT_") && known().all(|known| known != name);
-    for (name, span) in env.names().filter(|(name, _)| is_wrong(name) && !uses(name)) {
+    for (name, value) in env.own().filter(|(name, _)| is_wrong(name) && !uses(name)) {
         let longer = || known().find(|known| known.starts_with(name));
         let help = match nearest(name, known()).or_else(longer) {
             Some(known) => format!("did you mean `{known}`?"),
             None => "remove it, or give it a name that does not begin with `DRAINIT_`".to_owned(),
         };
-        problems.warning(span, format!("drainit reads no variable `{name}`")).help(help);
+        let message = format!("drainit reads no variable `{name}`");
+        problems.warning(value.span, message).help(help);
     }
 }
 
@@ -127,7 +126,7 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
 /// searches the image.
 pub fn check_manifest(
     (mut problems, file): (Problems, usize),
-    name: Option<&str>,
+    (name, is_audit): (Option<&str>, bool),
     (here, image): (&Environment, &Environment),
     (load, find_program): (
         impl Fn(&Environment, &[PathBuf], bool) -> Result<Loaded, Vec<Diagnostic>>,
@@ -140,9 +139,14 @@ pub fn check_manifest(
         let forms = [format!("${{{name}}}"), format!("${{{name}:")];
         texts.iter().any(|text| forms.iter().any(|form| text.contains(form)))
     };
+    let documents = yaml::parse_manifest(&mut problems, file).unwrap_or_default();
+    let audit = audit::of(&documents).filter(|_| is_audit);
+    if documents.is_empty() && problems.has_errors() || audit.is_some() {
+        return PodCheck { diagnostics: problems.finish(), containers: Vec::new(), audit };
+    }
     let (mut diagnostics, mut containers) = (Vec::new(), Vec::new());
     let mut before: Option<Rc<Node>> = None;
-    for (mut workload, container) in find(&mut problems, file, name) {
+    for (mut workload, container) in find(&mut problems, (file, &documents), name) {
         if !before.is_some_and(|pod| Rc::ptr_eq(&pod, &workload.pod)) {
             let env = |container: &Container| PodEnv::read(container, here, image);
             binary::check(&mut problems, &workload, env);
@@ -157,12 +161,13 @@ pub fn check_manifest(
         let exec = exec::read(&mut problems, &mut workload, &container, &env);
         let is_exec = exec.is_some();
         check_names(&mut problems, &env, uses);
-        for (name, span) in env.unknown().filter(|(name, _)| uses(name) && !is_exec) {
+        let unknown = env.own().filter(|(_, value)| value.text.is_none() && !is_exec);
+        for (name, value) in unknown.filter(|(name, _)| uses(name)) {
             let message = format!(
                 "the config uses `{name}`, whose value is not known here: it counts as unset"
             );
             let help = format!("set it for this check: `{name}=VALUE drainit check …`");
-            problems.warning(span, message).help(help);
+            problems.warning(value.span, message).help(help);
         }
         let arguments = entry::arguments(&mut problems, &container, is_exec);
         let hook = pre_stop::read(&container);
@@ -247,10 +252,13 @@ impl<'a> Context<'a> {
 }
 
 /// The containers to check, as the comment of [`check`] says.
-fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Workload, Container)> {
+fn find(
+    problems: &mut Problems,
+    (file, documents): (usize, &[Rc<Node>]),
+    name: Option<&str>,
+) -> Vec<(Workload, Container)> {
     let whole = Span::whole(file);
-    let Some(documents) = yaml::parse_manifest(problems, file) else { return Vec::new() };
-    let (workloads, others) = manifest::workloads(&documents);
+    let (workloads, others) = manifest::workloads(documents);
     if workloads.is_empty() {
         let only = if others.is_empty() { "" } else { ", only " };
         let kinds = list(others.iter().map(String::as_str));

@@ -14,6 +14,7 @@ use crate::kubernetes::commands::commands;
 use crate::kubernetes::manifest::{Word, base, is_drainit, is_true, items, seconds, text, words};
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
+use crate::load::Severity;
 use crate::types::human;
 
 /// The kubelet's defaults for the period and the failure threshold of a probe.
@@ -218,43 +219,40 @@ fn owner(ctx: &Context<'_>, asked: &Address) -> ProbedServer {
 /// goes to drainit's port. `path` is the path for which the probe should ask.
 fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: &str) {
     let Some((port, span)) = probe.port else { return };
-    let (server, asked) = probe.asks();
-    let node = &probe.node;
-    let mut how = how_to_probe(ctx, path);
-    let has_grpc = get(node, &["grpc"]).is_some() && server != Some(Other);
-    let grpc = (has_grpc.then_some(span), format!("port {port} speaks HTTP/1, and not gRPC"));
-    let mut faults = vec![grpc];
-    if server == Some(Control) {
-        let host = ["httpGet", "tcpSocket"].iter().find_map(|how| text(node, &[how, "host"]));
-        let listen = ctx.loaded.config.control.listen;
-        let listen = listen.filter(|listen| host.is_none() && listen.ip().is_loopback());
-        let is_of_host = is_true(&ctx.workload.pod, &["hostNetwork"]);
-        let tls = text(node, &["httpGet", "scheme"]).filter(|scheme| scheme.text == "HTTPS");
-        let local = host.filter(|host| !is_of_host && is_loopback(&host.text));
-        let is_known = ["", "/livez", "/readyz", "/status", "/metrics"].contains(&asked);
-        if let Some(at) = listen {
-            how = format!(
-                "write `control: {{listen: 0.0.0.0:{port}}}` in the config; it accepts no drain"
-            );
-            let why = format!(
-                "the kubelet connects to the address of the pod, and `control.listen` is {at}"
-            );
-            faults.push((Some(span), why));
-        }
-        let of_node = "the kubelet connects to this address of its node, and not of the pod";
-        faults.extend([
-            (tls.map(|scheme| scheme.span), "drainit does not speak TLS".to_owned()),
-            (local.map(|host| host.span), of_node.to_owned()),
-            ((!is_known).then_some(span), format!("drainit answers `{asked}` with 404")),
-        ]);
-    } else if matches!(asked, "/livez" | "/readyz") {
-        let message = format!("drainit does not answer `{asked}` at port {port}");
-        ctx.warning(span, message, how.clone());
+    let ((server, asked), node) = (probe.asks(), &probe.node);
+    let listen = ctx.loaded.config.control.listen;
+    let is_of_host = is_true(&ctx.workload.pod, &["hostNetwork"]);
+    let how = how_to_probe(ctx, path);
+    let mut never = |span: Span, why: String, help: &str| {
+        ctx.error(span, format!("this probe never succeeds: {why}"), help);
+    };
+    if server != Some(Other) && get(node, &["grpc"]).is_some() {
+        never(span, format!("port {port} speaks HTTP/1, and not gRPC"), &how);
     }
-    for (span, why) in faults {
-        if let Some(span) = span {
-            ctx.error(span, format!("this probe never succeeds: {why}"), how.clone());
+    if server != Some(Control) {
+        if matches!(asked, "/livez" | "/readyz") {
+            ctx.warning(span, format!("drainit does not answer `{asked}` at port {port}"), how);
         }
+        return;
+    }
+    let host = ["httpGet", "tcpSocket"].iter().find_map(|how| text(node, &[how, "host"]));
+    if let Some(at) = listen.filter(|at| host.is_none() && at.ip().is_loopback()) {
+        let why =
+            format!("the kubelet connects to the address of the pod, and `control.listen` is {at}");
+        let help = format!(
+            "write `control: {{listen: 0.0.0.0:{port}}}` in the config; it accepts no drain"
+        );
+        never(span, why, &help);
+    }
+    if let Some(scheme) = text(node, &["httpGet", "scheme"]).filter(|it| it.text == "HTTPS") {
+        never(scheme.span, "drainit does not speak TLS".to_owned(), &how);
+    }
+    if let Some(host) = host.filter(|host| !is_of_host && is_loopback(&host.text)) {
+        let why = "the kubelet connects to this address of its node, and not of the pod";
+        never(host.span, why.to_owned(), &how);
+    }
+    if !["", "/livez", "/readyz", "/status", "/metrics"].contains(&asked) {
+        never(span, format!("drainit answers `{asked}` with 404"), &how);
     }
 }
 
@@ -286,10 +284,9 @@ fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool) {
         // The kubelet stops liveness probes when it deletes a pod, but not for `drainit drain` or an
         // exit of a process.
         let has_startup = get(&ctx.container.node, &["startupProbe"]).is_some();
-        return match has_startup && probe.fails_after >= lasts {
-            false => ctx.error(probe.node.span, message, help),
-            true => ctx.warning(probe.node.span, message, help),
-        };
+        let is_late = has_startup && probe.fails_after >= lasts;
+        let severity = if is_late { Severity::Warning } else { Severity::Error };
+        return ctx.problems.push(severity, probe.node.span, message).help(help);
     }
     let processes = ctx.loaded.config.processes.iter();
     let timeouts = processes.filter_map(|it| Some(it.readiness.as_ref()?.timeout));

@@ -4,14 +4,11 @@
 
 use std::time::Duration;
 
-use crate::kubernetes::commands::{Found, commands, has_socket, program};
-use crate::kubernetes::entry::names_drainit;
-use crate::kubernetes::env::PodEnv;
+use crate::kubernetes::commands::{Found, has_socket};
+use crate::kubernetes::entry::{EntryPoint, entry, names_drainit};
 use crate::kubernetes::grace::rounded_up;
-use crate::kubernetes::manifest::{
-    Container, Word, base, containers, is_drainit, items, key, text, words,
-};
-use crate::kubernetes::{Context, exec, pre_stop};
+use crate::kubernetes::manifest::{Container, Word, containers, items, key, text, words};
+use crate::kubernetes::{Context, pre_stop};
 use crate::language::yaml::node::get;
 use crate::types::human;
 
@@ -80,29 +77,13 @@ fn readiness(ctx: &mut Context<'_>, main: &[Container]) {
     ctx.warning(first.span, message, "add a `readinessProbe` that asks the application");
 }
 
-/// Arguments with which an Envoy ends by itself.
-const ENDS: [&str; 6] =
-    ["-h", "--help", "--version", "--hot-restart-version", "init_only", "validate"];
-
 /// Reports an init container that serves, and so never ends. A `drainit run` in a container without
 /// ports is not reported, because its config may have only oneshots.
-pub(super) fn never_ends(init: &Container, env: &PodEnv) -> Option<Found> {
-    let line = [words(&init.node, &["command"]), words(&init.node, &["args"])].concat();
-    // A shell runs at least as long as its last command.
-    let own = commands(line).pop()?;
-    let at = own.iter().position(|word| is_drainit(&word.text))?;
-    let is_exec = own.get(at + 1)?.text == "exec";
-    let started = commands(exec::command(&own[at + 2..], env)).pop().filter(|_| is_exec);
-    let is_envoy = started.is_some_and(|words| {
-        base(program(&words)) == "envoy"
-            && !words.iter().any(|word| ENDS.contains(&word.text.trim_start_matches("--mode=")))
-    });
-    let is_served = is_exec || !items(&init.node, &["ports"]).is_empty();
-    let serves = is_envoy || is_served && has_socket(init);
-    if init.is_sidecar || !serves {
-        return None;
-    }
+pub(super) fn never_ends(init: &Container) -> Option<Found> {
+    let has_word = |words: &[Word]| words.first().is_some_and(|first| first.text == "exec");
+    let is_exec = matches!(entry(init), EntryPoint::Drainit(words) if has_word(&words));
+    let serves = has_socket(init) && (is_exec || !items(&init.node, &["ports"]).is_empty());
     let message = format!("`{}` never ends: no further container of the pod starts", init.name);
     let help = "write `restartPolicy: Always`, which makes it a sidecar";
-    Some((init.span, message, help.to_owned()))
+    (serves && !init.is_sidecar).then(|| (init.span, message, help.to_owned()))
 }

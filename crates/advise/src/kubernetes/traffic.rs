@@ -62,34 +62,32 @@ fn local(ctx: &mut Context<'_>) {
     let shutdown = &ctx.loaded.config.shutdown;
     let longest = ctx.drains().map(|drain| drain.min).max();
     let (Some(local), Some(min)) = (ctx.workload.local, longest) else { return };
-    let (delay, is_external) = (shutdown.unready_delay, local.is_external);
-    if !delay.is_zero() && (!is_external || min > delay) {
-        return;
-    }
-    let message = match is_external {
-        true if !delay.is_zero() => {
-            "the load balancer needs time after `unready_delay`, and without a longer `min` everything may stop as soon as drainit turns unready"
-        }
-        true => {
-            "the load balancer sends requests to a node until its own health check fails, and a pod that is not ready, as drainit is at once, loses them"
-        }
-        false => {
-            "the clients on a node have only the pods of this node, and a pod that is not ready, as drainit is at once, loses their requests"
-        }
+    const BALANCED: &str = "the time that the load balancer's health check takes, such as 10s, `min` of the drain \
+         (`--drain-min`) to twice this time, and the time of the drain to a longer one";
+    let delay = shutdown.unready_delay;
+    let (why, time) = match (local.is_external, delay.is_zero()) {
+        (false, false) => return,
+        (true, false) if min > delay => return,
+        (true, false) => (
+            "the load balancer needs time after `unready_delay`, and without a longer `min` everything may stop as soon as drainit turns unready",
+            BALANCED,
+        ),
+        (true, true) => (
+            "the load balancer sends requests to a node until its own health check fails, and a pod that is not ready, as drainit is at once, loses them",
+            BALANCED,
+        ),
+        (false, true) => (
+            "the clients on a node have only the pods of this node, and a pod that is not ready, as drainit is at once, loses their requests",
+            "5s",
+        ),
     };
-    let message = format!("with `Local` {message}");
-    let delay =
+    let key =
         ctx.of_exec_or("`DRAINIT_UNREADY_DELAY` (`--unready-delay`)", "`shutdown.unready_delay`");
-    let time = match is_external {
-        true => {
-            "the time that the load balancer's health check takes, such as 10s, `min` of the drain (`--drain-min`) to twice this time, and the time of the drain to a longer one"
-        }
-        false => "5s",
-    };
     // `unready_delay` and `readiness_delay` exclude each other.
     let is_delayed = !shutdown.readiness_delay.is_zero();
     let more = if is_delayed { "; remove `readiness_delay`" } else { "" };
-    ctx.warning(local.span, message, format!("set {delay} to {time}{more}"));
+    let help = format!("set {key} to {time}{more}");
+    ctx.warning(local.span, format!("with `Local` {why}"), help);
 }
 
 /// Warns of a sidecar whose drain has no `direction`. A drain without `direction` also closes the

@@ -55,11 +55,6 @@ pub(crate) fn check(
             continue;
         }
         let message = problems.shown_in_quotes(&finding.message, &names);
-        let problem = match finding.severity {
-            Severity::Error => problems.error(span, message),
-            Severity::Warning => problems.warning(span, message),
-            Severity::Note => problems.note(span, message),
-        };
-        problem.help(finding.help);
+        problems.push(finding.severity, span, message).help(finding.help);
     }
 }

@@ -4,6 +4,7 @@
 use crate::check::running;
 use crate::keys::{Config, DrainMethod, Process, ProcessKind};
 use crate::known::{self, Kind, Known};
+use crate::language::diagnostics::diagnostic::Severity;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::Places;
 use crate::types::human;
@@ -44,16 +45,11 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             }
             let message = format!("`{name}`: {why}");
             let key = if is_written { "stop_signal" } else { "command" };
-            let problem = match is_written || known.program.kind == Kind::Maybe {
-                true => problems.note(place.at(key), message),
-                false => problems.warning(place.at(key), message),
-            };
-            let or = if signals.is_empty() {
-                "; if that is done, write `stop_signal: TERM`"
-            } else {
-                ""
-            };
-            problem.help(format!("{help}{or}"));
+            let is_note = is_written || known.program.kind == Kind::Maybe;
+            let severity = if is_note { Severity::Note } else { Severity::Warning };
+            let done = "; if that is done, write `stop_signal: TERM`";
+            let or = if signals.is_empty() { done } else { "" };
+            problems.push(severity, place.at(key), message).help(format!("{help}{or}"));
         } else if let Some(why) = limit.and_then(|_| known.why_alive(process.stop_signal)) {
             let message = format!("`{name}`: {why}, but gets only {}", human(gets));
             let help = "make its own time shorter, or `shutdown.grace_period` longer";

@@ -205,7 +205,7 @@ impl Problems {
         self.list.len() >= KEPT
     }
 
-    fn push(&mut self, severity: Severity, span: Span, message: String) -> &mut Problem {
+    pub fn push(&mut self, severity: Severity, span: Span, message: String) -> &mut Problem {
         if self.is_full() {
             self.more += 1;
             return &mut self.overflow;
