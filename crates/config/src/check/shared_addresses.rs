@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::check::place_of_drain;
 use crate::check::running;
@@ -18,14 +18,14 @@ use drainit_os::same_path::normal;
 pub(crate) fn local(address: Address) -> Address {
     match address {
         Address::Unix(path) => Address::Unix(normal(&path)),
-        Address::Tcp(address) if address.ip().is_unspecified() => {
-            let ip = match address.is_ipv4() {
-                true => IpAddr::V4(Ipv4Addr::LOCALHOST),
-                false => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            };
-            Address::Tcp(SocketAddr::new(ip, address.port()))
+        Address::Tcp(mut address) => {
+            address.set_ip(match address.ip() {
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+                ip => ip,
+            });
+            Address::Tcp(address)
         }
-        address => address,
     }
 }
 
@@ -49,16 +49,9 @@ fn asked(process: &Process) -> Option<(Address, Option<&str>)> {
 }
 
 /// The value in the config that has the address of the readiness probe.
-fn probe_of<'p>(process: &Process, place: &'p EntryPlace) -> Option<&'p Node> {
-    let key = match &process.readiness.as_ref()?.probe {
-        Probe::Unix(_) => "unix",
-        Probe::Tcp(_) => "tcp",
-        Probe::Http(_) => "http",
-        Probe::Envoy(_) => "envoy",
-        Probe::Grpc(_) => "grpc",
-        _ => return None,
-    };
-    place.find(&format!("readiness.{key}"))
+fn probe_of(place: &EntryPlace) -> Option<&Node> {
+    let keys = ["unix", "tcp", "http", "envoy", "grpc"];
+    keys.iter().find_map(|key| place.find(&format!("readiness.{key}")))
 }
 
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
@@ -74,7 +67,7 @@ fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, other, (address, _)) in sharing(config, places, asked) {
         let parts = &places.processes[index];
         let name = &config.processes[index].name;
-        let at = problems.written(probe_of(&config.processes[index], parts), &text(&address));
+        let at = problems.written(probe_of(parts), &text(&address));
         let of_other = &config.processes[other].name;
         let message = format!(
             "`readiness` of `{name}` probes {at}, like that of `{of_other}`: it is ready as soon as the other answers"
@@ -102,7 +95,7 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
             let message = format!(
                 "`readiness` of `{name}` probes {}, where its old instance answers, too: with \
                  `update: start-first` a new instance that does not work would take over",
-                problems.written(probe_of(process, parts), &text(&address))
+                problems.written(probe_of(parts), &text(&address))
             );
             problems.error_in_check(span, message).help(
                 "use `notify` or `log`, which only the new instance can answer, or `update: \

@@ -57,14 +57,10 @@ pub(crate) fn check(
             continue;
         }
         let delay = *delay.get_or_insert_with(|| fitting_delay(config, graph));
-        let otherwise = match is_written("shutdown.unready_delay") {
-            true => ", which excludes `unready_delay`",
-            false => "",
-        };
-        let room = match delay < ARRIVE {
-            true => " and a longer `grace_period`",
-            false => "",
-        };
+        let (excluded, longer) =
+            (", which excludes `unready_delay`", " and a longer `grace_period`");
+        let otherwise = if is_written("shutdown.unready_delay") { excluded } else { "" };
+        let room = if delay < ARRIVE { longer } else { "" };
         // `readiness_delay` does not help a program that cuts requests at its stop.
         let delay = format!(
             ", or for all servers `shutdown: {{readiness_delay: {}}}`{otherwise}{room}",
