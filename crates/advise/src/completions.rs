@@ -88,13 +88,12 @@ pub(super) fn script(args: &CompletionsArgs, mut command: Command) -> String {
     };
     clap_complete::generate(generator, &mut command, "drainit", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
-    let signals: Vec<_> = Signal::names().collect();
-    let signals = signals.join(" ");
+    let signals = Vec::from_iter(Signal::names()).join(" ");
     match args.shell {
         Shell::Bash => {
-            let names =
-                BASH.replace("COMMANDS", &naming(&command).join("|")).replace("SIGNALS", &signals);
-            script + &names.replace("WHERE", &selecting().join("|"))
+            let names = BASH.replace("COMMANDS", &naming(&command).join("|"));
+            let names = names.replace("WHERE", &selecting().join("|"));
+            script + &names.replace("SIGNALS", &signals)
         }
         Shell::Zsh => zsh(&script, &signals),
         Shell::Fish => script + &fish(&naming(&command), &signals),

@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -185,16 +185,11 @@ fn look(path: &Path) -> io::Result<FileStat> {
 
 /// The reason why a path cannot be used; `other` if the error does not show a reason.
 fn reason(error: &io::Error, other: &str) -> String {
-    match ForeignName::of(error) {
-        Some(link) => format!("cannot be used: {link}"),
-        None if is_missing(error) => "does not exist".to_owned(),
-        None => other.to_owned(),
+    match (ForeignName::of(error), error.kind()) {
+        (Some(link), _) => format!("cannot be used: {link}"),
+        (None, ErrorKind::NotFound | ErrorKind::NotADirectory) => "does not exist".to_owned(),
+        (None, _) => other.to_owned(),
     }
-}
-
-/// Whether the error shows that nothing is at the path.
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 impl<'a> Checker<'a> {
@@ -557,10 +552,9 @@ impl<'a> Checker<'a> {
         let is_path = name.contains('/');
         let below = if is_path { dir.unwrap_or(Path::new("")).join(name) } else { name.into() };
         // If a program is a path, it may be below a mount, and cannot be checked there. If a
-        // program is a name, drainit assumes that the directories of `PATH` belong to the image.
-        let can_check = if is_path { self.can_check(&below) } else { self.is_image };
-        if !can_check {
-            self.result.unchecked.insert(below.display().to_string());
+        // program is a name, drainit assumes that the directories of `PATH` belong to the image,
+        // and no mount contains the name.
+        if !self.can_check(&below) {
             return;
         }
         let path = self.path(process);
