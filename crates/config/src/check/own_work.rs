@@ -22,12 +22,13 @@ pub type Beside = (ProcessId, Duration);
 
 const NO_KEY: &str = "no key that shows a socket for clients";
 
-/// The process with the longest drain, and the processes beside this drain whose keys show no port
-/// and no socket. `None` if there are no such processes.
-fn find(config: &Config, spec: &Spec) -> Option<(ProcessId, Vec<Beside>)> {
+/// The name and the longest drain of the process that drains longest, and the processes beside this
+/// drain whose keys show no port and no socket. `None` if there are no such processes.
+fn find<'c>(config: &'c Config, spec: &Spec) -> Option<(&'c str, Duration, Vec<Beside>)> {
     let (drained, mut beside) = beside_drains(spec)?;
     beside.retain(|(id, _)| !shows_socket(&config.processes[id.index()]));
-    (!beside.is_empty()).then_some((drained, beside))
+    let (name, drain) = (&config.processes[drained.index()].name, spec.of(drained).drain?);
+    (!beside.is_empty()).then_some((name, drain.time, beside))
 }
 
 /// The process with the longest drain, and the services that may take work beside this drain:
@@ -98,25 +99,23 @@ fn remedy(signal: Signal, begins: Duration) -> String {
 /// The lines for `drainit plan`.
 pub fn in_plan(config: &Config, graph: &Graph) -> Vec<String> {
     let spec = config.spec(graph);
-    let Some((drained, beside)) = find(config, &spec) else { return Vec::new() };
+    let Some((drained, time, beside)) = find(config, &spec) else { return Vec::new() };
     let process = |id: ProcessId| &config.processes[id.index()];
-    let time = spec.processes[drained.index()].drain.map(|drain| drain.time).unwrap_or_default();
     let of = |(id, begins)| (process(id).stop_signal, begins, &*process(id).name);
-    lines(NO_KEY, beside.into_iter().map(of), &process(drained).name, time)
+    lines(NO_KEY, beside.into_iter().map(of), drained, time)
 }
 
 /// Adds a note about each process that may fetch its own work beside a drain.
 pub(crate) fn check(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let spec = config.spec(graph);
-    let Some((drained, beside)) = find(config, &spec) else { return };
-    let Some(drain) = spec.processes[drained.index()].drain else { return };
-    let drained = format!("`{}`", config.processes[drained.index()].name);
+    let Some((drained, time, beside)) = find(config, &spec) else { return };
+    let drained = format!("`{drained}`");
     for (id, begins) in beside.into_iter().filter(|(id, _)| !places.is_further_copy(id.index())) {
         let process = &config.processes[id.index()];
         let message = format!(
             "`{}` has no dependents, and {NO_KEY}: after a stop signal, {}",
             process.name,
-            during(&drained, drain.time.min(begins))
+            during(&drained, time.min(begins))
         );
         let place = places.processes[id.index()].at("command");
         problems.note(place, message).help(remedy(process.stop_signal, begins));
