@@ -50,7 +50,7 @@ PRODUCTS = {
 # The most lines of each product. A limit above its goal is the present size: it may only become smaller.
 LIMITS = {
     "init": 31160,  # goal: 26000
-    "adviser": 5700,  # goal: 5200
+    "adviser": 5480,  # goal: 5200
     "cockpit": 5090,  # goal: 4700
     "deployer": 2900,
 }
