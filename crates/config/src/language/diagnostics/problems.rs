@@ -86,7 +86,6 @@ impl Problems {
     }
 
     pub fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
-        self.errors = true;
         self.push(Severity::Error, span, message.into())
     }
 
@@ -206,6 +205,7 @@ impl Problems {
     }
 
     pub fn push(&mut self, severity: Severity, span: Span, message: String) -> &mut Problem {
+        self.errors |= severity == Severity::Error;
         if self.is_full() {
             self.more += 1;
             return &mut self.overflow;
