@@ -1,6 +1,6 @@
 //! Cases: fixed events with the actions that must follow. Each case tests one promise.
 
-use crate::invariants::is_told;
+use crate::promises::is_told;
 use crate::replacements::restart;
 use crate::*;
 use drainit_core::cause::Failure;

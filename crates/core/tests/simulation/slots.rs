@@ -144,10 +144,19 @@ impl Slots {
         self.config.iter().filter(move |of| !is_new(of)).map(|of| &of.spec)
     }
 
+    /// The definition that [`Slots::adopt`] gives to a slot.
+    pub(crate) fn next(&self, of: ProcessId, is_newer: bool) -> &ProcessSpec {
+        &self.next_slot(of, is_newer).spec
+    }
+
+    fn next_slot(&self, of: ProcessId, is_newer: bool) -> &Slot {
+        let newer = self.newer.get(&of).filter(|_| is_newer).map(|index| &self.config[*index]);
+        newer.unwrap_or_else(|| &self.slots[of.index()])
+    }
+
     /// Gives a definition to a slot that comes into use.
     pub(crate) fn adopt(&mut self, slot: ProcessId, of: ProcessId, is_newer: bool) {
-        let newer = self.newer.get(&of).filter(|_| is_newer).map(|index| &self.config[*index]);
-        let new = newer.unwrap_or_else(|| &self.slots[of.index()]).clone();
+        let new = self.next_slot(of, is_newer).clone();
         if slot.index() == self.slots.len() {
             self.slots.push(new);
         } else {
