@@ -17,6 +17,9 @@ pub(super) const LEAST: Duration = Duration::from_secs(1);
 /// Closing the listeners of a drained process keeps this time.
 const CLOSING: Duration = Duration::from_millis(250);
 
+/// The time that a stop needs.
+type Need = fn(&ProcessSpec) -> Duration;
+
 impl History<'_> {
     /// The time before the deadline that the container's `post_stop` hook needs.
     pub(super) fn needed_at_the_end(&self) -> Duration {
@@ -63,21 +66,13 @@ impl History<'_> {
     }
 
     /// The time that the later steps keep at most after the drain of a process: the `min`s of later
-    /// drains, and the stops.
-    pub(super) fn kept_after_drain(
-        &self,
-        slot: ProcessId,
-        stop: fn(&ProcessSpec) -> Duration,
-    ) -> Duration {
+    /// drains, and the stops, which need `stop` each.
+    pub(super) fn kept_after_drain(&self, slot: ProcessId, stop: Need) -> Duration {
         self.kept_after_drain_if(slot, |_| true, stop)
     }
 
     /// Like [`History::kept_after_drain`], without the processes that are gone.
-    pub(super) fn kept_after_drain_now(
-        &self,
-        slot: ProcessId,
-        stop: fn(&ProcessSpec) -> Duration,
-    ) -> Duration {
+    pub(super) fn kept_after_drain_now(&self, slot: ProcessId, stop: Need) -> Duration {
         self.kept_after_drain_if(slot, |id| self.needs_time(id), stop)
     }
 
@@ -85,7 +80,7 @@ impl History<'_> {
         &self,
         slot: ProcessId,
         needs: impl Fn(ProcessId) -> bool,
-        stop: fn(&ProcessSpec) -> Duration,
+        stop: Need,
     ) -> Duration {
         let spec = &self.scenario.spec;
         let own = |id, time| if needs(id) { time } else { Duration::ZERO };

@@ -74,10 +74,8 @@ impl Exit {
             // deadline. Its `post_stop` hook runs after its end, so the exit may come a moment
             // after the deadline.
             let moment = Duration::from_millis(10);
-            run.hold(
-                now <= run.seen_at(deadline + moment) + moment,
-                "an exit after the deadline although all processes obey",
-            );
+            let is_soon = now <= run.seen_at(deadline + moment) + moment;
+            run.hold(is_soon, "an exit after the deadline although all processes obey");
         }
     }
 

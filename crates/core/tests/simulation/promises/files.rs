@@ -36,7 +36,7 @@ impl Promise for Files {
             Action::RunHook(HookId { process: Some(process), stage: Stage::PreStart }) => process,
             Action::Note(Note::TakesOver { old, .. }) => old,
             Action::Note(Note::FileChanged { process, watch, action }) => {
-                return self.holds_action(run, process, watch, action);
+                return self.holds_action(run, (process, watch), action);
             }
             _ => return,
         };
@@ -65,13 +65,8 @@ impl Promise for Files {
 }
 
 impl Files {
-    fn holds_action(
-        &mut self,
-        run: &History<'_>,
-        process: ProcessId,
-        watch: usize,
-        action: WatchAction,
-    ) {
+    fn holds_action(&mut self, run: &History<'_>, of: (ProcessId, usize), action: WatchAction) {
+        let process = of.0;
         // holds: C303
         run.hold(!run.is_unready(), "the action of a change after the shutdown has begun");
         let base = run.slots.process(process);
@@ -79,7 +74,7 @@ impl Files {
         run.hold(!run.down.contains(&base), "a change starts a process that a request has stopped");
         let is_current = run.is_current(process);
         run.hold(is_current, "the action of a change of an instance that was replaced");
-        let is_due = self.changed.remove(&(process, watch));
+        let is_due = self.changed.remove(&of);
         // holds: C302
         run.hold(is_due.is_some(), "an action without a change to follow");
         run.hold(is_due != Some(false), "an action before the file is quiet");

@@ -75,12 +75,9 @@ impl Hooks {
                     .any(|id| run.is_alive(id) && !run.survives(id));
                 // After a reload, a new instance may run already when the old instance ends, and
                 // the hook of the old definition runs at that end.
-                let may_differ = run.has_reloaded;
+                let is_last = !continues || run.has_reloaded;
                 // holds: C347, C359
-                run.hold(
-                    !continues || may_differ,
-                    "a `post_stop` hook of a process that continues",
-                );
+                run.hold(is_last, "a `post_stop` hook of a process that continues");
             }
             (None, Stage::PostStop) => {
                 // holds: S107, S201, C657

@@ -30,19 +30,15 @@ impl Promise for Readiness {
             let has_removed = run.reload.as_ref().is_some_and(|reload| reload.has_removed);
             let lacks_process = has_removed && run.reserved().any(|slot| run.of(slot).required);
             let (was_ready, is_ready) = (running.was_ready(), running.is_ready(machine.state()));
-            run.hold(
-                is_ready || !was_ready || !all_serve || lacks_process,
-                "not ready although every process serves",
-            );
+            let is_right = is_ready || !was_ready || !all_serve || lacks_process;
+            run.hold(is_right, "not ready although every process serves");
             let is_waiting = |slot: &ProcessId| run.of(*slot).required && run.is_alive(*slot);
             let waits = self.redefined.iter().any(is_waiting);
             run.hold(!waits || !is_ready, "ready while a required process is down");
             run.hold(!(lacks_process && is_ready), "ready before a required process is added");
         }
+        let is_right = run.is_unready() || run.shutdown.is_none() || run.exit.is_some();
         // holds: S9, C611
-        run.hold(
-            run.is_unready() || run.shutdown.is_none() || run.exit.is_some(),
-            "ready in a shutdown",
-        );
+        run.hold(is_right, "ready in a shutdown");
     }
 }

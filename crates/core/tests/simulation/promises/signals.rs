@@ -33,11 +33,9 @@ impl Promise for Signals {
             // holds: S57, S62, S107
             run.hold(!is_over || is_killed, "no SIGKILL after the deadline or a third signal");
             let waits = || run.above(id).into_iter().any(|above| holds_up(run, above, machine));
+            let is_right = !is_stopping || is_killed || is_begun(run, id, machine) || waits();
             // holds: S53, S56, S64
-            run.hold(
-                !is_stopping || is_killed || is_begun(run, id, machine) || waits(),
-                "a stop waits without a reason",
-            );
+            run.hold(is_right, "a stop waits without a reason");
         }
     }
 }

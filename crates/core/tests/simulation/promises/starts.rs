@@ -93,11 +93,9 @@ impl Starts {
             // holds: C571
             run.hold(!run.down.contains(&on.index()), "a start without its dependency");
             let is_stuck = run.slots.current(on.index()).is_some_and(|on| run[on].stuck);
+            let is_right = !(is_first && is_stuck);
             // holds: C571
-            run.hold(
-                !(is_first && is_stuck),
-                "a start without a dependency that a restart has left down",
-            );
+            run.hold(is_right, "a start without a dependency that a restart has left down");
         }
         let is_admitted = !run.of(slot).conditional || self.admitted.contains(&slot);
         // holds: C481

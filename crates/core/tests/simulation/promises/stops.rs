@@ -27,11 +27,9 @@ impl Promise for Stops {
             run.hold(run.shutdown.is_some(), "a stop during a held drain");
         }
         for dependent in run.above(process) {
+            let is_gone = !run.lives(dependent) || run.survives(dependent);
             // holds: S53, S58, S113, S200, S220, C159, C358
-            run.hold(
-                !run.lives(dependent) || run.survives(dependent),
-                "a stop before the stop of a dependent",
-            );
+            run.hold(is_gone, "a stop before the stop of a dependent");
         }
     }
 }

@@ -14,11 +14,9 @@ impl Promise for UnreadyDelay {
         match *action {
             Action::StayReady => {
                 run.hold(!run.is_unready(), "`/readyz` is good again in a shutdown");
+                let is_asked = run.is_asked();
                 // holds: S20
-                run.hold(
-                    run.is_asked(),
-                    "`/readyz` stays good although the stop was not requested",
-                );
+                run.hold(is_asked, "`/readyz` stays good although the stop was not requested");
             }
             Action::Unready => match run.unready_since {
                 Some(since) if run.stays_ready => holds_delay(run, since),
@@ -36,13 +34,8 @@ impl Promise for UnreadyDelay {
                 run.hold(run.is_alive(process), "a count of a process that is gone");
             }
             Action::Note(Note::DrainOver { why, .. }) => {
-                let is_cut = matches!(
-                    why,
-                    DrainEnd::ProcessGone
-                        | DrainEnd::Hurried
-                        | DrainEnd::Deadline
-                        | DrainEnd::NotLive
-                );
+                use DrainEnd::{Deadline, Hurried, NotLive, ProcessGone};
+                let is_cut = matches!(why, ProcessGone | Hurried | Deadline | NotLive);
                 // holds: S15
                 run.hold(!run.stays_ready || is_cut, "a drain is over while ready");
             }
