@@ -1,6 +1,6 @@
 //! Some notes tell of work, such as the answer to a client. The action for this work comes just
-//! before the note, and never without the note. So nobody reads of an answer that was not given, and
-//! no output holds up the shutdown.
+//! before the note, and never without the note. Nobody reads of an answer that was not given, and no
+//! output holds up the shutdown.
 //!
 //! State: the last action, if its note has to follow at once. Checked at each action.
 

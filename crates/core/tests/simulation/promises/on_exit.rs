@@ -1,4 +1,4 @@
-//! What follows the end or the failure of a process is what its `on_exit` says, unless `restart`
+//! After the end or the failure of a process, drainit does what its `on_exit` says, unless `restart`
 //! starts it again. The end of an old instance has no effect.
 //!
 //! No state. Checked when a process has ended or failed.

@@ -1,5 +1,5 @@
-//! After each step, the core asks to be woken at a time in the future, or not at all. So drainit
-//! never spins.
+//! After each step, the core asks to be woken at a time in the future, or not at all: drainit never
+//! spins.
 //!
 //! No state. Checked after each step.
 
