@@ -148,9 +148,14 @@ impl EventLoop {
 
     /// Writes the log files and the report, before drainit exits with this code. Writing all log
     /// files together takes at most `within`. Writing each file of the report takes at most
-    /// `within`, too.
-    pub(crate) fn finish(&self, code: u8, within: &dyn Fn() -> Duration) {
+    /// `within`, too. Also answers the clients that have requested the shutdown in its last step.
+    pub(crate) fn finish(&mut self, code: u8, within: &dyn Fn() -> Duration) {
         let mut executor = self.executor.borrow_mut();
+        while let Some(message) = self.events.inbox.take() {
+            if let Message::Shutdown { reply, client } = message {
+                executor.requests.add_shutdown(reply, client);
+            }
+        }
         executor.logs.finish_files(within());
         executor.report(clock::now(), code, within);
     }

@@ -21,7 +21,7 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
           shell: {command: [sh, -c, 'sleep 1000; true']}
           deaf: {command: [sh, -c, \"trap '' TERM; sleep 1000; true\"], stop_grace_period: 300ms}
           busy: {command: [DIR/uwsgi, busy, 'on=TERM:ignore'], stop_grace_period: 300ms}
-          late: {command: [sh, DIR/late.sh], stop_grace_period: 2s}
+          late: {command: [sh, DIR/late.sh], stop_grace_period: 5s}
           flip: {command: [sh, DIR/flip.sh]}
           task: {command: [sleep, '0.1'], type: oneshot}
         ";
@@ -43,7 +43,7 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
         "Z worker, nap, many-1, many-2, shell, flip: no dependents, and no socket for clients; .* during the \
          drain of web, for up to 5s; .*signal: {signal: TERM, time: 26s}}`",
         "Z deaf, busy: no dependents, .*signal: {signal: TERM, time: 27s}}`",
-        "Z late: no dependents, .*signal: {signal: TERM, time: 25s}}`",
+        "Z late: no dependents, .*signal: {signal: TERM, time: 22s}}`",
     ] {
         drainit.wait_for_line(&line.replace("{", r"\{"));
     }
