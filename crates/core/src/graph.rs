@@ -229,29 +229,24 @@ mod tests {
     use super::*;
     use std::time::{Duration, Instant};
 
-    fn processes<'a>(edges: &[(&'a str, &[&'a str])]) -> Vec<GraphNode<'a>> {
-        let node = |(name, needs): &(&'a str, &[&'a str])| GraphNode {
-            name,
-            needs: needs.iter().map(|need| (*need, StartCondition::Ready)).collect(),
+    /// The processes in a text, each with those that it needs: `a: b c, b, c`.
+    fn processes(edges: &str) -> Vec<GraphNode<'_>> {
+        let node = |edge| {
+            let (name, needs) = str::split_once(edge, ": ").unwrap_or((edge, ""));
+            let needs = needs.split_whitespace().map(|need| (need, StartCondition::Ready));
+            GraphNode { name, needs: needs.collect() }
         };
-        edges.iter().map(node).collect()
+        edges.split(", ").map(node).collect()
     }
 
-    fn errors(edges: &[(&str, &[&str])]) -> Vec<String> {
+    fn errors(edges: &str) -> Vec<String> {
         let errors = Graph::build(&processes(edges)).unwrap_err();
         errors.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn dependencies_come_first_otherwise_file_order_is_kept() {
-        let graph = Graph::build(&processes(&[
-            ("d", &["a", "c"]),
-            ("b", &[]),
-            ("c", &["a"]),
-            ("a", &[]),
-            ("e", &[]),
-        ]));
-        let graph = graph.unwrap();
+        let graph = Graph::build(&processes("d: a c, b, c: a, a, e")).unwrap();
         let order: Vec<_> = graph.order.iter().map(|id| id.0).collect();
         assert_eq!(order, [1, 3, 2, 0, 4]);
         assert_eq!(graph.dependents[3], [ProcessId(0), ProcessId(2)]);
@@ -260,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_dependency_listed_twice_counts_once() {
-        let graph = Graph::build(&processes(&[("a", &[]), ("b", &["a", "a"])])).unwrap();
+        let graph = Graph::build(&processes("a, b: a a")).unwrap();
         assert_eq!(graph.dependents[0], [ProcessId(1)]);
         assert_eq!(graph.order.len(), 2);
     }
@@ -268,47 +263,32 @@ mod tests {
     // holds: C192
     #[test]
     fn every_error_is_reported() {
-        let faults = errors(&[
-            ("a", &["b"]),
-            ("b", &["c"]),
-            ("c", &["a", "c", "x"]),
-            ("d", &["e"]),
-            ("e", &["d"]),
-        ]);
-        assert_eq!(
-            faults,
-            [
-                "process `c` depends on itself",
-                "process `c` depends on `x`, which does not exist",
-                "circular dependency `a -> b -> c -> a`",
-                "circular dependency `d -> e -> d`",
-            ]
-        );
+        let expected = [
+            "process `c` depends on itself",
+            "process `c` depends on `x`, which does not exist",
+            "circular dependency `a -> b -> c -> a`",
+            "circular dependency `d -> e -> d`",
+        ];
+        assert_eq!(errors("a: b, b: c, c: a c x, d: e, e: d"), expected);
     }
 
     #[test]
     fn a_cycle_begins_with_the_process_that_is_first_in_the_file() {
-        let list = processes(&[("x", &["b"]), ("a", &["y", "b"]), ("b", &["a"]), ("y", &[])]);
-        let errors = Graph::build(&list).unwrap_err();
-        assert_eq!(
-            errors,
-            [GraphError::Cycle { process: 1, dependency: 1, path: "a -> b -> a".to_owned() }]
-        );
+        let errors = Graph::build(&processes("x: b, a: y b, b: a, y")).unwrap_err();
+        let path = "a -> b -> a".to_owned();
+        assert_eq!(errors, [GraphError::Cycle { process: 1, dependency: 1, path }]);
     }
 
     #[test]
     fn cycles_that_share_a_process_are_reported_separately() {
-        let faults = errors(&[("a", &["b", "c"]), ("b", &["a"]), ("c", &["a"])]);
-        assert_eq!(
-            faults,
-            ["circular dependency `a -> b -> a`", "circular dependency `a -> c -> a`"]
-        );
+        let expected = ["circular dependency `a -> b -> a`", "circular dependency `a -> c -> a`"];
+        assert_eq!(errors("a: b c, b: a, c: a"), expected);
     }
 
     #[test]
     fn only_the_first_unknown_names_get_a_suggestion() {
-        let unknown = ["enigne"; MAX_SUGGESTIONS + 1];
-        let errors = Graph::build(&processes(&[("engine", &[]), ("router", &unknown)]));
+        let text = format!("engine, router: {}", "enigne ".repeat(MAX_SUGGESTIONS + 1));
+        let errors = Graph::build(&processes(&text));
         let is_compared = |error: &GraphError| matches!(error, GraphError::Unknown { suggestion: Some(name), .. } if name == "engine");
         let compared: Vec<bool> = errors.unwrap_err().iter().map(is_compared).collect();
         assert_eq!(compared[..MAX_SUGGESTIONS], [true; MAX_SUGGESTIONS]);

@@ -209,6 +209,7 @@ mod tests {
     #[test]
     fn lines_are_read_as_by_compose() {
         let template = |text: &str| Assigned::Template(text.to_owned());
+        let literal = |text: &str| Assigned::Literal(text.to_owned());
         for (line, name, value) in [
             ("A=1", "A", template("1")),
             ("  A = b c  ", "A", template("b c")),
@@ -218,23 +219,19 @@ mod tests {
             ("A=#", "A", template("")),
             ("A", "A", Assigned::PassedOn),
             ("A # why", "A", Assigned::PassedOn),
-            ("A='${B} # x' # y", "A", Assigned::Literal("${B} # x".to_owned())),
+            ("A='${B} # x' # y", "A", literal("${B} # x")),
             (r#"A="a\n\"${B}\" \$ \\ \d" # y"#, "A", template("a\n\"${B}\" $$ \\ \\d")),
             ("exported=1", "exported", template("1")),
             ("A==b", "A", template("=b")),
             ("A: b=c", "A", template("b=c")),
-            (r"A='it\'s' # y", "A", Assigned::Literal("it's".to_owned())),
-            (r"A='\n\\'", "A", Assigned::Literal(r"\n\\".to_owned())),
+            (r"A='it\'s' # y", "A", literal("it's")),
+            (r"A='\n\\'", "A", literal(r"\n\\")),
             (
                 r#"A="\0101\a\b\f\v\09\0777\0000""#,
                 "A",
                 template("A\u{7}\u{8}\u{c}\u{b}\\09\\0777\\0000"),
             ),
-            (
-                "A='-----\n# x\nB=1\n'\t# y\n#z",
-                "A",
-                Assigned::Literal("-----\n# x\nB=1\n".to_owned()),
-            ),
+            ("A='-----\n# x\nB=1\n'\t# y\n#z", "A", literal("-----\n# x\nB=1\n")),
             ("export A=\"a\n\n${B}\"\n", "A", template("a\n\n${B}")),
         ] {
             let found: Vec<_> = parse(line).map(|entry| entry.content.unwrap()).collect();

@@ -164,21 +164,13 @@ sub: {command: [sub], args: {prefix: '--rtr.sub.'}}";
                       some: {command: [b], scale: 2, args: {prefix: --s.}}";
         for (processes, args, expected) in [
             (GATEWAY, "", "; ; ; "),
-            (
-                GATEWAY,
-                "--rtr.concurrency 4 --py.x=1 --rtr.sub.a --rtr.v -1",
-                "--x=1; ; --concurrency 4 --v -1; --a",
-            ),
+            (GATEWAY, "--rtr.c 4 --py.x=1 --rtr.sub.a --rtr.v -1", "--x=1; ; --c 4 --v -1; --a"),
             // An argument with a prefix is not a value.
             (letters, "--b.x a.y 1 --b.z --b.v", "--y 1; --x --z --v"),
             (long, "--a.b.c", "; --c"),
             (short, "--a.b.c", "--c; "),
             // Unclaimed arguments go to the process with `rest`.
-            (
-                rest,
-                "listen --rtr.concurrency 4 --port 80  -v",
-                "listen --port 80  -v; listen --port 80  -v; --concurrency 4",
-            ),
+            (rest, "listen --rtr.c 4 --p 8  -v", "listen --p 8  -v; listen --p 8  -v; --c 4"),
             (scaled, "--n.x 1 --s.y", "--y; --y"),
         ] {
             assert_eq!(routed(processes, args), expected, "{args}");
@@ -228,16 +220,10 @@ sub: {command: [sub], args: {prefix: '--rtr.sub.'}}";
     // holds: C175, C318
     #[test]
     fn refused_options_are_refused_in_every_form() {
-        for args in [
-            "--py.socket",
-            "--py.socket=x",
-            "--py.listen",
-            "--py.verbose -socket",
-            "--py.verbose -socket=x",
-            "--py.verbose -listen",
-            "--py.-socket",
-        ] {
-            assert!(routed(GATEWAY, args).ends_with("of process `py`"), "{args}");
+        let refused = ["socket", "socket=x", "listen"];
+        let forms = refused.map(|it| [format!("--py.{it}"), format!("--py.verbose -{it}")]);
+        for args in [&*forms.concat(), &["--py.-socket".to_owned()]].concat() {
+            assert!(routed(GATEWAY, &args).ends_with("of process `py`"), "{args}");
         }
         let fine = "--py.sockets --rtr.socket -socket --py.port socket";
         assert_eq!(routed(GATEWAY, fine), "--sockets --port socket; ; --socket -socket; ");

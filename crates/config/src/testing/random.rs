@@ -6,6 +6,13 @@ use std::time::Duration;
 pub struct Random(pub u64);
 
 impl Random {
+    /// A generator for any seed. The numbers of neighbouring seeds have nothing in common.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut random = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        (0..4).for_each(|_| _ = random.below(2));
+        random
+    }
+
     /// A number from 0 to `bound` - 1.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;

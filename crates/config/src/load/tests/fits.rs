@@ -140,10 +140,7 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
                 let is_min =
                     |it: &crate::load::Diagnostic| it.message.starts_with("`min` does not");
                 assert!(problems.iter().any(is_min), "{problems:?}\n{text}");
-                assert!(
-                    sums.traffic > written.shutdown.window(),
-                    "{problems:?}\n{grace} s\n{text}"
-                );
+                assert!(sums.traffic > written.shutdown.window(), "{problems:?}\n{grace}\n{text}");
                 refused += 1;
                 continue;
             }
@@ -185,8 +182,6 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
         }
         *(if is_warned { &mut warned } else { &mut accepted }) += 1;
     }
-    assert!(
-        accepted.min(warned).min(refused).min(fitting) > 20,
-        "{accepted}, {warned}, {refused}, {fitting}"
-    );
+    let counts = [accepted, warned, refused, fitting];
+    assert!(counts.into_iter().min() > Some(20), "{counts:?}");
 }

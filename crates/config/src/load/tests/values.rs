@@ -4,9 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::keys::key::Table;
-use crate::keys::{
-    Address, DrainMethod, Header, HeaderValue, LogFormat, Process, RESOURCES, RestartPolicy,
-};
+use crate::keys::{Address, DrainMethod, Header, HeaderValue, LogFormat, Process, RESOURCES};
 use crate::load::testing::{checked, config, load, variables};
 use crate::load::tests::{assert_only, lines, problems, process_in, process_with};
 use crate::testing::temp_dir::TempDir;
@@ -163,13 +161,8 @@ processes:
     let found = config(text)
         .processes
         .into_iter()
-        .map(|it| (it.restart, it.environment.len(), it.stop_grace_period.map(|it| it.as_secs())));
-    let expected = [
-        (RestartPolicy::Always, 1, None),
-        (RestartPolicy::Always, 2, Some(3)),
-        (RestartPolicy::No, 0, Some(3)),
-    ];
-    assert_eq!(found.collect::<Vec<_>>(), expected);
+        .map(|it| format!("{:?} {} {:?}", it.restart, it.environment.len(), it.stop_grace_period));
+    assert_eq!(found.collect::<Vec<_>>(), ["Always 1 None", "Always 2 Some(3s)", "No 0 Some(3s)"]);
 }
 
 // holds: C39
@@ -179,11 +172,9 @@ fn variables_are_not_put_into_keys() {
     assert_eq!(variables(&process), ["${HOST}=x"]);
     let text = format!("env: {{'${{HOST}}': x}}\n{}", process_with(""));
     assert_eq!(load(&[&text], &[("HOST", "h")]).unwrap().config.env[0].0, "${HOST}");
-    for text in [
-        "processes: {'${HOST}': {command: [a]}}",
-        "processes: {a: {command: [a], 'stop_${HOST}': TERM}}",
-    ] {
-        let problems = load(&[text], &[("HOST", "signal")]).unwrap_err();
+    for process in ["'${HOST}': {command: [a]}", "a: {command: [a], 'stop_${HOST}': TERM}"] {
+        let text = format!("processes: {{{process}}}");
+        let problems = load(&[&text], &[("HOST", "signal")]).unwrap_err();
         assert!(problems[0].message.contains("${HOST}"), "{text}: {}", problems[0].message);
     }
 }
@@ -241,6 +232,7 @@ fn each_form_of_a_value_is_read() {
         });
         format!("File(LogFile {{ path: {path}, prefix: {prefix}, stderr: {stderr} }})")
     };
+    let whole = format!("Unix(\"///b\"), name: \"c\", mode: {own}, backlog: Some(9)");
     for (keys, parts) in [
         ("restart: 'on-failure:3'", "restart: OnFailure¦restart_delay: 1s¦restart_max: Some(3)"),
         ("stop_signal: RTMIN+3", "stop_signal: SIGRTMIN+3"),
@@ -262,15 +254,9 @@ fn each_form_of_a_value_is_read() {
         ("log: {prefix: x, stderr: stdout}", "mode: Prefix(\"x\"), stderr_to_stdout: true"),
         ("log: {}", "mode: Prefix(\"a\"), stderr_to_stdout: false"),
         ("log:", "mode: Inherit, stderr_to_stdout: false"),
-        (
-            "listen: ['tcp://[::1]:80']",
-            &format!("Tcp([::1]:80), name: \"a\", mode: {all}, backlog: None"),
-        ),
+        ("listen: ['tcp://[::1]:80']", &format!("Tcp([::1]:80)¦mode: {all}, backlog: None")),
         ("listen: ['unix:/run/a']", "address: Unix(\"/run/a\"), name: \"a\""),
-        (
-            "listen: [{address: 'unix:///b', name: c, mode: 0600, backlog: 9}]",
-            &format!("address: Unix(\"///b\"), name: \"c\", mode: {own}, backlog: Some(9)"),
-        ),
+        ("listen: [{address: 'unix:///b', name: c, mode: 0600, backlog: 9}]", &whole),
     ] {
         assert_shows(keys, parts);
     }
@@ -282,13 +268,11 @@ fn each_form_of_a_value_is_read() {
 // holds: C366, C383, C390, C394, C642, C735, C810, C811, C812, C813, C814, C815, C816
 #[test]
 fn each_kind_of_drain_is_read() {
-    let whole = "until: connections, exit_at: 2, idle: 1s, min: 0";
-    let counting = "Counting { ports: [], until: Answers, idle: 5s, exit_at: 3 }";
+    let whole =
+        "connections: {ports: [80, '8080'], until: connections, exit_at: 2, idle: 1s, min: 0}";
+    let counting = "Counting { ports: [], until: Answers, idle: 5s, exit_at: 3 }¦min: 5s";
     for (drain, parts) in [
-        (
-            "http: {url: 'unix:/a', time: 20s, min: 1s}",
-            "method: Post¦until: None¦time: 20s, min: 1s",
-        ),
+        ("http: {url: 'unix:/a', time: 20s, min: 1s}", "method: Post¦until: None¦20s, min: 1s"),
         ("http: {url: 'unix:/a', until: 204}", "until: Some(204)"),
         ("exec: [/b, --now]", "Exec(¦command: [\"/b\", \"--now\"]¦time: 15s, min: 5s"),
         ("exec: {command: /b --now, time: 5s}", "command: [\"/b\", \"--now\"]¦time: 5s, min: 5s"),
@@ -297,16 +281,10 @@ fn each_kind_of_drain_is_read() {
         ("envoy: {admin: 'unix:/a', until: requests}", "until: Requests, exit_at: 0¦min: 5s"),
         ("envoy: {admin: 'unix:/a', exit_at: 3}", "exit_at: 3¦fail_healthcheck: true"),
         ("connections: {}", "until: Answers, idle: 5s¦time: 15s, min: 5s"),
-        (
-            &format!("connections: {{ports: [80, '8080'], {whole}}}"),
-            "ports: [80, 8080], until: Connections, idle: 1s, exit_at: 2¦min: Some(0ns)",
-        ),
-        ("signal: {signal: QUIT, connections: {exit_at: 3}}", &format!("{counting}¦min: 5s")),
-        ("exec: {command: [a], connections: {exit_at: 3}}", &format!("{counting}¦min: 5s")),
-        (
-            "http: {url: 'unix:/a', until: 200, connections: {exit_at: 3}}",
-            &format!("{counting}¦min: 5s"),
-        ),
+        (whole, "ports: [80, 8080], until: Connections, idle: 1s, exit_at: 2¦min: Some(0ns)"),
+        ("signal: {signal: QUIT, connections: {exit_at: 3}}", counting),
+        ("exec: {command: [a], connections: {exit_at: 3}}", counting),
+        ("http: {url: 'unix:/a', until: 200, connections: {exit_at: 3}}", counting),
     ] {
         assert_shows(&format!("drain: {{{drain}}}"), parts);
     }
@@ -367,14 +345,10 @@ fn ulimits_have_the_form_of_compose() {
 // holds: C162, C621, C622
 #[test]
 fn a_stop_grace_period_of_0_differs_from_an_unset_stop_grace_period() {
-    for (keys, limit) in [
-        ("stop_grace_period: 0", Some(0)),
-        ("stop_grace_period: 25s", Some(25)),
-        ("stop_grace_period:", None),
-    ] {
-        let config = config(&process_with(keys));
+    for (value, limit) in [("0", Some(0)), ("25s", Some(25)), ("", None)] {
+        let config = config(&process_with(&format!("stop_grace_period: {value}")));
         let stop = config.spec(&config.graph().unwrap()).processes[0].stop;
-        assert_eq!(stop.map(|stop| stop.as_secs()), limit, "{keys}");
+        assert_eq!(stop.map(|stop| stop.as_secs()), limit, "{value}");
     }
 }
 
@@ -398,30 +372,24 @@ fn on_exit_is_a_word_or_a_mapping_by_kind_of_end() {
 // holds: C190
 #[test]
 fn wrong_sockets_are_refused() {
-    for (keys, message) in [
-        ("listen: [80]", "`listen` is `80`: not an address to listen on"),
-        ("listen: ['tcp://1.2.3.4:0']", "no process can be reached at port 0"),
-        ("listen: [{mode: '600'}]", "`processes.a.listen` has no `address`"),
-        ("listen: [{address: 'unix:/a', mode: '9'}]", "not permissions"),
-        ("listen: [{address: 'unix:/a', name: 'a:b'}]", "cannot be the name of a socket"),
-        ("listen: ['unix:/run/a', 'unix:/var/run/a']", "`a` already listens on unix:/var/run/a"),
-        ("listen: ['tcp://[::]:80', 'tcp://[::]:80']", "`a` already listens on tcp://[::]:80"),
-        ("listen: ['unix:/a']\n    sockets: [/a]", "`sockets` of `a` would remove unix:/a"),
-        ("listen: ['unix:/a']\n    readiness: {unix: /a}", "`readiness` of `a` always succeeds"),
+    for (listen, message) in [
+        ("[80]", "`listen` is `80`: not an address to listen on"),
+        ("['tcp://1.2.3.4:0']", "no process can be reached at port 0"),
+        ("[{mode: '600'}]", "`processes.a.listen` has no `address`"),
+        ("[{address: 'unix:/a', mode: '9'}]", "not permissions"),
+        ("[{address: 'unix:/a', name: 'a:b'}]", "cannot be the name of a socket"),
+        ("['unix:/run/a', 'unix:/var/run/a']", "`a` already listens on unix:/var/run/a"),
+        ("['tcp://[::]:80', 'tcp://[::]:80']", "`a` already listens on tcp://[::]:80"),
+        ("['unix:/a']\n    sockets: [/a]", "`sockets` of `a` would remove unix:/a"),
+        ("['unix:/a']\n    readiness: {unix: /a}", "`readiness` of `a` always succeeds"),
+        ("['tcp://0.0.0.0:80']\n    readiness: {tcp: '127.0.0.1:80'}", "itself listens on tcp"),
+        ("['unix:/a']\n  b: {command: [b], sockets: [/a]}", "`sockets` of `b` would remove"),
         (
-            "listen: ['tcp://0.0.0.0:80']\n    readiness: {tcp: '127.0.0.1:80'}",
-            "drainit itself listens on tcp://0.0.0.0:80 for the process",
-        ),
-        (
-            "listen: ['unix:/a']\n  b: {command: [b], sockets: [/a]}",
-            "`sockets` of `b` would remove",
-        ),
-        (
-            "listen: ['unix:/a']\n  b: {command: [b], sockets: [/a], only_if: {value: '', is: x}}",
+            "['unix:/a']\n  b: {command: [b], sockets: [/a], only_if: {value: '', is: x}}",
             "`sockets` of `b` would remove",
         ),
     ] {
-        assert_only(&process_with(keys), message);
+        assert_only(&process_with(&format!("listen: {listen}")), message);
     }
     assert!(problems(&process_with("listen: ['tcp://0.0.0.0:80', 'tcp://[::1]:80']")).is_empty());
 }
@@ -437,18 +405,10 @@ fn sockets_that_exclude_each_other_are_refused() {
             "process `a` already listens at this port, which excludes tcp://0.0.0.0:80",
         ),
         ("listen: '0.0.0.0:80'", "listen: ['tcp://0.0.0.0:80']", "own `control.listen` already"),
-        (
-            "listen: '127.0.0.1:80'",
-            "listen: ['tcp://0.0.0.0:80']",
-            "drainit's own `control.listen` already listens at this port, which excludes tcp://0.",
-        ),
+        ("listen: '127.0.0.1:80'", "listen: ['tcp://0.0.0.0:80']", "already listens at this port"),
         ("socket: /run/a", "listen: ['unix:/var//run/a']", "drainit's own `control.socket` alr"),
         ("listen: '127.0.0.1:0'", "listen: ['tcp://127.0.0.1:80', 'tcp://127.0.0.2:80']", ""),
-        (
-            "listen: '127.0.0.1:80'",
-            "listen: ['tcp://127.0.0.1:80']\n    only_if: {value: '', is: x}",
-            "",
-        ),
+        ("listen: '0.0.0.0:8'", "listen: ['tcp://0.0.0.0:8']\n    only_if: {value: x, is: y}", ""),
     ] {
         let control =
             if control.is_empty() { "x-a: 1" } else { &format!("control: {{{control}}}") };
@@ -465,20 +425,20 @@ fn sockets_that_exclude_each_other_are_refused() {
 fn a_reload_signal_with_another_meaning_is_refused() {
     let signal = |text: &str| config(&format!("{text}\n{}", process_with(""))).reload_signal;
     assert_eq!((signal("reload_signal: SIGHUP"), signal("")), (Some(Signal::HUP), None));
-    for (before, keys, expected) in [
-        ("reload_signal: TERM", "", "1:16 `reload_signal` is SIGTERM, which stops the container"),
-        ("reload_signal: TERM\nshutdown: {signals: [INT, TERM]}", "", "which stops the container"),
+    for (signal, keys, expected) in [
+        ("TERM", "", "1:16 `reload_signal` is SIGTERM, which stops the container"),
+        ("TERM\nshutdown: {signals: [INT, TERM]}", "", "which stops the container"),
         (
-            "reload_signal: TERM\nshutdown: {signals: [INT]}",
-            "user: '0'\n  b: {command: [b], forward_signals: [USR1, TERM]}",
-            "is forwarded to `b`",
+            "TERM\nshutdown: {signals: [INT]}",
+            "forward_signals: [USR1, TERM]",
+            "is forwarded to `a`",
         ),
-        ("reload_signal: KILL", "", "1:16 "),
-        ("reload_signal: CHLD", "", "1:16 "),
-        ("reload_signal: [HUP]", "", "1:16 "),
-        ("reload_signal: HUPP", "", "1:16 "),
+        ("KILL", "", "1:16 "),
+        ("CHLD", "", "1:16 "),
+        ("[HUP]", "", "1:16 "),
+        ("HUPP", "", "1:16 "),
     ] {
-        assert_only(&format!("{before}\n{}", process_with(keys)), expected);
+        assert_only(&format!("reload_signal: {signal}\n{}", process_with(keys)), expected);
     }
 }
 

@@ -239,13 +239,10 @@ fn an_envoy_takes_over_only_from_an_epoch_that_was_started_for_a_hot_restart() {
         )
     };
     let (plain, hot) = (envoy(1, "stop-first", ""), envoy(1, "hot-restart", ""));
+    let other = envoy(2, "hot-restart", "");
     for (old, new, expected) in [
         (&plain, &hot, "replaced, stop-first  `update` differs, so Envoy cannot take over"),
-        (
-            &hot,
-            &envoy(2, "hot-restart", ""),
-            "replaced, stop-first  `command` differs, so Envoy cannot take over",
-        ),
+        (&hot, &other, "replaced, stop-first  `command` differs, so Envoy cannot take over"),
         (&hot, &envoy(1, "hot-restart", ", -l, debug"), "replaced, hot-restart  `command` differs"),
         (&hot, &plain, "continues  `update` differs"),
     ] {
