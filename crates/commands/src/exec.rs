@@ -494,30 +494,23 @@ mod tests {
     // holds: C880
     #[test]
     fn every_option_of_the_drain_sets_a_key() {
-        let of = EnvoyDrain::at(Address::Unix("/a".into()));
-        assert_eq!(drained(""), of);
+        let of = || EnvoyDrain::at(Address::Unix("/a".into()));
+        assert_eq!(drained(""), of());
         let listeners = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         let names = "--drain-ignore-listeners a,b --drain-ignore-listeners c";
         let cases = [
-            ("--drain-until requests", EnvoyDrain { until: DrainUntil::Requests, ..of.clone() }),
-            ("--drain-exit-at 2", EnvoyDrain { exit_at: 2, ..of.clone() }),
-            (
-                "--drain-fail-healthcheck false",
-                EnvoyDrain { fail_healthcheck: false, ..of.clone() },
-            ),
-            (names, EnvoyDrain { ignore_listeners: listeners(&["a", "b", "c"]), ..of.clone() }),
+            ("--drain-until requests", EnvoyDrain { until: DrainUntil::Requests, ..of() }),
+            ("--drain-exit-at 2", EnvoyDrain { exit_at: 2, ..of() }),
+            ("--drain-fail-healthcheck false", EnvoyDrain { fail_healthcheck: false, ..of() }),
+            (names, EnvoyDrain { ignore_listeners: listeners(&["a", "b", "c"]), ..of() }),
         ];
         for (options, expected) in cases {
             assert_eq!(drained(options), expected, "{options}");
         }
         let inbound = drained("--drain-direction inbound");
-        assert_eq!(
-            (inbound.direction, inbound.fail_healthcheck),
-            (Some(Direction::Inbound), false)
-        );
-        assert!(
-            drained("--drain-direction inbound --drain-fail-healthcheck true").fail_healthcheck
-        );
+        assert!(inbound.direction == Some(Direction::Inbound) && !inbound.fail_healthcheck);
+        let both = drained("--drain-direction inbound --drain-fail-healthcheck true");
+        assert!(both.fail_healthcheck);
         // Each of these options exists, and is refused without a drain.
         for it in KEY_OPTIONS.into_iter().filter(|it| ![ADMIN, GRACE_PERIOD].contains(&it.name)) {
             let value = match it.name {

@@ -112,54 +112,21 @@ mod tests {
             ("proc/meminfo", "MemTotal:       2097152 kB\nMemFree: 1 kB\n"),
             ("proc/self/status", "Name:\tx\nCpus_allowed:\tff,ffffffff\n"),
         ];
-        let v2 = ("proc/self/cgroup", "0::/a/b\n");
-        let v1 = ("proc/self/cgroup", "7:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n");
-        let none: &[(&str, &str)] = &[];
-        let cases = [
-            (none, 2 << 30, 40, 100),
-            (
-                &[v2, ("sys/fs/cgroup/memory.max", "max"), ("sys/fs/cgroup/cpu.max", "max 100000")],
-                2 << 30,
-                40,
-                100,
-            ),
-            (
-                &[
-                    v2,
-                    ("sys/fs/cgroup/a/memory.max", "1000"),
-                    ("sys/fs/cgroup/a/b/cpu.max", "150000 100000"),
-                ],
-                1000,
-                2,
-                100,
-            ),
-            (
-                &[
-                    v1,
-                    ("sys/fs/cgroup/memory/memory.limit_in_bytes", "2000"),
-                    ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "10000"),
-                    ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000"),
-                ],
-                2000,
-                1,
-                10,
-            ),
-            (
-                &[
-                    v1,
-                    ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712"),
-                    ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1"),
-                    ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000"),
-                ],
-                2 << 30,
-                40,
-                100,
-            ),
-        ];
-        for (files, bytes, processors, of_core) in cases {
+        let (v2, v1) = ("0::/a/b\n", "7:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n");
+        let limit = "memory/memory.limit_in_bytes";
+        let (quota, period) = ("cpu/cpu.cfs_quota_us", ("cpu/cpu.cfs_period_us", "100000"));
+        for (cgroup, files, bytes, processors, of_core) in [
+            ("", &[][..], 2 << 30, 40, 100),
+            (v2, &[("memory.max", "max"), ("cpu.max", "max 100000")], 2 << 30, 40, 100),
+            (v2, &[("a/memory.max", "1000"), ("a/b/cpu.max", "150000 100000")], 1000, 2, 100),
+            (v1, &[(limit, "2000"), (quota, "10000"), period], 2000, 1, 10),
+            (v1, &[(limit, "9223372036854771712"), (quota, "-1"), period], 2 << 30, 40, 100),
+        ] {
             let root = TempDir::new();
-            for (path, text) in machine.iter().chain(files) {
-                root.file(path, 0o644, text);
+            root.file("proc/self/cgroup", 0o644, cgroup);
+            machine.iter().for_each(|(path, text)| drop(root.file(path, 0o644, text)));
+            for (path, text) in files {
+                root.file(&format!("sys/fs/cgroup/{path}"), 0o644, text);
             }
             assert_eq!(memory(&root.path("")), Some(bytes), "{files:?}");
             assert_eq!(cpus(&root.path("")), Some(processors), "{files:?}");

@@ -272,6 +272,8 @@ mod tests {
         let none = NotifyMessage::default;
         let unknown = b"MAINPID=none\nWATCHDOG=0\nWATCHDOG_USEC=5000000\nEXTEND_TIMEOUT_USEC=soon";
         let status = |text: &str| Some(text.to_owned());
+        let extend = Some(Duration::from_millis(1500));
+        let serves = NotifyMessage { status: status("serving"), main: Some(7), ..none() };
         for (datagram, says) in [
             (&b""[..], None),
             (unknown, None),
@@ -279,21 +281,12 @@ mod tests {
             (b"STATUS=warming up", Some(NotifyMessage { status: status("warming up"), ..none() })),
             (
                 b"MAINPID=7\nREADY=1\nSTATUS=serving\n",
-                Some(NotifyMessage {
-                    ready: true,
-                    status: status("serving"),
-                    main: Some(7),
-                    ..none()
-                }),
+                Some(NotifyMessage { ready: true, ..serves }),
             ),
             (b"STOPPING=1", Some(NotifyMessage { stopping: true, ..none() })),
             (
                 b"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=1500000",
-                Some(NotifyMessage {
-                    alive: true,
-                    extend: Some(Duration::from_millis(1500)),
-                    ..none()
-                }),
+                Some(NotifyMessage { alive: true, extend, ..none() }),
             ),
             (b"WATCHDOG=trigger", Some(NotifyMessage { trigger: true, ..none() })),
         ] {

@@ -359,10 +359,8 @@ mod tests {
             let waited = wait_for(Duration::from_secs(10), move || Ok(blocked())).unwrap();
             let begun = begin(Share::Container, blocked).unwrap().blocking_recv().unwrap();
             let all_but_two = ALL & !only(Signal::KILL) & !only(Signal::STOP);
-            assert_eq!(
-                [waited, begun],
-                [format!("{all_but_two:016x}"), format!("{all_but_two:016x}")]
-            );
+            let expected = format!("{all_but_two:016x}");
+            assert_eq!([waited, begun], [expected.clone(), expected]);
         });
     }
 }

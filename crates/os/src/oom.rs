@@ -176,16 +176,13 @@ mod tests {
             // namespace only.
             ("0::/\n", "memory.events", v2),
             ("0::/../../host/path\n", "memory.events", v2),
-            (
-                "9:name=systemd:/x\n5:cpu,memory:/docker/a1\n0::/\n",
-                "memory/docker/a1/memory.oom_control",
-                v1,
-            ),
+            ("9:name=x:/\n5:a,memory:/docker/a\n0::/\n", "memory/docker/a/memory.oom_control", v1),
             ("5:memory:/docker/a1\n", "memory/memory.oom_control", v1),
         ] {
             let root = TempDir::new();
             root.file("proc/self/cgroup", 0o644, own);
-            root.file(&format!("sys/fs/cgroup/{file}"), 0o644, content);
+            let events = format!("sys/fs/cgroup/{file}");
+            root.file(&events, 0o644, content);
             let mut kills = OomKills::find(root.root());
             kills.clean_at = Time(clock::now().0 - 2 * MINUTE);
             let end = kills.explain_one().expect(own).to_string();
@@ -193,11 +190,7 @@ mod tests {
             assert_eq!(kills.explain_one(), None, "{own}");
             // If two kills happen between two counts, they are reported one after the other.
             kills.look_again();
-            root.file(
-                &format!("sys/fs/cgroup/{file}"),
-                0o644,
-                content.replace("oom_kill 1", "oom_kill 3"),
-            );
+            root.file(&events, 0o644, content.replace("oom_kill 1", "oom_kill 3"));
             let ends = [(); 3].map(|()| kills.explain_one().map(|end| end.to_string()));
             let probably =
                 |end: &Option<String>| end.as_ref().is_some_and(|end| end.contains("probably"));

@@ -232,10 +232,8 @@ mod tests {
         symlink("s", at("link")).unwrap();
         symlink("loop", at("loop")).unwrap();
         for kept in ["file", "real", "link"] {
-            assert!(
-                remove(&at(kept), None).unwrap_err().to_string().contains("not a socket"),
-                "{kept}"
-            );
+            let error = remove(&at(kept), None).unwrap_err().to_string();
+            assert!(error.contains("not a socket"), "{kept}: {error}");
             assert!(fs::symlink_metadata(at(kept)).is_ok(), "{kept}");
         }
         assert_eq!(errno(&remove(&at("loop/s"), None).unwrap_err()), Errno::ELOOP);

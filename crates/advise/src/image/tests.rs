@@ -46,21 +46,16 @@ fn image() -> TempDir {
 fn sockets_opened_before_the_start_are_checked() {
     let dir = image();
     let _socket = std::os::unix::net::UnixListener::bind(dir.root().join("socket")).unwrap();
-    for (keys, expected) in [
-        ("control: {socket: DIR/new}", ""),
-        ("control: {socket: DIR/socket}", ""),
-        (
-            "control: {socket: DIR/bin/good}",
-            "E `control.socket`, `DIR/bin/good`, exists and is not a socket",
-        ),
-        ("control: {socket: DIR/bin}", "E `control.socket`, `DIR/bin`, exists and is not a socket"),
-    ] {
-        let text =
-            format!("{keys}\nhooks: {{pre_start: [good]}}\nprocesses: {{a: {{command: [good]}}}}");
-        assert_eq!(found(&dir, &text, &[]).join("\n"), expected, "{keys}");
+    let process = "hooks: {pre_start: [good]}\nprocesses: {a: {command: [good]}}";
+    for (socket, is_wrong) in [("new", false), ("socket", false), ("bin/good", true), ("bin", true)]
+    {
+        let text = format!("control: {{socket: DIR/{socket}}}\n{process}");
+        let wrong = format!("E `control.socket`, `DIR/{socket}`, exists and is not a socket");
+        let expected = if is_wrong { &*wrong } else { "" };
+        assert_eq!(found(&dir, &text, &[]).join("\n"), expected);
         let mounts = [dir.root().to_owned(), PathBuf::from("/dev")];
         let quiet = text.replace("[good]", "[/bin/sh]");
-        assert_eq!(found(&dir, &quiet, &mounts), [""; 0], "below a mount: {keys}");
+        assert_eq!(found(&dir, &quiet, &mounts), [""; 0], "below a mount: {socket}");
     }
     for (socket, expected) in [
         ("DIR/new", ""),
@@ -410,11 +405,8 @@ fn found_for_envoy(lines: &str, drain: &str) -> Vec<String> {
 #[test]
 fn admin_is_compared_with_envoy_config() {
     let dir = image();
-    dir.file(
-        "envoy.yaml",
-        0o644,
-        "admin: {address: {socket_address: {address: 0.0.0.0, port_value: 9902}}}",
-    );
+    let admin = "admin: {address: {socket_address: {address: 0.0.0.0, port_value: 9902}}}";
+    dir.file("envoy.yaml", 0o644, admin);
     dir.file("none.yaml", 0o644, "static_resources: {}");
     let wrong = "E `a` cannot be drained: its admin is `http://127.0.0.1:9901` here, and in `DIR/envoy.yaml` it is at port 9902";
     let none = "E `a` cannot be drained: its admin is `http://127.0.0.1:9901` here, and in `DIR/none.yaml` there is none";

@@ -201,9 +201,8 @@ mod tests {
             let config = config(&options(None), &drain).unwrap();
             assert_eq!(cut_short(&config.shutdown, &drain).is_some(), is_warned, "{time:?}");
         }
-        assert!(
-            config(&options(None), &drain(Some(0), None)).unwrap().processes[0].drain.is_none()
-        );
+        let undrained = config(&options(None), &drain(Some(0), None)).unwrap();
+        assert!(undrained.processes[0].drain.is_none());
     }
 
     // holds: C975

@@ -479,11 +479,8 @@ mod tests {
             for number in 1..=6 {
                 let before =
                     if number == 1 { "tool".to_owned() } else { format!("n{}", number - 1) };
-                dir.file(
-                    &format!("open/n{number}"),
-                    0o755,
-                    format!("#!{}\n", at(&format!("open/{before}"))),
-                );
+                let script = format!("#!{}\n", at(&format!("open/{before}")));
+                dir.file(&format!("open/n{number}"), 0o755, script);
             }
             let mut foreign = std::fs::read("/bin/true").unwrap();
             foreign[18] = 0xf3;
