@@ -191,6 +191,7 @@ mod tests {
     #[tokio::test]
     async fn only_a_server_that_serves_is_healthy() {
         let ok = |body| (200, Some("0"), true, body);
+        let malformed = "answered something that is not gRPC (a malformed message)";
         for (said, expected) in [
             (ok(health(1)), ""),
             ((200, Some("0"), false, health(1)), ""),
@@ -198,14 +199,11 @@ mod tests {
             (ok(vec![0; 5]), "its health is UNKNOWN"),
             (ok(health(2)), "its health is NOT_SERVING"),
             (ok(health(3)), "its health is SERVICE_UNKNOWN"),
-            (ok(health(9)), "answered something that is not gRPC (a malformed message)"),
-            (ok(vec![]), "answered something that is not gRPC (a malformed message)"),
-            (ok(vec![1; 7]), "answered something that is not gRPC (a malformed message)"),
+            (ok(health(9)), malformed),
+            (ok(vec![]), malformed),
+            (ok(vec![1; 7]), malformed),
             (ok(vec![0; 5000]), "did not answer by HTTP/2 (length limit exceeded)"),
-            (
-                (200, None, true, health(1)),
-                "answered something that is not gRPC (it has no grpc-status)",
-            ),
+            ((200, None, true, health(1)), "answered something that is not gRPC (it has no grpc"),
             ((200, Some("5"), false, vec![]), "does not know the health of the service `SERVICE`"),
             ((200, Some("12"), false, vec![]), "has no health service (UNIMPLEMENTED): "),
             ((200, Some("14"), true, vec![]), "answered gRPC status 14 (UNAVAILABLE)"),
@@ -228,16 +226,8 @@ mod tests {
                         assert_eq!(question.service, service);
                         assert_eq!(head.uri, "http://authority:1/grpc.health.v1.Health/Check");
                         let fields = ["content-type", "te"].map(|name| &head.headers[name]);
-                        assert_eq!(
-                            (&head.method, fields),
-                            (
-                                &hyper::Method::POST,
-                                [
-                                    &"application/grpc".parse().unwrap(),
-                                    &"trailers".parse().unwrap()
-                                ]
-                            )
-                        );
+                        assert_eq!(fields, ["application/grpc", "trailers"]);
+                        assert_eq!(head.method, hyper::Method::POST);
                         Ok::<_, Infallible>(response(&said))
                     }
                 };

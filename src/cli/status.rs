@@ -452,10 +452,8 @@ mod tests {
         assert_eq!(lines[0], "running, not ready, up 1h2m (drainit 0.1.0, pid 1)");
         let columns = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(columns(1), "NAME STATE PID SINCE RESTARTS CPU MEMORY NOTE");
-        assert_eq!(
-            columns(2),
-            "policy-engine ready 17 2m5s 2 0.2% 12M last exit: exited with code 7"
-        );
+        let engine = "policy-engine ready 17 2m5s 2 0.2% 12M last exit: exited with code 7";
+        assert_eq!(columns(2), engine);
         assert_eq!(columns(4), "migrate done - 1h1m 0 - - exited with code 0");
     }
 
@@ -505,14 +503,10 @@ mod tests {
         {
             assert_eq!(age(Duration::from_secs_f64(seconds)), shown);
         }
-        for (count, shown) in [
-            (0, "0K"),
-            (2048, "2K"),
-            (1_572_864, "1.5M"),
-            (104_857_600, "100M"),
-            (1_610_612_736, "1.5G"),
-        ] {
-            assert_eq!(bytes(count), shown);
+        for (kibi, shown) in
+            [(0, "0K"), (2, "2K"), (1536, "1.5M"), (102_400, "100M"), (1_572_864, "1.5G")]
+        {
+            assert_eq!(bytes(1024 * kibi), shown);
         }
     }
 }

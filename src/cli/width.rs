@@ -59,10 +59,8 @@ mod tests {
         let text = "NAME  starting  http://127.0.0.1:29999/health/ready: connection refused";
         for width in 26..80 {
             let wrapped = wrap(text, width, 6);
-            assert!(
-                wrapped.lines().all(|line| line.chars().count() <= width),
-                "{width}\n{wrapped}"
-            );
+            let fits = wrapped.lines().all(|line| line.chars().count() <= width);
+            assert!(fits, "{width}\n{wrapped}");
             let letters =
                 |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
             assert_eq!(letters(&wrapped), letters(text), "{width}\n{wrapped}");

@@ -225,7 +225,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::control::status::{DrainStatus, ShutdownStatus, example};
+    use crate::control::status::{DrainStatus, example, shutdown_of};
 
     /// [`example`] with a value for every metric.
     fn measured() -> Status {
@@ -236,13 +236,10 @@ mod tests {
         status.reaped_orphans = 9;
         let router = &mut status.processes[1];
         (router.has_drain, router.has_liveness, router.probe_failures) = (true, true, 1);
+        let [connections, requests, unsure, cut] = [3, 1, 0, 1].map(Some);
+        let traffic = TrafficStatus { connections, requests, unsure, cut };
         router.last_drain = Some(DrainStatus {
-            traffic: TrafficStatus {
-                connections: Some(3),
-                requests: Some(1),
-                unsure: Some(0),
-                cut: Some(1),
-            },
+            traffic,
             elapsed: Duration::from_millis(1500),
             over: None,
             left: Duration::from_secs(8),
@@ -296,13 +293,8 @@ mod tests {
     #[test]
     fn metrics_and_types_are_documented() {
         let mut status = measured();
-        status.shutdown = Some(ShutdownStatus {
-            cause: "SIGTERM".to_owned(),
-            waits_for: Vec::new(),
-            elapsed: Duration::from_secs(1),
-            deadline_in: Some(Duration::from_secs(26)),
-            is_held: false,
-        });
+        let [elapsed, left] = [1, 26].map(Duration::from_secs);
+        status.shutdown = Some(shutdown_of(elapsed, Some(left)));
         let text = render(&status);
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let rendered: Vec<_> = types.map(|line| line.split_once(' ').unwrap()).collect();

@@ -411,6 +411,13 @@ pub(crate) fn example() -> Status {
     }
 }
 
+/// A shutdown by SIGTERM.
+#[cfg(test)]
+pub(crate) fn shutdown_of(elapsed: Duration, deadline_in: Option<Duration>) -> ShutdownStatus {
+    let cause = "SIGTERM".to_owned();
+    ShutdownStatus { cause, elapsed, deadline_in, waits_for: Vec::new(), is_held: false }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -427,13 +434,8 @@ mod tests {
         first.last_exit = Some("exited with code 7".to_owned());
         let traffic = TrafficStatus { connections: Some(3), ..TrafficStatus::default() };
         first.drain = Some(DrainStatus { traffic, ..DrainStatus::default() });
-        status.shutdown = Some(ShutdownStatus {
-            cause: "SIGTERM".to_owned(),
-            waits_for: Vec::new(),
-            elapsed: Duration::from_millis(500),
-            deadline_in: Some(Duration::from_millis(27_500)),
-            is_held: false,
-        });
+        let [elapsed, left] = [500, 27_500].map(Duration::from_millis);
+        status.shutdown = Some(shutdown_of(elapsed, Some(left)));
         assert_eq!(
             serde_json::to_value(&status).unwrap(),
             serde_json::json!({
@@ -478,26 +480,16 @@ mod tests {
         status.processes[0].message = Some("connection refused".to_owned());
         status.processes[1].state = ProcessState::Waiting;
         assert_eq!(status.not_ready_reason(), "not ready", "the processes are not required");
-        assert_eq!(
-            status.on_the_way().as_deref(),
-            Some("policy-engine is starting, router is waiting")
-        );
+        let on_the_way = status.on_the_way().unwrap();
+        assert_eq!(on_the_way, "policy-engine is starting, router is waiting");
         let mut many = status.clone();
         many.processes = vec![ProcessStatus { is_missed: true, ..many.processes[1].clone() }; 2000];
         assert!(many.not_ready_reason().ends_with(", router (waiting), 1992 more"));
         assert!(many.on_the_way().unwrap().ends_with(", router is waiting, 1992 more"));
         status.processes[..2].iter_mut().for_each(|process| process.is_missed = true);
-        assert_eq!(
-            status.not_ready_reason(),
-            "not ready: policy-engine (starting: connection refused), router (waiting)"
-        );
-        status.shutdown = Some(ShutdownStatus {
-            cause: "SIGTERM".to_owned(),
-            waits_for: Vec::new(),
-            elapsed: Duration::ZERO,
-            deadline_in: Some(Duration::from_secs(28)),
-            is_held: false,
-        });
+        let reason = "not ready: policy-engine (starting: connection refused), router (waiting)";
+        assert_eq!(status.not_ready_reason(), reason);
+        status.shutdown = Some(shutdown_of(Duration::ZERO, None));
         assert_eq!(status.not_ready_reason(), "shutting down: SIGTERM");
     }
 }

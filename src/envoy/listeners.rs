@@ -413,10 +413,7 @@ mod tests {
             sample(stats.as_bytes(), &uncounted).unwrap();
             let cost = thread_cpu() - began;
             assert_eq!(counted.map(|counted| counted.len()), Some(count / 2));
-            assert_eq!(
-                (uncounted.listeners.len(), uncounted.managers.len()),
-                (count / 2, count / 2)
-            );
+            assert_eq!([uncounted.listeners.len(), uncounted.managers.len()], [count / 2; 2]);
             cost
         };
         cost(1000);

@@ -305,11 +305,8 @@ mod tests {
     fn incomplete_answer_is_an_error() {
         let whole = stats(&[("listener.a.downstream_cx_active", "3")]);
         for length in 0..whole.len() {
-            assert!(
-                sample(&whole.as_bytes()[..length], &Uncounted::default()).is_err(),
-                "{}",
-                &whole[..length]
-            );
+            let cut = &whole[..length];
+            assert!(sample(cut.as_bytes(), &Uncounted::default()).is_err(), "{cut}");
         }
         for body in ["[]", "{}", "null", "OK\n", r#"{"stats":{}}"#, r#"{"stats":[7]}"#] {
             assert!(sample(body.as_bytes(), &Uncounted::default()).is_err(), "{body}");

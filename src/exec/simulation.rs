@@ -253,10 +253,8 @@ fn play(seed: u64) {
         let ends = ends.filter_map(|process| Some(process.ends?.0)).min();
         let arrives = signals.peek().map(|(at, _)| *at);
         let tick = run.machine.next_wakeup();
-        assert!(
-            tick.is_none_or(|tick| tick > run.now || run.now.0.is_zero()),
-            "the machine does not sleep"
-        );
+        let sleeps = tick.is_none_or(|tick| tick > run.now || run.now.0.is_zero());
+        assert!(sleeps, "the machine does not sleep");
         // If no event is left, the command keeps running, because it got no stop signal or ignores
         // the stop signal.
         let Some(next) = ends.into_iter().chain(arrives).chain(tick).min() else {
@@ -275,18 +273,14 @@ fn play(seed: u64) {
         }
         run.check_kill();
         if let (Some(first), Some(grace), None) = (run.first_stop, options.grace_period, run.exit) {
-            assert!(
-                run.now < first + grace || run.killed_at.is_some(),
-                "no SIGKILL after the grace period"
-            );
+            let is_killed = run.now < first + grace || run.killed_at.is_some();
+            assert!(is_killed, "no SIGKILL after the grace period");
         }
         if let Some(end) = run.exit {
             return run.check_exit(end);
         }
-        assert!(
-            run.command_end.is_none() || run.term_to_leftover || run.killed_at.is_some(),
-            "no SIGTERM"
-        );
+        let is_asked = run.command_end.is_none() || run.term_to_leftover || run.killed_at.is_some();
+        assert!(is_asked, "no SIGTERM");
     }
 }
 

@@ -363,11 +363,7 @@ impl Trial {
         let all: usize = sources.iter().map(Vec::len).sum();
         let lost = writer.lost();
         let missing: usize = processes.map(|source| sources[source].len() - came[source]).sum();
-        assert_eq!(
-            all as u64,
-            count + lost,
-            "lines in = lines out ({count}) + lost lines ({lost})"
-        );
+        assert_eq!(all as u64, count + lost, "lines in = lines out ({count}) + lost ({lost})");
         assert!(self.may_lose || missing == 0, "a slow reader costs {missing} lines of processes");
         if let Some(reported) = reported {
             let reports = reported + in_reports + writer.unwritten();
@@ -378,10 +374,7 @@ impl Trial {
 
 /// Plays the trial of a seed.
 fn play(seed: u64) {
-    let random = &mut Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    for _ in 0..4 {
-        random.below(2);
-    }
+    let random = &mut Random::of_seed(seed);
     // At times, the processes write much more than drainit queues, and nobody reads for a while.
     let is_much = random.one_in(16);
     let most = [2000, 20_000, 90_000][random.below(3) as usize];

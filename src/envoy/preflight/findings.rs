@@ -351,12 +351,8 @@ mod tests {
             ("31s", 40, all, ""),
             ("30s", 40, all, "; 38 closes them"),
             ("39s", 40, all, "; 38 closes them"),
-            (
-                "600s",
-                27,
-                all,
-                "set `time: 33s` (with a grace period that is longer by 5s) and run Envoy with `--drain-time-s 31`",
-            ),
+            ("600s", 27, all, "set `time: 33s` (with a grace period that is longer by 5s) and run"),
+            ("600s", 27, all, "and run Envoy with `--drain-time-s 31`"),
             ("600s", 18, inbound, "; 16 closes them"),
             ("600s", 15, inbound, "set `time: 18s` and run Envoy with `--drain-time-s 16`"),
         ] {
@@ -392,10 +388,7 @@ mod tests {
         assert!(with("15s", both.clone()).findings(&target).is_empty());
         let slow = with("600s", both).findings(&target);
         assert!(slow[0].contains("a --drain-time-s of 15 or less"), "{slow:?}");
-        assert!(
-            !slow[0].contains("fail_healthcheck"),
-            "the remedy would also close egress: {slow:?}"
-        );
+        assert!(!slow[0].contains("fail_healthcheck"), "it would also close egress: {slow:?}");
         let none = with("15s", vec![listener("out", false), listener("", false)]);
         let internal = Facts { serves: Some(false), ..with("15s", vec![listener("out", false)]) };
         assert!(internal.findings(&target).is_empty(), "there is no listener for clients yet");
@@ -429,12 +422,10 @@ mod tests {
 
     #[test]
     fn every_finding_names_a_remedy() {
+        let sample = Sample { accepted_total: None, upgrades_total: None, ..Sample::NOTHING };
         let facts = Facts {
             refused: vec!["/healthcheck/fail", STATS],
-            sample: Some((
-                Sample { accepted_total: None, upgrades_total: None, ..Sample::NOTHING },
-                Duration::from_secs(6),
-            )),
+            sample: Some((sample, Duration::from_secs(6))),
             not_there: vec!["prom".to_owned()],
             counted: vec!["0.0.0.0_8080".to_owned(), "x".to_owned()],
             ..healthy()

@@ -106,19 +106,13 @@ mod tests {
     fn advice_names_option_of_well_known_program() {
         let left = [Descendant { pid: 7, group: 7, name: "nginx".to_owned(), started: 0 }];
         for (command, end) in [
-            (
-                &["/usr/sbin/nginx", "-c", "/etc/nginx.conf"][..],
-                "foreground: `nginx -g 'daemon off;'`",
-            ),
+            (&["/sbin/nginx", "-c", "/nginx.conf"][..], "foreground: `nginx -g 'daemon off;'`"),
             (&["sh", "-c", "cd / && php-fpm"], "foreground: `php-fpm --nodaemonize`"),
             (&["/app/serve", "nginx-like"], "foreground"),
         ] {
             let command: Vec<_> = command.iter().map(|word| (*word).to_owned()).collect();
-            let advice = advice("processes that it started are still running", &left, &command);
-            assert!(
-                advice.starts_with("processes that it started are still running: 7 (nginx); "),
-                "{advice}"
-            );
+            let advice = advice("its processes are still running", &left, &command);
+            assert!(advice.starts_with("its processes are still running: 7 (nginx); "), "{advice}");
             assert!(advice.ends_with(end), "{advice}");
         }
     }

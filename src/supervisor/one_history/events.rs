@@ -102,10 +102,10 @@ impl Play {
         for &(process, check) in &self.checks {
             events.push(Event::Condition { process, check, holds: random.one_in(2) });
         }
-        events.extend(
-            self.sweeping
-                .map(|swept| if swept { Event::NothingLeft } else { Event::Swept { any: false } }),
-        );
+        events.extend(self.sweeping.map(|swept| match swept {
+            true => Event::NothingLeft,
+            false => Event::Swept { any: false },
+        }));
         if random.one_in(4) {
             let current: Vec<_> = self.record.current.values().copied().collect();
             let process = current[random.below(current.len() as u64) as usize];

@@ -115,11 +115,7 @@ impl Play {
                 if let Some(drain) = &mut record.slot(process).drain {
                     drain.over = Some((now, why));
                     let took = in_seconds(now.since(drain.began));
-                    assert_eq!(
-                        event["seconds"].as_f64(),
-                        Some(took),
-                        "the time of the drain in {event}"
-                    );
+                    assert_eq!(event["seconds"].as_f64(), Some(took), "the drain in {event}");
                 }
             }
             _ => {}

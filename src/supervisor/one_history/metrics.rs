@@ -75,11 +75,8 @@ impl Play {
             }
             for (why, drains) in DrainEnd::ALL.iter().zip(counts.drains) {
                 if spec.drain.is_some() {
-                    add(
-                        "process_drains_total",
-                        &format!(",reason=\"{}\"", why.name()),
-                        drains as f64,
-                    );
+                    let label = format!(",reason=\"{}\"", why.name());
+                    add("process_drains_total", &label, drains as f64);
                 }
             }
             if let Some(drain) = record.drain(name) {

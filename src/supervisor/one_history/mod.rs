@@ -172,10 +172,7 @@ struct Play {
 
 impl Play {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        for _ in 0..4 {
-            random.below(2);
-        }
+        let mut random = Random::of_seed(seed);
         // Draws configs until one has no errors.
         let (text, loaded) = std::iter::repeat_with(|| config::draw(&mut random))
             .find_map(|text| load(&[&text], &[]).ok().map(|loaded| (text, loaded)))
@@ -277,20 +274,13 @@ impl Play {
             .collect();
         for (name, counts) in &self.record.of {
             let left = samples.remove(&format!("drainit_drain_left_seconds{{process=\"{name}\"}}"));
-            assert_eq!(
-                left.is_some(),
-                self.record.drain(name).is_some(),
-                "the time left for the drain of {name}"
-            );
+            assert_eq!(left.is_some(), self.record.drain(name).is_some(), "the drain of {name}");
             let cut = samples.remove(&format!("drainit_drain_requests_cut{{process=\"{name}\"}}"));
             let last = self.record.drain(name).and_then(|drain| drain.last?.requests);
             assert!(cut.is_none() || cut == last.map(|last| last as f64), "{cut:?} cut in {name}");
             let until = counts.drained_by.values().map(|until| until.since(now).as_secs_f64());
             let most = until.fold(0.0, f64::max);
-            assert!(
-                left.is_none_or(|left| left <= most),
-                "{left:?} s left for the drain of {name}, not {most}"
-            );
+            assert!(left.is_none_or(|left| left <= most), "{left:?} s in {name}, not {most}");
         }
         for (name, value) in &expected {
             assert_eq!(samples.remove(name), Some(*value), "{name}");

@@ -69,10 +69,7 @@ impl Play {
             let (name, counts) = (&slot.name, &record.of[&slot.name]);
             assert_eq!(&process.name, name);
             let is_current = record.current[name] == *id;
-            assert!(
-                !is_current || process.restarts == counts.restarts,
-                "the restarts of {name} in the report"
-            );
+            assert!(!is_current || process.restarts == counts.restarts, "restarts of {name}");
             assert_eq!(process.oom_kills, counts.ends[4], "the OOM kills of {name} in the report");
             // The time until a process has ended is that of its drain or that of its stop.
             let line = format!("  stop {name}: ");
@@ -98,11 +95,8 @@ impl Play {
             if let (Some(shown), Some(drain)) = (&process.drain, &slot.drain) {
                 let over = drain.over.map(|(at, why)| (span(t0, at), why.name()));
                 let shown_over = shown.ends.zip(shown.why);
-                assert_eq!(
-                    (shown.begins, shown_over),
-                    (span(t0, drain.began), over),
-                    "the drain of {name}"
-                );
+                assert_eq!(shown.begins, span(t0, drain.began), "the drain of {name}");
+                assert_eq!(shown_over, over, "the drain of {name}");
                 let first = drain.first.unwrap_or_default();
                 let last = drain.last.unwrap_or_default();
                 let more = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));

@@ -262,10 +262,7 @@ impl Play {
 }
 
 async fn play(seed: u64, action: WatchAction) {
-    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    for _ in 0..4 {
-        random.below(2);
-    }
+    let random = Random::of_seed(seed);
     let text = "processes: {web: {command: [x], readiness: {file: /f}, watch: [{path: /w, action: restart}]}}";
     let loaded = load(&[text], &[]).unwrap();
     let machine = Machine::new(Arc::new(loaded.config.spec(&loaded.graph)), Time::default());
