@@ -223,11 +223,8 @@ mod tests {
             (3, 3, ", perhaps 3 requests still in flight"),
             (3, 2, ", 1 request still in flight (perhaps 2 more)"),
         ] {
-            let active = Some(active);
-            assert_eq!(
-                still_open(Load { unit: Unit::Requests, active, unsure, total: None }),
-                expected
-            );
+            let (unit, active) = (Unit::Requests, Some(active));
+            assert_eq!(still_open(Load { unit, active, unsure, total: None }), expected);
         }
     }
 }

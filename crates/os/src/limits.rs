@@ -108,10 +108,6 @@ mod tests {
     // holds: C677, C678
     #[test]
     fn the_lowest_limit_counts() {
-        let machine = [
-            ("proc/meminfo", "MemTotal:       2097152 kB\nMemFree: 1 kB\n"),
-            ("proc/self/status", "Name:\tx\nCpus_allowed:\tff,ffffffff\n"),
-        ];
         let (v2, v1) = ("0::/a/b\n", "7:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n");
         let limit = "memory/memory.limit_in_bytes";
         let (quota, period) = ("cpu/cpu.cfs_quota_us", ("cpu/cpu.cfs_period_us", "100000"));
@@ -124,7 +120,8 @@ mod tests {
         ] {
             let root = TempDir::new();
             root.file("proc/self/cgroup", 0o644, cgroup);
-            machine.iter().for_each(|(path, text)| drop(root.file(path, 0o644, text)));
+            root.file("proc/meminfo", 0o644, "MemTotal:       2097152 kB\nMemFree: 1 kB\n");
+            root.file("proc/self/status", 0o644, "Name:\tx\nCpus_allowed:\tff,ffffffff\n");
             for (path, text) in files {
                 root.file(&format!("sys/fs/cgroup/{path}"), 0o644, text);
             }

@@ -274,20 +274,16 @@ mod tests {
         let status = |text: &str| Some(text.to_owned());
         let extend = Some(Duration::from_millis(1500));
         let serves = NotifyMessage { status: status("serving"), main: Some(7), ..none() };
+        let serves = Some(NotifyMessage { ready: true, ..serves });
+        let alive = Some(NotifyMessage { alive: true, extend, ..none() });
         for (datagram, says) in [
             (&b""[..], None),
             (unknown, None),
             (b"READY=0\nSTATUS=\xff\xfe\nREADY", None),
             (b"STATUS=warming up", Some(NotifyMessage { status: status("warming up"), ..none() })),
-            (
-                b"MAINPID=7\nREADY=1\nSTATUS=serving\n",
-                Some(NotifyMessage { ready: true, ..serves }),
-            ),
+            (b"MAINPID=7\nREADY=1\nSTATUS=serving\n", serves),
             (b"STOPPING=1", Some(NotifyMessage { stopping: true, ..none() })),
-            (
-                b"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=1500000",
-                Some(NotifyMessage { alive: true, extend, ..none() }),
-            ),
+            (b"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=1500000", alive),
             (b"WATCHDOG=trigger", Some(NotifyMessage { trigger: true, ..none() })),
         ] {
             send(&socket, datagram);

@@ -71,13 +71,11 @@ fn options_of_a_program_of_supervisord_are_converted_or_named() {
         ("stdout_logfile=/a.log\nstderr_logfile=/b.log", &["stderr: {file: /b.log}"]),
         ("stderr_logfile=/b.log", &["stderr: {file: /b.log}"]),
         ("stdout_logfile=NONE\nstderr_logfile=/dev/null", &["log: {mode: none}"]),
-        ("stdout_logfile=NONE\nredirect_stderr=true", &["log: {mode: none}"]),
         ("stdout_logfile=%(ENV_X)s", &["not converted: stdout_logfile=%(ENV_X)s"]),
         ("stdout_logfile=%(ENV_X)s.log", &["log: {file: \"${X}.log\"}"]),
         ("environment=NOVALUE", &["NOVALUE"]),
         ("directory=%(here)s/x", &["directory of supervisord.conf"]),
         ("umask=%(ENV_X)s", &["not converted: umask"]),
-        ("umask=rwx", &["not converted: umask"]),
     ];
     none_vanishes(Format::Supervisord, named, rows, |option| {
         format!("[program:app]\ncommand=/bin/app\n{option}\n[program:last]\ncommand=/bin/last\n")

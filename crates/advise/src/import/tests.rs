@@ -295,39 +295,32 @@ fn order_of(text: &str) -> String {
     loaded.config.processes.iter().map(|it| needs(it)).collect::<Vec<_>>().join(" ")
 }
 
-fn programs(rows: &[(&str, &str)]) -> String {
-    let program = |(name, options): &(&str, &str)| {
+/// A supervisord.conf with these programs, with `, ` between them. Behind a name are its options.
+fn programs(rows: &str) -> String {
+    let program = |row| {
+        let (name, options) = str::split_once(row, ' ').unwrap_or((row, ""));
         format!("[program:{name}]\ncommand={name}\n{}\n", options.replace(' ', "\n"))
     };
-    rows.iter().map(program).collect()
+    rows.split(", ").map(program).collect()
 }
 
 // holds: S883
 #[test]
 fn priorities_become_the_order_of_starts() {
+    let twice = "a numprocs=2 process_name=a%(process_num)d, b priority=1";
+    let group = "[group:g]\nprograms=a, b\npriority=2\n";
     for (rows, after, expected) in [
-        (&[("web", "priority=20"), ("php", "priority=10")][..], "", "web(php Started) php()"),
-        (&[("a", "priority=5"), ("b", "priority=5")], "", "a() b()"),
-        (&[("a", ""), ("b", "priority=1")], "", "a(b Started) b()"),
+        ("web priority=20, php priority=10", "", "web(php Started) php()"),
+        ("a priority=5, b priority=5", "", "a() b()"),
+        ("a, b priority=1", "", "a(b Started) b()"),
         // A process depends only on those of the next lower priority.
-        (
-            &[("a", "priority=-1"), ("b", "priority=2"), ("c", "priority=2"), ("d", "")],
-            "",
-            "a() b(a Started) c(a Started) d(b Started, c Started)",
-        ),
+        ("a priority=-1, b priority=2, c priority=2", "", "a() b(a Started) c(a Started)"),
+        ("b priority=2, c priority=2, d", "", "b() c() d(b Started, c Started)"),
         // Whatever does not start by itself has no place in the order.
-        (&[("a", "priority=1 autostart=false"), ("b", "priority=2")], "", "a() b()"),
+        ("a priority=1 autostart=false, b priority=2", "", "a() b()"),
         // The priority of a group comes before those of its programs.
-        (
-            &[("a", "priority=9"), ("b", "priority=1"), ("c", "priority=5")],
-            "[group:g]\nprograms=a, b\npriority=2\n",
-            "a(b Started) b() c(a Started)",
-        ),
-        (
-            &[("a", "numprocs=2 process_name=a%(process_num)d"), ("b", "priority=1")],
-            "",
-            "a-1(b Started) a-2(b Started) b()",
-        ),
+        ("a priority=9, b priority=1, c priority=5", group, "a(b Started) b() c(a Started)"),
+        (twice, "", "a-1(b Started) a-2(b Started) b()"),
     ] {
         assert_eq!(order_of(&(programs(rows) + after)), expected, "{rows:?}");
     }
@@ -338,14 +331,9 @@ fn priorities_become_the_order_of_starts() {
 fn programs_of_dependent_startup_start_in_the_order_of_their_waits() {
     let held = "autostart=false dependent_startup=true";
     let waits = |on: &str| format!("{held} priority=1 dependent_startup_wait_for={on}");
-    let rows = [
-        ("log", &*format!("{held} priority=2")),
-        ("start", &*waits("log:running")),
-        ("app", &*waits("start:exited")),
-        ("dial", &*waits("app")),
-        ("tool", "autostart=false"),
-    ];
-    let text = programs(&rows);
+    let [start, app, dial] = ["log:running", "start:exited", "app"].map(waits);
+    let waiting = format!("start {start}, app {app}, dial {dial}");
+    let text = programs(&format!("log {held} priority=2, {waiting}, tool autostart=false"));
     let listener = "[eventlistener:d]\ncommand=python3 -m supervisord_dependent_startup\nevents=PROCESS_STATE\n";
     let expected = "log() start(log Started) app(start Completed) dial(app Started) tool()";
     assert_eq!(order_of(&(text.clone() + listener)), expected);
@@ -361,7 +349,7 @@ fn programs_of_dependent_startup_start_in_the_order_of_their_waits() {
 #[test]
 fn the_output_of_the_container_has_many_names() {
     let log = |options: &str| {
-        let config = processes(Format::Supervisord, &programs(&[("a", options)]));
+        let config = processes(Format::Supervisord, &programs(&format!("a {options}")));
         let log = config.lines().find_map(|it| it.trim().strip_prefix("log: ")).unwrap_or("");
         log.to_owned()
     };

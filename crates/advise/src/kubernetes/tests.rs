@@ -242,7 +242,6 @@ fn each_fault_of_a_hook_is_reported() {
         ("[drainit, shutdown]", "10:50 W not known here"),
         ("[/bin/drainit drain]", "10:50 E `/bin/drainit drain` is one word"),
         ("[drainit, drian]", "10:59 E subcommand 'drian'"),
-        ("[drainit, drain, --foo]", "10:66 E argument '--foo'"),
         ("[drainit, drain, --no-wait]", ""),
     ];
     each(rows, |command| found(CONFIG, &hook(command)));
@@ -296,7 +295,6 @@ fn each_fault_of_a_probe_is_reported() {
     each([("43", ""), ("5", "17:98 W the kubelet kills after 5s, takes up to 43s")], own);
     let not_ready = "17:26 E asks `/readyz`, 33.5s, after 30s";
     let draining = "17:26 E asks Envoy's `/ready`, 33.5s, after 30s";
-    let closed = "";
     let rows = [
         // Without `-f`, curl ends with 0 at every status.
         ("[curl, 'localhost:9902/readyz']", ""),
@@ -304,16 +302,13 @@ fn each_fault_of_a_probe_is_reported() {
         ("[sh, -c, 'curl --fail http://127.0.0.1:9902/readyz?x || exit 1']", not_ready),
         ("[wget, -qO-, 'http://$(POD_IP):9902/readyz']", not_ready),
         ("[wget, -qO-, 'http://10.0.0.1:9902/readyz']", ""),
-        ("[wget, -qO-, 'localhost:3000/readyz']", closed),
         ("[curl, -f, 'http://127.0.0.1:9901/ready']", draining),
         ("[curl, -f, 'http://127.0.0.1:9901/server_info']", ""),
         ("[curl, -f, --unix-socket, /run/drainit.sock, 'http://x/readyz']", not_ready),
-        ("[curl, -f, --unix-socket, /run/other.sock, 'http://x/readyz']", closed),
         ("[drainit, health, --url, 'http://127.0.0.1:9901/ready']", draining),
         ("[drainit, health, --url, 'http://127.0.0.1:9902']", not_ready),
         ("[drainit, health, --live, '--url=http://127.0.0.1:9902']", ""),
         ("[drainit, health, --url, 'unix:/run/drainit.sock']", not_ready),
-        ("[drainit, health, '--url=http://[::1]:9902/readyz']", not_ready),
         ("[drainit, health]", not_ready),
         ("[drainit, health, --live]", ""),
     ];
@@ -325,7 +320,6 @@ fn each_fault_of_a_probe_is_reported() {
         ("httpGet: {path: /ready, port: 9901}", ""),
         ("httpGet: {path: /readyz, port: 9901}", "18:59 W does not answer `/readyz`"),
         ("httpGet: {path: /livez, port: 9902}", "18:44 W it stays 200"),
-        ("httpGet: {path: /metrics, port: 9902}", "18:44 W it stays 200"),
         ("httpGet: {path: /server_info, port: 9901}", "18:44 W only `/ready` does"),
         ("httpGet: {path: /readyz/, port: 9902}", "18:60 E `/readyz/` with 404"),
     ];
@@ -344,12 +338,10 @@ fn each_fault_of_a_probe_is_reported() {
         ("[drainit, healthz]", "18:54 E subcommand 'healthz'"),
         ("[drainit]", "18:45 E it has no subcommand"),
         ("[drainit, health, --foo]", "18:62 E unexpected argument '--foo'"),
-        ("[drainit, health, now]", "18:62 E unexpected argument 'now'"),
         ("[drainit, health, --timeout, 2s, --wait=3s]", ""),
         ("[drainit, health, -c, /a.yaml, --timeout=$(A)]", ""),
         ("[drainit, drain]", "18:45 E drains the pod when it first runs"),
         ("[sh, -c, 'drainit health >/dev/null 2>&1 || exit 1']", ""),
-        ("[sh, -c, 'exec drainit health --foo']", "18:53 E unexpected argument '--foo'"),
         ("[drainit health]", "18:45 E `drainit health` is one word"),
     ];
     each(rows, |command| found(CONFIG, &ready(command)));
@@ -539,9 +531,8 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
     ];
     each(hooks, |hook| found(&config, &with(&sidecar, "{sleep: {seconds: 15}}", hook)));
     let asks = "httpGet: {path: /readyz, port: control}";
-    let lives =
-        ["httpGet: {path: /livez, port: 9902}", "exec: {command: [drainit, health, --live]}"];
-    let probes = lives.map(|probe| (probe, "12:17 W without a `startupProbe`"));
+    let how = ["httpGet: {path: /livez, port: 9902}", "exec: {command: [drainit, health, --live]}"];
+    let probes = how.map(|probe| (probe, "12:17 W without a `startupProbe`"));
     each(probes, |probe| found(&config, &with(&sidecar, asks, probe)));
     // A second container that does not wait is not reported.
     silent(&config, &with_container(&sidecar, "name: log, image: log"));
@@ -558,8 +549,7 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
 
 #[test]
 fn the_config_sees_the_variables_of_the_manifest() {
-    let more =
-        |more: &str| with(MANIFEST, GRACE, &format!("{GRACE}            - {{name: {more}}}\n"));
+    let more = |it: &str| with(MANIFEST, GRACE, &format!("{GRACE}            - {{name: {it}}}\n"));
     // The config takes a delay from the variable `DELAY`, and the delays here are too long. If the
     // check reports a problem, the check has read the variable.
     for value in ["50s", "$(TERMINATION_GRACE_PERIOD_SECONDS)"] {
@@ -727,7 +717,6 @@ fn the_options_of_exec_are_checked_like_a_config() {
         ("--, app, --grace-period, 1s", ""),
         ("--, envoy, --drain-time-s, '9', --drain-time=9s", "11:129 E `--drain-time`, behind"),
         ("--drain-time, soon, envoy", "11:97 E would not start: `--drain-time` is `soon`"),
-        ("--drain-tiem, 5s, --, envoy", "11:97 E unexpected argument '--drain-tiem'"),
         ("--stop-signal=USR1, --stop-signal, INT, envoy", "9:17 W SIGTERM does not stop drainit"),
         ("--stop-signal=HUP, --stop-signal, $(UNKNOWN), envoy", ""),
         ("-ve256, --rewrite, 'TERM:', envoy", "11:97 E invalid value '256', not an exit code"),
@@ -815,8 +804,7 @@ spec: {externalTrafficPolicy: Local, selector: {app: envoy}}
 // holds: C883, C975
 #[test]
 fn a_service_with_policy_local_needs_the_unready_delay_of_exec() {
-    let pod =
-        |options: &str, value: &str| ENVOY.replace("OPTIONS", options).replace("VALUE", value);
+    let pod = |option: &str, value: &str| ENVOY.replace("OPTIONS", option).replace("VALUE", value);
     let rows = [
         ("--verbose", "value: ''", "16:31 W with `Local` the load balancer sends"),
         ("--unready-delay=10s", "value: ''", "16:31 W as soon as drainit turns unready"),

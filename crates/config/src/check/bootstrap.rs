@@ -198,7 +198,7 @@ fn parse(source: Source) -> Option<Rc<Node>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::{DrainTimes, DrainUntil};
+    use crate::keys::DrainUntil;
     use crate::testing::temp_dir::TempDir;
 
     #[test]
@@ -263,23 +263,15 @@ mod tests {
     fn tcp_proxies_are_found_in_listeners_that_count() {
         let dir = TempDir::new();
         let line = |listener: &str, drain: &EnvoyDrain| {
-            let filter =
-                "filters: [{typed_config: {'@type': type.googleapis.com/envoy.x.v3.TcpProxy}}]";
+            let filter = "filters: [{typed_config: {'@type': type.googleapis.com/x.v3.TcpProxy}}]";
             let text = format!(
                 "static_resources:\n  listeners:\n  - name: web\n  - name: db\n    {listener}\n    \
                  filter_chains: [{{{filter}}}]\n"
             );
             tcp_proxy(&dir.write("envoy.yaml", text.as_bytes()), drain)
         };
-        let all = EnvoyDrain {
-            admin: Address::Unix("/a".into()),
-            fail_healthcheck: true,
-            until: DrainUntil::Requests,
-            exit_at: 0,
-            direction: None,
-            ignore_listeners: Vec::new(),
-            times: DrainTimes::default(),
-        };
+        let of_connections = EnvoyDrain::at(Address::Unix("/a".into()));
+        let all = EnvoyDrain { until: DrainUntil::Requests, ..of_connections };
         let inbound = EnvoyDrain { direction: Some(Direction::Inbound), ..all.clone() };
         let ignored = EnvoyDrain { ignore_listeners: vec!["db".to_owned()], ..all.clone() };
         assert_eq!(line("", &all), Some(6));

@@ -431,12 +431,9 @@ mod tests {
     // holds: C67, C68
     #[test]
     fn tcp_addresses() {
-        for (text, expected) in [
-            ("127.0.0.1:80", "127.0.0.1:80"),
-            ("localhost:9901", "127.0.0.1:9901"),
-            ("[::1]:5", "[::1]:5"),
-        ] {
-            assert_eq!(tcp(text).unwrap().to_string(), expected);
+        assert_eq!(tcp("localhost:9901").unwrap().to_string(), "127.0.0.1:9901");
+        for text in ["127.0.0.1:80", "[::1]:5"] {
+            assert_eq!(tcp(text).unwrap().to_string(), text);
         }
         for (text, why) in [
             ("", "the port is missing"),

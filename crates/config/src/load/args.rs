@@ -151,11 +151,9 @@ sub: {command: [sub], args: {prefix: '--rtr.sub.'}}";
     // holds: C156, C174, C177, C318, C626, C679
     #[test]
     fn arguments_are_routed_by_prefix() {
-        let letters =
-            "a: {command: [x], args: {prefix: a.}}, b: {command: [x], args: {prefix: --b.}}";
+        let letters = "a: {command: x, args: {prefix: a.}}, b: {command: x, args: {prefix: --b.}}";
         // The longest prefix wins, whatever the order of the processes.
-        let long =
-            "p: {command: [x], args: {prefix: --a.}}, q: {command: [x], args: {prefix: --a.b.}}";
+        let long = "p: {command: x, args: {prefix: --a.}}, q: {command: x, args: {prefix: --a.b.}}";
         let short =
             "q: {command: [x], args: {prefix: --a.b.}}, p: {command: [x], args: {prefix: --a.}}";
         let rest = "app: {command: [app], args: {rest: true, refuse: [listen]}, scale: 2}, \

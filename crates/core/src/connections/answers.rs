@@ -237,12 +237,16 @@ impl Answers {
 mod tests {
     use super::*;
 
+    fn used() -> Connection {
+        let open = Connection { cookie: 1, can_send: true, ..Connection::default() };
+        Connection { received: 90, has_sent: true, ..open }
+    }
+
     // holds: S360, S430, S431
     #[test]
     fn a_connection_owes_an_answer_or_nothing_or_is_unknown() {
         let ago = Duration::from_millis;
-        let open = Connection { cookie: 1, can_send: true, ..Connection::default() };
-        let used = Connection { received: 90, has_sent: true, ..open };
+        let (used, open) = (used(), Connection { received: 0, has_sent: false, ..used() });
         let (old, new, still) = (ago(2000), ago(500), ago(5000));
         for (connection, owing, unknown) in [
             // Nobody has asked anything yet.
@@ -286,15 +290,8 @@ mod tests {
     #[test]
     fn connections_that_become_silent_are_perhaps_cut() {
         let ago = Duration::from_millis;
-        let moved = |millis| Connection {
-            cookie: 1,
-            can_send: true,
-            received: 90,
-            has_sent: true,
-            received_ago: ago(millis),
-            sent_ago: ago(millis),
-            ..Connection::default()
-        };
+        let moved =
+            |millis| Connection { received_ago: ago(millis), sent_ago: ago(millis), ..used() };
         let mut answers = Answers::new(ago(5000));
         let mut unsure = |connection| {
             let counts = answers.looked(&[connection]);

@@ -157,11 +157,8 @@ mod tests {
             for code in [libc::SI_QUEUE, libc::SI_TIMER, -60] {
                 sys::raise_with(Signal::TERM, code).unwrap();
                 let [received] = signals.wait().unwrap().try_into().unwrap();
-                assert_eq!(
-                    received.to_string(),
-                    "SIGTERM received, queued by a process that hides its pid",
-                    "{code}"
-                );
+                let said = "SIGTERM received, queued by a process that hides its pid";
+                assert_eq!(received.to_string(), said, "{code}");
             }
         });
     }

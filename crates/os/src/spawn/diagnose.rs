@@ -367,7 +367,7 @@ mod tests {
     use super::*;
     use crate::spawn::SpawnRequest;
     use crate::spawn::tests::end_of;
-    use crate::testing::isolated::in_own_process;
+    use crate::testing::isolated::in_own_process_of_root;
     use crate::testing::temp_dir::TempDir;
 
     #[test]
@@ -430,33 +430,24 @@ mod tests {
     }
 
     #[test]
-    fn a_static_program_is_complete() {
+    fn a_static_program_is_complete_and_a_fifo_is_no_program() {
         let dir = TempDir::new();
         dir.file("static", 0o755, b"\x7fELF\x02");
-        let program = dir.path("static");
-        let program = program.as_os_str();
-        let attempt = Attempt { program, search: None, working_dir: None, user: None };
-        assert!(foresee(&attempt).is_none());
-    }
-
-    #[test]
-    fn a_fifo_is_not_a_program() {
-        let dir = TempDir::new();
-        let program = dir.path("fifo");
-        nix::unistd::mkfifo(&program, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let program = program.as_os_str();
-        let attempt = Attempt { program, search: None, working_dir: None, user: None };
-        let error = foresee(&attempt).unwrap().to_string();
-        assert!(error.ends_with("it is not a regular file"), "{error}");
+        nix::unistd::mkfifo(&dir.path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for (name, says) in [("static", None), ("fifo", Some("it is not a regular file"))] {
+            let path = dir.path(name);
+            let program = path.as_os_str();
+            let attempt = Attempt { program, search: None, working_dir: None, user: None };
+            let error = foresee(&attempt).map(|error| error.to_string());
+            assert_eq!(error.is_some(), says.is_some(), "{name}: {error:?}");
+            assert!(error.is_none_or(|error| error.ends_with(says.unwrap_or(""))), "{name}");
+        }
     }
 
     // holds: C774, C775
     #[test]
     fn a_start_fails_as_foreseen() {
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
-        in_own_process(|| {
+        in_own_process_of_root(|| {
             let dir = TempDir::new();
             let at = |name: &str| dir.path(name).display().to_string();
             std::fs::set_permissions(dir.root(), Permissions::from_mode(0o755)).unwrap();
@@ -477,8 +468,7 @@ mod tests {
                 dir.file(name, mode, content);
             }
             for number in 1..=6 {
-                let before =
-                    if number == 1 { "tool".to_owned() } else { format!("n{}", number - 1) };
+                let before = if number == 1 { "tool".into() } else { format!("n{}", number - 1) };
                 let script = format!("#!{}\n", at(&format!("open/{before}")));
                 dir.file(&format!("open/n{number}"), 0o755, script);
             }

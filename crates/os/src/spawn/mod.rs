@@ -315,7 +315,7 @@ fn difference(user: &User) -> Option<sys::NewUser> {
 mod tests {
     use super::*;
     use crate::reap::{Reaped, reap_next};
-    use crate::testing::isolated::in_own_process;
+    use crate::testing::isolated::{in_own_process, in_own_process_of_root};
     use crate::testing::temp_dir::TempDir;
     use drainit_core::types::End;
     use nix::sys::resource::{Resource, setrlimit};
@@ -406,10 +406,7 @@ mod tests {
     // holds: C322, C323
     #[test]
     fn a_user_is_changed_completely() {
-        if !nix::unistd::getuid().is_root() {
-            return;
-        }
-        in_own_process(|| {
+        in_own_process_of_root(|| {
             let as_user = |uid: u32, gid: u32, groups: &[u32]| {
                 let script = "grep -E '^(Uid|Gid|Groups|Cap(Prm|Eff|Amb))' /proc/self/status | tr -s '\\t ' ' '";
                 let mut id = request(&["sh", "-c", script]);
@@ -491,10 +488,13 @@ mod tests {
                 relative.working_dir = Some(dir.root().into());
                 assert_eq!(error(relative).0, code);
             }
-            let (code, said) = error(request(&[dir.root().to_str().unwrap()]));
-            assert!(code == 126 && said.ends_with("is a directory, not a program"), "{said}");
-            let (code, said) = error(request(&["no-such-tool"]));
-            assert!(code == 127 && said.starts_with("`no-such-tool` is in none of"), "{said}");
+            let fails = |command: &[&str], expected: u8, words: &str| {
+                let (code, said) = error(request(command));
+                assert!(code == expected && said.contains(words), "{code}: {said}");
+            };
+            fails(&[dir.root().to_str().unwrap()], 126, "is a directory, not a program");
+            fails(&["no-such-tool"], 127, "`no-such-tool` is in none of");
+            fails(&["true", &"x".repeat(200_000)], 126, "too long (the kernel takes");
             for (wrong, why) in [("nowhere", "does not exist"), ("plain", "not a directory")] {
                 let mut request = request(&["true"]);
                 request.working_dir = Some(dir.root().join(wrong));
@@ -502,13 +502,10 @@ mod tests {
                 assert!(code == 126 && said.contains("working directory"), "{said}");
                 assert!(said.ends_with(why), "{said}");
             }
-            let (code, said) = error(request(&["true", &"x".repeat(200_000)]));
-            assert!(code == 126 && said.contains("too long (the kernel takes"), "{said}");
             dir.file("busy", 0o755, std::fs::read("/bin/true").unwrap());
             let busy = dir.root().join("busy");
             let _writer = File::options().append(true).open(&busy).unwrap();
-            let (code, said) = error(request(&[busy.to_str().unwrap()]));
-            assert!(code == 126 && said.contains("open for writing"), "{said}");
+            fails(&[busy.to_str().unwrap()], 126, "open for writing");
             assert_eq!(error(request(&[])), (127, "the command is empty".to_owned()));
             // The search for the cause may hang. The exit code is known without this search.
             let request = Box::new(request(&["missing"]));

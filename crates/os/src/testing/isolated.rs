@@ -15,6 +15,13 @@ pub fn in_own_process(body: impl FnOnce()) {
     again(Command::new(std::env::current_exe().unwrap()), body);
 }
 
+/// Like [`in_own_process`], for tests that only root can run: another user runs nothing.
+pub fn in_own_process_of_root(body: impl FnOnce()) {
+    if nix::unistd::geteuid().is_root() {
+        in_own_process(body);
+    }
+}
+
 /// Runs `body` as PID 1 of a new PID namespace, with the `/proc` of the old namespace.
 pub fn in_own_pid_namespace(body: impl FnOnce()) {
     let mut command = Command::new("unshare");

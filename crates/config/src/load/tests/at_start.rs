@@ -101,10 +101,8 @@ processes:
     let [a, b, c] = &config.processes[..3] else { panic!("{config:?}") };
     let (command, environment) = a.marked.as_ref().unwrap();
     let stop = a.share.stop.as_millis();
-    assert_eq!(
-        command[1..],
-        ["\0memory_bytes:90\0,\0cpus:100\0", &format!("{stop}\nb=\0memory_bytes:50\0")]
-    );
+    let joined = format!("{stop}\nb=\0memory_bytes:50\0");
+    assert_eq!(command[1..], ["\0memory_bytes:90\0,\0cpus:100\0", &joined]);
     let process = Process { environment: environment.clone(), ..Process::default() };
     assert_eq!(variables(&process), ["E=\0cpus:100\0 h", "M=\0memory_mib:100\0", "T=t"]);
     assert_eq!(b.marked.as_ref().unwrap().0, ["b", "--m=\0memory_mib:100\0", "h"]);

@@ -21,12 +21,7 @@ fn each_mistake_has_a_correction() {
         // Times that cut connections or last too long.
         ("--base-id 1", all, "lives for 15m", "set `--parent-shutdown-time-s 15`"),
         ("--base-id 1 --parent-shutdown-time-s 20", all, "over 10m", "--drain-strategy immediate"),
-        (
-            &longer_flag,
-            &[READY, DRAIN, "scale: 2"],
-            "`router-2` has the `--base-id 1`",
-            "${SCALE_INDEX}",
-        ),
+        (&longer_flag, &[READY, DRAIN, "scale: 2"], "has the `--base-id 1`", "${SCALE_INDEX}"),
     ] {
         let words: Vec<_> = flags.split_whitespace().collect();
         let text = format!(

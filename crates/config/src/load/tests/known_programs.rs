@@ -19,10 +19,7 @@ fn a_known_program_with_a_worse_signal_is_named_with_the_line_to_write() {
         ("command: sh -c 'exec nginx', drain: connections", Some((Warning, quit))),
         // Who writes the signal may have a reason.
         ("command: [nginx], drain: connections, stop_signal: TERM", Some((Note, quit))),
-        (
-            "command: [nginx], drain: connections, stop_signal: INT",
-            Some((Note, "and not at SIGINT")),
-        ),
+        ("command: [nginx], drain: connections, stop_signal: INT", Some((Note, "not at SIGINT"))),
         ("command: [nginx], drain: connections, stop_signal: QUIT", None),
         ("command: [haproxy, -W], drain: {signal: {signal: USR1}}", None),
         ("command: [haproxy, -W], drain: connections", Some((Warning, "`stop_signal: USR1`"))),
@@ -31,10 +28,7 @@ fn a_known_program_with_a_worse_signal_is_named_with_the_line_to_write() {
         ("command: [uwsgi, --master], drain: connections, stop_signal: TERM", None),
         ("command: [huey_consumer, app.huey]", Some((Warning, "`stop_signal: INT`"))),
         ("command: [arq, app.A]", Some((Warning, "set `job_completion_wait`"))),
-        (
-            "command: [celery, -A, app, worker], stop_signal: QUIT",
-            Some((Note, "and not at SIGQUIT")),
-        ),
+        ("command: [celery, -A, app, worker], stop_signal: QUIT", Some((Note, "not at SIGQUIT"))),
         ("command: [celery, -A, app, worker]", None),
         ("command: [postgres]", Some((Warning, "write `stop_signal: INT`"))),
         ("command: [npm, start], drain: connections", Some((Note, "such as `[node, server.js]`"))),

@@ -33,11 +33,7 @@ fn wrong_scales_are_reported() {
         ("scale: 2, listen: ['tcp://127.0.0.1:1']", "", "1:50 process `a-1` already listens"),
         ("scale: 2, render: [{from: /f, to: /t}]", "", "1:65 process `a-1` already writes `/t`"),
         ("scale: 2, stop_signal: TREM", "", "1:54 `stop_signal` is `TREM`: not a signal"),
-        (
-            "scale: 2",
-            "b: {command: b, depends_on: {a: {condition: completed}}}",
-            "1:86 `a` is a service",
-        ),
+        ("scale: 2", "b: {command: b, depends_on: {a: {condition: completed}}}", "1:86 `a` is a"),
         ("scale: 2", "b: {command: [b], depends_on: [a-3]}", "1:73 process `b` depends on `a-3`"),
         (
             "args: {prefix: -x}",

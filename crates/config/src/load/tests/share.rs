@@ -76,9 +76,8 @@ fn names_of_drainit_with_a_typing_error_are_suggested() {
     ] {
         let found = problems(&format!("processes: {{a: {{command: [a, '${{{name}}}']}}}}"));
         let help = found[0].help.clone().unwrap();
-        let suggested =
-            own.map(|own| format!("did you mean `${{{own}}}`? Otherwise set it, or write"));
-        assert!(help.starts_with(suggested.as_deref().unwrap_or("set it, or write")), "{help}");
+        let hint = own.map(|own| format!("did you mean `${{{own}}}`? Otherwise set it, or write"));
+        assert!(help.starts_with(hint.as_deref().unwrap_or("set it, or write")), "{help}");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::check::own_work;
 use crate::core::budget::{Ahead, Budget};
 use crate::load::Severity;
 use crate::load::testing::{checked, config, load};
-use crate::load::tests::{assert_only, lines, problems};
+use crate::load::tests::{assert_only, lines, problems, process_with};
 use crate::types::ProcessId;
 
 const CHAIN: &str = "
@@ -54,9 +54,8 @@ fn waits_that_do_not_fit_are_reported_at_the_key_of_the_longest() {
         ("", "hooks: {post_stop: {command: [x], timeout: 9s}}"),
         ("", "drain: {connections: {time: 9s}}"),
     ] {
-        let text = format!(
-            "shutdown: {{{shutdown}grace_period: 6s, reserve: 1s}}\nprocesses:\n  a:\n    command: [x]\n    {keys}\n"
-        );
+        let shutdown = format!("shutdown: {{{shutdown}grace_period: 6s, reserve: 1s}}");
+        let text = format!("{shutdown}\n{}", process_with(keys));
         let found = checked(&text, &[]);
         let one = found.iter().find(|it| it.message.starts_with("the declared waits do not fit"));
         let one = one.unwrap_or_else(|| panic!("{keys}: {found:?}"));

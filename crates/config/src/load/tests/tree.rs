@@ -31,8 +31,6 @@ fn a_quoted_key_is_never_merged() {
 fn tags_of_yaml_are_known() {
     let text = "processes: {app: {command: [!!str null, !!int 5, !!bool true, !!float 1.5]}}";
     assert_eq!(config(text).processes[0].command[..], ["null", "5", "true", "1.5"]);
-    let found = lines(&problems("processes: {app: {command: [!mine a]}}")).join("\n");
-    assert!(found.contains("unknown tag"), "{found}");
     // In a manifest, tags that drainit does not know are ignored.
     let mut others = Problems::default();
     let file = others.add_source(Source::new("pod.yaml".to_owned(), "a: !mine b\n".to_owned()));

@@ -237,19 +237,16 @@ fn each_form_of_a_value_is_read() {
         ("restart: 'on-failure:3'", "restart: OnFailure¦restart_delay: 1s¦restart_max: Some(3)"),
         ("stop_signal: RTMIN+3", "stop_signal: SIGRTMIN+3"),
         ("umask: '027'", &format!("umask: Some({octal})")),
-        ("umask: 027", &format!("umask: Some({octal})")),
         ("umask: 0o27", &format!("umask: Some({octal})")),
         ("umask: '0'", "umask: Some(0)"),
         ("log: {file: /a, stderr: {file: /b}}", &file("/a", "", "/b")),
         ("log: {stderr: {file: /b}}", &file("", "", "/b")),
         ("log: {mode: prefix, stderr: {file: /b}}", &file("", "a", "/b")),
         ("log: {prefix: x, stderr: {file: /b}}", &file("", "x", "/b")),
-        ("log: {mode: prefix, prefix: x, stderr: {file: /b}}", &file("", "x", "/b")),
         ("log: {file: /a, prefix: x}", &file("/a", "x", "")),
         ("log: {file: /a, stderr: stdout}", "path: Some(\"/a\")¦stderr_to_stdout: true"),
         ("log: {mode: none}", "mode: None, stderr_to_stdout: false"),
         ("log: {stderr: stdout}", "mode: Inherit, stderr_to_stdout: true"),
-        ("log: {mode: inherit, stderr: stdout}", "mode: Inherit, stderr_to_stdout: true"),
         ("log: {mode: prefix, stderr: stdout}", "mode: Prefix(\"a\"), stderr_to_stdout: true"),
         ("log: {prefix: x, stderr: stdout}", "mode: Prefix(\"x\"), stderr_to_stdout: true"),
         ("log: {}", "mode: Prefix(\"a\"), stderr_to_stdout: false"),
@@ -410,8 +407,7 @@ fn sockets_that_exclude_each_other_are_refused() {
         ("listen: '127.0.0.1:0'", "listen: ['tcp://127.0.0.1:80', 'tcp://127.0.0.2:80']", ""),
         ("listen: '0.0.0.0:8'", "listen: ['tcp://0.0.0.0:8']\n    only_if: {value: x, is: y}", ""),
     ] {
-        let control =
-            if control.is_empty() { "x-a: 1" } else { &format!("control: {{{control}}}") };
+        let control = if control.is_empty() { "x-a:" } else { &format!("control: {{{control}}}") };
         let text = format!("{control}\n{}", process_with(keys));
         match message {
             "" => assert_eq!(lines(&problems(&text)), [""; 0], "{text}"),
@@ -428,11 +424,7 @@ fn a_reload_signal_with_another_meaning_is_refused() {
     for (signal, keys, expected) in [
         ("TERM", "", "1:16 `reload_signal` is SIGTERM, which stops the container"),
         ("TERM\nshutdown: {signals: [INT, TERM]}", "", "which stops the container"),
-        (
-            "TERM\nshutdown: {signals: [INT]}",
-            "forward_signals: [USR1, TERM]",
-            "is forwarded to `a`",
-        ),
+        ("TERM\nshutdown: {signals: [INT]}", "forward_signals: [USR1, TERM]", "forwarded to `a`"),
         ("KILL", "", "1:16 "),
         ("CHLD", "", "1:16 "),
         ("[HUP]", "", "1:16 "),

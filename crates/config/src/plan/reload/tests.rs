@@ -352,8 +352,7 @@ fn the_core_does_what_the_plan_of_a_reload_says() {
             .collect();
         let mut world = World::with(&old, |name| lives[name]);
         let Some(plan) = world.plan(&new) else { continue };
-        let before: BTreeMap<_, _> =
-            lives.keys().map(|name| (name.clone(), world.life(name))).collect();
+        let before: BTreeMap<_, _> = lives.keys().map(|it| (it.clone(), world.life(it))).collect();
         world.reload(&new, &plan.placed);
         reloads += 1;
         let told = format!("{}\n{}\n{before:?}\n{}", texts[0], texts[1], plan.text);
@@ -367,8 +366,7 @@ fn the_core_does_what_the_plan_of_a_reload_says() {
         }
         for process in old.config.processes.iter().chain(&new.config.processes) {
             let name = process.name.as_str();
-            let whats =
-                steps.get(name).map_or("untouched".to_owned(), |whats| whats.join(", then "));
+            let whats = steps.get(name).map_or("untouched".into(), |whats| whats.join(", then "));
             *kinds.entry(whats.clone()).or_default() += 1;
             let ran = before.get(name) == Some(&Some(Life::Runs));
             let count = |what: &str| match what {
@@ -487,8 +485,7 @@ fn the_core_restarts_the_followers_that_the_answer_names() {
         let dry = followers(world.machine.clone(), names, &restarted, in_turn);
         let mut done = world.restart(&restarted, in_turn, random);
         done.retain(|name, _| !restarted.contains(name));
-        let told =
-            format!("{text}\n{lives:?}\n{restarted:?}, in turn: {in_turn}\n{dry:?}\n{done:?}");
+        let told = format!("{text}\n{lives:?}\n{restarted:?}, {in_turn}\n{dry:?}\n{done:?}");
         assert!(dry.keys().eq(done.keys()), "{told}");
         for (name, on) in &dry {
             let id = |name: &str| name[1..].parse::<usize>().unwrap();
