@@ -62,7 +62,7 @@ mod tests {
             let fits = wrapped.lines().all(|line| line.chars().count() <= width);
             assert!(fits, "{width}\n{wrapped}");
             let letters =
-                |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+                |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<Vec<_>>();
             assert_eq!(letters(&wrapped), letters(text), "{width}\n{wrapped}");
         }
         assert_eq!(wrap("a b", 80, 2), "a b");

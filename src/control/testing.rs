@@ -8,7 +8,7 @@ use crate::control::*;
 use crate::os::clock::thread_cpu;
 
 /// A supervisor that only records the requests.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct CountingSupervisor {
     pub(crate) status: Rc<RefCell<Status>>,
     /// The notes about the processes during each request.
@@ -53,31 +53,24 @@ impl SupervisorHandle for CountingSupervisor {
     }
 
     fn look(&self, processes: &[ProcessId]) -> Looks {
-        let look =
-            Look { lines: vec!["a line".to_owned()], listens: Some(vec!["[::]:1".to_owned()]) };
+        let look = Look { lines: vec!["a line".into()], listens: Some(vec!["[::]:1".into()]) };
         let looks = processes.iter().map(|process| (*process, look.clone())).collect();
         Box::pin(std::future::ready(looks))
     }
 
     fn shutdown(&self, _: Peer) -> Outcome {
         self.shutdowns.update(|count| count + 1);
-        let (reply, answer) = oneshot::channel();
-        reply.send(Ok("a report\n".to_owned())).unwrap();
-        answer
+        answered(Ok("a report\n".to_owned()))
     }
 
     fn reload(&self) -> Outcome {
         self.reloads.update(|count| count + 1);
-        let (reply, answer) = oneshot::channel();
-        reply.send(Ok("a warning\n".to_owned())).unwrap();
-        answer
+        answered(Ok("a warning\n".to_owned()))
     }
 
     fn plan_reload(&self) -> Outcome {
         self.reloads.update(|count| count + 1);
-        let (reply, answer) = oneshot::channel();
-        reply.send(Err("a plan".to_owned())).unwrap();
-        answer
+        answered(Err("a plan".to_owned()))
     }
 
     fn request(&self, names: Vec<String>, request: Operation) -> Outcome {
@@ -87,23 +80,18 @@ impl SupervisorHandle for CountingSupervisor {
     }
 }
 
+fn answered(answer: Result<String, String>) -> Outcome {
+    let (reply, outcome) = oneshot::channel();
+    reply.send(answer).unwrap();
+    outcome
+}
+
 /// A request that is not answered yet.
 pub(crate) type Requested = (String, Operation, oneshot::Sender<Result<String, String>>);
 
 impl CountingSupervisor {
     pub(crate) fn new() -> Self {
-        Self {
-            status: Rc::new(RefCell::new(example())),
-            told: Rc::default(),
-            followers: Rc::default(),
-            asked: Rc::default(),
-            takes: Rc::default(),
-            drains: Rc::default(),
-            signals: Rc::default(),
-            requests: Rc::default(),
-            shutdowns: Rc::default(),
-            reloads: Rc::default(),
-        }
+        Self { status: Rc::new(RefCell::new(example())), ..Self::default() }
     }
 }
 

@@ -212,7 +212,7 @@ fn random_process(random: &mut Random, is_in_group: bool) -> Simulated {
 }
 
 fn play(seed: u64) {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::of_seed(seed);
     let options = random_options(&mut random);
     let mut processes = vec![random_process(&mut random, true)];
     for _ in 0..random.below(3) {
@@ -221,8 +221,7 @@ fn play(seed: u64) {
     }
     let mut signals = Vec::new();
     for _ in 0..random.below(4) {
-        let signal =
-            [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1][random.below(4) as usize];
+        let signal = random.pick(&[Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1]);
         let at = Time(random.millis(25_000));
         signals.push((at, signal));
         if random.one_in(3) {
@@ -364,7 +363,7 @@ impl Job<'_> {
 }
 
 fn play_job(seed: u64) {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::of_seed(seed);
     let options = ExecOptions::new(Vec::new());
     let (has_shell, is_lent) = (random.one_in(2), random.one_in(2));
     let mut job = Job {

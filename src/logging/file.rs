@@ -391,18 +391,15 @@ mod tests {
         assert!(error(&link).starts_with("it is a symbolic link"), "{}", error(&link));
         let fifo = dir.root().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let (socket, to_fifo) = (dir.root().join("socket"), dir.root().join("to-fifo"));
+        let (socket, alias) = (dir.root().join("socket"), dir.root().join("to-fifo"));
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        symlink(&fifo, &to_fifo).unwrap();
-        let null = Path::new("/dev/null");
+        symlink(&fifo, &alias).unwrap();
+        let null = PathBuf::from("/dev/null");
         // As `/dev/stdout` and `/proc/1/fd/1`, a link to a pipe is named as a pipe.
-        for (other, kind) in [
-            (&*fifo, "a pipe"),
-            (&*to_fifo, "a pipe"),
-            (&*socket, "a socket"),
-            (null, "a terminal"),
-        ] {
-            let start = format!("it is not a regular file, but {kind}");
+        for (other, kind) in
+            [(&fifo, "pipe"), (&alias, "pipe"), (&socket, "socket"), (&null, "terminal")]
+        {
+            let start = format!("it is not a regular file, but a {kind}");
             assert!(error(other).starts_with(&start), "{}", error(other));
         }
         assert!(error(&dir.root().join("no/such.log")).contains("No such file"));

@@ -82,10 +82,8 @@ mod tests {
     // holds: C138
     #[test]
     fn text_has_the_prefix_on_every_line() {
-        assert_eq!(
-            line(LogFormat::Text, Level::INFO, "ready"),
-            "[drainit] 2026-11-20T07:04:12.123Z ready\n"
-        );
+        let ready = line(LogFormat::Text, Level::INFO, "ready");
+        assert_eq!(ready, "[drainit] 2026-11-20T07:04:12.123Z ready\n");
         assert_eq!(
             line(LogFormat::Text, Level::ERROR, "it failed:\n\nwhy\n"),
             "[drainit] 2026-11-20T07:04:12.123Z error: it failed:\n\

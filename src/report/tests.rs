@@ -19,42 +19,31 @@ use crate::load::testing::load;
 use crate::report::testing::Noted;
 use crate::types::{Disposition, End, ProcessId, Signal, Time, human};
 
+const ASKED: Cause = Cause::Signal(Signal::TERM);
+
+fn at(millis: u64) -> Time {
+    Time(Duration::from_millis(millis))
+}
+
 /// Reports a drain with these polls, and returns the counts in the report. The times of the polls
 /// are in milliseconds. The drain is over at 5 s, and the process gets its stop signal at
 /// `stopped`.
 fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
-    let router = ProcessId(0);
+    let (process, took) = (ProcessId(0), Duration::from_secs(5));
     let mut report = Noted::of(&["router"]);
-    let cause = Cause::Signal(Signal::TERM);
-    let at = |millis| Time(Duration::from_millis(millis));
-    let took = Duration::from_secs(5);
-    for note in [
-        Note::ShutdownBegan { cause, window: took, drained_for: None },
-        Note::DrainBegan { process: router, longest: took, min: took, counted: true },
-    ] {
-        report.note(at(0), &note);
-    }
+    report.shutdown_began(at(0), ASKED, took);
+    report.note(at(0), &Note::DrainBegan { process, longest: took, min: took, counted: true });
     for (millis, traffic, moment) in seen.iter().filter(|(millis, ..)| *millis <= 5000) {
-        report.traffic(at(*millis), router, *traffic, *moment);
+        report.traffic(at(*millis), process, *traffic, *moment);
     }
     let why = DrainEnd::TimeOver;
-    report.note(at(5000), &Note::DrainOver { process: router, why, took, last: Load::default() });
+    report.note(at(5000), &Note::DrainOver { process, why, took, last: Load::default() });
     for (millis, traffic, moment) in seen.iter().filter(|(millis, ..)| *millis > 5000) {
-        report.traffic(at(*millis), router, *traffic, *moment);
+        report.traffic(at(*millis), process, *traffic, *moment);
     }
-    let signal = Signal::TERM;
-    report.note(at(stopped), &Note::Stopping { process: router, signal, limit: took });
+    report.stopping(at(stopped), process, took);
     // The counts do not depend on the time that the process takes to end.
-    report.note(
-        at(stopped + 900),
-        &Note::Stopped {
-            process: router,
-            end: End::Code(0),
-            took: None,
-            killed: false,
-            handed_over: false,
-        },
-    );
+    report.stopped(at(stopped + 900), process, End::Code(0), 900);
     let text = report.text(at(stopped + 900), 0);
     let counts = text.lines().find_map(|line| line.split_once("time is over; "));
     counts.map(|(_, counts)| counts.to_owned()).unwrap_or(text)
@@ -75,41 +64,30 @@ fn seen(connections: u64, received: u64, requests: u64) -> Traffic {
 #[test]
 fn old_count_is_reported_with_age() {
     let start = (0, seen(90, 100, 5), Moment::Start);
-    for (millis, moment, stopped, connections, text) in [
-        (4990, Moment::Closed, 5000, 73, "73 at the end, 0 new; requests 22 completed, 3 cut"),
+    for (millis, moment, stopped, connections, age) in [
+        (4990, Moment::Closed, 5000, 73, None),
         // The last poll had no answer, so the report has the previous count, with the age of this
         // count.
-        (
-            4900,
-            Moment::Closed,
-            5000,
-            73,
-            "73 when last seen 100ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
-        ),
+        (4900, Moment::Closed, 5000, 73, Some("100ms")),
         // The listeners were open at the last poll, so a client may have connected after this poll.
-        (
-            4990,
-            Moment::Meanwhile,
-            5000,
-            73,
-            "73 when last seen 10ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
-        ),
+        (4990, Moment::Meanwhile, 5000, 73, Some("10ms")),
         // The listeners were closed at the last poll, so no client can have connected after a count
         // of 0.
-        (3000, Moment::Closed, 5000, 0, "0 at the end, 0 new; requests 22 completed, 3 cut"),
+        (3000, Moment::Closed, 5000, 0, None),
         // The process was stopped long after its drain. In the first case below, the process was
         // polled again just before its stop.
-        (60_000, Moment::Closed, 60_001, 73, "73 at the end, 0 new; requests 22 completed, 3 cut"),
-        (
-            4990,
-            Moment::Closed,
-            60_001,
-            73,
-            "73 when last seen 55.01s before the end, 0 new; requests 22 completed, 3 in flight when last seen",
-        ),
+        (60_000, Moment::Closed, 60_001, 73, None),
+        (4990, Moment::Closed, 60_001, 73, Some("55.01s")),
     ] {
         let counts = counts(&[start, (millis, seen(connections, 120, 3), moment)], stopped);
-        assert_eq!(counts, format!("connections 90 at the start, {text}"));
+        let (seen_at, requests) = match age {
+            None => ("at the end".to_owned(), "3 cut"),
+            Some(age) => {
+                (format!("when last seen {age} before the end"), "3 in flight when last seen")
+            }
+        };
+        let connections = format!("connections 90 at the start, {connections} {seen_at}, 0 new");
+        assert_eq!(counts, format!("{connections}; requests 22 completed, {requests}"));
     }
 }
 
@@ -130,25 +108,20 @@ fn unknown_counts_are_left_out() {
 // holds: S133, S583
 #[test]
 fn upgrades_that_have_ended_are_reported_apart() {
-    let ended = |upgrades, completed| Traffic { upgrades, completed, ..seen(9, 100, 5) };
+    let ended = |(upgrades, completed)| Traffic { upgrades, completed, ..seen(9, 100, 5) };
+    let before = 0_u64.wrapping_sub(6);
     let connections = "connections 9 at the start, 9 at the end, 0 new";
     for ([first, last], text) in [
-        (
-            [ended(Some(3), Some(20)), ended(Some(7), Some(21))],
-            "1 completed, 5 cut; upgrades 4 ended",
-        ),
-        ([ended(Some(3), Some(20)), ended(Some(3), Some(21))], "1 completed, 5 cut"),
+        ([(Some(3), Some(20)), (Some(7), Some(21))], "1 completed, 5 cut; upgrades 4 ended"),
+        ([(Some(3), Some(20)), (Some(3), Some(21))], "1 completed, 5 cut"),
         // Six upgrades end that began in an old Envoy, so the new Envoy has not counted their
         // beginnings.
-        (
-            [ended(Some(0_u64.wrapping_sub(6)), Some(9)), ended(Some(0), Some(9))],
-            "0 completed, 5 cut; upgrades 6 ended",
-        ),
+        ([(Some(before), Some(9)), (Some(0), Some(9))], "0 completed, 5 cut; upgrades 6 ended"),
         // A new Envoy counts from zero.
-        ([ended(Some(3), Some(20)), ended(Some(0), Some(0))], "0 completed, 5 cut"),
-        ([ended(Some(3), None), ended(None, None)], "5 at the start, 5 cut"),
+        ([(Some(3), Some(20)), (Some(0), Some(0))], "0 completed, 5 cut"),
+        ([(Some(3), None), (None, None)], "5 at the start, 5 cut"),
     ] {
-        let seen = [(0, first, Moment::Start), (4990, last, Moment::Closed)];
+        let seen = [(0, ended(first), Moment::Start), (4990, ended(last), Moment::Closed)];
         assert_eq!(counts(&seen, 5000), format!("{connections}; requests {text}"));
     }
 }
@@ -156,16 +129,14 @@ fn upgrades_that_have_ended_are_reported_apart() {
 // holds: S790, S864
 #[test]
 fn ends_after_a_restart_count_for_the_replaced_instance() {
-    let (web, at) = (ProcessId(0), |millis| Time(Duration::from_millis(millis)));
+    let web = ProcessId(0);
     let mut report = Noted::of(&["web"]);
     let replace = |report: &mut Noted, begins| {
         report.sees_endings(true);
         let asked = Traffic { requests: Some(1), unsure: Some(0), ..Traffic::default() };
         report.stop_traffic(at(begins), web, asked);
         report.of_mut(web).asked_since = Some(at(begins));
-        let (end, took) = (End::Code(0), Some(Duration::from_millis(10)));
-        let stopped = Note::Stopped { process: web, end, took, killed: false, handed_over: false };
-        report.note(at(begins + 10), &stopped);
+        report.stopped(at(begins + 10), web, End::Code(0), 10);
         report.note(at(begins + 20), &Note::Started(web));
     };
     let cost = |report: &mut Noted| {
@@ -194,15 +165,11 @@ fn ends_after_a_restart_count_for_the_replaced_instance() {
 #[test]
 fn only_connections_that_have_ended_without_an_answer_are_cut() {
     use Ending::{Answered, Cut, Reset, Sending, Unaccepted, Unknown};
-    let web = ProcessId(0);
-    let at = |millis| Time(Duration::from_millis(millis));
+    let (web, limit) = (ProcessId(0), Duration::from_secs(5));
     let of = |seen: &[(u64, u64, u64)], end: End, endings: Option<&[(u64, Ending)]>| {
         let mut report = Noted::of(&["web"]);
-        if endings.is_some() {
-            report.sees_endings(true);
-        }
-        let (cause, limit) = (Cause::Signal(Signal::TERM), Duration::from_secs(5));
-        report.note(at(0), &Note::ShutdownBegan { cause, window: limit, drained_for: None });
+        report.sees_endings(endings.is_some());
+        report.shutdown_began(at(0), ASKED, limit);
         let traffic = |connections, requests| Traffic {
             connections: Some(connections),
             requests: Some(requests),
@@ -215,40 +182,35 @@ fn only_connections_that_have_ended_without_an_answer_are_cut() {
         seen.iter().filter(|seen| seen.0 < 1000).for_each(|seen| count(&mut report, seen));
         report.of_mut(web).asked_since = Some(at(1000));
         report.of_mut(web).disposition = Some((Signal::TERM, Disposition::Fatal));
-        report.note(at(1000), &Note::Stopping { process: web, signal: Signal::TERM, limit });
+        report.stopping(at(1000), web, limit);
         seen.iter().filter(|seen| seen.0 >= 1000).for_each(|seen| count(&mut report, seen));
         for (millis, ending) in endings.unwrap_or_default() {
             report.connection_ended(at(*millis), web, *ending);
         }
-        let (took, killed) = (Some(Duration::from_millis(80)), false);
-        report
-            .note(at(1080), &Note::Stopped { process: web, end, took, killed, handed_over: false });
+        report.stopped(at(1080), web, end, 80);
         let text = report.text(at(1080), 0);
         let line = text.lines().find(|line| line.contains("stop web")).unwrap().to_owned();
         line.split_once("; ").map_or(String::new(), |(_, counts)| counts.to_owned())
     };
     let (term, exited) = (End::Signal(Signal::TERM), End::Code(0));
     let seen = [(500, 5, 5), (990, 9, 4), (1050, 8, 3)];
-    let connections = "connections 9 at the start, 8";
-    let at_start = "requests 4 at the start (perhaps 2 more)";
-    let late = "when last seen 30ms before the end";
-    for (end, endings, expected) in [
-        (term, None, "at the end; requests 4 at the start (perhaps 2 more), 4 in flight at the stop signal (perhaps 2 more)".to_owned()),
-        (exited, Some(&[][..]), format!("{late}; {at_start}, 0 cut")),
+    let (late, now) = ("when last seen 30ms before the end", "at the end");
+    let reset = "0 cut; 3 reset, 2 of them before they were accepted";
+    for (end, endings, seen_at, cut) in [
+        (term, None, now, "4 in flight at the stop signal (perhaps 2 more)"),
+        (exited, Some(&[][..]), late, "0 cut"),
         // Clients that had left before the stop signal were not cut.
-        (exited, Some(&[(999, Cut), (1000, Cut), (1070, Cut)]), format!("{late}; {at_start}, 2 cut")),
-        (exited, Some(&[(1001, Answered), (1001, Sending)]), format!("{late}; {at_start}, 0 cut")),
-        (exited, Some(&[(1001, Unknown), (1001, Cut)]), format!("{late}; {at_start}, 1 cut (perhaps 1 more)")),
-        (
-            exited,
-            Some(&[(1001, Reset), (1001, Unaccepted), (1001, Unaccepted)]),
-            format!("{late}; {at_start}, 0 cut; 3 reset, 2 of them before they were accepted"),
-        ),
+        (exited, Some(&[(999, Cut), (1000, Cut), (1070, Cut)]), late, "2 cut"),
+        (exited, Some(&[(1001, Answered), (1001, Sending)]), late, "0 cut"),
+        (exited, Some(&[(1001, Unknown), (1001, Cut)]), late, "1 cut (perhaps 1 more)"),
+        (exited, Some(&[(1001, Reset), (1001, Unaccepted), (1001, Unaccepted)]), late, reset),
         // The kernel ended the process during a stream, or the rest of its group answered later.
-        (term, Some(&[(1079, Sending)]), format!("at the end; {at_start}, 0 cut (perhaps 1 more)")),
-        (term, Some(&[(1900, Sending)]), format!("at the end; {at_start}, 0 cut")),
+        (term, Some(&[(1079, Sending)]), now, "0 cut (perhaps 1 more)"),
+        (term, Some(&[(1900, Sending)]), now, "0 cut"),
     ] {
-        assert_eq!(of(&seen, end, endings), format!("{connections} {expected}"), "{endings:?}");
+        let connections = format!("connections 9 at the start, 8 {seen_at}");
+        let expected = format!("{connections}; requests 4 at the start (perhaps 2 more), {cut}");
+        assert_eq!(of(&seen, end, endings), expected, "{endings:?}");
     }
     assert_eq!(
         of(&[(500, 9, 4)], term, None),
@@ -262,18 +224,14 @@ fn only_connections_that_have_ended_without_an_answer_are_cut() {
 // holds: S865
 #[test]
 fn a_count_that_comes_too_late_is_unknown() {
-    let (web, took) = (ProcessId(0), Some(Duration::from_millis(80)));
-    let at = |millis| Time(Duration::from_millis(millis));
+    let (web, window) = (ProcessId(0), Duration::from_secs(5));
     let of = |count: fn(&mut Noted)| {
         let mut report = Noted::of(&["web"]);
         report.set_uncounted(web, true);
-        let (cause, window) = (Cause::Signal(Signal::TERM), Duration::from_secs(5));
-        report.note(at(0), &Note::ShutdownBegan { cause, window, drained_for: None });
+        report.shutdown_began(at(0), ASKED, window);
         count(&mut report);
-        report.note(at(250), &Note::Stopping { process: web, signal: Signal::TERM, limit: window });
-        let end = End::Code(0);
-        let note = Note::Stopped { process: web, end, took, killed: false, handed_over: false };
-        report.note(at(330), &note);
+        report.stopping(at(250), web, window);
+        report.stopped(at(330), web, End::Code(0), 80);
         let text = report.text(at(330), 0);
         let line = text.lines().find(|line| line.contains("stop web")).unwrap();
         let counts = line.split_once("; ").map_or("", |(_, counts)| counts).to_owned();
@@ -285,7 +243,7 @@ fn a_count_that_comes_too_late_is_unknown() {
     let counted = |report: &mut Noted| {
         let [connections, requests] = [Some(0); 2];
         let traffic = Traffic { connections, requests, unsure: Some(0), ..Traffic::default() };
-        report.stop_traffic(Time(Duration::from_millis(9)), ProcessId(0), traffic);
+        report.stop_traffic(at(9), ProcessId(0), traffic);
     };
     assert_eq!(of(counted), (String::new(), false));
 }
@@ -296,14 +254,11 @@ fn totals(envoy: &[(u64, u64)], kernel: Option<(u64, u64)>, endings: Option<&[En
     let [router, web] = [0, 1].map(ProcessId);
     let mut report = Noted::of(&["router", "web"]);
     report.sees_endings(endings.is_some());
-    let at = |millis| Time(Duration::from_millis(millis));
-    let took = Duration::from_secs(5);
-    let cause = Cause::Signal(Signal::TERM);
-    report.note(at(0), &Note::ShutdownBegan { cause, window: took, drained_for: None });
-    let counted = !envoy.is_empty();
+    let (took, counted) = (Duration::from_secs(5), !envoy.is_empty());
+    report.shutdown_began(at(0), ASKED, took);
+    let began = Note::DrainBegan { process: router, longest: took, min: took, counted };
     if counted {
-        report
-            .note(at(0), &Note::DrainBegan { process: router, longest: took, min: took, counted });
+        report.note(at(0), &began);
     }
     for (millis, requests) in envoy {
         let moment = if *millis == 0 { Moment::Start } else { Moment::Last };
@@ -317,23 +272,15 @@ fn totals(envoy: &[(u64, u64)], kernel: Option<(u64, u64)>, endings: Option<&[En
         report.stop_traffic(at(4999), web, traffic);
     }
     for process in [router, web] {
-        let signal = Signal::TERM;
-        report.note(at(5000), &Note::Stopping { process, signal, limit: took });
+        report.stopping(at(5000), process, took);
         for ending in endings.filter(|_| process == web).unwrap_or_default() {
             report.connection_ended(at(5001), web, *ending);
         }
-        let (end, took) = (End::Code(0), Some(took));
-        report.note(
-            at(5010),
-            &Note::Stopped { process, end, took, killed: false, handed_over: false },
-        );
+        report.stopped(at(5010), process, End::Code(0), 5000);
     }
     let text = report.text(at(5010), 0);
     let ledger = report.ledger(&text);
-    assert_eq!(
-        ledger.lines().skip(1).collect::<Vec<_>>(),
-        text.lines().skip(1).collect::<Vec<_>>()
-    );
+    assert!(ledger.lines().skip(1).eq(text.lines().skip(1)), "{ledger}{text}");
     let head = "stopped in 5.01s of 5s, exit code 0: SIGTERM received; ";
     ledger.lines().next().unwrap().strip_prefix(head).unwrap().to_owned()
 }
@@ -343,42 +290,18 @@ fn totals(envoy: &[(u64, u64)], kernel: Option<(u64, u64)>, endings: Option<&[En
 fn the_first_line_of_the_termination_log_has_totals_and_unknown_is_never_zero() {
     use Ending::{Cut, Unknown};
     let (early, late) = ((0, 5), (4990, 3));
-    for (envoy, kernel, endings, expected) in [
-        (&[][..], None, None, "connections -, requests -, cut -, killed 0, counted by -"),
-        (
-            &[early, late],
-            None,
-            None,
-            "connections 9, requests 5, cut 3, killed 0, counted by envoy",
-        ),
+    for (envoy, kernel, endings, counts, by) in [
+        (&[][..], None, None, "-, requests -, cut -", "-"),
+        (&[early, late], None, None, "9, requests 5, cut 3", "envoy"),
         // Nobody has seen the end of the drain, or how the connections ended.
-        (&[early], None, None, "connections 9, requests 5, cut -, killed 0, counted by envoy"),
-        (&[], Some((2, 1)), None, "connections 2, requests 1, cut -, killed 0, counted by kernel"),
-        (
-            &[],
-            Some((0, 0)),
-            Some(&[][..]),
-            "connections 0, requests 0, cut 0, killed 0, counted by kernel",
-        ),
-        (
-            &[early, late],
-            Some((2, 1)),
-            Some(&[Cut]),
-            "connections 11, requests 6, cut 4, killed 0, counted by envoy and kernel",
-        ),
-        (
-            &[early],
-            Some((2, 1)),
-            Some(&[Cut]),
-            "connections 11, requests 6, cut 1+, killed 0, counted by envoy and kernel",
-        ),
-        (
-            &[],
-            Some((2, 1)),
-            Some(&[Unknown]),
-            "connections 2, requests 1, cut -, killed 0, counted by kernel",
-        ),
+        (&[early], None, None, "9, requests 5, cut -", "envoy"),
+        (&[], Some((2, 1)), None, "2, requests 1, cut -", "kernel"),
+        (&[], Some((0, 0)), Some(&[][..]), "0, requests 0, cut 0", "kernel"),
+        (&[early, late], Some((2, 1)), Some(&[Cut]), "11, requests 6, cut 4", "envoy and kernel"),
+        (&[early], Some((2, 1)), Some(&[Cut]), "11, requests 6, cut 1+", "envoy and kernel"),
+        (&[], Some((2, 1)), Some(&[Unknown]), "2, requests 1, cut -", "kernel"),
     ] {
+        let expected = format!("connections {counts}, killed 0, counted by {by}");
         assert_eq!(totals(envoy, kernel, endings), expected);
     }
 }
@@ -516,15 +439,11 @@ fn report_data_compares_processes_and_steps_with_the_plan() {
 fn a_stop_lasts_until_the_process_group_is_gone() {
     let web = ProcessId(0);
     let (gone, tick) = (Event::GroupGone(web), Event::Tick);
+    let unseen = "exited with code 0; the rest of its process group was not seen to end (killed)";
     for (code, events, ends, line) in [
         (0, &[(6610, gone)][..], Some(6.61), "6.61s, exited with code 0"),
         (0, &[(10_000, tick), (10_001, gone)], Some(10.001), "10s, exited with code 0 (killed)"),
-        (
-            0,
-            &[(10_000, tick), (28_000, tick), (28_500, tick)],
-            None,
-            "exited with code 0; the rest of its process group was not seen to end (killed)",
-        ),
+        (0, &[(10_000, tick), (28_000, tick), (28_500, tick)], None, unseen),
         // The process ends by itself, 4 ms after the start.
         (7, &[(3004, gone)], Some(3.0), "3s, exited with code 7 without being asked to"),
     ] {
@@ -562,16 +481,15 @@ fn a_stop_that_began_with_a_restart_before_the_shutdown_was_asked_for() {
 // holds: S743, S744
 #[test]
 fn the_effect_of_the_stop_signal_is_named() {
+    use Disposition::{Caught, Exiting, Fatal, Ignored};
     let (worker, limit) = (ProcessId(0), Duration::from_secs(2));
     let (signal, at) = (Signal::TERM, Time(limit));
     let asked = |effect: Option<Disposition>, is_alive: bool| {
         let mut report = Noted::of(&["worker"]);
-        let cause = Cause::Signal(signal);
-        let began = Note::ShutdownBegan { cause, window: limit, drained_for: None };
-        report.note(Time::default(), &began);
+        report.shutdown_began(Time::default(), ASKED, limit);
         report.spawned(worker, 17, None);
         report.of_mut(worker).disposition = effect.map(|effect| (signal, effect));
-        report.note(Time::default(), &Note::Stopping { process: worker, signal, limit });
+        report.stopping(Time::default(), worker, limit);
         if !is_alive {
             report.reaped(worker);
         }
@@ -582,39 +500,30 @@ fn the_effect_of_the_stop_signal_is_named() {
         report.note(at, &Note::Killed { process: worker, after: Some(limit), why }).line()
     };
     let stopped = |mut report: Noted, end: End| {
-        let (took, killed, handed_over) = (Some(limit), false, false);
-        report.note(at, &Note::Stopped { process: worker, end, took, killed, handed_over });
+        report.stopped(at, worker, end, 2000);
         report.text(at, 0).lines().nth(1).unwrap().trim_start().to_owned()
     };
     let by_term = End::Signal(signal);
     for (effect, is_alive, after) in [
         (None, true, ""),
-        (Some(Disposition::Ignored), true, ", which it ignores"),
-        (Some(Disposition::Caught), true, ", which it catches, so it may still be busy"),
-        (Some(Disposition::Exiting), true, ", and already exiting"),
-        (
-            Some(Disposition::Fatal),
-            true,
-            ", which it does not catch, so the kernel has not ended it yet",
-        ),
+        (Some(Ignored), true, ", which it ignores"),
+        (Some(Caught), true, ", which it catches, so it may still be busy"),
+        (Some(Exiting), true, ", and already exiting"),
+        (Some(Fatal), true, ", which it does not catch, so the kernel has not ended it yet"),
         // Only the rest of the process group is alive.
-        (Some(Disposition::Fatal), false, ""),
+        (Some(Fatal), false, ""),
     ] {
         let line = "worker: still alive 2s after SIGTERM";
         let killed = killed(asked(effect, is_alive));
         let over = "its `stop_grace_period` is over; sending SIGKILL to its process group";
         assert_eq!(killed, format!("{line}{after}: {over}"));
-        let is_fatal = effect == Some(Disposition::Fatal);
-        let end = if is_fatal { ", which it does not catch" } else { "" };
+        let end = if effect == Some(Fatal) { ", which it does not catch" } else { "" };
         let stop = stopped(asked(effect, is_alive), by_term);
         assert_eq!(stop, format!("stop worker: 2s, was ended by SIGTERM{end}"), "{effect:?}");
     }
     // A program that catches a signal may end itself by this signal, or by another one.
-    for (effect, end) in [
-        (Disposition::Caught, by_term),
-        (Disposition::Fatal, End::Signal(Signal::QUIT)),
-        (Disposition::Fatal, End::Code(0)),
-    ] {
+    let by_quit = End::Signal(Signal::QUIT);
+    for (effect, end) in [(Caught, by_term), (Fatal, by_quit), (Fatal, End::Code(0))] {
         let stop = stopped(asked(Some(effect), true), end);
         assert_eq!(stop, format!("stop worker: 2s, {end}"));
     }
@@ -626,30 +535,24 @@ fn causes_have_a_kind_and_a_process() {
     let (process, end) = (ProcessId(0), End::Code(7));
     let ended =
         Cause::Ended { process, end, is_success: false, before_ready: false, is_failure: false };
+    let failed = |why| Cause::Failed { process, why };
     let after = Duration::from_secs(1);
-    let at = Time(after);
     for (cause, kind, process) in [
         (Cause::Signal(Signal::TERM), "signal", None),
         (ended, "ended", Some("app")),
-        (Cause::Failed { process, why: Failure::NotReady { after } }, "not_ready", Some("app")),
-        (Cause::Failed { process, why: Failure::TimedOut { after } }, "timed_out", Some("app")),
-        (
-            Cause::Failed { process, why: Failure::Spawn { exit_code: 126 } },
-            "not_started",
-            Some("app"),
-        ),
-        (Cause::Failed { process, why: Failure::Unhealthy }, "unhealthy", Some("app")),
-        (Cause::Failed { process, why: Failure::Hook }, "hook_failed", Some("app")),
+        (failed(Failure::NotReady { after }), "not_ready", Some("app")),
+        (failed(Failure::TimedOut { after }), "timed_out", Some("app")),
+        (failed(Failure::Spawn { exit_code: 126 }), "not_started", Some("app")),
+        (failed(Failure::Unhealthy), "unhealthy", Some("app")),
+        (failed(Failure::Hook), "hook_failed", Some("app")),
         (Cause::HookFailed, "hook_failed", None),
         (Cause::ShutdownRequested, "requested", None),
         (Cause::AllEnded, "all_ended", None),
     ] {
         let mut report = Noted::of(&["app"]);
-        report.note(
-            at,
-            &Note::ShutdownBegan { cause, window: Duration::from_secs(9), drained_for: None },
-        );
-        let data = report.data(at, 0, &report.state, ProcessId::index, |_| String::new()).unwrap();
+        report.shutdown_began(at(1000), cause, Duration::from_secs(9));
+        let data =
+            report.data(at(1000), 0, &report.state, ProcessId::index, |_| String::new()).unwrap();
         let found = data.cause;
         assert_eq!((found.kind, found.process.as_deref()), (kind, process), "{cause:?}");
         assert_eq!(found.text, messages::why(cause, &report.names));
@@ -695,7 +598,7 @@ processes:
 ";
     let [first, second, third] = [0, 1, 2].map(ProcessId);
     let report = played(config, |envoys| {
-        let at = |millis| Time(Duration::from_secs(100) + Duration::from_millis(millis));
+        let at = |millis: u64| at(100_000 + millis);
         let quiet = Load { active: Some(0), total: Some(7), ..Load::default() };
         envoys.at(0, Event::Start);
         envoys.at(5000, Event::Signal(Signal::TERM));
@@ -800,17 +703,11 @@ fn journal_does_not_grow_over_time() {
                 Note::DrainBegan { process, longest: limit, min: limit, counted: true },
                 Note::DrainOver { process, why: DrainEnd::Quiet, took, last },
                 Note::Stopping { process, signal: Signal::TERM, limit },
-                Note::Stopped {
-                    process,
-                    end: End::Code(0),
-                    took: Some(took),
-                    killed: false,
-                    handed_over: false,
-                },
                 Note::NotDrained(process),
             ] {
                 report.note(now, &note);
             }
+            report.stopped(now, process, End::Code(0), 1000);
             let machine = Machine::new(Arc::clone(&report.state.spec), now);
             report.update(now, &machine);
         }

@@ -331,17 +331,14 @@ mod tests {
              /drain_listeners {STATS_PATH} /listeners"
         );
         assert_eq!(server.seen().join(" ").replace("GET ", ""), asked);
-    }
 
-    #[tokio::test]
-    async fn only_needed_paths_are_tried() {
+        // Only paths that the drain needs are tried.
         let server = Server::unix(&[Answer(403, "")]);
         let target = PreflightTarget { fail_healthcheck: false, ..target(&server.address) };
         let findings = verify(&target, SHORT).await;
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(!server.seen().contains(&"GET /healthcheck/fail".to_owned()), "{findings:?}");
-        let refused =
-            "does not allow /drain_listeners?graceful&skip_exit, /drain_listeners, /stats";
+        let refused = "not allow /drain_listeners?graceful&skip_exit, /drain_listeners, /stats";
         assert!(findings[0].contains(refused), "{findings:?}");
         let inbound = PreflightTarget { direction: Direction::Inbound, ..target };
         let findings = verify(&inbound, SHORT).await;

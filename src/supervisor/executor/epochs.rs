@@ -259,9 +259,8 @@ mod tests {
         for (protocol, workers, fits) in
             [("UDP", "2", false), ("UDP", "4", true), ("TCP", "2", true)]
         {
-            let listener =
-                format!("a: [{{address: {{socket_address: {{protocol: {protocol}}}}}}}]");
-            std::fs::write(&path, listener).unwrap();
+            let text = format!("a: [{{address: {{socket_address: {{protocol: {protocol}}}}}}}]");
+            std::fs::write(&path, text).unwrap();
             assert_eq!(check_workers(&wanted, &[], &old(workers)).is_ok(), fits, "{protocol}");
         }
     }

@@ -57,10 +57,8 @@ mod tests {
              initializing configuration '/a.json': route: unknown cluster\n  'nope'\n\
              [2026-11-21 04:33:34.6][1][info][main] [source/server/server.cc:9] exiting\n",
         );
-        assert_eq!(
-            found.as_deref(),
-            Some("error initializing configuration '/a.json': route: unknown cluster   'nope'")
-        );
+        let why = "error initializing configuration '/a.json': route: unknown cluster   'nope'";
+        assert_eq!(found.as_deref(), Some(why));
         assert_eq!(reason("a\n[critical] b\n").as_deref(), Some("[critical] b"));
         assert_eq!(reason("PARSE ERROR\n  Brief USAGE\n\n").as_deref(), Some("  Brief USAGE"));
         assert_eq!(reason("\n"), None);

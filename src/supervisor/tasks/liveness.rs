@@ -105,8 +105,7 @@ mod tests {
         let watch = async {
             let tell = move |result| drop(sender.send(result));
             let probe = Probe::Exec(vec!["check".to_owned()]);
-            let _watch =
-                super::watch(ProcessId(0), "a".to_owned(), probe, pace, Rc::new(run), tell);
+            let _watch = super::watch(ProcessId(0), "a".into(), probe, pace, Rc::new(run), tell);
             receiver.recv().await
         };
         LocalSet::new().run_until(watch).await.map(|result| result.is_ok())
@@ -143,12 +142,10 @@ mod tests {
     #[tokio::test]
     async fn probe_without_resources_has_no_result() {
         let moment = Duration::from_millis(1);
-        let pace =
-            ProbePace { start_period: moment, interval: moment, timeout: Duration::from_secs(9) };
+        let pace = ProbePace { start_period: moment, interval: moment, timeout: 9000 * moment };
         let runs = Cell::new(0);
         let result = first_result(pace, move || {
-            let no_room =
-                AttemptFailure { why: "no room for another process".to_owned(), is_own: true };
+            let no_room = AttemptFailure { why: "no room".to_owned(), is_own: true };
             if runs.replace(runs.get() + 1) < 5 { Err(no_room) } else { Ok(()) }
         });
         assert_eq!(result.await, Some(true));

@@ -224,12 +224,8 @@ mod tests {
             path: path.clone(),
             source: io::Error::from_raw_os_error(errno as i32),
         };
-        for own in [
-            SpawnError::TooMany { path: path.clone() },
-            because(Errno::EMFILE),
-            because(Errno::ENFILE),
-            because(Errno::ENOMEM),
-        ] {
+        let own = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].map(because);
+        for own in own.into_iter().chain([SpawnError::TooMany { path: path.clone() }]) {
             assert!(AttemptFailure::from(own).is_own);
         }
         for other in [SpawnError::Missing { path: path.clone() }, because(Errno::EIO)] {
