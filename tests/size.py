@@ -49,9 +49,9 @@ PRODUCTS = {
 }
 # The most lines of each product. A limit above its goal is the present size: it may only become smaller.
 LIMITS = {
-    "init": 31160,  # goal: 26000
+    "init": 31140,  # goal: 26000
     "adviser": 5480,  # goal: 5200
-    "cockpit": 5090,  # goal: 4700
+    "cockpit": 5086,  # goal: 4700
     "deployer": 2900,
 }
 MOST_TESTS = 1.07  # lines of tests for each line of production; goal: 1.05

@@ -59,13 +59,15 @@ pub(crate) type Seen = (Time, ProcessId, Option<Counts>);
 struct Looks {
     /// The instances that run, and all listening sockets of the last look. After the beginning of
     /// the shutdown, only the thread of a look takes this lock.
-    watched: Mutex<(Vec<WatchedInstance>, Option<Arc<BTreeSet<u32>>>)>,
+    watched: Mutex<Watched>,
     /// The instances whose drain has begun to count their connections.
     drained: Mutex<Vec<ProcessId>>,
     /// The results that the journal has not got yet.
     seen: Mutex<Vec<Seen>>,
     witness: Arc<Witness>,
 }
+
+type Watched = (Vec<WatchedInstance>, Option<Arc<BTreeSet<u32>>>);
 
 struct WatchedInstance {
     process: ProcessId,
@@ -296,16 +298,13 @@ mod tests {
         let (hanging, over) = watch::channel(());
         counts.before_request.replace(Some(over));
         let mut requests = Requests::default();
-        let mut ask = async |name: &str| {
-            let (reply, answer) = oneshot::channel();
-            let is_late = counts.before_request(|_| None).await;
-            requests.add(name, Request::Restart, reply, is_late);
-            answer
-        };
-        let first = ask("web").await;
+        let [(reply, first), (other_reply, second)] = [(); 2].map(|()| oneshot::channel());
+        let is_late = counts.before_request(|_| None).await;
+        requests.add("web", Request::Restart, reply, is_late);
         assert_eq!(*told.borrow(), [false]);
         drop(hanging);
-        let second = ask("router").await;
+        let is_late = counts.before_request(|_| None).await;
+        requests.add("router", Request::Restart, other_reply, is_late);
         // The second look was not late. This does not change the answer to the first request.
         let mut answers = Vec::new();
         for (name, answer) in [("web", first), ("router", second)] {

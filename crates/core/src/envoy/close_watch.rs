@@ -70,6 +70,9 @@ mod tests {
         }
     }
 
+    /// The sample of a step.
+    type SampleAt = fn(u64) -> Sample;
+
     /// The results of [`ClosingWatch`] for samples that are half a second apart.
     fn verdicts(samples: &[Sample]) -> Vec<Option<u64>> {
         let begin = Time::default();
@@ -88,7 +91,7 @@ mod tests {
     // holds: S43, S180
     #[test]
     fn samples_that_prove_nothing_are_not_reported() {
-        let cases: [(&str, fn(u64) -> Sample); 6] = [
+        let cases: [(&str, SampleAt); 6] = [
             ("an old stream ends", |step| sample(100 + step, 80 - step * 10, 7)),
             ("each stream that ends is replaced", |step| sample(100 + step * 10, 80, 7)),
             ("there are few requests", |step| sample(100 + step, 0, 7)),
