@@ -173,6 +173,8 @@ fn a_socket_that_a_server_shuts_down_listens_again() {
     const ABRUPT: &str = r#"
 import os, signal, socket, threading, time
 listeners = [socket.socket(fileno=3), socket.socket(fileno=4)]
+for listener in listeners:
+    listener.settimeout(0.1)
 end = threading.Event()
 def stop(*_):
     end.set()
@@ -190,10 +192,16 @@ def serve(listener):
         body = str(os.getpid())
         client.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
         client.close()
-for listener in listeners:
-    threading.Thread(target=serve, args=[listener], daemon=True).start()
+threads = [threading.Thread(target=serve, args=[listener]) for listener in listeners]
+for thread in threads:
+    thread.start()
 print("serving", flush=True)
-while not (end.is_set() and os.path.exists("go")):
+while not end.is_set():
+    time.sleep(0.01)
+for thread in threads:
+    thread.join()
+print("no longer serving", flush=True)
+while not os.path.exists("go"):
     time.sleep(0.01)
 "#;
     for update in ["stop-first", "start-first"] {
@@ -215,6 +223,7 @@ while not (end.is_set() and os.path.exists("go")):
         let mut restart = drainit.exec_as(None, &["restart", "app"]).spawn().unwrap();
         // The old instance still finishes requests when drainit listens again.
         drainit.wait_for_line("`listen` tcp://.*: a process has ended this socket by shutdown");
+        drainit.wait_for_line("^no longer serving$");
         let mut waits = TcpStream::connect(address).unwrap();
         waits.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         drainit.touch("go");
