@@ -48,8 +48,8 @@ rollout: static envoy rollout-tools ## replaces two gateway containers under loa
 	@examples/api-gateway/rollout/images.sh target/envoy/$(ENVOY_VERSION)/envoy
 	@target/debug/examples/rollout $(MODES)
 
-kubernetes: static envoy rollout-tools ## rolls the gateway in a real Kubernetes, which it builds once (5 to 10 minutes), in 23 minutes; ROW="rollout manifests" selects tests by name
-	@$(call need,openssl pgrep iptables containerd,openssl procps iptables containerd)
+kubernetes: static envoy rollout-tools ## rolls the gateway in a real Kubernetes, which it builds once (5 to 10 minutes), in 25 minutes; ROW="rollout manifests" selects tests by name
+	@$(call need,openssl pgrep iptables containerd jq,openssl procps iptables containerd jq)
 	@/usr/bin/python3 -c 'import h2' 2>/dev/null || $(call install,python3 python3-h2)
 	@timeout 3600 tests/kubernetes/node.sh build
 	$(CARGO) build --locked --quiet --workspace --example policy-engine

@@ -76,6 +76,12 @@ def await_rollout(name="gateway"):
     kubectl("rollout", "status", f"deployment/{name}", "--timeout=180s")
 
 
+def await_old_pods(app):
+    """Waits until the new pods of an app are ready, and the old ones are gone."""
+    await_rollout(app)
+    wait_until("the old pods are gone", lambda: len(pods(app)) == replicas(app))
+
+
 def wait_until(what, condition, limit=120):
     end = time.time() + limit
     while not condition():
@@ -116,7 +122,7 @@ def roll(times, app="gateway"):
     for _ in range(times):
         kubectl("rollout", "restart", f"deployment/{app}")
         await_rollout(app)
-    wait_until("the old pods are gone", lambda: len(pods(app)) == replicas(app))
+    await_old_pods(app)
 
 
 def replicas(app):

@@ -8,12 +8,14 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import time
 
 from cluster import *
 
 TESTS = {}
 NATIVE = (1, 29)
+LOSSES = TOP / "examples/kubernetes/losses.jq"
 DRAIN = {"preStop": {"exec": {"command": ["/usr/local/bin/drainit", "drain"]}}}
 
 
@@ -173,6 +175,39 @@ def image_volume():
     lost = rolled("image volume", times=2, app="envoy", delay=0)
     kubectl("delete", "configmap", "envoy", "drainit")
     expect(lost == 0, "drainit lost requests from an image volume")
+
+
+@test
+def ledger():
+    """20 pods are replaced at once, and seven of them must cut a request. losses.jq says so, and next time says 0."""
+    kubectl("create", "configmap", "ledger", f"--from-file={HERE / 'ledger/drainit.yaml'}")
+    kubectl("apply", "-f", str(HERE / "ledger/deployment.yaml"))
+    for planted in 7, 0:
+        await_old_pods("ledger")
+        addresses = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in pods("ledger")}
+        cut = sorted(addresses)[:planted]
+        with tempfile.TemporaryFile("w+") as watched:
+            watch = ["kubectl", "get", "pods", "-l", "app=ledger", "--watch", "-o", "json"]
+            watch = subprocess.Popen(watch, stdout=watched)
+            # The drain waits up to 20 s for the answers.
+            ask = {name: f"http://{ip}:8000/{600 if name in cut else 10}" for name, ip in addresses.items()}
+            asks = [subprocess.Popen(["curl", "-s", it], text=True, stdout=subprocess.PIPE) for it in ask.values()]
+            time.sleep(1)
+            roll(1, "ledger")
+            watch.terminate()
+            watch.wait()
+            watched.seek(0)
+            table = subprocess.run(["jq", "-nrf", str(LOSSES)], stdin=watched, text=True, capture_output=True)
+        answers = [it.communicate()[0] for it in asks]
+        lines = [line.split("\t") for line in table.stdout.splitlines()]
+        counts = {line[0]: line[5] for line in lines if line[0] in addresses}
+        print(f"{planted} of 20 pods must cut a request: the table says {lines[-1][5]}", flush=True)
+        expect(answers.count("ok\n") == 20 - planted, f"the clients got {answers}")
+        is_right = counts == {name: str(int(name in cut)) for name in addresses} and lines[-1][5] == str(planted)
+        expect(is_right, f"the table is wrong for {cut}:\n{table.stdout}")
+        expect(table.returncode == bool(planted), f"losses.jq ended with {table.returncode}: {table.stderr}")
+    clean("ledger")
+    kubectl("delete", "configmap", "ledger")
 
 
 @test
