@@ -189,3 +189,64 @@ class Load:
             for name, count in counts.items():
                 total[name] = total.get(name, 0) + count
         return total
+
+
+def files(place):
+    return sum(path.is_file() for path in place.rglob("*"))
+
+
+class Jobs:
+    """Jobs for the pods of an app, until the end. The workers leave files at a place of the node."""
+
+    def __init__(self, app, *folders):
+        self.place = pathlib.Path("/run/jobs", app)
+        for folder in self.place, *map(self.place.joinpath, folders):
+            folder.mkdir(parents=True, exist_ok=True)
+        for path in self.place.rglob("*"):
+            if path.is_file():
+                path.unlink()
+        self.is_over = threading.Event()
+
+    def settled(self, sent):
+        """The counts when no job is left, or no further job ends for 10 s."""
+        done, since = 0, time.time()
+        while done < sent and time.time() - since < 10:
+            time.sleep(0.2)
+            if files(self.place / "done") > done:
+                done, since = files(self.place / "done"), time.time()
+        return {"requests": sent, "cut": sent - done}
+
+
+class Batches(Jobs):
+    """Items of 0.1 s for the workers of examples/queue-worker, which take up to 20 at a time."""
+
+    def __init__(self):
+        super().__init__("worker", "todo", "done")
+        self.sent = 0
+        self.sender = threading.Thread(target=self.send)
+        self.sender.start()
+
+    def send(self):
+        while not self.is_over.wait(0.1):
+            while len(list((self.place / "todo").iterdir())) < 200:
+                (self.place / "todo" / f"{self.sent:06}").touch()
+                self.sent += 1
+
+    def end(self):
+        self.is_over.set()
+        self.sender.join()
+        return self.settled(self.sent)
+
+
+class Celery(Jobs):
+    """Jobs of up to 2 s, which jobs.py sends."""
+
+    def __init__(self):
+        super().__init__("celery", "done")
+        env = {**os.environ, "PYTHONPATH": str(TOP / "target/kubernetes/celery")}
+        load = ["python3", str(HERE / "fleet/jobs.py"), str(self.place / "end")]
+        self.sender = subprocess.Popen(load, env=env, text=True, stdout=subprocess.PIPE)
+
+    def end(self):
+        (self.place / "end").touch()
+        return self.settled(int(self.sender.communicate(timeout=60)[0]))

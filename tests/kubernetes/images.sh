@@ -63,7 +63,33 @@ COPY envoy /usr/local/bin/
 COPY lib* /lib/
 COPY ld-* /lib64/
 END
-docker save drainit-kubernetes-{pause,bash,drainit}:1 {gateway,envoy-with-drainit,app,drainit}:1 \
+# The images of the fleet, without drainit: nginx, php-fpm, and workers with their broker.
+fpm=$(echo /usr/sbin/php-fpm*)
+tests/testkit/scripts/package-files.sh nginx-light php-fpm redis-server |
+    tar --create --no-recursion --directory / --files-from - --file "$context.tar"
+celery=target/kubernetes/celery # with what Debian's Python lacks in an image
+[[ -d $celery ]] || python3 -m pip install --quiet --target "$celery" celery==5.7.0 'kombu[redis]==5.7.0' tzdata async-timeout
+tar --create --directory "$celery" --file "$context.celery.tar" --exclude=__pycache__ .
+image fleet:1 drainit-rollout-base "$context.tar" <<END
+ADD $(basename "$context").tar /
+END
+image nginx:1 fleet:1 tests/kubernetes/fleet/nginx.conf <<'END'
+COPY nginx.conf /etc/nginx/nginx.conf
+ENTRYPOINT ["nginx", "-g", "daemon off;"]
+END
+image php:1 fleet:1 tests/kubernetes/fleet/{index.php,php-fpm.conf} "$fpm" <<END
+COPY index.php /
+COPY php-fpm.conf /etc/php/${fpm##*fpm}/fpm/
+COPY $(basename "$fpm") /usr/local/bin/php-fpm
+ENTRYPOINT ["php-fpm", "-F"]
+END
+image worker:1 fleet:1 "$context.celery.tar" tests/kubernetes/fleet/jobs.py examples/queue-worker/worker.py <<END
+ADD $(basename "$context").celery.tar /celery
+COPY jobs.py worker.py /
+ENV PYTHONPATH=/celery:/
+END
+rm "$context.tar" "$context.celery.tar"
+docker save drainit-kubernetes-{pause,bash,drainit}:1 {gateway,envoy-with-drainit,app,drainit,nginx,php,worker}:1 \
     envoyproxy/envoy:distroless-v1.40-latest \
     >target/kubernetes/images.tar
 tests/kubernetes/node.sh run ctr -a /run/node-containerd/containerd.sock -n k8s.io images import \

@@ -15,6 +15,7 @@ from cluster import *
 
 TESTS = {}
 NATIVE = (1, 29)
+DRAINIT = "/opt/drainit/drainit"
 LOSSES = TOP / "examples/kubernetes/losses.jq"
 DRAIN = {"preStop": {"exec": {"command": ["/usr/local/bin/drainit", "drain"]}}}
 
@@ -175,6 +176,55 @@ def image_volume():
     lost = rolled("image volume", times=2, app="envoy", delay=0)
     kubectl("delete", "configmap", "envoy", "drainit")
     expect(lost == 0, "drainit lost requests from an image volume")
+
+
+@test
+def fleet():
+    """examples/kubernetes/fleet as it is: a label puts drainit into unchanged Deployments, until the policy goes.
+
+    Without the label, Celery finishes its jobs as well.
+    """
+    if too_old((1, 36), "a MutatingAdmissionPolicy"):
+        return
+    folder = TOP / "examples/kubernetes/fleet"
+    configs = [f"--from-file={folder / name}.yaml" for name in ("nginx", "php-fpm", "worker")]
+    kubectl("create", "configmap", "drainit", *configs)
+    kubectl("create", "configmap", "envoy", f"--from-file={TOP / 'examples/walkthrough/envoy.yaml'}")
+    kubectl("apply", "-f", str(folder / "parameters.yaml"), "-f", str(folder / "policy.yaml"))
+    kubectl("apply", "-f", str(HERE / "fleet/deployments.yaml"))
+    loads = {"envoy": lambda: Load(delay=0), "php": lambda: Load(delay=0), "worker": Batches, "celery": Celery}
+    lost = {}
+    for app, load in loads.items():
+        for name in app, f"{app}, labelled":
+            if name != app:
+                label = {"spec": {"template": {"metadata": {"labels": {"drainit": app}}}}}
+                kubectl("patch", "deployment", app, "-p", json.dumps(label))
+            await_old_pods(app)
+            expect(has_drainit(app) == (name != app), f"{name}: drainit is not where the label says")
+            if app in ("envoy", "php"):
+                begin(app=app)
+            running = load()
+            roll(1 if name == app else 2, app)
+            lost[name] = row(name, running.end())
+    kubectl("delete", "-f", str(folder / "policy.yaml"))
+    probe = ("run", "probe", "--image=app:1", "--labels=drainit=envoy", "--dry-run=server", "-o", "json", "--command", "--", "true")
+    wait_until("the API server has no policy", lambda: DRAINIT not in kubectl(*probe))
+    for app in loads:
+        roll(1, app)
+        expect(not has_drainit(app), f"{app} has drainit without the policy")
+    for app in loads:
+        clean(app)
+    kubectl("delete", "configmap", "envoy", "drainit")
+    kubectl("delete", "namespace", "drainit")
+    expect(lost["envoy"] and lost["worker"], "nothing failed without drainit, so this test proves nothing")
+    expect(not any(lost[f"{app}, labelled"] for app in loads), f"something was lost with drainit: {lost}")
+
+
+def has_drainit(app):
+    """Whether drainit is before the commands of an app's pods."""
+    has = {DRAINIT in json.dumps(pod["spec"]["containers"]) for pod in pods(app)}
+    expect(len(has) == 1, f"some pods of {app} have drainit, and some do not")
+    return has.pop()
 
 
 @test
