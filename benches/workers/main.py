@@ -215,7 +215,9 @@ def judge(worker, counts):
         counts["unbegun"] += not of
         counts["both"] += sum(later[0] < earlier[1] - BEAT for earlier, later in zip(of, of[1:]))
         for _, alive, _ in cuts:
-            stop = max((began for began, _, _ in worker.stops if began <= alive + BEAT), default=0)
+            # The next stop may begin soon after the end of the stop that has cut the job.
+            during = [began for began, over, _ in worker.stops if began <= alive <= over]
+            stop = max(during or (began for began, _, _ in worker.stops if began <= alive + BEAT), default=0)
             if alive + BEAT < stop + min(TIME, worker.row.limit):
                 counts["early"] += 1
                 counts["earliest"] = min(counts["earliest"], alive - stop)
