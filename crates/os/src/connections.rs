@@ -330,6 +330,13 @@ impl Listeners {
         others.connections()
     }
 
+    /// Fails if the kernel does not show the connections to these sockets.
+    fn are_shown(&self) -> Result<(), String> {
+        let elsewhere = self.is_elsewhere.then_some(ELSEWHERE);
+        let why = elsewhere.or(self.is_transparent.then_some(TRANSPARENT));
+        why.map_or(Ok(()), |why| Err(why.to_owned()))
+    }
+
     /// The open connections to these sockets.
     ///
     /// # Errors
@@ -343,6 +350,7 @@ impl Listeners {
     /// # Errors
     /// Says why the connections cannot be found.
     pub fn open(&self) -> Result<Open, String> {
+        self.are_shown()?;
         if self.is_empty() {
             return Err(NOBODY_LISTENS.to_owned());
         }
@@ -442,12 +450,7 @@ impl Open {
     /// # Errors
     /// Says why the kernel does not report enough about the connections.
     pub fn of(&self, listeners: &Listeners) -> Result<Vec<Connection>, String> {
-        if listeners.is_transparent {
-            return Err(TRANSPARENT.to_owned());
-        }
-        if listeners.is_elsewhere {
-            return Err(ELSEWHERE.to_owned());
-        }
+        listeners.are_shown()?;
         let key = listeners.of.first().copied().unwrap_or_default();
         let is_counted = |socket: &&Socket| match listeners.sharing() {
             Sharing::Instances | Sharing::Anybody if socket.inode != 0 => {

@@ -81,7 +81,7 @@ fn check_with(
         (is_image && !is_there).then(|| format!("`{program}` is nowhere"))
     };
     let read = (load, &find_program as FindProgram<'_>);
-    let checked = check_manifest((problems, file), (name, false), (&here, &image), read, &[config]);
+    let checked = check_manifest((problems, file), name, (&here, &image), read, &[config]);
     for problem in &checked.diagnostics {
         assert!(problem.help.is_some(), "no help: {problem}");
     }
@@ -148,19 +148,6 @@ pub(super) fn with(text: &str, from: &str, to: &str) -> String {
     text.replacen(from, to, 1)
 }
 
-/// Adds a key to the pod.
-#[track_caller]
-fn with_pod_key(manifest: &str, key: &str) -> String {
-    with(manifest, "      containers:", &format!("      {key}\n      containers:"))
-}
-
-/// Adds a container before the others.
-#[track_caller]
-fn with_container(manifest: &str, container: &str) -> String {
-    let containers = "      containers:\n";
-    with(manifest, containers, &format!("{containers}        - {{{container}}}\n"))
-}
-
 /// Adds a key to the container `gateway`.
 #[track_caller]
 fn with_key(manifest: &str, key: &str) -> String {
@@ -202,12 +189,18 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         ("", "9:17 E `/run/drainit.sock` cannot be made"),
         ("{name: a, mountPath: /run}", ""),
         ("{name: a, mountPath: /var/run}", ""),
-        ("{name: a, mountPath: /run/, readOnly: true}", "9:17 E `/run/drainit.sock`"),
+        (
+            "{name: a, mountPath: /run/, readOnly: true}",
+            "9:17 E `/run/drainit.sock` cannot be made",
+        ),
     ];
     let root = with_key(MANIFEST, "securityContext: {readOnlyRootFilesystem: true}");
     each(closed, |mount| found(CONFIG, &with_key(&root, &format!("volumeMounts: [{mount}]"))));
     // An empty volume hides the directory of a socket that drainit makes first.
-    let empty = with_pod_key(MANIFEST, "volumes: [{name: a, emptyDir: {}}]");
+    let empty = MANIFEST.replace(
+        "      containers:",
+        "      volumes: [{name: a, emptyDir: {}}]\n      containers:",
+    );
     let config = CONFIG.replace("/run/drainit.sock", "/run/gw/drainit.sock");
     let rows = [
         ("/run/gw", ""),
@@ -218,10 +211,12 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
     each(rows, |at| {
         found(&config, &with_key(&empty, &format!("volumeMounts: [{{name: a, mountPath: {at}}}]")))
     });
-    let mount = with_key(&empty, "volumeMounts: [{name: a, mountPath: /run}]");
-    let maker = "initContainers: [{name: i, image: i, volumeMounts: [{name: a, mountPath: /x}]}]";
-    silent(&config, &with_pod_key(&mount, maker));
+    let maker = "      initContainers: [{name: i, image: i, volumeMounts: [{name: a, mountPath: /x}]}]\n      containers:";
+    let made = with_key(&empty, "volumeMounts: [{name: a, mountPath: /run}]")
+        .replace("      containers:", maker);
+    silent(&config, &made);
     let listen = CONFIG.replace("[engine],", "[engine], listen: ['unix:/run/gw/e.sock'],");
+    let mount = with_key(&empty, "volumeMounts: [{name: a, mountPath: /run}]");
     each([(&*listen, "10:17 E `/run/gw/e.sock`, has no `gw`")], |config| found(config, &mount));
 }
 
@@ -242,13 +237,17 @@ fn each_fault_of_a_hook_is_reported() {
         ("[drainit, shutdown]", "10:50 W not known here"),
         ("[/bin/drainit drain]", "10:50 E `/bin/drainit drain` is one word"),
         ("[drainit, drian]", "10:59 E subcommand 'drian'"),
+        ("[drainit, drain, --foo]", "10:66 E argument '--foo'"),
         ("[drainit, drain, --no-wait]", ""),
     ];
     each(rows, |command| found(CONFIG, &hook(command)));
     let rows = [
         ("stopSignal: SIGUSR1", "10:35 E `SIGUSR1` does not stop drainit"),
         ("stopSignal: SIGQUIT", ""),
-        ("postStart: {exec: {command: [drainit, drain]}}", "10:52 E drains the pod when it first"),
+        (
+            "postStart: {exec: {command: [drainit, drain]}}",
+            "10:52 E this hook drains the pod when it first runs",
+        ),
     ];
     each(rows, |key| found(CONFIG, &with_key(MANIFEST, &format!("lifecycle: {{{key}}}"))));
 }
@@ -279,8 +278,14 @@ fn each_fault_of_a_command_is_reported() {
 #[test]
 fn each_fault_of_a_probe_is_reported() {
     let rows = [
-        ("{path: /readyz, port: control}, failureThreshold: 1", "17:26 E `/readyz`, 33.5s, 10s"),
-        ("{path: /ready, port: 9901}, periodSeconds: 30", "17:26 E Envoy's `/ready`, until the"),
+        (
+            "{path: /readyz, port: control}, failureThreshold: 1",
+            "17:26 E asks `/readyz`, 33.5s, after 10s",
+        ),
+        (
+            "{path: /ready, port: 9901}, periodSeconds: 30",
+            "17:26 E Envoy's `/ready`, until the processes are ready",
+        ),
         ("{path: /livez, port: 9903}", "17:57 W does not answer `/livez`"),
         ("{path: /livez, port: contrl}", "17:57 E has no port `contrl`"),
         ("{path: /livez, port: control, scheme: HTTPS}", "17:74 E does not speak TLS"),
@@ -295,6 +300,7 @@ fn each_fault_of_a_probe_is_reported() {
     each([("43", ""), ("5", "17:98 W the kubelet kills after 5s, takes up to 43s")], own);
     let not_ready = "17:26 E asks `/readyz`, 33.5s, after 30s";
     let draining = "17:26 E asks Envoy's `/ready`, 33.5s, after 30s";
+    let closed = "";
     let rows = [
         // Without `-f`, curl ends with 0 at every status.
         ("[curl, 'localhost:9902/readyz']", ""),
@@ -302,13 +308,16 @@ fn each_fault_of_a_probe_is_reported() {
         ("[sh, -c, 'curl --fail http://127.0.0.1:9902/readyz?x || exit 1']", not_ready),
         ("[wget, -qO-, 'http://$(POD_IP):9902/readyz']", not_ready),
         ("[wget, -qO-, 'http://10.0.0.1:9902/readyz']", ""),
+        ("[wget, -qO-, 'localhost:3000/readyz']", closed),
         ("[curl, -f, 'http://127.0.0.1:9901/ready']", draining),
         ("[curl, -f, 'http://127.0.0.1:9901/server_info']", ""),
         ("[curl, -f, --unix-socket, /run/drainit.sock, 'http://x/readyz']", not_ready),
+        ("[curl, -f, --unix-socket, /run/other.sock, 'http://x/readyz']", closed),
         ("[drainit, health, --url, 'http://127.0.0.1:9901/ready']", draining),
         ("[drainit, health, --url, 'http://127.0.0.1:9902']", not_ready),
         ("[drainit, health, --live, '--url=http://127.0.0.1:9902']", ""),
         ("[drainit, health, --url, 'unix:/run/drainit.sock']", not_ready),
+        ("[drainit, health, '--url=http://[::1]:9902/readyz']", not_ready),
         ("[drainit, health]", not_ready),
         ("[drainit, health, --live]", ""),
     ];
@@ -320,6 +329,7 @@ fn each_fault_of_a_probe_is_reported() {
         ("httpGet: {path: /ready, port: 9901}", ""),
         ("httpGet: {path: /readyz, port: 9901}", "18:59 W does not answer `/readyz`"),
         ("httpGet: {path: /livez, port: 9902}", "18:44 W it stays 200"),
+        ("httpGet: {path: /metrics, port: 9902}", "18:44 W it stays 200"),
         ("httpGet: {path: /server_info, port: 9901}", "18:44 W only `/ready` does"),
         ("httpGet: {path: /readyz/, port: 9902}", "18:60 E `/readyz/` with 404"),
     ];
@@ -338,10 +348,12 @@ fn each_fault_of_a_probe_is_reported() {
         ("[drainit, healthz]", "18:54 E subcommand 'healthz'"),
         ("[drainit]", "18:45 E it has no subcommand"),
         ("[drainit, health, --foo]", "18:62 E unexpected argument '--foo'"),
+        ("[drainit, health, now]", "18:62 E unexpected argument 'now'"),
         ("[drainit, health, --timeout, 2s, --wait=3s]", ""),
         ("[drainit, health, -c, /a.yaml, --timeout=$(A)]", ""),
         ("[drainit, drain]", "18:45 E drains the pod when it first runs"),
         ("[sh, -c, 'drainit health >/dev/null 2>&1 || exit 1']", ""),
+        ("[sh, -c, 'exec drainit health --foo']", "18:53 E unexpected argument '--foo'"),
         ("[drainit health]", "18:45 E `drainit health` is one word"),
     ];
     each(rows, |command| found(CONFIG, &ready(command)));
@@ -362,8 +374,10 @@ fn each_fault_of_a_probe_is_reported() {
     ];
     each_change(CONFIG, MANIFEST, &rows);
     let mut found = check(CONFIG, &with(MANIFEST, path, "{port: a}")).diagnostics;
-    let help = found.pop().unwrap().help.unwrap();
-    assert_eq!(help, "write the number, or the name of one of the container's `ports`");
+    assert_eq!(
+        found.pop().unwrap().help.unwrap(),
+        "write the number, or the name of one of the container's `ports`"
+    );
 }
 
 /// The value of the last variable would have 10 GB.
@@ -431,7 +445,7 @@ fn each_mismatch_of_config_and_pod_is_reported() {
     of(&[(control, "control: {socket: off}", unheard)], &hook("[drainit, drain]"));
     let unheard = "17:57 W does not answer `/livez`; 18:45 E `drainit health`, socket: off";
     of(&[(control, "control: {socket: off}", unheard)], &ready("[drainit, health]"));
-    let host = with_pod_key(MANIFEST, "hostNetwork: true");
+    let host = with(MANIFEST, "      containers:", "      hostNetwork: true\n      containers:");
     let cannot = "18:57 E never succeeds, [::1]:9902; 19:59 E never succeeds, [::1]:9902";
     of(&[("'0.0.0.0:9902'", "'[::1]:9902'", cannot)], &host);
     let own_host = host.replace("httpGet: {", "httpGet: {host: 127.0.0.1, ");
@@ -513,7 +527,9 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
     silent(&config, &sidecar);
     let all = "9:18 W `app` gets SIGTERM at once, `gateway` may still send requests for 15s; \
                9:18 W without a `readinessProbe` of `app`; 12:17 W without a `startupProbe`";
-    let own = with_container(&bare, "name: own, image: own, command: [drainit, exec, own]");
+    let own =
+        "      containers:\n        - {name: own, image: own, command: [drainit, exec, own]}\n";
+    let own = with(&bare, "      containers:\n", own);
     // Nobody sends requests to a Job.
     let job = with(&bare, "kind: Deployment", "kind: Job");
     each([(&*bare, all), (&job, "")], |manifest| found(&config, manifest));
@@ -530,12 +546,16 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
         ("{exec: {command: [sleep 15]}}", "9:115 E `sleep 15` is one word"),
     ];
     each(hooks, |hook| found(&config, &with(&sidecar, "{sleep: {seconds: 15}}", hook)));
+    let lives = "exec: {command: [drainit, health, --live]}";
+    let probes = [
+        ("httpGet: {path: /livez, port: control}", "12:17 W without a `startupProbe`"),
+        (lives, "12:17 W without a `startupProbe`"),
+    ];
     let asks = "httpGet: {path: /readyz, port: control}";
-    let how = ["httpGet: {path: /livez, port: 9902}", "exec: {command: [drainit, health, --live]}"];
-    let probes = how.map(|probe| (probe, "12:17 W without a `startupProbe`"));
     each(probes, |probe| found(&config, &with(&sidecar, asks, probe)));
     // A second container that does not wait is not reported.
-    silent(&config, &with_container(&sidecar, "name: log, image: log"));
+    let log = "      containers:\n        - {name: log, image: log}\n";
+    silent(&config, &with(&sidecar, "      containers:\n", log));
     // A `postStart` hook also delays the next container.
     let delayed = with(&sidecar, startup, "");
     let wait = "lifecycle: {postStart: {exec: {command: [drainit, health, --wait, 60s]}}, ";
@@ -549,7 +569,8 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
 
 #[test]
 fn the_config_sees_the_variables_of_the_manifest() {
-    let more = |it: &str| with(MANIFEST, GRACE, &format!("{GRACE}            - {{name: {it}}}\n"));
+    let more =
+        |more: &str| with(MANIFEST, GRACE, &format!("{GRACE}            - {{name: {more}}}\n"));
     // The config takes a delay from the variable `DELAY`, and the delays here are too long. If the
     // check reports a problem, the check has read the variable.
     for value in ["50s", "$(TERMINATION_GRACE_PERIOD_SECONDS)"] {
@@ -706,20 +727,33 @@ fn the_options_of_exec_are_checked_like_a_config() {
         ("{A}, --, envoy", "7:38 W grace period of `drainit exec` is 30s"),
         ("--grace-period, 60s, {A}, --, envoy", "7:38 E deadline is 58s"),
         ("--grace-period, 45s, {A}", "11:30 E would not start, <CMD>"),
-        ("--grace-period, 45s, --readiness, 5s, envoy", "11:57 E --readiness needs --drain-envoy"),
+        (
+            "--grace-period, 45s, --readiness, 5s, envoy",
+            "11:57 E would not start: --readiness needs --drain-envoy",
+        ),
         ("-e, '$(UNSET)', {A}, envoy", "11:40 E would not start: invalid value"),
-        ("{A}, --, -c, /etc/envoy.yaml", "7:38 W is 30s; 11:80 E program is missing before `-c`"),
+        (
+            "{A}, --, -c, /etc/envoy.yaml",
+            "7:38 W of `drainit exec` is 30s; 11:80 E the program is missing before `-c`",
+        ),
         // The value of a variable is not known here.
         ("--grace-period=$(UNKNOWN), {A}, --drain-time=$(UNKNOWN), --drain-min, 20s, envoy", ""),
     ];
     each(rows, exec);
     let rows = [
         ("--, app, --grace-period, 1s", ""),
-        ("--, envoy, --drain-time-s, '9', --drain-time=9s", "11:129 E `--drain-time`, behind"),
+        (
+            "--, envoy, --drain-time-s, '9', --drain-time=9s",
+            "11:129 E `--drain-time` stands behind the program",
+        ),
         ("--drain-time, soon, envoy", "11:97 E would not start: `--drain-time` is `soon`"),
+        ("--drain-tiem, 5s, --, envoy", "11:97 E unexpected argument '--drain-tiem'"),
         ("--stop-signal=USR1, --stop-signal, INT, envoy", "9:17 W SIGTERM does not stop drainit"),
         ("--stop-signal=HUP, --stop-signal, $(UNKNOWN), envoy", ""),
-        ("-ve256, --rewrite, 'TERM:', envoy", "11:97 E invalid value '256', not an exit code"),
+        (
+            "-ve256, --rewrite, 'TERM:', envoy",
+            "11:97 E would not start: invalid value '256', not an exit code",
+        ),
         ("--drain-min, $(UNKNOWN), --drain-time, soon, envoy", "11:122 E `--drain-time` is `soon`"),
     ];
     each(rows, |rest| exec(&format!("--grace-period, 45s, {{A}}, {rest}")));
@@ -804,11 +838,16 @@ spec: {externalTrafficPolicy: Local, selector: {app: envoy}}
 // holds: C883, C975
 #[test]
 fn a_service_with_policy_local_needs_the_unready_delay_of_exec() {
-    let pod = |option: &str, value: &str| ENVOY.replace("OPTIONS", option).replace("VALUE", value);
+    let pod =
+        |options: &str, value: &str| ENVOY.replace("OPTIONS", options).replace("VALUE", value);
     let rows = [
         ("--verbose", "value: ''", "16:31 W with `Local` the load balancer sends"),
         ("--unready-delay=10s", "value: ''", "16:31 W as soon as drainit turns unready"),
-        ("--unready-delay, 58s", "value: ''", "9:95 E --unready-delay, leaves nothing of the 58s"),
+        (
+            "--unready-delay, 58s",
+            "value: ''",
+            "9:95 E would not start: --unready-delay (DRAINIT_UNREADY_DELAY) (58s) leaves nothing of the 58s",
+        ),
         ("--drain-min=12s", "value: '10'", ""),
         ("--drain-min=12s, --unready-delay=10s", "value: ''", ""),
         ("--drain-min=12s, --unready-delay=10s", "value: soon", ""),
@@ -897,8 +936,10 @@ fn only_a_pod_that_gets_requests_needs_a_readiness_probe() {
 
 #[test]
 fn drainits_that_share_a_pid_namespace_need_own_sockets() {
-    let shared = with_pod_key(&ready("[drainit, health]"), "shareProcessNamespace: true");
-    let shared = with_container(&shared, "name: other, command: [drainit, OTHER]");
+    let containers = "      containers:\n";
+    let other = "        - {name: other, command: [drainit, OTHER]}\n";
+    let shared = format!("      shareProcessNamespace: true\n{containers}{other}");
+    let shared = with(&ready("[drainit, health]"), containers, &shared);
     let run = shared.replace("OTHER", "run");
     let config = with(CONFIG, ", socket: /run/drainit.sock", "");
     let closed = with(&config, "control: {listen: '0.0.0.0:9902'}", "control: {}");
@@ -980,9 +1021,15 @@ fn a_program_that_is_not_in_the_image_is_reported() {
         (hook("[drainit, drain]"), ""),
         (hook("[/bin/deregister]"), "10:50 E this hook cannot run: `/bin/deregister` is nowhere"),
         (ready("[drainit, health]"), ""),
-        (ready("[curl, 'http://localhost:9902/readyz']"), "18:45 E this probe, `curl` is nowhere"),
+        (
+            ready("[curl, 'http://localhost:9902/readyz']"),
+            "18:45 E this probe cannot run: `curl` is nowhere",
+        ),
         (hook("[sh, -c, 'drainit drain && curl x; [ -x /a ] && /a']"), ""),
-        (hook("[sh, -c, 'drainit drain; exec curl -f localhost']"), "10:58 E `curl` is nowhere"),
+        (
+            hook("[sh, -c, 'drainit drain; exec curl -f localhost']"),
+            "10:58 E this hook cannot run: `curl` is nowhere",
+        ),
         (hook("[dash, -c, curl]"), "10:50 E this hook cannot run: `dash` is nowhere"),
     ];
     let rows = rows.iter().map(|(manifest, expected)| (&**manifest, *expected));

@@ -10,18 +10,38 @@ const DRAIN: &str = "drain: {envoy: {admin: 'unix:/run/admin${SCALE_INDEX:-0}.so
 #[test]
 fn each_mistake_has_a_correction() {
     let all = &[READY, DRAIN][..];
-    let longer_flag = format!("{RIGHT} --base-id-path /run/id");
     for (flags, keys, message, remedy) in [
         (RIGHT, all, "", ""),
         (RIGHT, &[READY], "5:`update: hot-restart` is for an Envoy", "`update: start-first`"),
         (RIGHT, &[DRAIN], "`router` needs a `readiness` that asks Envoy", "add `readiness"),
         ("--disable-hot-restart", all, "4:`--disable-hot-restart` of `router`", "`--base-id 1`"),
         ("", all, "4:`router` has no `--base-id`", "add `--base-id 1`"),
-        ("--base-id 1 --restart-epoch 3", all, "4:`--restart-epoch` of `router`", "remove it"),
+        (
+            "--base-id 1 --restart-epoch 3",
+            all,
+            "4:`--restart-epoch` of `router` is set by drainit",
+            "remove it",
+        ),
         // Times that cut connections or last too long.
-        ("--base-id 1", all, "lives for 15m", "set `--parent-shutdown-time-s 15`"),
-        ("--base-id 1 --parent-shutdown-time-s 20", all, "over 10m", "--drain-strategy immediate"),
-        (&longer_flag, &[READY, DRAIN, "scale: 2"], "has the `--base-id 1`", "${SCALE_INDEX}"),
+        (
+            "--base-id 1",
+            all,
+            "lives for 15m (`--parent-shutdown-time-s`), and until then nothing else replaces it; a shutdown keeps at \
+             most 28s for it",
+            "set `--parent-shutdown-time-s 15`",
+        ),
+        (
+            "--base-id 1 --parent-shutdown-time-s 20",
+            all,
+            "is ended after 20s (`--parent-shutdown-time-s`), but Envoy spreads the closing of its connections over 10m",
+            "add `--drain-strategy immediate`",
+        ),
+        (
+            &format!("{RIGHT} --base-id-path /run/id"),
+            &[READY, DRAIN, "scale: 2"],
+            "`router-2` has the `--base-id 1` of `router-1`",
+            "${SCALE_INDEX}",
+        ),
     ] {
         let words: Vec<_> = flags.split_whitespace().collect();
         let text = format!(

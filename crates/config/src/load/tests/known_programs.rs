@@ -19,7 +19,10 @@ fn a_known_program_with_a_worse_signal_is_named_with_the_line_to_write() {
         ("command: sh -c 'exec nginx', drain: connections", Some((Warning, quit))),
         // Who writes the signal may have a reason.
         ("command: [nginx], drain: connections, stop_signal: TERM", Some((Note, quit))),
-        ("command: [nginx], drain: connections, stop_signal: INT", Some((Note, "not at SIGINT"))),
+        (
+            "command: [nginx], drain: connections, stop_signal: INT",
+            Some((Note, "`a`: nginx finishes requests at SIGQUIT, and not at SIGINT: write")),
+        ),
         ("command: [nginx], drain: connections, stop_signal: QUIT", None),
         ("command: [haproxy, -W], drain: {signal: {signal: USR1}}", None),
         ("command: [haproxy, -W], drain: connections", Some((Warning, "`stop_signal: USR1`"))),
@@ -28,11 +31,20 @@ fn a_known_program_with_a_worse_signal_is_named_with_the_line_to_write() {
         ("command: [uwsgi, --master], drain: connections, stop_signal: TERM", None),
         ("command: [huey_consumer, app.huey]", Some((Warning, "`stop_signal: INT`"))),
         ("command: [arq, app.A]", Some((Warning, "set `job_completion_wait`"))),
-        ("command: [celery, -A, app, worker], stop_signal: QUIT", Some((Note, "not at SIGQUIT"))),
+        (
+            "command: [celery, -A, app, worker], stop_signal: QUIT",
+            Some((
+                Note,
+                "celery finishes jobs at SIGTERM, and not at SIGQUIT: write `stop_signal: TERM`",
+            )),
+        ),
         ("command: [celery, -A, app, worker]", None),
         ("command: [postgres]", Some((Warning, "write `stop_signal: INT`"))),
         ("command: [npm, start], drain: connections", Some((Note, "such as `[node, server.js]`"))),
-        ("command: [node, a.js]", Some((Note, "arrive from outside, write `drain: connections`"))),
+        (
+            "command: [node, a.js]",
+            Some((Note, "arrive from outside, write `drain: connections` for it, or")),
+        ),
         ("command: [node, a.js], drain: connections", None),
         ("command: [uvicorn, 'app:app'], drain: connections", None),
         ("command: [daphne, 'app:app'], drain: connections", None),
