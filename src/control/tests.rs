@@ -302,7 +302,11 @@ async fn bad_requests_of_operators_are_explained() {
             ("POST /v1/kill?signal=HUP", 400, "name the processes"),
             // `migrate` does not run, so this request fails. The signal must not reach `router`
             // either.
-            ("POST /v1/kill?signal=HUP&process=router&process=migrate", 409, "is not running"),
+            (
+                "POST /v1/kill?signal=HUP&process=router&process=migrate",
+                409,
+                "migrate is not running: it is done",
+            ),
         ] {
             let (method, path) = head.split_once(' ').unwrap();
             let (got, said) = ask_socket(&rig, method.parse().unwrap(), path).await;

@@ -399,6 +399,7 @@ fn admin_is_compared_with_envoy_config() {
         ("good, -c, DIR/envoy.yaml", 9901, wrong),
         ("good, -c, DIR/envoy.yaml", 9902, ""),
         ("good, -c, DIR/none.yaml", 9901, none),
+        ("good, --config-path, DIR/envoy.yaml", 9901, wrong),
         ("sh, -c, 'exec good -c DIR/envoy.yaml'", 9901, wrong),
         // A script may write the file, so `check` does not report this error.
         ("sh, -c, 'write >DIR/envoy.yaml; exec good -c DIR/envoy.yaml'", 9901, ""),

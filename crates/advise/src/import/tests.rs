@@ -229,7 +229,11 @@ fn a_known_program_gets_the_signal_at_which_the_program_finishes() {
         ("uwsgi --master", "", "add `--hook-master-start"),
         // The draft keeps the signal of the file.
         ("nginx -g 'daemon off;'\nstopsignal=QUIT", "QUIT", ""),
-        ("nginx\nstopsignal=INT", "INT", "at SIGQUIT, and not at SIGINT: write `stop_signal:"),
+        (
+            "nginx\nstopsignal=INT",
+            "INT",
+            "at SIGQUIT, and not at SIGINT: write `stop_signal: QUIT`",
+        ),
     ] {
         let text = format!("[program:a]\ncommand={command}\n");
         let (found, notes) = signal_and_notes(Format::Supervisord, &text);

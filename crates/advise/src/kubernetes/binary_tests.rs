@@ -65,6 +65,9 @@ fn an_install_that_no_other_container_sees_is_reported() {
         ("args: [install, /j/drainit]", "8:23 E mounts no volume at `/j/drainit`"),
         ("command: [/drainit, install, /i/]", ""),
         ("args: [install, --forse, /i/]", "8:23 E unexpected argument '--forse'"),
+        ("args: [install, /i/, /j]", "8:28 E unexpected argument '/j'"),
+        ("args: [--force, install, /i/]", "8:14 E unexpected argument '--force'"),
+        ("args: [instal, /i/drainit]", "8:14 E subcommand 'instal'"),
         ("args: [--version]", ""),
         ("args: []", "6:13 E it has no subcommand"),
         ("command: [/drainit, /i/drainit]", "8:27 E subcommand '/i/drainit'"),
@@ -109,7 +112,10 @@ fn an_init_container_that_finds_no_drainit_or_never_ends_is_reported() {
     let always = format!("restartPolicy: Always\n      {command}");
     let rows = [
         (&*always, "13:17 E does not mount the volume"),
-        ("command: [sh, -c, 'exec /opt/drainit/drainit exec prepare']", "12:25 E does not mount"),
+        (
+            "command: [sh, -c, 'exec /opt/drainit/drainit exec prepare']",
+            "12:25 E does not mount the volume",
+        ),
         ("command: [cp, /usr/bin/drainit, /opt/drainit/drainit]", ""),
         ("command: [cp, /usr/bin/drainit, /opt/envoy]", ""),
     ];

@@ -81,7 +81,7 @@ fn check_with(
         (is_image && !is_there).then(|| format!("`{program}` is nowhere"))
     };
     let read = (load, &find_program as FindProgram<'_>);
-    let checked = check_manifest((problems, file), name, (&here, &image), read, &[config]);
+    let checked = check_manifest((problems, file), (name, false), (&here, &image), read, &[config]);
     for problem in &checked.diagnostics {
         assert!(problem.help.is_some(), "no help: {problem}");
     }

@@ -93,7 +93,10 @@ mod tests {
         for (command, found) in [
             // The defaults of Envoy.
             ("envoy -c a", "base_id: None, excluded_by: None, has_restart_epoch: false"),
-            ("envoy -c a", "parent_shutdown: 900s, drain: 600s, workers: None, config: Some(\"a"),
+            (
+                "envoy -c a",
+                "parent_shutdown: 900s, drain: 600s, workers: None, config: Some(\"a\")",
+            ),
             ("envoy --base-id 7", "base_id: Some(\"7\")"),
             ("envoy --base-id 7", "is_direct: true"),
             ("envoy --parent-shutdown-time-s 2 --drain-time-s 9", "parent_shutdown: 2s, drain: 9s"),

@@ -273,10 +273,7 @@ mod tests {
             ("nginx -g 'daemon off;'", "nginx QUIT"),
             ("/usr/local/openresty/bin/openresty -g 'daemon off;'", "nginx QUIT"),
             ("/docker-entrypoint.sh nginx -g 'daemon off;'", "nginx QUIT"),
-            (
-                "sh -c 'envsubst </t >/etc/nginx.conf && exec nginx -g \"daemon off;\"'",
-                "nginx QUIT",
-            ),
+            ("sh -c 'envsubst </t >/etc/n.conf && exec nginx -g \"daemon off;\"'", "nginx QUIT"),
             ("bash -lc \"nginx -c '/etc/a b.conf' 2>&1 | tee /log\"", "nginx QUIT"),
             ("sh -c 'nginx & wait'", "nginx QUIT"),
             ("sh -x -ec 'env A=1 nginx; rm /run/a'", "nginx QUIT"),

@@ -9,7 +9,8 @@ const DRAIN: &str = "drain: {envoy: {admin: 'unix:/run/admin${SCALE_INDEX:-0}.so
 // holds: C334
 #[test]
 fn each_mistake_has_a_correction() {
-    let all = &[READY, DRAIN][..];
+    let (all, copies) = (&[READY, DRAIN][..], [READY, DRAIN, "scale: 2"]);
+    let path = format!("{RIGHT} --base-id-path /run/id");
     for (flags, keys, message, remedy) in [
         (RIGHT, all, "", ""),
         (RIGHT, &[READY], "5:`update: hot-restart` is for an Envoy", "`update: start-first`"),
@@ -36,12 +37,7 @@ fn each_mistake_has_a_correction() {
             "is ended after 20s (`--parent-shutdown-time-s`), but Envoy spreads the closing of its connections over 10m",
             "add `--drain-strategy immediate`",
         ),
-        (
-            &format!("{RIGHT} --base-id-path /run/id"),
-            &[READY, DRAIN, "scale: 2"],
-            "`router-2` has the `--base-id 1` of `router-1`",
-            "${SCALE_INDEX}",
-        ),
+        (&path, &copies, "`router-2` has the `--base-id 1` of `router-1`", "${SCALE_INDEX}"),
     ] {
         let words: Vec<_> = flags.split_whitespace().collect();
         let text = format!(

@@ -27,14 +27,30 @@ fn dependents_do_not_wait_for_a_scale_of_zero() {
 fn wrong_scales_are_reported() {
     for (keys, more, expected) in [
         ("scale: 1001", "", "1:38 `scale` is `1001`: more than 1000"),
-        ("scale: 2", "a-2: {command: [b]}", "1:42 `a-2` is the name of a copy, which"),
+        (
+            "scale: 2",
+            "a-2: {command: [b]}",
+            "1:42 `a-2` is the name of a copy, which `scale` makes",
+        ),
         ("scale: 2, depends_on: [a]", "", "1:54 process `a` depends"),
         ("scale: 2, sockets: [/s]", "", "1:51 process `a-1` already"),
-        ("scale: 2, listen: ['tcp://127.0.0.1:1']", "", "1:50 process `a-1` already listens"),
+        (
+            "scale: 2, listen: ['tcp://127.0.0.1:1']",
+            "",
+            "1:50 process `a-1` already listens on tcp",
+        ),
         ("scale: 2, render: [{from: /f, to: /t}]", "", "1:65 process `a-1` already writes `/t`"),
         ("scale: 2, stop_signal: TREM", "", "1:54 `stop_signal` is `TREM`: not a signal"),
-        ("scale: 2", "b: {command: b, depends_on: {a: {condition: completed}}}", "1:86 `a` is a"),
-        ("scale: 2", "b: {command: [b], depends_on: [a-3]}", "1:73 process `b` depends on `a-3`"),
+        (
+            "scale: 2",
+            "b: {command: b, depends_on: {a: {condition: completed}}}",
+            "1:86 `a` is a service, which never completes",
+        ),
+        (
+            "scale: 2",
+            "b: {command: [b], depends_on: [a-3]}",
+            "1:73 process `b` depends on `a-3`, which",
+        ),
         (
             "args: {prefix: -x}",
             "c: {command: [c], scale: 2, args: {prefix: -x}}",

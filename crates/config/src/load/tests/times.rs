@@ -190,8 +190,14 @@ fn a_reserve_and_a_delay_must_fit_into_the_grace_period() {
         ("grace_period: 2", "`reserve` ("),
         ("grace_period: 5s, reserve: 5s", "`reserve` ("),
         ("reserve: 1m", "`reserve` ("),
-        ("unready_delay: 9s, readiness_delay: 1s", "1:27 `readiness_delay` and `unready_delay`"),
-        ("unready_delay: 28s", "1:27 `unready_delay` (28s) leaves nothing of the 28s"),
+        (
+            "unready_delay: 9s, readiness_delay: 1s",
+            "1:27 `readiness_delay` and `unready_delay` exclude each other: ",
+        ),
+        (
+            "unready_delay: 28s",
+            "1:27 `unready_delay` (28s) leaves nothing of the 28s until the deadline",
+        ),
     ] {
         let found = lines(&problems(&chain("1s", "time: 1s", "time: 1s", shutdown)));
         assert!(found[0].contains(expected), "{found:?}");

@@ -232,26 +232,30 @@ fn each_form_of_a_value_is_read() {
         });
         format!("File(LogFile {{ path: {path}, prefix: {prefix}, stderr: {stderr} }})")
     };
-    let whole = format!("Unix(\"///b\"), name: \"c\", mode: {own}, backlog: Some(9)");
+    let tcp = format!("Tcp([::1]:80), name: \"a\", mode: {all}, backlog: None");
+    let whole = format!("address: Unix(\"///b\"), name: \"c\", mode: {own}, backlog: Some(9)");
     for (keys, parts) in [
         ("restart: 'on-failure:3'", "restart: OnFailure¦restart_delay: 1s¦restart_max: Some(3)"),
         ("stop_signal: RTMIN+3", "stop_signal: SIGRTMIN+3"),
         ("umask: '027'", &format!("umask: Some({octal})")),
+        ("umask: 027", &format!("umask: Some({octal})")),
         ("umask: 0o27", &format!("umask: Some({octal})")),
         ("umask: '0'", "umask: Some(0)"),
         ("log: {file: /a, stderr: {file: /b}}", &file("/a", "", "/b")),
         ("log: {stderr: {file: /b}}", &file("", "", "/b")),
         ("log: {mode: prefix, stderr: {file: /b}}", &file("", "a", "/b")),
         ("log: {prefix: x, stderr: {file: /b}}", &file("", "x", "/b")),
+        ("log: {mode: prefix, prefix: x, stderr: {file: /b}}", &file("", "x", "/b")),
         ("log: {file: /a, prefix: x}", &file("/a", "x", "")),
         ("log: {file: /a, stderr: stdout}", "path: Some(\"/a\")¦stderr_to_stdout: true"),
         ("log: {mode: none}", "mode: None, stderr_to_stdout: false"),
         ("log: {stderr: stdout}", "mode: Inherit, stderr_to_stdout: true"),
+        ("log: {mode: inherit, stderr: stdout}", "mode: Inherit, stderr_to_stdout: true"),
         ("log: {mode: prefix, stderr: stdout}", "mode: Prefix(\"a\"), stderr_to_stdout: true"),
         ("log: {prefix: x, stderr: stdout}", "mode: Prefix(\"x\"), stderr_to_stdout: true"),
         ("log: {}", "mode: Prefix(\"a\"), stderr_to_stdout: false"),
         ("log:", "mode: Inherit, stderr_to_stdout: false"),
-        ("listen: ['tcp://[::1]:80']", &format!("Tcp([::1]:80)¦mode: {all}, backlog: None")),
+        ("listen: ['tcp://[::1]:80']", &tcp),
         ("listen: ['unix:/run/a']", "address: Unix(\"/run/a\"), name: \"a\""),
         ("listen: [{address: 'unix:///b', name: c, mode: 0600, backlog: 9}]", &whole),
     ] {
@@ -269,7 +273,10 @@ fn each_kind_of_drain_is_read() {
         "connections: {ports: [80, '8080'], until: connections, exit_at: 2, idle: 1s, min: 0}";
     let counting = "Counting { ports: [], until: Answers, idle: 5s, exit_at: 3 }¦min: 5s";
     for (drain, parts) in [
-        ("http: {url: 'unix:/a', time: 20s, min: 1s}", "method: Post¦until: None¦20s, min: 1s"),
+        (
+            "http: {url: 'unix:/a', time: 20s, min: 1s}",
+            "method: Post¦until: None¦time: 20s, min: 1s",
+        ),
         ("http: {url: 'unix:/a', until: 204}", "until: Some(204)"),
         ("exec: [/b, --now]", "Exec(¦command: [\"/b\", \"--now\"]¦time: 15s, min: 5s"),
         ("exec: {command: /b --now, time: 5s}", "command: [\"/b\", \"--now\"]¦time: 5s, min: 5s"),
@@ -369,6 +376,7 @@ fn on_exit_is_a_word_or_a_mapping_by_kind_of_end() {
 // holds: C190
 #[test]
 fn wrong_sockets_are_refused() {
+    let itself = "drainit itself listens on tcp://0.0.0.0:80 for the process";
     for (listen, message) in [
         ("[80]", "`listen` is `80`: not an address to listen on"),
         ("['tcp://1.2.3.4:0']", "no process can be reached at port 0"),
@@ -379,7 +387,7 @@ fn wrong_sockets_are_refused() {
         ("['tcp://[::]:80', 'tcp://[::]:80']", "`a` already listens on tcp://[::]:80"),
         ("['unix:/a']\n    sockets: [/a]", "`sockets` of `a` would remove unix:/a"),
         ("['unix:/a']\n    readiness: {unix: /a}", "`readiness` of `a` always succeeds"),
-        ("['tcp://0.0.0.0:80']\n    readiness: {tcp: '127.0.0.1:80'}", "itself listens on tcp"),
+        ("['tcp://0.0.0.0:80']\n    readiness: {tcp: '127.0.0.1:80'}", itself),
         ("['unix:/a']\n  b: {command: [b], sockets: [/a]}", "`sockets` of `b` would remove"),
         (
             "['unix:/a']\n  b: {command: [b], sockets: [/a], only_if: {value: '', is: x}}",
@@ -394,6 +402,8 @@ fn wrong_sockets_are_refused() {
 // holds: C776
 #[test]
 fn sockets_that_exclude_each_other_are_refused() {
+    let excludes =
+        "drainit's own `control.listen` already listens at this port, which excludes tcp://0.";
     for (control, keys, message) in [
         ("", "listen: ['tcp://0.0.0.0:80', 'tcp://[::]:80']", "`a` already listens at this port"),
         (
@@ -402,7 +412,7 @@ fn sockets_that_exclude_each_other_are_refused() {
             "process `a` already listens at this port, which excludes tcp://0.0.0.0:80",
         ),
         ("listen: '0.0.0.0:80'", "listen: ['tcp://0.0.0.0:80']", "own `control.listen` already"),
-        ("listen: '127.0.0.1:80'", "listen: ['tcp://0.0.0.0:80']", "already listens at this port"),
+        ("listen: '127.0.0.1:80'", "listen: ['tcp://0.0.0.0:80']", excludes),
         ("socket: /run/a", "listen: ['unix:/var//run/a']", "drainit's own `control.socket` alr"),
         ("listen: '127.0.0.1:0'", "listen: ['tcp://127.0.0.1:80', 'tcp://127.0.0.2:80']", ""),
         ("listen: '0.0.0.0:8'", "listen: ['tcp://0.0.0.0:8']\n    only_if: {value: x, is: y}", ""),
