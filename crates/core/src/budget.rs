@@ -13,7 +13,7 @@ use core::time::Duration;
 
 use crate::prelude::*;
 use crate::spec::{DrainSpec, HookWait, HookWaits, ProcessSpec, Spec};
-use crate::types::{AFTER_KILL, ProcessId, Time};
+use crate::types::{ProcessId, Time};
 
 /// The delays and the `min` of each drain leave this time to each later stop. In this time, a
 /// process can at least handle its stop signal.
@@ -33,39 +33,34 @@ pub struct Budget {
     kept: Vec<Duration>,
     /// For each process: its stop, its hooks, and all later steps.
     stops: Vec<Path>,
-    /// For each process: all steps after its drain. After the drains come the final counts, if there
-    /// are any.
+    /// For each process: all steps after its drain. The first closes its listeners, or counts once
+    /// more. After the drains come the final counts, if there are any.
     drained: Vec<Path>,
     /// All steps after the waits before the drains.
-    all: Path,
+    pub all: Path,
     /// The time that `all` leaves, without the `min` of the first drain of each path.
     after_first: Duration,
-    /// The time that the container's `post_stop` hook needs before the deadline.
-    last: Duration,
+    /// The container's `post_stop` hook, as far as it needs time before the deadline.
+    last: Path,
 }
 
 /// The times of the steps of the longest path.
 #[derive(Clone, Copy, Debug, Default)]
-struct Path {
+pub struct Path {
     /// The number of stops and hooks.
     steps: u32,
     /// The sum of the times that the steps keep.
-    kept: Duration,
+    pub kept: Duration,
     /// The time that the delays and drains leave: the `min`s of the drains, and [`LEAST_STOP`] for
     /// each stop, or its declared time if that is shorter.
-    least: Duration,
+    pub least: Duration,
     /// Like `kept`, with the `time` of each drain in place of `min`, and [`LEAST_STOP`] for each
     /// stop without `stop_grace_period`. A stop that does not wait for drains begins when only this
     /// time is left.
-    declared: Duration,
+    pub declared: Duration,
 }
 
 impl Path {
-    /// The path of the last hook of the container, which needs this time.
-    fn end(last: Duration) -> Self {
-        Self { kept: last, declared: last, ..Self::default() }
-    }
-
     /// This path after a step with these times: `kept`, `least` and `declared`.
     fn after(self, steps: u32, [kept, least, declared]: [Duration; 3]) -> Self {
         Self {
@@ -86,8 +81,7 @@ impl Path {
     }
 
     fn after_drain(self, drain: DrainSpec) -> Self {
-        let min = drain.min.saturating_add(closes(drain));
-        self.after(0, [min, min, drain.time.saturating_add(closes(drain))])
+        self.after(0, [drain.min, drain.min, drain.time])
     }
 
     /// The longest path of all dependencies of a process, of which each has a path in `paths`.
@@ -134,73 +128,65 @@ impl Budget {
     /// Makes the budget of a shutdown. `left` is the time until the deadline, less the delay before
     /// the drains.
     pub fn new(spec: &Spec, left: Duration, ahead: impl Fn(ProcessId) -> Ahead) -> Self {
-        let last = need(spec.hooks.post_stop).saturating_sub(spec.after_deadline());
+        let last = spec.hooks.post_stop.map_or(Duration::ZERO, |hook| hook.need);
+        let last = last.saturating_sub(spec.after_deadline());
+        let last = Path { kept: last, declared: last, ..Path::default() };
+        let runs = |id| ahead(id) != Ahead::Nothing;
         let drain = |id| spec.of(id).drain.filter(|_| ahead(id) == Ahead::Drain);
+        let counted = |id| drain(id).filter(|drain| drain.closes);
+        let closes = |id| counted(id).map_or(Duration::ZERO, |_| MIN_CLOSING);
         // If a drain that counts traffic ends before another drain, a final count follows.
-        let drained = || spec.ids().filter_map(drain);
-        let is_counted = drained().count() > 1 && drained().any(|drain| drain.closes);
-        let counts = if is_counted { MIN_CLOSING } else { Duration::ZERO };
-        let left = left.saturating_sub(last.saturating_add(counts));
+        let drains = spec.ids().filter_map(drain).count();
+        let counts = spec.ids().map(closes).max().filter(|_| drains > 1).unwrap_or_default();
+        let left = left.saturating_sub(last.kept.saturating_add(counts));
         let stop = |id| match ahead(id) {
             Ahead::Rest(left) => Some(left),
             _ => spec.of(id).stop.or(measured(spec.of(id))),
         };
-        let runs = |id| ahead(id) != Ahead::Nothing;
-        let stops = spec.longest_through(|id| u32::from(runs(id)), u32::saturating_add);
-        let is_unset = |id| u32::from(runs(id) && stop(id).is_none());
-        let unset = spec.longest_through(is_unset, u32::saturating_add);
         // The path before the stop of a process and its hooks. The stop keeps a time from it.
         let stopped = |path: Path, id, kept| {
             let HookWaits { pre_stop, post_stop, .. } = spec.of(id).hooks;
-            let path =
-                if runs(id) { path.after_hook(post_stop).after_stop(stop(id), kept) } else { path };
-            path.after_hook(pre_stop.filter(|_| runs(id)))
+            let stopped = path.after_hook(post_stop).after_stop(stop(id), kept);
+            if runs(id) { stopped.after_hook(pre_stop) } else { path }
         };
+        let drained = |path, id| drain(id).into_iter().fold(path, Path::after_drain);
         let own = |id| stopped(Path::default(), id, Duration::ZERO);
-        let with_drain =
-            |id| drain(id).map_or(own(id), |drain| own(id).after_drain(drain)).declared;
         let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id).declared);
         let stopping = spec.longest_through(stopping, Duration::saturating_add);
-        let declared = spec.longest_through(with_drain, Duration::saturating_add);
+        let declared = |id| drained(own(id).after(0, [closes(id); 3]), id).declared;
+        let declared = spec.longest_through(declared, Duration::saturating_add);
+        let stops = spec.longest_through(|id| u32::from(runs(id)), u32::saturating_add);
+        let unset = |id| u32::from(runs(id) && stop(id).is_none());
+        let unset = spec.longest_through(unset, u32::saturating_add);
         // The declared times come first. The other stops share what is left. If the stops declare
         // more than there is, the excess is shared, too.
         let share = |place: usize| {
-            let excess = stopping[place].saturating_sub(left).min(left / stops[place]);
-            let free = left.saturating_sub(declared[place]) / unset[place];
+            let excess = stopping[place].saturating_sub(left).min(left / stops[place].max(1));
+            let free = left.saturating_sub(declared[place]) / unset[place].max(1);
             free.saturating_add(LEAST_STOP).max(excess).min(MOST_KEPT)
         };
-        let count = spec.processes.len();
-        let end = Path::end(last);
+        let mut drains = vec![last; spec.processes.len()];
         let mut budget = Self {
-            kept: vec![Duration::ZERO; count],
-            stops: vec![end; count],
-            drained: vec![end; count],
-            all: end,
+            kept: vec![Duration::ZERO; drains.len()],
+            stops: drains.clone(),
+            drained: drains.clone(),
+            all: last,
             after_first: Duration::ZERO,
             last,
         };
-        let mut drains = vec![end; count];
         for &id in &spec.order {
             let (process, place) = (spec.of(id), id.index());
-            let mut path = end.below(process, &budget.stops);
-            if runs(id) {
-                let kept = stop(id).unwrap_or_else(|| share(place));
-                budget.kept[place] = kept;
-                path = stopped(path, id, kept);
-                // In the 10 s of Docker, the default `min` of 5 s then fits before any number of
-                // stops.
-                path.least = path.least.min(spec.window / 4);
-            }
-            budget.stops[place] = path;
-            path = path.after(0, [counts; 3]).below(process, &drains);
+            let kept = stop(id).unwrap_or_else(|| share(place));
+            let mut path = stopped(last.below(process, &budget.stops), id, kept);
+            // In the 10 s of Docker, the default `min` of 5 s then fits before any number of stops.
+            path.least = path.least.min(spec.window / 4);
+            (budget.kept[place], budget.stops[place]) = (kept, path);
+            path = path.after(0, [counts; 3]).below(process, &drains).after(0, [closes(id); 3]);
+            let first = drain(id).map_or(Duration::ZERO, |_| path.least);
+            budget.after_first = budget.after_first.max(first);
             budget.drained[place] = path;
-            if let Some(drain) = drain(id) {
-                budget.after_first =
-                    budget.after_first.max(path.least.saturating_add(closes(drain)));
-                path = path.after_drain(drain);
-            }
-            drains[place] = path;
-            budget.all = budget.all.or(path);
+            drains[place] = drained(path, id);
+            budget.all = budget.all.or(drains[place]);
         }
         budget
     }
@@ -223,40 +209,26 @@ impl Budget {
     /// gets the time that the later steps of its path do not keep, but its `min` at their cost.
     pub fn drain(
         &self,
-        spec: &Spec,
         id: ProcessId,
-        (min, longest): (Duration, Duration),
+        min: Duration,
+        longest: Duration,
         left: Duration,
     ) -> Duration {
-        let later = self.drained[id.index()];
-        let left = left.saturating_sub(spec.of(id).drain.map_or(Duration::ZERO, closes));
-        let free = left.saturating_sub(later.kept);
-        longest.min(free.max(min.min(left.saturating_sub(later.least))))
-    }
-
-    /// The time for which the stop of a drained process may wait for traffic that has come since.
-    /// This time belongs to the drain, so stops without a declared time keep only [`LEAST_STOP`].
-    pub fn after_drains(&self, id: ProcessId, left: Duration) -> Duration {
-        left.saturating_sub(self.stops[id.index()].declared.saturating_add(MIN_CLOSING))
+        let Path { kept, least, .. } = self.drained[id.index()];
+        longest.min(left.saturating_sub(kept).max(min.min(left.saturating_sub(least))))
     }
 
     /// The limit for closing the listeners of a drained process, and for the count that follows: a
     /// part of the time that later steps do not declare, but at least [`MIN_CLOSING`]. Without a
-    /// deadline, the window counts as the time left, or the time of which [`part`] allows
+    /// deadline, the window counts as the time left, or the time of which [`hang_limit`] allows
     /// [`MIN_CLOSING`] if that is longer.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
         if spec.of(id).drain.is_some_and(|drain| drain.by_kernel) {
             return counting(left);
         }
-        let later = self.drained[id.index()].declared;
-        part(MIN_CLOSING, left).min(left.saturating_sub(later).max(MIN_CLOSING))
-    }
-
-    /// The time for which the dependencies of a killed process wait for its end. If a process has
-    /// much memory and gets only a tenth of a core, it needs longer than [`AFTER_KILL`] to end.
-    pub fn after_kill(now: Time, deadline: Time) -> Duration {
-        part(AFTER_KILL, deadline.since(now))
+        let free = (left + MIN_CLOSING).saturating_sub(self.drained[id.index()].declared);
+        hang_limit(MIN_CLOSING, left).min(free.max(MIN_CLOSING))
     }
 
     /// The time that leftover processes get between SIGTERM and SIGKILL. drainit does not know
@@ -266,12 +238,7 @@ impl Budget {
     pub fn leftovers(&self, spec: &Spec, unset: Duration, left: Duration) -> Duration {
         let stops = spec.processes.iter().filter(|process| !process.left_out);
         let longest = stops.map(|process| process.stop.unwrap_or(unset)).max().unwrap_or_default();
-        longest.min(left.saturating_sub(self.last))
-    }
-
-    /// The time that the drains and the stops get at the least after the waits before the drains.
-    pub fn least(&self) -> Duration {
-        self.all.least
+        longest.min(left.saturating_sub(self.last.kept))
     }
 
     /// The time from the stop signal to SIGKILL for a process that is asked to stop now. `unset` is
@@ -281,32 +248,18 @@ impl Budget {
         self.after_stop(spec, id).grants(limit, self.kept[id.index()], left)
     }
 
-    /// The longest time for which a process that is being stopped may still run. The later stops
-    /// and hooks keep the time that they need.
-    pub fn longest_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Duration {
-        left.saturating_sub(self.after_stop(spec, id).kept)
+    /// The path of a process from its stop on. A stop that no drain needs begins when only the
+    /// `declared` time of the path is left before the deadline, or after its own drain when only
+    /// `kept` is left.
+    pub fn stops(&self, id: ProcessId) -> Path {
+        self.stops[id.index()]
     }
 
-    /// The time before the deadline at which a stop begins that no drain needs. Its declared time
-    /// then still fits, and those of the later steps of its path.
-    pub fn latest_stop(&self, id: ProcessId) -> Duration {
-        self.stops[id.index()].declared
-    }
-
-    /// Like [`Self::latest_stop`], for a process whose drain is over: its stop and the later steps
-    /// have all the time that they keep.
-    pub fn drained_stop(&self, id: ProcessId) -> Duration {
-        self.stops[id.index()].kept
-    }
-
-    /// The limit of the `pre_stop` hook of a process; `None` if there is none. A hook that declares
-    /// its time comes before an own stop that does not.
+    /// The limit of the `pre_stop` hook of a process; `None` if there is none.
     pub fn pre_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
-        let hook = spec.of(id).hooks.pre_stop?;
-        let kept = if hook.is_declared() { LEAST_STOP } else { self.kept[id.index()] };
-        let kept = spec.of(id).stop.unwrap_or(kept);
-        let later = self.after_stop(spec, id).after_stop(spec.of(id).stop, kept);
-        Some(later.grants(hook.limit, hook.need, left))
+        let HookWait { limit, need } = spec.of(id).hooks.pre_stop?;
+        let later = self.after_stop(spec, id).after_stop(spec.of(id).stop, self.kept[id.index()]);
+        Some(later.grants(limit, need, left))
     }
 
     /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.
@@ -318,27 +271,21 @@ impl Budget {
     /// The dependency whose stop, with all later steps, keeps the most time from the stop of a
     /// process, and the part of the window that they keep; `None` if nothing keeps time.
     pub fn keeper(&self, spec: &Spec, id: ProcessId) -> Option<(ProcessId, Duration)> {
-        let of = |on: ProcessId| (on, self.stops[on.index()].kept);
-        let below = spec.of(id).dependencies.iter().map(|(on, _)| of(*on));
+        let below = spec.of(id).dependencies.iter().map(|(on, _)| (*on, self.stops(*on).kept));
         let (by, kept) = below.max_by_key(|(_, kept)| *kept)?;
         (!kept.is_zero()).then_some((by, kept.min(spec.window)))
     }
 
-    /// The path after the stop of a process.
-    fn after_stop(&self, spec: &Spec, id: ProcessId) -> Path {
+    /// The path after the stop of a process. A process that is being stopped may use the time that
+    /// this path does not keep.
+    pub fn after_stop(&self, spec: &Spec, id: ProcessId) -> Path {
         self.below(spec, id).after_hook(spec.of(id).hooks.post_stop)
     }
 
     /// The path after the end of a process.
     fn below(&self, spec: &Spec, id: ProcessId) -> Path {
-        Path::end(self.last).below(spec.of(id), &self.stops)
+        self.last.below(spec.of(id), &self.stops)
     }
-}
-
-/// The limit for the last step of a drain, which closes the listeners or counts once more; zero if
-/// drainit does not count the traffic.
-fn closes(drain: DrainSpec) -> Duration {
-    if drain.closes { MIN_CLOSING } else { Duration::ZERO }
 }
 
 /// The time that a stop without `stop_grace_period` keeps if a measurement shows that the process
@@ -347,19 +294,15 @@ fn measured(process: &ProcessSpec) -> Option<Duration> {
     process.to_end.filter(|time| *time > LEAST_STOP).map(|time| time.min(MOST_KEPT))
 }
 
-fn need(hook: Option<HookWait>) -> Duration {
-    hook.map_or(Duration::ZERO, |wait| wait.need)
-}
-
 /// The limit of a wait that may hang: an eighth of the time left, so that five such waits in a row
 /// leave half of it, or `least` if that is longer. It is at most a quarter, so that even then the
 /// two such waits of an Envoy that hangs (its close, and its end after SIGKILL) leave half.
-fn part(least: Duration, left: Duration) -> Duration {
+pub fn hang_limit(least: Duration, left: Duration) -> Duration {
     (left / 8).max(least).min(left / 4)
 }
 
 /// The limit of a count by the kernel, which needs only milliseconds, such as the last count before
-/// a stop. As for [`part`], it is at most a quarter, so that a count and a close leave half.
+/// a stop. As for [`hang_limit`], it is at most a quarter, so that a count and a close leave half.
 pub fn counting(left: Duration) -> Duration {
     MIN_CLOSING.min(left / 4)
 }

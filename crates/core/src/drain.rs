@@ -20,7 +20,7 @@ pub mod progress;
 use core::time::Duration;
 
 use crate::action::Action;
-use crate::budget;
+use crate::budget::{self, MIN_CLOSING};
 use crate::drain::progress::{Active, Closing, FinalCount, Progress, QUIET};
 use crate::event::{Event, Load};
 use crate::family;
@@ -89,7 +89,9 @@ impl State {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
                 let (wish, left) = (until.since(self.now), deadline.since(self.now));
-                let left = wish.min(self.budget().after_drains(process, left));
+                let left = wish.min(left.saturating_sub(
+                    self.budget().stops(process).declared.saturating_add(MIN_CLOSING),
+                ));
                 let until = self.now + left;
                 // If the drain ended in this step, its last sample also serves as the final count,
                 // because nothing can have changed since that sample.
@@ -273,7 +275,7 @@ impl Active {
     ) -> Progress {
         let now = state.now;
         let left = deadline.since(now);
-        let longest = state.budget().drain(&state.spec, process, (drain.min, wish), left);
+        let longest = state.budget().drain(process, drain.min, wish, left);
         let min = drain.min.min(longest);
         if longest.is_zero() {
             if !wish.is_zero() {
@@ -337,7 +339,7 @@ impl Active {
     fn fit(&mut self, state: &State, process: ProcessId, deadline: Time) {
         let (left, min_left) = (self.until.since(state.now), self.min_until.since(state.now));
         let most = deadline.since(state.now);
-        let longest = state.budget().drain(&state.spec, process, (min_left, left), most);
+        let longest = state.budget().drain(process, min_left, left, most);
         if longest < left {
             self.until = state.now + longest;
             self.at_end = DrainEnd::Deadline;
@@ -351,7 +353,7 @@ impl Active {
     /// Lets a drain last longer if the later steps of its path need less time than when it began.
     fn extend(&mut self, state: &State, process: ProcessId, deadline: Time) {
         let (wish, left) = (self.wish_until.since(state.now), deadline.since(state.now));
-        let longest = state.budget().drain(&state.spec, process, (Duration::ZERO, wish), left);
+        let longest = state.budget().drain(process, Duration::ZERO, wish, left);
         self.until = self.until.max(state.now + longest);
         if self.wish_until <= self.until.max(state.now) {
             self.at_end = DrainEnd::TimeOver;

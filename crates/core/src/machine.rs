@@ -224,7 +224,7 @@ fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Opti
         }
         Lifecycle::Stopping { kill_at, .. } if family::tie(state, id) != Tie::KillOnly => {
             let left = deadline.map_or(Duration::MAX, |at| at.since(state.now));
-            (kill_at, state.budget().longest_stop(&state.spec, id, left))
+            (kill_at, left.saturating_sub(state.budget().after_stop(&state.spec, id).kept))
         }
         _ => return,
     };

@@ -5,14 +5,14 @@
 use core::time::Duration;
 
 use crate::action::Action;
-use crate::budget::Budget;
+use crate::budget;
 use crate::drain::progress::Progress;
 use crate::event::Event;
 use crate::family::{self, Tie};
 use crate::note::{DrainEnd, Note, StopLimit};
 use crate::spec::{HookId, Stage};
 use crate::state::{Exit, Lifecycle, State};
-use crate::types::{End, ProcessId, Signal, Time};
+use crate::types::{AFTER_KILL, End, ProcessId, Signal, Time};
 
 /// The longest wait for the end of a killed process outside a shutdown. The wait is long, because
 /// the kernel takes seconds to free the memory of a large process.
@@ -96,7 +96,8 @@ impl State {
         deadline: Time,
     ) -> Option<Time> {
         let left = deadline.since(self.now);
-        let spare = self.now + self.budget().longest_stop(&self.spec, process, left);
+        let kept = self.budget().after_stop(&self.spec, process).kept;
+        let spare = self.now + left.saturating_sub(kept);
         // In a shutdown that somebody asked for, only the deadline limits a stop without a declared
         // time, even if the stop began before.
         let is_unlimited = self.process(process).stop.is_none()
@@ -287,11 +288,11 @@ impl State {
                     // A process that has asked for more time than its limit keeps as much of this
                     // time as the later stops can spare.
                     let is_longer = kill_at.since(since) > self.stop_limit(id);
-                    let spare = self.budget().longest_stop(&self.spec, id, left);
-                    if is_longer { own.max(spare) } else { own }
+                    let kept = self.budget().after_stop(&self.spec, id).kept;
+                    if is_longer { own.max(left.saturating_sub(kept)) } else { own }
                 }
                 Lifecycle::Killed { .. } | Lifecycle::RestKilled { .. } => {
-                    Budget::after_kill(self.now, deadline)
+                    self.killed_limit(deadline)
                 }
                 Lifecycle::Remains { .. } => self.rest_limit(id, deadline),
                 Lifecycle::PostStop { .. } => {
@@ -315,7 +316,7 @@ impl State {
     fn killed_limit(&self, deadline: Time) -> Duration {
         match deadline == self.no_deadline() {
             true => UNHURRIED_AFTER_KILL,
-            false => Budget::after_kill(self.now, deadline),
+            false => budget::hang_limit(AFTER_KILL, deadline.since(self.now)),
         }
     }
 

@@ -45,7 +45,7 @@ pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<Beside>)> {
         !(serves || of.oneshot || of.left_out)
     };
     let beside = spec.ids().filter(is_beside);
-    let beside = beside.map(|id| (id, spec.window.saturating_sub(budget.latest_stop(id))));
+    let beside = beside.map(|id| (id, spec.window.saturating_sub(budget.stops(id).declared)));
     Some((longest, beside.filter(|(_, begins)| !own_drain(*begins).is_zero()).collect()))
 }
 

@@ -418,9 +418,9 @@ impl Draining {
             {
                 let left = self.shutdown.deadline.since(state.now);
                 let before = |needed: Duration| state.now + left.saturating_sub(needed);
-                let mut at = before(state.budget().latest_stop(process));
+                let mut at = before(state.budget().stops(process).declared);
                 if state.process(process).drain.is_some() {
-                    let drained = before(state.budget().drained_stop(process));
+                    let drained = before(state.budget().stops(process).kept);
                     at = at.min(drained.max(state[process].drain.waits_until()));
                 }
                 let at = if state[process].listens_on_nothing { at } else { at.max(served_until) };
