@@ -123,8 +123,15 @@ fn an_init_container_that_finds_no_drainit_or_never_ends_is_reported() {
     each_in(POD, &format!("{command}{mount}"), &rows);
     let endless = "10:13 E `prepare` never ends";
     let rows = [
+        ("exec, envoy]", endless),
+        ("exec, envoy, --mode, validate]", ""),
         ("exec, --, /app/wait-for, -o, /etc/envoy]", ""),
+        ("exec, --, envoy, -h]", ""),
         ("exec, --drain-envoy=unix:/a, app]", endless),
+        ("exec, -g, envoy]", endless),
+        ("exec, -g, wait-for, envoy]", ""),
+        ("exec, --, sh, -c, 'a; exec envoy']", endless),
+        ("exec, sh, -c, 'envoy & sleep 5; kill %1']", ""),
         ("run]", ""),
         ("run]\n      ports: [{containerPort: 80}]", endless),
         ("exec, --drain-envoy=unix:/a, app]\n      restartPolicy: Always", ""),

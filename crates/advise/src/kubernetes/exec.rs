@@ -9,7 +9,7 @@ use drainit_commands::value::UNKNOWN;
 use drainit_commands::{Cli, Command, parse};
 
 use crate::keys::Shutdown;
-use crate::kubernetes::commands::{Found, refusal, unanswered};
+use crate::kubernetes::commands::{Found, commands, program, refusal, unanswered};
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Word, Workload, base, seconds};
@@ -154,6 +154,16 @@ fn parsed<'w>(exec: &Word, words: &'w [Word]) -> Result<Option<(ExecArgs, &'w [W
         }
         Ok(_) => Ok(None),
     }
+}
+
+/// Whether `drainit exec` with these words runs an Envoy that does not end by itself.
+pub(super) fn runs_envoy(words: &[Word]) -> bool {
+    const ENDS: [&str; 6] =
+        ["-h", "--help", "--version", "--hot-restart-version", "init_only", "validate"];
+    let Ok(Some((_, command))) = parsed(&words[0], &words[1..]) else { return false };
+    let is_end = |word: &Word| ENDS.contains(&word.text.trim_start_matches("--mode="));
+    let started = commands(command.to_vec()).pop();
+    started.is_some_and(|it| base(program(&it)) == "envoy" && !it.iter().any(is_end))
 }
 
 /// Whether `envFrom` may bring a drain.

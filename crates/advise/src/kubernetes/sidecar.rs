@@ -8,7 +8,7 @@ use crate::kubernetes::commands::{Found, has_socket};
 use crate::kubernetes::entry::{EntryPoint, entry, names_drainit};
 use crate::kubernetes::grace::rounded_up;
 use crate::kubernetes::manifest::{Container, Word, containers, items, key, text, words};
-use crate::kubernetes::{Context, pre_stop};
+use crate::kubernetes::{Context, exec, pre_stop};
 use crate::language::yaml::node::get;
 use crate::types::human;
 
@@ -80,9 +80,10 @@ fn readiness(ctx: &mut Context<'_>, main: &[Container]) {
 /// Reports an init container that serves, and so never ends. A `drainit run` in a container without
 /// ports is not reported, because its config may have only oneshots.
 pub(super) fn never_ends(init: &Container) -> Option<Found> {
-    let has_word = |words: &[Word]| words.first().is_some_and(|first| first.text == "exec");
-    let is_exec = matches!(entry(init), EntryPoint::Drainit(words) if has_word(&words));
-    let serves = has_socket(init) && (is_exec || !items(&init.node, &["ports"]).is_empty());
+    let EntryPoint::Drainit(words) = entry(init) else { return None };
+    let is_exec = words.first().is_some_and(|first| first.text == "exec");
+    let serves = has_socket(init) && (is_exec || !items(&init.node, &["ports"]).is_empty())
+        || is_exec && exec::runs_envoy(&words);
     let message = format!("`{}` never ends: no further container of the pod starts", init.name);
     let help = "write `restartPolicy: Always`, which makes it a sidecar";
     (serves && !init.is_sidecar).then(|| (init.span, message, help.to_owned()))
