@@ -94,6 +94,9 @@ impl Looks {
             let kin = running.of_each.get(&it.process).filter(|_| !drained.contains(&it.process));
             kin.inspect(|kin| it.kin = Arc::clone(kin)).is_some()
         });
+        if watched.is_empty() {
+            return false;
+        }
         let known = watched.iter().map(|it| (it.process, (&it.kin, &it.listeners))).collect();
         let mut found = Listeners::of_each(&known, &running.all, listening).unwrap_or_default();
         for it in &mut *watched {
