@@ -39,8 +39,7 @@ async def serve(port):
 
 def used(pid):
     """The processor time of a process, in seconds."""
-    fields = open(f"/proc/{pid}/stat").read().rsplit(") ")[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(~pid << 3 | 2)  # clock_getcpuclockid(3)
 
 
 async def ask(reader, writer, seconds):

@@ -29,8 +29,8 @@ const LAST_FACTOR: u32 = 4;
 /// looks at a few connections cost something, too.
 const FRESH_SHARE: u32 = 100;
 /// The processor time of a look at a few connections, with all that drainit does for it (measured:
-/// 60 to 120 µs).
-const FEW: Duration = Duration::from_micros(100);
+/// 60 to 120 µs, and 200 µs with a tenth of a processor).
+const FEW: Duration = Duration::from_micros(200);
 /// After a look at a few connections, the pause is at least this many times as long as [`FEW`].
 const FEW_SHARE: u32 = 50;
 /// The kernel measures its times in ticks of up to this length.
@@ -311,7 +311,7 @@ mod tests {
         let terms = Terms { min_until: at(0), unit: Unit::Requests, exit_at: 0, is_asked: false };
         // A look that takes 400 ms uses 40 ms of a tenth of a processor.
         for (took, used, percent, pause, few) in
-            [(1, 1, 100, 500, 5), (30, 30, 100, 3000, 5), (400, 40, 10, 40_000, 50)]
+            [(1, 1, 100, 500, 10), (30, 30, 100, 3000, 10), (400, 40, 10, 40_000, 100)]
         {
             let mut watch = ConnectionWatch::new(terms);
             let busy = Counts { open: 9, owing: 1, ..Counts::default() };
