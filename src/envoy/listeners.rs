@@ -262,8 +262,6 @@ fn statistic(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envoy::stats::sample;
-    use crate::os::clock::thread_cpu;
     use crate::testing::http_server::Behaviour::*;
     use crate::testing::http_server::Server;
 
@@ -383,41 +381,5 @@ mod tests {
             Uncounted::ask(&mut client, Direction::Inbound, &ignored, LIMIT).await;
         assert!(answered.is_err());
         assert!(uncounted.listeners.iter().eq(&["[__]_9090", "prom"]));
-    }
-
-    #[test]
-    fn cost_of_listeners_is_linear() {
-        let cost = |count: usize| {
-            let listener = |at: usize| {
-                let name = format!("listener-{at}");
-                let direction = if at.is_multiple_of(2) { "INBOUND" } else { "OUTBOUND" };
-                let chains = manager(&format!("manager-{at}"));
-                serde_json::json!({"listener": {"name": name, "traffic_direction": direction,
-                    "filter_chains": chains}})
-            };
-            let configs: Vec<_> = (0..count).map(listener).collect();
-            let dump = serde_json::json!({ "configs": configs });
-            let line = |at| format!("listener-{at}::127.{}.{}.1:80\n", at / 256, at % 256);
-            let text: String = (0..count).map(line).collect();
-            let stat = |at| {
-                let name = format!("listener.127.{}.{}.1_80", at / 256, at % 256);
-                serde_json::json!({"name": format!("{name}.downstream_cx_active"), "value": 1})
-            };
-            let stats: Vec<_> = (0..count).map(stat).collect();
-            let stats = serde_json::json!({ "stats": stats }).to_string();
-            let began = thread_cpu();
-            let list = ListenerList::new(&text);
-            let mut uncounted = Uncounted::default();
-            uncounted.leave_out(&parse(&dump, &list), true);
-            let counted = uncounted.counted_in(&list);
-            sample(stats.as_bytes(), &uncounted).unwrap();
-            let cost = thread_cpu() - began;
-            assert_eq!(counted.map(|counted| counted.len()), Some(count / 2));
-            assert_eq!([uncounted.listeners.len(), uncounted.managers.len()], [count / 2; 2]);
-            cost
-        };
-        cost(1000);
-        let (few, many) = (cost(1000), cost(8000));
-        assert!(many < few * 20, "{few:?} {many:?}");
     }
 }
