@@ -19,13 +19,12 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
     let envoy = RealEnvoy { version, flags, drain, ..RealEnvoy::default() };
     let Some((drainit, address)) = envoy.start() else { return };
     let (mut served_late, mut went) = (0, Vec::new());
-    let t0 = now();
     thread::scope(|scope| {
         let draining = scope.spawn(|| drainit.exec(&["drain"]));
         let began = drainit.wait_for_line("router: draining for at least 5s").at;
         // Clients connect until long after Envoy's own drain time of 1 s, and stop well before
         // `min` is over.
-        while now() < t0 + ms(3500) {
+        while now() < began + ms(3500) {
             let asked = now();
             match Client::new(address).request(0).went {
                 RequestResult::Answered { .. } => {
