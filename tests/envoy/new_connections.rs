@@ -39,14 +39,9 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
     assert!(served_late > 0 && went.is_empty(), "{version}: {served_late} served, but {went:?}");
     // The requested drain is over and stops nothing: Envoy is still running, and refuses
     // connections.
-    assert_eq!(
-        Client::new(address).request(0).went,
-        RequestResult::Refused,
-        "{}",
-        drainit.record()
-    );
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_line(said::NO_CONNECTION_LEFT);
+    let went = Client::new(address).request(0).went;
+    assert_eq!(went, RequestResult::Refused, "{}", drainit.record());
+    drainit.stop().assert_code(0).assert_line(said::NO_CONNECTION_LEFT);
 }
 
 // holds: S24, S29

@@ -133,13 +133,13 @@ impl Budget {
         let last = Path { kept: last, declared: last, ..Path::default() };
         let runs = |id| ahead(id) != Ahead::Nothing;
         let drain = |id| spec.of(id).drain.filter(|_| ahead(id) == Ahead::Drain);
-        let counted = |id| drain(id).filter(|drain| drain.closes);
-        let closes = |id| counted(id).map_or(Duration::ZERO, |_| MIN_CLOSING);
+        let closes = |id| drain(id).filter(|it| it.closes).map_or(Duration::ZERO, |_| MIN_CLOSING);
         // If a drain that counts traffic ends before another drain, a final count follows.
         let drains = spec.ids().filter_map(drain).count();
         let counts = spec.ids().map(closes).max().filter(|_| drains > 1).unwrap_or_default();
         let left = left.saturating_sub(last.kept.saturating_add(counts));
         let stop = |id| match ahead(id) {
+            Ahead::Nothing => Some(Duration::ZERO),
             Ahead::Rest(left) => Some(left),
             _ => spec.of(id).stop.or(measured(spec.of(id))),
         };
@@ -150,14 +150,12 @@ impl Budget {
             if runs(id) { stopped.after_hook(pre_stop) } else { path }
         };
         let drained = |path, id| drain(id).into_iter().fold(path, Path::after_drain);
-        let own = |id| stopped(Path::default(), id, Duration::ZERO);
-        let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id).declared);
-        let stopping = spec.longest_through(stopping, Duration::saturating_add);
-        let declared = |id| drained(own(id).after(0, [closes(id); 3]), id).declared;
-        let declared = spec.longest_through(declared, Duration::saturating_add);
+        let own = |id| stopped(Path::default(), id, Duration::ZERO).after(0, [closes(id); 3]);
+        let add = Duration::saturating_add;
+        let declared = spec.longest_through(|id| drained(own(id), id).declared, add);
+        let stopping = spec.longest_through(|id| stop(id).unwrap_or_default(), add);
         let stops = spec.longest_through(|id| u32::from(runs(id)), u32::saturating_add);
-        let unset = |id| u32::from(runs(id) && stop(id).is_none());
-        let unset = spec.longest_through(unset, u32::saturating_add);
+        let unset = spec.longest_through(|id| u32::from(stop(id).is_none()), u32::saturating_add);
         // The declared times come first. The other stops share what is left. If the stops declare
         // more than there is, the excess is shared, too.
         let share = |place: usize| {
@@ -255,11 +253,14 @@ impl Budget {
         self.stops[id.index()]
     }
 
-    /// The limit of the `pre_stop` hook of a process; `None` if there is none.
+    /// The limit of the `pre_stop` hook of a process; `None` if there is none. A hook that declares
+    /// its time comes before an own stop that does not.
     pub fn pre_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
-        let HookWait { limit, need } = spec.of(id).hooks.pre_stop?;
-        let later = self.after_stop(spec, id).after_stop(spec.of(id).stop, self.kept[id.index()]);
-        Some(later.grants(limit, need, left))
+        let hook = spec.of(id).hooks.pre_stop?;
+        let least = hook.is_declared().then_some(LEAST_STOP);
+        let kept = spec.of(id).stop.or(least).unwrap_or(self.kept[id.index()]);
+        let later = self.after_stop(spec, id).after_stop(None, kept);
+        Some(later.grants(hook.limit, hook.need, left))
     }
 
     /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.

@@ -281,15 +281,13 @@ impl State {
         self.budget = budget.into();
     }
 
-    /// Computes the budget again if a process has gone down in this step before its dependents: they
-    /// can use the time that was kept for it. In the order of a stop, no process goes down early,
-    /// so thousands of ends do not each cost a budget.
+    /// Computes the budget again if a process has gone down in this step whose time others can use:
+    /// its dependents, or, if it declares the time of its stop, its dependencies. Thousands of ends
+    /// in the order of a stop do not each cost a budget.
     pub(crate) fn plan_again(&mut self, left: Duration) {
-        let is_early = |id: &ProcessId| {
-            let mut above = self.process(*id).dependents.iter();
-            self.life(*id).is_down() && above.any(|by| !self.life(*by).is_down())
-        };
-        if self.touched.iter().any(is_early) {
+        let is_up = |id: &ProcessId| !self.life(*id).is_down();
+        let mut ended = self.touched.iter().filter(|id| !is_up(id)).map(|id| self.process(*id));
+        if ended.any(|of| of.stop.is_some() || of.dependents.iter().any(is_up)) {
             self.plan_budget(left);
         }
     }

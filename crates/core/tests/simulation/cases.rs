@@ -567,6 +567,24 @@ fn a_stop_after_a_held_drain_shortens_a_stop_that_began_in_the_drain() {
     assert_eq!(play.at(19_000, Event::Tick), [Action::Kill(ROUTER)]);
 }
 
+// holds: S81
+#[test]
+fn a_stop_that_has_ended_keeps_no_time_from_the_next_stop() {
+    let (mut spec, web) = (gateway(), ProcessId(2));
+    spec.processes = undrained(spec.processes);
+    let [engine, router] = &mut spec.processes[..] else { panic!() };
+    (engine.stop, router.stop) = (None, Some(MS(20_000)));
+    let dependencies = vec![(ROUTER, StartCondition::Ready)];
+    let last = ProcessSpec { dependencies, stop: Some(MS(40_000)), ..router.clone() };
+    spec.processes.push(last);
+    spec.order.push(web);
+    let mut play = Play::up(spec);
+    play.at(0, Event::Spawned(web));
+    assert!(play.at(0, TERM).contains(&stop(web)));
+    assert_eq!(play.at(10, exited(web)), [stop(ROUTER)]);
+    assert_eq!(wakes_at(&play), 20_010);
+}
+
 // holds: C112
 #[test]
 fn a_second_signal_after_the_late_stop_of_a_held_drain_cuts_only_waits() {

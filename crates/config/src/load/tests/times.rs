@@ -88,6 +88,10 @@ fn a_stop_without_a_time_is_named_if_a_later_stop_takes_the_time() {
         let short = lines(&checked(&short, &[]));
         assert!(short[1].ends_with("gets only 3s, because `db` and the steps after it keep 6s"));
     }
+    // A stop that does not fit takes no time from a hook of another process.
+    let hook = "[db], hooks: {pre_stop: {command: [f], timeout: 17s}}}\n  other: {command: [o], depends_on: [db], stop_grace_period: 1m}";
+    let text = worker("null").replace("[db]}", hook);
+    assert!(!lines(&checked(&text, &[])).iter().any(|line| line.contains("of 17s")));
 }
 
 /// A step begins some milliseconds later than planned, and then leaves later stops their time, too.
