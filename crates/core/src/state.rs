@@ -281,13 +281,14 @@ impl State {
         self.budget = budget.into();
     }
 
-    /// Computes the budget again if a process has gone down in this step whose time others can use:
-    /// its dependents, or, if it declares the time of its stop, its dependencies. Thousands of ends
-    /// in the order of a stop do not each cost a budget.
+    /// Computes the budget again if a process has gone down in this step before its dependents,
+    /// which can use the time that was kept for it, or if it declares a stop that does not fit, whose
+    /// excess its dependencies kept. Thousands of ends in the order of a stop do not each cost a
+    /// budget.
     pub(crate) fn plan_again(&mut self, left: Duration) {
         let is_up = |id: &ProcessId| !self.life(*id).is_down();
         let mut ended = self.touched.iter().filter(|id| !is_up(id)).map(|id| self.process(*id));
-        if ended.any(|of| of.stop.is_some() || of.dependents.iter().any(is_up)) {
+        if ended.any(|of| of.stop > Some(left) || of.dependents.iter().any(is_up)) {
             self.plan_budget(left);
         }
     }
