@@ -150,10 +150,11 @@ impl Budget {
             if runs(id) { stopped.after_hook(pre_stop) } else { path }
         };
         let drained = |path, id| drain(id).into_iter().fold(path, Path::after_drain);
-        let own = |id| stopped(Path::default(), id, Duration::ZERO).after(0, [closes(id); 3]);
-        let add = Duration::saturating_add;
-        let declared = spec.longest_through(|id| drained(own(id), id).declared, add);
-        let stopping = spec.longest_through(|id| stop(id).unwrap_or_default(), add);
+        let own = |id| stopped(Path::default(), id, Duration::ZERO);
+        let with_drain = |id| drained(own(id).after(0, [closes(id); 3]), id).declared;
+        let declared = spec.longest_through(with_drain, Duration::saturating_add);
+        let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id).declared);
+        let stopping = spec.longest_through(stopping, Duration::saturating_add);
         let stops = spec.longest_through(|id| u32::from(runs(id)), u32::saturating_add);
         let unset = spec.longest_through(|id| u32::from(stop(id).is_none()), u32::saturating_add);
         // The declared times come first. The other stops share what is left. If the stops declare
@@ -184,9 +185,8 @@ impl Budget {
             budget.after_first = budget.after_first.max(first);
             budget.drained[place] = path;
             drains[place] = drained(path, id);
-            budget.all = budget.all.or(drains[place]);
         }
-        budget
+        Self { all: drains.into_iter().fold(last, Path::or), ..budget }
     }
 
     /// The limit of a wait before the drains: the readiness delay, or the `pre_stop` hook of the
