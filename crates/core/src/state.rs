@@ -282,13 +282,17 @@ impl State {
     }
 
     /// Computes the budget again if a process has gone down in this step before its dependents,
-    /// which can use the time that was kept for it, or if it declares a stop that does not fit, whose
-    /// excess its dependencies kept. Thousands of ends in the order of a stop do not each cost a
-    /// budget.
+    /// which can use the time that was kept for it. The last dependent of a process also has this
+    /// effect if it declares a stop that does not fit into the window, whose excess the process
+    /// kept. Thousands of ends in the order of a stop do not each cost a budget.
     pub(crate) fn plan_again(&mut self, left: Duration) {
         let is_up = |id: &ProcessId| !self.life(*id).is_down();
         let mut ended = self.touched.iter().filter(|id| !is_up(id)).map(|id| self.process(*id));
-        if ended.any(|of| of.stop > Some(left) || of.dependents.iter().any(is_up)) {
+        let is_needed = |(on, _): &(ProcessId, _)| self.process(*on).dependents.iter().any(is_up);
+        let frees_excess = |of: &ProcessSpec| {
+            of.stop > Some(self.spec.window) && !of.dependencies.iter().all(is_needed)
+        };
+        if ended.any(|of| of.dependents.iter().any(is_up) || frees_excess(of)) {
             self.plan_budget(left);
         }
     }

@@ -312,7 +312,8 @@ impl State {
         (!wait.is_zero()).then_some(self.now + wait)
     }
 
-    /// The longest wait for the end of a process that gets SIGKILL now.
+    /// The longest wait for the end of a process that gets SIGKILL now. A process that has much
+    /// memory and gets only a tenth of a core needs longer than [`AFTER_KILL`] to end.
     fn killed_limit(&self, deadline: Time) -> Duration {
         match deadline == self.no_deadline() {
             true => UNHURRIED_AFTER_KILL,
