@@ -7,20 +7,10 @@
 set -euo pipefail
 . "$(dirname "$0")/kit.sh"
 
-debian redis-tools=5:7.0.15-1~deb12u10 libjemalloc2 liblua5.1-0 lua-bitop lua-cjson libhiredis0.14 liblzf1
-redis="$place/root/usr/bin"
-# One program is the server and all tools. Its name says which of them it is.
-[ -e "$redis/redis-server" ] || ln -s redis-check-rdb "$redis/redis-server"
-libraries=$LD_LIBRARY_PATH
-unset LD_LIBRARY_PATH
+debian_redis
 pypi 'celery[redis]==5.7.0' 'kombu[redis]==5.7.0'
 "$place/venv/bin/celery" --version
-port=$(free_port)
-export BROKER="redis://127.0.0.1:$port/0"
-start redis env LD_LIBRARY_PATH="$libraries" "$redis/redis-server" --port "$port" --bind 127.0.0.1 --save "" \
-    --dir "$place"
-ask() { LD_LIBRARY_PATH=$libraries "$redis/redis-cli" -p "$port" "$@"; }
-until_ok ask ping
+start_redis
 cat >"$place/app.py" <<'END'
 import os, time
 from celery import Celery

@@ -36,6 +36,27 @@ pypi() {
     env -u LD_LIBRARY_PATH "$place/venv/bin/pip" install -q "$@"
 }
 
+# Unpacks Debian's Redis. Its libraries are for Redis alone, so LD_LIBRARY_PATH is not set afterwards.
+debian_redis() {
+    debian redis-tools=5:7.0.15-1~deb12u10 libjemalloc2 liblua5.1-0 lua-bitop lua-cjson libhiredis0.14 liblzf1
+    redis_libraries=$LD_LIBRARY_PATH
+    unset LD_LIBRARY_PATH
+    # One program is the server and all tools. Its name says which of them it is.
+    [ -e "$place/root/usr/bin/redis-server" ] || ln -s redis-check-rdb "$place/root/usr/bin/redis-server"
+}
+
+# Starts Redis at $port, and waits until it answers. BROKER has its address.
+start_redis() {
+    port=$(free_port)
+    export BROKER="redis://127.0.0.1:$port/0"
+    start redis env LD_LIBRARY_PATH="$redis_libraries" "$place/root/usr/bin/redis-server" --port "$port" \
+        --bind 127.0.0.1 --save "" --dir "$place"
+    until_ok ask ping
+}
+
+# Asks this Redis.
+ask() { LD_LIBRARY_PATH=$redis_libraries "$place/root/usr/bin/redis-cli" -p "$port" "$@"; }
+
 # Starts a program as PID 1 of a PID namespace, so that all its processes end with the script. Its output is in
 # $place/NAME.log.
 start() {

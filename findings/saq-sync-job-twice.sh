@@ -9,20 +9,11 @@
 set -euo pipefail
 . "$(dirname "$0")/kit.sh"
 
-debian redis-tools=5:7.0.15-1~deb12u10 libjemalloc2 liblua5.1-0 lua-bitop lua-cjson libhiredis0.14 liblzf1
-redis="$place/root/usr/bin"
-# One program is the server and all tools. Its name says which of them it is.
-[ -e "$redis/redis-server" ] || ln -s redis-check-rdb "$redis/redis-server"
-libraries=$LD_LIBRARY_PATH
-unset LD_LIBRARY_PATH
+debian_redis
 # SAQ imports typing_extensions, without asking for it.
 pypi 'saq[redis]==0.26.4' typing_extensions==4.15.0
 "$place/venv/bin/pip" list 2>/dev/null | grep -i saq
-port=$(free_port)
-export BROKER="redis://127.0.0.1:$port/0"
-start redis env LD_LIBRARY_PATH="$libraries" "$redis/redis-server" --port "$port" --bind 127.0.0.1 --save "" \
-    --dir "$place"
-until_ok env LD_LIBRARY_PATH="$libraries" "$redis/redis-cli" -p "$port" ping
+start_redis
 cat >"$place/app.py" <<'END'
 import asyncio, os, sys, time
 from saq import Queue
