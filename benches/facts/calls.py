@@ -458,6 +458,7 @@ async def websockets(start):
             is_closed = client.ended is not None
             await until(is_gone, 3)
             watch.cancel()
+            client.close()
             return is_closed and {name: value - before.get(name, 0) for name, value in (await counts()).items()}
 
         async def is_gone():
@@ -468,6 +469,7 @@ async def websockets(start):
 
         async def rise(path, *names):
             """How much these statistics change when a client asks for a WebSocket at `path`, and stays."""
+            await until(is_gone, 3)
             before = await counts()
             client = await WebSocket.open(envoy)
             await client.upgrade(path)
@@ -476,7 +478,6 @@ async def websockets(start):
             return ", ".join(str(now[name] - before[name]) for name in (f"http.all.downstream_cx_{name}" for name in names))
 
         refused = await rise("/refuses", "upgrades_active", "upgrades_total")
-        await until(is_gone, 3)
         by_server, by_envoy = await close(say_bye), await close(lambda _: envoy.drain())
         begun = await rise("/ws", "upgrades_active", "drain_close")
         if not by_envoy:

@@ -138,12 +138,13 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
         let asked = of_it(&["stopping"]).into_iter().find(|asked| asked.at >= t0);
         // A stop after T0 may belong to a restart that began before T0, and then need not wait for
         // dependents.
-        let is_over =
-            |it: &&Logged| it.event.starts_with("request_") && it.fields["name"] == life.name;
+        let begins = |it: &Logged| ["request_began", "file_changed"].contains(&&*it.event);
+        let is_over = |it: &&Logged| {
+            (begins(it) || it.event.starts_with("request_")) && it.fields["name"] == life.name
+        };
         let last = log.iter().filter(|it| it.at < t0).rfind(is_over);
         let belongs = |last: &Logged| {
-            last.event == "request_began"
-                || last.fields["cause"] == "the container is shutting down"
+            begins(last) || last.fields["cause"] == "the container is shutting down"
         };
         let asked = asked.filter(|_| !last.is_some_and(belongs));
         let asked = asked.filter(|_| count("replacing") == count("takes_over"));
