@@ -94,14 +94,17 @@ def updating(drain_time, *more, off=None):
     how = " ".join([f"`--drain-time-s {drain_time}`", *(f"and `{' '.join(more)}`" for _ in more[:1])])
     how += f" without `{off}`" if off else ""
     rows = (
-        f"{how}, an update of a listener: busy old connections that Envoy closes within 5 s",
-        f"{how}, an update of a listener: idle old connections that Envoy closes within 5 s",
+        f"{how}, an update of only the filter chains of a listener: busy old connections that Envoy closes within 5 s",
+        f"{how}, an update of only the filter chains of a listener: idle old connections that Envoy closes within 5 s",
     )
 
     @measures(FLAGS, *rows)
     async def experiment(start):
         change = runtime(off) if off else None
         async with start("--drain-time-s", str(drain_time), *more, dynamic=True, change=change) as envoy:
+            async def is_updated():
+                return "_updated: 0" not in (await envoy.admin("/stats?filter=listener_in_place_updated"))[1]
+
             await until(envoy.accepts, 5)
             used = [await Http1.open(envoy) for _ in range(20)]
             idle = [await Http1.open(envoy) for _ in range(20)]
@@ -110,6 +113,7 @@ def updating(drain_time, *more, off=None):
             tasks = [asyncio.create_task(client.keep_asking(0.3)) for client in used]
             tasks += [asyncio.create_task(client.watch()) for client in idle]
             envoy.write_listeners("another")
+            assert await until(is_updated, 20) < 20, "Envoy has not updated a filter chain"
             await asyncio.sleep(5)
             for task in tasks:
                 task.cancel()
