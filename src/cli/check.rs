@@ -84,8 +84,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         list_unchecked(&unchecked);
     }
     let fails = |of: &Diagnostic| of.is_error() || args.strict && of.severity == Severity::Warning;
-    let failed = problems.iter().any(fails);
-    if failed { exit_code::CONFIG } else { exit_code::OK }
+    if problems.iter().any(fails) { exit_code::CONFIG } else { exit_code::OK }
 }
 
 /// If some paths, programs or users of the image could not be checked, writes one line that names

@@ -75,6 +75,7 @@ fn workload(kind: &str, name: &str, pod: &str) -> String {
 #[test]
 fn a_list_without_a_config_gets_a_line_for_each_workload() {
     const SLEEP: &str = "lifecycle: {preStop: {sleep: {seconds: 5}}}";
+    const HOOKS: &str = "command: [flask, run], lifecycle: {preStop: {exec: {command: [/drain]}}}}, {lifecycle: {preStop: {httpGet: {path: /}}}";
     let of =
         |image: &str, more: &str| format!("containers: [{{name: a, image: '{image}', {more}}}]");
     let helper = "containers: [{name: a, command: [gunicorn, a], LIFE}, {name: b, image: logs}]";
@@ -115,23 +116,23 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         ),
         (
             "Deployment",
-            of("a", "command: [flask, run], lifecycle: {preStop: {exec: {command: [/drain]}}}"),
+            of("a", HOOKS),
             "grace period 30s by default; a preStop of unknown effect; `flask`; unknown: the effect of its preStop",
         ),
         (
             "Deployment",
             format!("terminationGracePeriodSeconds: 5, {}", of("a", SLEEP)),
-            "grace period 5s; preStop of 5s; `unknown program`; loses requests: SIGKILL ends it during its preStop",
+            "grace period 5s; preStop of 5s; `unknown program`; loses requests: SIGKILL follows 2s after its stop signal",
         ),
         (
             "Deployment",
-            of("a", ""),
+            of("calico/node:v3", ""),
             "grace period 30s by default; no preStop; `unknown program`; unknown: its program",
         ),
         (
             "Deployment",
             format!("terminationGracePeriodSeconds: 0, {}", of("a", "")),
-            "grace period 0ms; no preStop; `unknown program`; loses requests: SIGKILL ends it at once",
+            "grace period 0ms; no preStop; `unknown program`; loses requests: SIGKILL follows 2s after its stop signal",
         ),
         (
             "DaemonSet",
@@ -153,8 +154,8 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         lines += &format!("{kind} shop/web: {line}\n");
     }
     lines += "13 workloads: loses requests 6, unknown 4, has drainit 1, keeps requests 2\n";
-    items += "- {kind: Service}\n- {kind: Deployment}\n";
-    lines += "not looked at: `Service` and `Deployment without spec.template.spec`\n";
+    items += "- {kind: Service}\n- {kind: Deployment}\n- {kind: Service}\n";
+    lines += "not looked at: `Deployment without spec.template.spec` and `Service`\n";
     let list = format!("kind: List\nitems:\n{items}");
     assert_eq!(audit(&list, &[]), (Some(0), lines));
     assert_eq!(audit(&list, &["--strict"]).0, Some(78));
@@ -165,10 +166,12 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
     let documents = ["a", "b"].map(|name| workload("Deployment", name, &of("nginx", "")));
     let (code, said) = audit(&documents.concat().replace("- {", "---\n{"), &[]);
     assert!(code == Some(0) && said.contains("2 workloads: "), "{code:?} {said}");
-    for (half, error) in
-        [("items:\n- {kind: Depl", "error: "), ("items: []\n", "this file has no workload")]
-    {
-        let (code, said) = audit(half, &[]);
+    for (bad, error) in [
+        ("items:\n- {kind: Depl", "error: "),
+        ("items: []\n", "this file has no workload"),
+        ("{{- if .Values.a }}\n", "note: with its `{{`, this file may be a template"),
+    ] {
+        let (code, said) = audit(bad, &[]);
         assert!(code == Some(78) && said.contains(error), "{code:?} {said}");
     }
 }

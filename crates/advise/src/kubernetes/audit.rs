@@ -48,9 +48,8 @@ pub(super) fn of(documents: &[Rc<Node>]) -> Option<Audit> {
     let judged: Vec<_> = workloads.iter().map(judge).collect();
     let mut text: String = judged.iter().map(|(_, line)| format!("{}\n", harmless(line))).collect();
     let count = |at| judged.iter().filter(|(effect, _)| *effect as usize == at).count();
-    let counts = [3, 2, 1, 0].map(|at| format!("{} {}", NAMES[at], count(at)));
-    let all = counted(judged.len(), "workload", "workloads");
-    text += &format!("{all}: {}\n", counts.join(", "));
+    let counts = [3, 2, 1, 0].map(|at| format!("{} {}", NAMES[at], count(at))).join(", ");
+    text += &format!("{}: {counts}\n", counted(judged.len(), "workload", "workloads"));
     if !others.is_empty() {
         let kinds = list(others.iter().map(String::as_str));
         text += &format!("not looked at: {}\n", harmless(&kinds));
@@ -73,7 +72,8 @@ fn judge(workload: &Workload) -> (Effect, String) {
         _ if workload.is_job() => (Effect::Keeps, "nobody sends requests to it".to_owned()),
         worst => worst.unwrap_or((Effect::Unknown, "it has no containers".to_owned())),
     };
-    let hooks: Vec<_> = all.iter().filter_map(|(_, _, it)| hook(it)).collect();
+    let mut hooks: Vec<_> = all.iter().filter_map(|(_, _, it)| hook(it)).collect();
+    hooks.dedup();
     let hooks = if hooks.is_empty() { "no preStop".to_owned() } else { hooks.join(", ") };
     let fronts = list(counts.map(|(_, front, _)| front.name().unwrap_or("unknown program")));
     let (kind, name, grace) = (&workload.kind, &workload.name, human(grace));
@@ -109,7 +109,8 @@ impl Front {
         let image = text(&container.node, &["image"]).map(|it| it.text).unwrap_or_default();
         let image = base(&image).split([':', '@']).next().unwrap_or_default();
         let is_own = of("command").is_empty();
-        let by_image = || find([image]).filter(|_| is_own);
+        // An image such as `calico/node` has only the name of a runtime.
+        let by_image = || find([image]).filter(|it| is_own && it.program.kind != Kind::Maybe);
         let line = || line.iter().map(|it| &*it.text);
         match find(line()).or_else(by_image) {
             _ if names_drainit(container) => Self::Drainit,
@@ -142,8 +143,8 @@ fn effect(
 ) -> (Effect, String) {
     let (effect, why) = match front {
         Front::Drainit => (Effect::Drained, "check it with its config"),
-        _ if grace.is_zero() => (Effect::Loses, "SIGKILL ends it at once"),
-        _ if hook.sleeps >= grace => (Effect::Loses, "SIGKILL ends it during its preStop"),
+        // The kubelet never gives less than `minimumGracePeriodInSeconds`.
+        _ if hook.sleeps >= grace => (Effect::Loses, "SIGKILL follows 2s after its stop signal"),
         _ if front.is_server() && hook.span.is_none() => (
             Effect::Loses,
             "without a preStop, it stops before every node knows that the pod leaves",

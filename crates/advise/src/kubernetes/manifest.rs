@@ -1,5 +1,6 @@
 //! Finds the workloads of a Kubernetes manifest, and reads fields of them.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -92,8 +93,8 @@ pub(super) struct Word {
 
 /// Finds all workloads in the documents of a manifest. Also returns the kinds of the other
 /// documents.
-pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) {
-    let (mut found, mut others, mut services) = (Vec::new(), Vec::new(), Vec::new());
+pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, BTreeSet<String>) {
+    let (mut found, mut others, mut services) = (Vec::new(), BTreeSet::new(), Vec::new());
     // The labels of each workload's pods.
     let mut labels = Vec::new();
     let mut todo: Vec<_> = documents.iter().rev().cloned().collect();
@@ -118,14 +119,14 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
                 if kind.text == "Service" {
                     services.extend(Service::read(&node));
                 }
-                others.push(kind.text);
+                others.insert(kind.text);
                 continue;
             }
         };
         let of = |key| text(&node, &["metadata", key]).map(|word| word.text);
         let name = Vec::from_iter(["namespace", "name"].into_iter().filter_map(of)).join("/");
         let Some(pod) = get(&node, path) else {
-            others.push(format!("{} without {}", kind.text, path.join(".")));
+            others.insert(format!("{} without {}", kind.text, path.join(".")));
             continue;
         };
         let of_pods = [&path[..path.len() - 1], &["metadata", "labels"]].concat();

@@ -81,10 +81,8 @@ pub fn check(
     image: &Image,
 ) -> PodCheck {
     let mut problems = Problems::default();
-    let source = match manifest == Path::new("-") {
-        true => Source::read_stdin(),
-        false => Source::read_within(manifest, &MANIFEST),
-    };
+    let of_file = || Source::read_within(manifest, &MANIFEST);
+    let source = if manifest == Path::new("-") { Source::read_stdin() } else { of_file() };
     let file = match source {
         Ok(source) => problems.add_source(source),
         Err(bad) => {
@@ -140,6 +138,10 @@ pub fn check_manifest(
         texts.iter().any(|text| forms.iter().any(|form| text.contains(form)))
     };
     let documents = yaml::parse_manifest(&mut problems, file).unwrap_or_default();
+    if documents.is_empty() && problems.source(file).is_some_and(|it| it.text.contains("{{")) {
+        let help = "render it first: `helm template CHART | drainit check --pod -`";
+        problems.note(Span::whole(file), "with its `{{`, this file may be a template").help(help);
+    }
     let audit = audit::of(&documents).filter(|_| is_audit);
     if documents.is_empty() && problems.has_errors() || audit.is_some() {
         return PodCheck { diagnostics: problems.finish(), containers: Vec::new(), audit };

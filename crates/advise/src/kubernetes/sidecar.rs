@@ -55,13 +55,12 @@ fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
         return;
     };
     let span = key(&first.node, "lifecycle").unwrap_or(first.span);
-    let after = human(slept);
-    let (app, own, lasts) = (&first.name, &ctx.container.name, human(drain));
+    let (app, own) = (&first.name, &ctx.container.name);
+    let (after, lasts, time) = (human(slept), human(drain), rounded_up(drain));
     let what = if slept.is_zero() { "at once".to_owned() } else { format!("after {after}") };
     let message = format!(
         "`{app}` gets SIGTERM {what}, while the sidecar `{own}` may still send requests for {lasts}"
     );
-    let time = rounded_up(drain);
     let help = format!("give it `lifecycle: {{preStop: {{sleep: {{seconds: {time}}}}}}}`");
     ctx.warning(span, message, help);
 }
