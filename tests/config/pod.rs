@@ -4,8 +4,9 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use crate::support::Said;
 use crate::support::temp_dir::TempDir;
 
 fn examples() -> PathBuf {
@@ -13,7 +14,7 @@ fn examples() -> PathBuf {
 }
 
 /// Runs `check -c CONFIG --pod POD OPTIONS…` with a manifest on standard input.
-fn check(config: &str, pod: &Path, manifest: &str, options: &[&str]) -> Output {
+fn check(config: &str, pod: &Path, manifest: &str, options: &[&str]) -> Said {
     let mut child = Command::new(env!("CARGO_BIN_EXE_drainit"))
         .args(["check", "-c"])
         .arg(examples().join(config))
@@ -28,14 +29,7 @@ fn check(config: &str, pod: &Path, manifest: &str, options: &[&str]) -> Output {
         .unwrap();
     // An error is ignored: drainit does not read standard input if the manifest is a file.
     let _ = child.stdin.take().unwrap().write_all(manifest.as_bytes());
-    child.wait_with_output().unwrap()
-}
-
-#[track_caller]
-fn assert_ends(output: &Output, code: i32, text: &str) {
-    let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    assert_eq!(output.status.code(), Some(code), "{said:?}");
-    assert!(said.iter().any(|said| said.contains(text)), "{text:?} is not in {said:?}");
+    Said::of(child.wait_with_output().unwrap())
 }
 
 /// Renders the chart as `helm template` does, with only the features that the chart needs.
@@ -208,12 +202,12 @@ fn manifests_of_the_examples_pass_the_check() {
             "init-container.yaml" => "none.yaml",
             _ => "drainit.yaml",
         };
-        assert_ends(&check(config, &path, "", &["--strict"]), 0, "ok: Deployment ");
+        check(config, &path, "", &["--strict"]).assert(0, "ok: Deployment ");
         seen += 1;
     }
     assert_eq!(seen, 5);
     let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--strict"]);
-    assert_ends(&output, 0, "ok: Deployment gateway, container gateway");
+    output.assert(0, "ok: Deployment gateway, container gateway");
     for (folder, pod, says) in [
         ("walkthrough", "gateway.yaml", "ok: Deployment gateway, container gateway"),
         // This pod drains for minutes.
@@ -222,7 +216,7 @@ fn manifests_of_the_examples_pass_the_check() {
         let folder = examples().with_file_name(folder);
         let config = folder.join("drainit.yaml");
         let output = check(config.to_str().unwrap(), &folder.join(pod), "", &["--strict"]);
-        assert_ends(&output, 0, says);
+        output.assert(0, says);
     }
 }
 
@@ -230,7 +224,7 @@ fn manifests_of_the_examples_pass_the_check() {
 #[test]
 fn the_chart_with_the_snippets_passes_as_helm_renders_the_chart() {
     let rendered = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/library-chart.yaml");
-    assert_ends(&check("none.yaml", &rendered, "", &["--strict"]), 0, "ok: Deployment envoy");
+    check("none.yaml", &rendered, "", &["--strict"]).assert(0, "ok: Deployment envoy");
     let dir = TempDir::new();
     let run = |program: &str, words: &[&str]| {
         let output = Command::new(program).args(words).current_dir(dir.join(".")).output().ok()?;
@@ -258,12 +252,12 @@ fn variables_of_the_image_come_from_files_and_options() {
     let [config, file, bad] = ["drainit.yaml", "image.env", "bad.env"].map(|name| dir.join(name));
     let pod = rendered();
     let said = |options: &[&str]| check(config.to_str().unwrap(), Path::new("-"), &pod, options);
-    assert_ends(&said(&[]), 78, "`A` is not set");
+    said(&[]).assert(78, "`A` is not set");
     let [file, bad] = [&file, &bad].map(|path| path.to_str().unwrap());
-    assert_ends(&said(&["--env-file", file]), 0, "warning");
-    assert_ends(&said(&["--env-file", file, "--env", "A="]), 78, "`A` is not set");
-    assert_ends(&said(&["--env-file", "none"]), 78, "`--env-file` `none` does not exist");
-    assert_ends(&said(&["--env-file", bad]), 78, "line 2: this line of an");
+    said(&["--env-file", file]).assert(0, "warning");
+    said(&["--env-file", file, "--env", "A="]).assert(78, "`A` is not set");
+    said(&["--env-file", "none"]).assert(78, "`--env-file` `none` does not exist");
+    said(&["--env-file", bad]).assert(78, "line 2: this line of an");
 }
 
 // holds: S169, C4
@@ -271,30 +265,26 @@ fn variables_of_the_image_come_from_files_and_options() {
 fn errors_fail_the_check_and_warnings_only_with_strict() {
     let differ = rendered().replace("value: \"45\"", "value: \"40\"");
     let warned = |options: &[&str]| check("drainit.yaml", Path::new("-"), &differ, options);
-    assert_ends(&warned(&[]), 0, "--> <stdin>:23:22\n");
-    assert_ends(&warned(&["--strict"]), 78, "1 warning");
-    let hidden = rendered().replace("[/usr/local/bin/drainit, run, --]", "[sh, -c, drainit run]");
-    let output = check("drainit.yaml", Path::new("-"), &hidden, &[]);
-    assert_ends(&output, 78, "error: the shell gets the signals,");
-    assert_ends(&output, 78, "= help: write `command: [drainit, run, --]`");
+    warned(&[]).assert(0, "--> <stdin>:23:22\n");
+    warned(&["--strict"]).assert(78, "1 warning");
     // If the command is wrong, a missing config is not reported: the right command may need no
     // config.
     for (command, error, help) in [
+        ("[sh, -c, drainit run]", "the shell gets the signals,", "[drainit, run, --]"),
         ("[sh, -c, drainit exec -- envoy]", "the shell gets the signals,", "[drainit, exec, --]"),
         ("[drainit, --, envoy]", "`drainit --` does not run a config", "[drainit, exec, --,"),
     ] {
         let pod = rendered().replace("[/usr/local/bin/drainit, run, --]", command);
         let output = check("none.yaml", Path::new("-"), &pod, &[]);
-        assert_ends(&output, 78, error);
-        assert_ends(&output, 78, help);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!said.contains("does not exist"), "{said}");
+        output.assert(78, error);
+        output.assert(78, help);
+        assert!(!output.stderr.contains("does not exist"), "{output:?}");
     }
     // Nobody knows whether this command needs a config.
     let unknown = rendered().replace("[/usr/local/bin/drainit, run, --]", "[sh, -c, '$A']");
     let output = check("none.yaml", Path::new("-"), &unknown, &["--strict"]);
-    assert_ends(&output, 0, "ok: Deployment gateway, container gateway");
+    output.assert(0, "ok: Deployment gateway, container gateway");
     let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--container", "other"]);
-    assert_ends(&output, 78, "error: no container is named `other`");
-    assert_ends(&check("drainit.yaml", &examples(), "", &[]), 78, "is a directory");
+    output.assert(78, "error: no container is named `other`");
+    check("drainit.yaml", &examples(), "", &[]).assert(78, "is a directory");
 }
