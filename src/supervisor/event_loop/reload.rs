@@ -132,6 +132,7 @@ impl Step<'_> {
         Running {
             config: Config::clone(self.executor.config()),
             machine: processes.machine().clone(),
+            names: processes.journal.names.clone(),
             definitions: processes.definitions().map(one).collect(),
         }
     }

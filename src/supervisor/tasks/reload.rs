@@ -248,8 +248,8 @@ fn rehearse(
     let graph = new.graph().map_err(|_| String::new())?;
     let args =
         args::route(new, arguments).map_err(|error| harmless(&error.to_string()).into_owned())?;
-    let plan = ReloadPlan::new(running, new, &new.spec(&graph), &args)?;
-    Ok((args, plan))
+    let plan = ReloadPlan::new(running, new, &new.spec(&graph), &args);
+    Ok((args, plan.ok_or("too many processes")?))
 }
 
 /// The problems as `drainit check` prints them; empty if there are no problems.

@@ -2,6 +2,7 @@
 //! Returns only the names of keys, because values may be secret.
 
 use crate::keys::{Config, Process};
+use crate::types::suggest::list;
 
 /// The names of the keys whose values differ between two definitions of one process, each with its
 /// arguments from the container. The keys are in the order of the reference.
@@ -22,6 +23,16 @@ pub fn taken_over(old: &Config, new: &Config) -> Vec<&'static str> {
 /// keys are part of every process, or drainit has used the old values at its own start.
 pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).1
+}
+
+/// Says that these keys differ; empty if there are none.
+pub fn differ(keys: &[&'static str]) -> String {
+    let names = || list(keys.iter().copied());
+    match keys.len() {
+        0 => String::new(),
+        1 => format!("{} differs", names()),
+        _ => format!("{} differ", names()),
+    }
 }
 
 fn of_container(old: &Config, new: &Config) -> (Vec<&'static str>, Vec<&'static str>) {

@@ -4,6 +4,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use drainit_journal::messages::Names;
+use drainit_journal::rehearsal::Step;
+
 use crate::core::machine::Machine;
 use crate::core::slots::Placed;
 use crate::core::spec::Spec;
@@ -21,6 +24,8 @@ const TAKEN_OVER: [&str; 3] = ["autostart", "depends_on", "update"];
 pub struct Running {
     pub config: Config,
     pub machine: Machine,
+    /// The name of the process in each slot.
+    pub names: Names,
     /// The process and its arguments in the current slot of each process.
     pub definitions: Vec<(ProcessId, Arc<Process>, Vec<String>)>,
 }
@@ -61,6 +66,23 @@ pub(super) struct Compared<'a> {
     pub(super) keys: Vec<&'static str>,
     /// Whether the process is an Envoy that cannot take over from the running one.
     pub(super) is_apart: bool,
+}
+
+impl Compared<'_> {
+    pub(super) fn is_same(&self) -> bool {
+        matches!(self.placed, Placed::Same(_))
+    }
+
+    /// Whether the reload changes only how drainit will treat the process later.
+    pub(super) fn is_redefined(&self) -> bool {
+        self.is_same() && !self.keys.is_empty()
+    }
+
+    /// Whether the step belongs to the reload. A running process without changes can also start
+    /// again by itself, after a failure.
+    pub(super) fn is_moved(&self, step: &Step) -> bool {
+        !self.is_same() || self.life != Some(Life::Runs) || step.follows.is_some()
+    }
 }
 
 impl Running {

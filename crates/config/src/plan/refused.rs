@@ -9,18 +9,15 @@ use crate::keys::{Config, Process};
 use crate::plan::changes;
 use crate::plan::placement::{Life, Running};
 use crate::types::harmless;
-use crate::types::suggest::list;
 
 /// Checks whether a reload can bring a running drainit to the config `new`.
 ///
 /// # Errors
 /// Returns the reason why a reload cannot do this, as a sentence for the operator.
 pub fn check(running: &Running, new: &Config) -> Result<(), String> {
-    let keys = changes::fixed(&running.config, new);
-    if !keys.is_empty() {
-        let differ = if keys.len() == 1 { "differs" } else { "differ" };
-        let keys = list(keys.iter().copied());
-        return Err(format!("{keys} {differ}, which only a restart of the container can change"));
+    let differ = changes::differ(&changes::fixed(&running.config, new));
+    if !differ.is_empty() {
+        return Err(format!("{differ}, which only a restart of the container can change"));
     }
     match moved_socket(running, &new.processes) {
         None => Ok(()),

@@ -15,6 +15,7 @@ use crate::load::Loaded;
 use crate::load::testing::load;
 use crate::testing::random::Random;
 use crate::types::{End, ProcessId, Time};
+use drainit_journal::messages::Names;
 use drainit_journal::rehearsal::followers;
 
 /// A running drainit whose processes become ready, complete and end immediately.
@@ -131,6 +132,12 @@ impl<'a> World<'a> {
         events
     }
 
+    fn slot_names(&self) -> Names {
+        let mut names = Names(Vec::new());
+        self.names.iter().for_each(|(slot, name)| names.set(*slot, name.clone()));
+        names
+    }
+
     /// The plan of a reload to another config; `None` if no reload is possible now.
     pub(crate) fn plan(&self, new: &Loaded) -> Option<ReloadPlan> {
         self.machine.may_reload().ok()?;
@@ -143,9 +150,9 @@ impl<'a> World<'a> {
         });
         let definitions = definitions.collect();
         let (config, machine) = (self.loaded.config.clone(), self.machine.clone());
-        let running = Running { config, machine, definitions };
+        let running = Running { config, machine, names: self.slot_names(), definitions };
         let (spec, args) = (new.config.spec(&new.graph), vec![vec![]; new.config.processes.len()]);
-        Some(ReloadPlan::new(&running, &new.config, &spec, &args).unwrap())
+        ReloadPlan::new(&running, &new.config, &spec, &args)
     }
 
     /// Reloads another config, as the supervisor does.
@@ -480,9 +487,7 @@ fn the_core_restarts_the_followers_that_the_answer_names() {
         }
         random.shuffle(&mut restarted);
         let in_turn = random.one_in(2);
-        let mut names = Names(Vec::new());
-        world.names.iter().for_each(|(slot, name)| names.set(*slot, name.clone()));
-        let dry = followers(world.machine.clone(), names, &restarted, in_turn);
+        let dry = followers(world.machine.clone(), world.slot_names(), &restarted, in_turn);
         let mut done = world.restart(&restarted, in_turn, random);
         done.retain(|name, _| !restarted.contains(name));
         let told = format!("{text}\n{lives:?}\n{restarted:?}, {in_turn}\n{dry:?}\n{done:?}");
