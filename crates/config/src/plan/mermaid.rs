@@ -41,14 +41,9 @@ pub fn mermaid(plan: &Plan<'_>, name: &str) -> String {
 
 fn start_row(out: &mut String, plan: &Plan<'_>, start: &PlannedStart<'_>) {
     let name = &start.process.name;
-    let ready_by = |name: &str| plan.start.iter().find(|it| it.process.name == name)?.ready_by;
     let first = plan.pre_start.unwrap_or_default();
-    let mut needs = start.process.depends_on.iter().map(|on| ready_by(&on.process));
-    let begins = needs.try_fold(first, |latest, by| Some(latest.max(by?)));
-    match begins.zip(start.ready_by) {
-        Some((begins, by)) => {
-            row(out, &format!("start {name} by {}", human(by)), "", begins.min(by), by);
-        }
+    match start.begins_by.zip(start.ready_by) {
+        Some((begins, by)) => row(out, &format!("start {name} by {}", human(by)), "", begins, by),
         None => row(out, &format!("start {name} at any time"), "milestone, ", first, first),
     }
 }

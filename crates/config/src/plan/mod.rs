@@ -74,6 +74,9 @@ pub struct PlannedStart<'c> {
     pub stays_down: Option<&'static str>,
     /// The limit of the process's `pre_start` hook.
     pub pre_start: Option<Duration>,
+    /// The latest time, counted from the start of drainit, at which the process begins to start;
+    /// `None` if it starts only at a request, or waits for the end of a oneshot.
+    pub begins_by: Option<Duration>,
     /// The latest time, counted from the start of drainit, at which the process is ready if no
     /// start is repeated. `None` if the process starts only at a request, is a oneshot, or waits
     /// for the end of a oneshot: a oneshot may take any time.
@@ -301,6 +304,7 @@ fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<PlannedStart<'c>> {
             left_out,
             stays_down,
             pre_start,
+            begins_by: begins,
             ready_by: ready,
         });
     }

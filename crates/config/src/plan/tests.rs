@@ -248,4 +248,7 @@ gantt
     }
     let cut = mermaid::mermaid(&plan(GATEWAY, &[("GRACE", "15")]), "a");
     assert!(cut.contains(" of 15s :crit, active, "), "{cut}");
+    let slow = "processes: {a: {command: [a], readiness: {unix: /a, timeout: 5s}}, b: {command: [b], \
+                depends_on: {a: {condition: started}}, readiness: {unix: /b, timeout: 3s}}}";
+    assert!(mermaid::mermaid(&plan(slow, &[]), "a").contains("    start b by 3s :0, 3000\n"));
 }
