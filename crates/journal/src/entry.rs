@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::event::LogEvent;
 use crate::prelude::*;
-use drainit_core::event::{Load, Request, Unit};
+use drainit_core::event::{Load, Unit};
 use drainit_core::note::AfterEnd;
 use drainit_core::types::{End, EndKind, ProcessId, Signal, human};
 
@@ -63,8 +63,8 @@ impl Entry {
         self.with(|event| event.signal = Some(signal.to_string()))
     }
 
-    fn request(self, request: Request) -> Self {
-        self.with(|event| event.request = Some(request.name()))
+    fn request(self, request: &'static str) -> Self {
+        self.with(|event| event.request = Some(request))
     }
 
     fn cause(self, cause: String) -> Self {

@@ -3,12 +3,11 @@
 use crate::Journal;
 use crate::entry::{Entry, Level};
 use crate::messages::{
-    after_asked, after_handover, drain_end, ended_first, failure, hook_name, request_error,
+    Names, after_asked, after_handover, drain_end, ended_first, failure, hook_name, request_error,
     still_open, stop_limit, stopped, why,
 };
 use crate::prelude::*;
 use drainit_core::cause::{Cause, Failure};
-use drainit_core::event::Request;
 use drainit_core::note::{DrainEnd, Hurry, Note, RequestError};
 use drainit_core::types::{End, ProcessId, Signal, WatchAction, human};
 
@@ -18,146 +17,132 @@ impl Journal {
     pub(crate) fn entry(&self, note: &Note, detail: Option<&str>) -> Entry {
         use Level::{Error, Warning};
         let names = &self.names;
-        let plain = |event, text: &str| Entry::new(event, text);
-        // Begins the entry of a note about a process.
-        let of = |process: ProcessId, event, text: &str| {
-            Entry::new(event, text).with(|event| event.process = Some(names.of(process).to_owned()))
-        };
-        // Begins the entry of a note about one instance of a process.
-        let one = |process: ProcessId, event, text: &str| Entry {
-            instance: Some(process),
-            ..of(process, event, text)
-        };
         match *note {
-            Note::Skipped(id) => of(id, "skipped", "left out by `only_if` or `profiles`"),
+            Note::Skipped(id) => self.about(id, "skipped", "left out by `only_if` or `profiles`"),
             Note::Started(id) => match self.of(id).epoch {
-                None => one(id, "started", "started"),
+                None => self.one(id, "started", "started"),
                 Some(epoch) => {
-                    one(id, "started", &format!("{}: started, epoch {epoch}", names.of(id))).whole()
+                    let text = format!("{}: started, epoch {epoch}", names.of(id));
+                    self.one(id, "started", text).whole()
                 }
             },
             Note::Ready { process: id, after } => {
-                one(id, "ready", &format!("ready after {}", human(after))).seconds(after)
+                self.one(id, "ready", format!("ready after {}", human(after))).seconds(after)
             }
-            Note::AllReady => plain("all_ready", &self.start_line()),
-            Note::Completed { process: id, after } => {
-                let text = format!("completed after {}", human(after));
-                one(id, "completed", &text).end(End::Code(0), false).and(detail).seconds(after)
-            }
-            Note::Ended { process: id, end, next } => one(id, "ended", &end.to_string())
+            Note::AllReady => Entry::new("all_ready", self.start_line()),
+            Note::Completed { process: id, after } => self
+                .one(id, "completed", format!("completed after {}", human(after)))
+                .end(End::Code(0), false)
+                .and(detail)
+                .seconds(after),
+            Note::Ended { process: id, end, next } => self
+                .one(id, "ended", end.to_string())
                 .end(end, false)
                 .then(next, &self.of(id).unasked(end))
                 .mend(end)
                 .and(detail),
-            Note::Overdue { process: id, why: Failure::NotReady { .. }, after } => {
-                one(id, "not_ready", &format!("not ready after {}", human(after)))
-                    .because(self.of(id).failure.as_deref())
-                    .and(detail)
-                    .at(Error)
-                    .seconds(after)
+            Note::Overdue { process: id, why: Failure::NotReady { .. }, after } => self
+                .one(id, "not_ready", format!("not ready after {}", human(after)))
+                .because(self.of(id).failure.as_deref())
+                .and(detail)
+                .at(Error)
+                .seconds(after),
+            Note::Overdue { process: id, after, .. } => self
+                .about(id, "timed_out", format!("not complete after {}; stopping it", human(after)))
+                .and(detail)
+                .at(Warning)
+                .seconds(after),
+            Note::Failed { process: id, why: why @ Failure::Unhealthy, next } => {
+                self.about(id, "unhealthy", failure(why)).then(next, ", and is not restarted")
             }
-            Note::Overdue { process: id, after, .. } => {
-                let text = format!("not complete after {}; stopping it", human(after));
-                of(id, "timed_out", &text).and(detail).at(Warning).seconds(after)
+            Note::Failed { process: id, why, next } => {
+                self.about(id, "start_failed", failure(why)).then(next, "")
             }
-            Note::Failed { process: id, why, next } => match why {
-                Failure::Unhealthy => {
-                    of(id, "unhealthy", &failure(why)).then(next, ", and is not restarted")
-                }
-                _ => of(id, "start_failed", &failure(why)).then(next, ""),
-            },
             Note::HookTimedOut(hook) => {
                 let text = format!("{}: took too long and was killed", hook_name(hook, names));
-                plain("hook_timed_out", &text).whole().at(Warning).with(|event| {
+                Entry::new("hook_timed_out", text).whole().at(Warning).with(|event| {
                     event.process = hook.process.map(|id| names.of(id).to_owned());
                     event.hook = Some(hook.stage.name());
                 })
             }
             Note::DrainRequested => {
-                plain("drain_requested", "drain requested; nothing is stopped yet")
+                Entry::new("drain_requested", "drain requested; nothing is stopped yet")
             }
-            Note::RequestBegan { process: id, request } => {
-                let text = format!("{} requested", request.name());
-                of(id, "request_began", &text).request(request)
-            }
+            Note::RequestBegan { process: id, request } => self
+                .about(id, "request_began", format!("{} requested", request.name()))
+                .request(request.name()),
             Note::FileChanged { process: id, action, .. } => {
                 let path = detail.unwrap_or("a watched file");
                 let changed =
-                    |what: &str| of(id, "file_changed", &format!("{path} changed; {what}"));
+                    |what: &str| self.about(id, "file_changed", format!("{path} changed; {what}"));
                 match action {
-                    WatchAction::Restart => changed("restart").request(Request::Restart),
-                    WatchAction::Reload => {
-                        changed("reload").with(|event| event.request = Some("reload"))
-                    }
+                    WatchAction::Restart => changed("restart").request("restart"),
+                    WatchAction::Reload => changed("reload").request("reload"),
                     WatchAction::Signal(signal) => changed(&signal.to_string()).signal(signal),
                 }
             }
-            Note::RequestDone { process: id, request } => {
-                of(id, "request_done", &format!("{} done", request.name())).request(request)
-            }
-            Note::RequestFailed { process: id, request, why } => {
-                let cause = request_error(why, names);
-                let text = format!("{} failed: {cause}", request.name());
-                let entry = of(id, "request_failed", &text).and(detail).at(request_failed(why));
-                entry.request(request).cause(cause)
-            }
+            Note::RequestDone { process: id, request } => self
+                .about(id, "request_done", format!("{} done", request.name()))
+                .request(request.name()),
+            Note::RequestFailed { process: id, request, why } => self
+                .about(id, "request_failed", format!("{} failed", request.name()))
+                .fails(why, names)
+                .and(detail)
+                .request(request.name()),
             Note::Follows { process: id, on } => {
-                let text =
-                    format!("restarting, because its dependency {} was restarted", names.of(on));
-                of(id, "follows", &text)
-                    .with(|event| event.dependency = Some(names.of(on).to_owned()))
+                let on = names.of(on).to_owned();
+                let text = format!("restarting, because its dependency {on} was restarted");
+                self.about(id, "follows", text).with(|event| event.dependency = Some(on))
             }
-            Note::Replacing { process: id, overlaps: true, .. } => {
-                of(id, "replacing", "a new instance starts beside the running one")
-            }
-            Note::Replacing { process: id, old, .. } if self.of(old).pid.is_none() => {
-                of(id, "replacing", "it is down, and gets its definition from the config")
-            }
-            Note::Replacing { process: id, .. } => {
-                of(id, "replacing", "changed; the old instance is stopped first")
+            Note::Replacing { process: id, overlaps, old } => {
+                let text = match overlaps {
+                    true => "a new instance starts beside the running one",
+                    false if self.of(old).pid.is_none() => {
+                        "it is down, and gets its definition from the config"
+                    }
+                    false => "changed; the old instance is stopped first",
+                };
+                self.about(id, "replacing", text)
             }
             Note::TakesOver { process: id, .. } => {
-                of(id, "takes_over", "the new instance takes over; the old instance is stopped")
+                let text = "the new instance takes over; the old instance is stopped";
+                self.about(id, "takes_over", text)
             }
             Note::HandedOver { process: id, limit, .. } => {
                 let text = "drains by itself until the new epoch ends it; SIGKILL after";
-                one(id, "handed_over", &format!("{text} {}", human(limit))).at_most(limit)
+                self.one(id, "handed_over", format!("{text} {}", human(limit))).at_most(limit)
             }
             Note::Doomed { process: id, within } => {
                 let why = "its parent epoch exited early";
                 let text = format!("Envoy will abort within {}: {why}", human(within));
-                one(id, "epoch_doomed", &text).at(Warning).at_most(within)
+                self.one(id, "epoch_doomed", text).at(Warning).at_most(within)
             }
             Note::RolledBack { process: id, why, .. } => {
-                let cause = request_error(why, names);
-                let old = match why {
-                    RequestError::OldFailed(_) | RequestError::Superseded(_) => "",
-                    _ => "; the old instance keeps running",
+                let text = match why {
+                    RequestError::OldFailed(_) | RequestError::Superseded(_) => "rolled back",
+                    _ => "rolled back; the old instance keeps running",
                 };
-                let text = format!("rolled back{old}: {cause}");
-                of(id, "taken_back", &text).at(request_failed(why)).cause(cause)
+                self.about(id, "taken_back", text).fails(why, names)
             }
-            Note::Adding(id) => of(id, "adding", "new in the config"),
-            Note::Removing(id) => of(id, "removing", "no longer in the config; stopping it"),
-            Note::ReloadDone => plain("reload_done", "reload done"),
+            Note::Adding(id) => self.about(id, "adding", "new in the config"),
+            Note::Removing(id) => {
+                self.about(id, "removing", "no longer in the config; stopping it")
+            }
+            Note::ReloadDone => Entry::new("reload_done", "reload done"),
             Note::ReloadFailed { why } => {
-                let cause = request_error(why, names);
-                let text = format!("reload failed: {cause}");
-                plain("reload_failed", &text).at(request_failed(why)).cause(cause)
+                Entry::new("reload_failed", "reload failed").fails(why, names)
             }
-            Note::ProbeFailed { process: id, failures, retries } => {
-                let text = format!("liveness probe failed ({failures} of {retries})");
-                let entry =
-                    one(id, "probe_failed", &text).because(self.of(id).unhealthy.as_deref());
-                entry.at(Warning).with(|event| {
-                    (event.attempt, event.retries) = (Some(failures), Some(retries));
-                })
-            }
+            Note::ProbeFailed { process: id, failures, retries } => self
+                .one(id, "probe_failed", format!("liveness probe failed ({failures} of {retries})"))
+                .because(self.of(id).unhealthy.as_deref())
+                .at(Warning)
+                .with(|event| (event.attempt, event.retries) = (Some(failures), Some(retries))),
             Note::TimeoutExtended { process: id, limit } => {
                 let text = format!("asked for more time; {} left", human(limit));
-                one(id, "timeout_extended", &text).at_most(limit)
+                self.one(id, "timeout_extended", text).at_most(limit)
             }
-            Note::Unhealthy(id) => one(id, "unhealthy", "failed its liveness check; stopping it")
+            Note::Unhealthy(id) => self
+                .one(id, "unhealthy", "failed its liveness check; stopping it")
                 .because(self.of(id).unhealthy.as_deref())
                 .at(Warning),
             Note::ShutdownBegan { cause, window, drained_for } => {
@@ -171,73 +156,67 @@ impl Journal {
                 let is_failure =
                     matches!(cause, Cause::HookFailed | Cause::Failed { why: Failure::Hook, .. });
                 let level = if is_failure { Error } else { Level::Info };
-                plain("shutdown", &text).at(level).cause(why).at_most(window)
+                Entry::new("shutdown", text).at(level).cause(why).at_most(window)
             }
             Note::Delayed(delay) => {
                 let text = format!("all processes serve for {}: readiness_delay", human(delay));
-                plain("readiness_delay", &text).at_most(delay)
+                Entry::new("readiness_delay", text).at_most(delay)
             }
             Note::GroupRemains(id) => {
                 let text =
                     "other processes of its process group are still alive; asking them to end";
-                one(id, "group_remains", text)
+                self.one(id, "group_remains", text)
             }
             Note::GroupGone { process: id, took } => {
                 let text = format!("its process group is gone{}", after_asked(took));
-                one(id, "group_gone", &text).with(|event| event.seconds = took)
+                self.one(id, "group_gone", text).with(|event| event.seconds = took)
             }
             Note::Hurried(hurry) => {
-                let entry = plain("hurried", hurried(hurry)).at(Warning);
+                let entry = Entry::new("hurried", hurried(hurry)).at(Warning);
                 entry.with(|event| event.reason = Some(hurry.name()))
             }
             Note::DrainBegan { process: id, longest, min, .. } => {
+                let (least, most) = (human(min), human(longest));
                 let text = match min == longest {
-                    true => format!("draining for {}", human(min)),
-                    false => {
-                        format!(
-                            "draining for at least {} and at most {}",
-                            human(min),
-                            human(longest)
-                        )
-                    }
+                    true => format!("draining for {least}"),
+                    false => format!("draining for at least {least} and at most {most}"),
                 };
-                one(id, "draining", &text)
-                    .at_most(longest)
-                    .with(|event| event.min_seconds = Some(min))
+                let entry = self.one(id, "draining", text).at_most(longest);
+                entry.with(|event| event.min_seconds = Some(min))
             }
             Note::StillDraining { process: id, load, left } => {
                 let (open, limit) = (still_open(load), human(left));
                 let text = format!("still draining{open}; at most {limit} left");
-                one(id, "still_draining", &text).open(load).at_most(left)
+                self.one(id, "still_draining", text).open(load).at_most(left)
             }
             Note::NotDrained(id) => {
                 let text = "not drained: stopping needs all the remaining time";
-                one(id, "not_drained", text).at(Warning)
+                self.one(id, "not_drained", text).at(Warning)
             }
             Note::DrainOver { process: id, why, took, last } => {
                 let text = format!("drain over after {}: {}", human(took), drain_end(why, last));
                 let level = if why == DrainEnd::NotAccepted { Warning } else { Level::Info };
-                let entry = one(id, "drained", &text).at(level).open(last).seconds(took);
+                let entry = self.one(id, "drained", text).at(level).open(last).seconds(took);
                 entry.with(|event| event.reason = Some(why.name()))
             }
             Note::OpenAgain { process: id, load, longest } => {
                 let (open, limit) = (still_open(load), human(longest));
                 let text = format!("in use again{open}; waiting for at most {limit}");
-                one(id, "open_again", &text).open(load).at_most(longest)
+                self.one(id, "open_again", text).open(load).at_most(longest)
             }
             Note::EndedUndrained(id) => {
                 let text = "ended before it was drained; requests in flight were cut";
-                one(id, "ended_undrained", text).at(Warning)
+                self.one(id, "ended_undrained", text).at(Warning)
             }
             Note::Stopping { process: id, signal: Signal::KILL, .. } => {
-                one(id, "stopping", "sending SIGKILL").signal(Signal::KILL)
+                self.one(id, "stopping", "sending SIGKILL").signal(Signal::KILL)
             }
             Note::Stopping { process: id, signal, limit } => {
                 let text = format!("sending {signal}; SIGKILL after {}", human(limit));
-                one(id, "stopping", &text).signal(signal).at_most(limit)
+                self.one(id, "stopping", text).signal(signal).at_most(limit)
             }
             Note::Killed { process: id, after: None, .. } => {
-                one(id, "killed", "sending SIGKILL to its process group").at(Warning)
+                self.one(id, "killed", "sending SIGKILL to its process group").at(Warning)
             }
             Note::Killed { process: id, after: Some(after), why } => {
                 let signal = self.of(id).asked.map_or(Signal::TERM, |(_, signal, _)| signal);
@@ -247,13 +226,13 @@ impl Journal {
                     self.of(id).effect_of(signal),
                     stop_limit(why, names)
                 );
-                one(id, "killed", &text).and(detail).at(Warning).seconds(after)
+                self.one(id, "killed", text).and(detail).at(Warning).seconds(after)
             }
             Note::LeftoversRemain => {
                 let text = "leftover processes survive SIGKILL (stuck in the kernel, not \
                             permitted to signal them, or forking faster than drainit finds them); \
                             no longer waiting for them";
-                plain("leftovers_remain", text).at(Error)
+                Entry::new("leftovers_remain", text).at(Error)
             }
             Note::Stopped { process: id, end, took, killed, handed_over } => {
                 let text = match handed_over {
@@ -261,29 +240,42 @@ impl Journal {
                     false if self.of(id).ended_first => ended_first(end),
                     false => stopped(end, took, killed),
                 };
-                one(id, "stopped", &text).end(end, killed).with(|event| event.seconds = took)
+                let entry = self.one(id, "stopped", text).end(end, killed);
+                entry.with(|event| event.seconds = took)
             }
             Note::DeadlinePassed => {
                 let text = "deadline reached: killing everything that is left";
-                plain("deadline_passed", text).at(Warning)
+                Entry::new("deadline_passed", text).at(Warning)
             }
             Note::Unkillable(id) => {
                 let text = "survives SIGKILL (stuck in the kernel, or not permitted to signal \
                             it); no longer waiting for it";
-                one(id, "unkillable", text).at(Error)
+                self.one(id, "unkillable", text).at(Error)
             }
         }
     }
+
+    /// Begins the entry of a note about a process.
+    fn about(&self, process: ProcessId, event: &'static str, text: impl Into<String>) -> Entry {
+        let name = self.names.of(process).to_owned();
+        Entry::new(event, text).with(|event| event.process = Some(name))
+    }
+
+    /// Begins the entry of a note about one instance of a process.
+    fn one(&self, process: ProcessId, event: &'static str, text: impl Into<String>) -> Entry {
+        Entry { instance: Some(process), ..self.about(process, event, text) }
+    }
 }
 
-/// The level of a failed request. The level is an error if a process stays down, or stays alive
-/// although it must end.
-fn request_failed(why: RequestError) -> Level {
-    match why {
-        RequestError::Failed { .. } | RequestError::Ended { .. } | RequestError::Unkillable(_) => {
-            Level::Error
-        }
-        _ => Level::Warning,
+impl Entry {
+    /// Adds why a request failed. The level is an error if a process stays down, or stays alive
+    /// although it must end.
+    fn fails(self, why: RequestError, names: &Names) -> Self {
+        use RequestError::{Ended, Failed, Unkillable};
+        let is_error = matches!(why, Failed { .. } | Ended { .. } | Unkillable(_));
+        let level = if is_error { Level::Error } else { Level::Warning };
+        let cause = request_error(why, names);
+        self.because(Some(&cause)).at(level).cause(cause)
     }
 }
 
