@@ -86,7 +86,6 @@ pub struct ProcessData {
     pub ready_within: Option<f64>,
     pub restarts: u32,
     /// The number of ends by the kernel's OOM killer, over all instances.
-    #[serde(default)]
     pub oom_kills: u64,
     /// The end of the last instance; null if drainit did not see an end.
     pub end: Option<EndData>,
@@ -332,17 +331,13 @@ impl Journal {
 
 impl DrainHistory {
     fn data(&self, t0: Time, counts: Option<Counts>) -> DrainData {
-        let (why, text) = match self.over {
-            Some((_, why, _, last)) => (Some(why.name()), messages::drain_end(why, last)),
-            None => (None, "not over".to_owned()),
-        };
         DrainData {
             begins: between(t0, self.began),
             ends: self.over.map(|(at, ..)| between(t0, at)),
             min: seconds(self.min),
             longest: seconds(self.longest),
-            why,
-            text,
+            why: self.over.map(|(_, why, ..)| why.name()),
+            text: self.over().unwrap_or_else(|| "not over".to_owned()),
             connections: counts.map(|(connections, ..)| connections),
             requests: counts.and_then(|(_, requests, _)| requests),
             counted_before_end: counts.and_then(|(.., age)| age).map(seconds),

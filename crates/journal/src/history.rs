@@ -111,18 +111,34 @@ pub struct History {
 
 impl History {
     /// Records that the instance is ready.
-    pub(super) fn is_up(&mut self, now: Time) {
+    pub(super) fn on_ready(&mut self, now: Time) {
+        self.ready.get_or_insert(now);
         self.down = self.down_since.take().map(|since| now.since(since));
     }
 
-    /// Prepares for a new instance, and keeps what is still to be found out about the previous one.
-    pub(super) fn succeeds(&mut self) {
+    /// Records the end of the instance.
+    pub(super) fn on_end(&mut self, now: Time, end: End) {
+        (self.end, self.last_end) = (Some((now, end)), Some(end));
+        self.is_last_asked = false;
+    }
+
+    /// Records the start of a new instance, and keeps what is still to be found out about the
+    /// previous one.
+    pub(super) fn on_start(&mut self, now: Time) {
+        let ended = self.end.map(|(at, _)| at);
+        (self.down_since, self.down) = (self.down_since.or(ended), None);
+        (self.is_skipped, self.gave_up) = (false, false);
+        (self.ended_by_itself, self.ended_first) = (false, false);
+        // While two instances run, each has a label. An instance keeps its label after the other
+        // instance is gone, and the next instance begins without a label.
+        self.instance = None;
         self.before = self.served.map(|_| Box::new(Self { before: None, ..self.clone() }));
         (self.end, self.asked, self.why_ended) = (None, None, None);
         (self.asked_since, self.killed_since) = (None, None);
         (self.was_asked, self.handed_over) = (false, false);
         (self.served, self.drain, self.is_uncounted) = (None, None, false);
         self.endings.iter_mut().for_each(Vec::clear);
+        self.started.get_or_insert(now);
     }
 
     /// The state that follows from a lifecycle. `restarts` says whether the process is started

@@ -240,36 +240,23 @@ impl Journal {
             }
             Note::Started(process) => {
                 let spec = state.process(process);
-                let is_ready = spec.readiness_timeout.is_none() && !spec.oneshot;
                 let history = self.noted(process);
-                let ended = history.end.map(|(at, _)| at);
-                (history.down_since, history.down) = (history.down_since.or(ended), None);
-                (history.is_skipped, history.gave_up) = (false, false);
-                (history.ended_by_itself, history.ended_first) = (false, false);
-                // While two instances run, each has a label. An instance keeps its label after the
-                // other instance is gone, and the next instance begins without a label.
-                history.instance = None;
-                history.succeeds();
-                history.started.get_or_insert(now);
-                if is_ready {
-                    history.ready.get_or_insert(now);
-                    history.is_up(now);
+                history.on_start(now);
+                if spec.readiness_timeout.is_none() && !spec.oneshot {
+                    history.on_ready(now);
                 }
                 let tally = self.tally(process);
                 (tally.start, tally.drained) = (None, None);
                 self.steps.started(process);
             }
             Note::Ready { process, after } => {
-                let history = self.of_mut(process);
-                history.ready.get_or_insert(now);
-                history.is_up(now);
+                self.of_mut(process).on_ready(now);
                 self.tally(process).start = Some(after);
             }
             Note::Completed { process, after } => {
                 let (history, end) = (self.of_mut(process), End::Code(0));
                 history.ready.get_or_insert(now);
-                (history.end, history.last_end) = (Some((now, end)), Some(end));
-                history.is_last_asked = false;
+                history.on_end(now, end);
                 let tally = self.tally(process);
                 tally.start = Some(after);
                 tally.ended(end, false);
@@ -417,8 +404,7 @@ impl Journal {
 
     fn ended(&mut self, now: Time, process: ProcessId, end: End, killed: bool) {
         let history = self.noted(process);
-        (history.end, history.last_end) = (Some((now, end)), Some(end));
-        history.is_last_asked = false;
+        history.on_end(now, end);
         let why = history.why_ended.take();
         history.message = Some(why.unwrap_or_else(|| end.to_string()));
         self.tally(process).ended(end, killed);
