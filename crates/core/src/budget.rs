@@ -17,7 +17,7 @@ use crate::types::{ProcessId, Time};
 
 /// The delays and the `min` of each drain leave this time to each later stop. In this time, a
 /// process can at least handle its stop signal.
-const LEAST_STOP: Duration = Duration::from_secs(1);
+pub(crate) const LEAST_STOP: Duration = Duration::from_secs(1);
 /// A stop without `stop_grace_period` keeps at most this time from earlier steps: the time in which
 /// programs have to stop under Docker, if nobody says otherwise.
 pub const MOST_KEPT: Duration = Duration::from_secs(10);
@@ -42,6 +42,8 @@ pub struct Budget {
     after_first: Duration,
     /// The container's `post_stop` hook, as far as it needs time before the deadline.
     last: Path,
+    /// Whether the declared stops of a path exceed the time.
+    pub exceeds: bool,
 }
 
 /// The times of the steps of the longest path.
@@ -104,10 +106,8 @@ impl Path {
     /// step then gets an equal share of the time left, as far as it keeps this share itself.
     fn grants(self, limit: Duration, keeps: Duration, left: Duration) -> Duration {
         let free = left.saturating_sub(self.kept);
-        if free >= LEAST_STOP {
-            return limit.min(free);
-        }
-        limit.min(free.max(keeps.min(left / (self.steps + 1))))
+        let share = if free < LEAST_STOP { keeps.min(left / (self.steps + 1)) } else { free };
+        limit.min(free.max(share))
     }
 }
 
@@ -118,7 +118,7 @@ pub enum Ahead {
     Nothing,
     /// Its stop. The process has no drain, or the drain is over.
     Stop,
-    /// The rest of a stop that declares its time, at most this long.
+    /// The rest of a stop that is under way, at most this long.
     Rest(Duration),
     /// Its drain and its stop.
     Drain,
@@ -132,6 +132,7 @@ impl Budget {
         let last = last.saturating_sub(spec.after_deadline());
         let last = Path { kept: last, declared: last, ..Path::default() };
         let runs = |id| ahead(id) != Ahead::Nothing;
+        let is_rest = |id| matches!(ahead(id), Ahead::Rest(_));
         let drain = |id| spec.of(id).drain.filter(|_| ahead(id) == Ahead::Drain);
         let closes = |id| drain(id).filter(|it| it.closes).map_or(Duration::ZERO, |_| MIN_CLOSING);
         // If a drain that counts traffic ends before another drain, a final count follows.
@@ -144,13 +145,13 @@ impl Budget {
             _ => spec.of(id).stop.or(measured(spec.of(id))),
         };
         // The path before the stop of a process and its hooks. The stop keeps a time from it.
-        let stopped = |path: Path, id, kept| {
+        let stopped = |path: Path, id, stop, kept| {
             let HookWaits { pre_stop, post_stop, .. } = spec.of(id).hooks;
-            let stopped = path.after_hook(post_stop).after_stop(stop(id), kept);
-            if runs(id) { stopped.after_hook(pre_stop) } else { path }
+            let stopped = path.after_hook(post_stop).after_stop(stop, kept);
+            if runs(id) { stopped.after_hook(pre_stop.filter(|_| !is_rest(id))) } else { path }
         };
         let drained = |path, id| drain(id).into_iter().fold(path, Path::after_drain);
-        let own = |id| stopped(Path::default(), id, Duration::ZERO);
+        let own = |id| stopped(Path::default(), id, stop(id), Duration::ZERO);
         let with_drain = |id| drained(own(id).after(0, [closes(id); 3]), id).declared;
         let declared = spec.longest_through(with_drain, Duration::saturating_add);
         let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id).declared);
@@ -172,11 +173,14 @@ impl Budget {
             all: last,
             after_first: Duration::ZERO,
             last,
+            exceeds: stopping.iter().any(|time| *time > left),
         };
         for &id in &spec.order {
             let (process, place) = (spec.of(id), id.index());
             let kept = stop(id).unwrap_or_else(|| share(place));
-            let mut path = stopped(last.below(process, &budget.stops), id, kept);
+            // For the rest of a stop that declares no time, no other stop begins earlier.
+            let declared = stop(id).filter(|_| process.stop.is_some() || !is_rest(id));
+            let mut path = stopped(last.below(process, &budget.stops), id, declared, kept);
             // In the 10 s of Docker, the default `min` of 5 s then fits before any number of stops.
             path.least = path.least.min(spec.window / 4);
             (budget.kept[place], budget.stops[place]) = (kept, path);
@@ -269,12 +273,13 @@ impl Budget {
         Some(self.below(spec, id).grants(limit, need, left))
     }
 
-    /// The dependency whose stop, with all later steps, keeps the most time from the stop of a
-    /// process, and the part of the window that they keep; `None` if nothing keeps time.
+    /// The step that keeps the most time from the stop of a process, and this time: the stop of a
+    /// dependency, with all later steps, or the own `post_stop` hook, for which the process itself
+    /// is named. `None` if nothing keeps time.
     pub fn keeper(&self, spec: &Spec, id: ProcessId) -> Option<(ProcessId, Duration)> {
         let below = spec.of(id).dependencies.iter().map(|(on, _)| (*on, self.stops(*on).kept));
-        let (by, kept) = below.max_by_key(|(_, kept)| *kept)?;
-        (!kept.is_zero()).then_some((by, kept.min(spec.window)))
+        let hook = spec.of(id).hooks.post_stop.map(|hook| (id, hook.need));
+        below.chain(hook).filter(|(_, kept)| !kept.is_zero()).max_by_key(|(_, kept)| *kept)
     }
 
     /// The path after the stop of a process. A process that is being stopped may use the time that

@@ -15,7 +15,7 @@ pub enum StopLimit {
     /// The `stop_grace_period` of the process is over. If the config declares none, the limit is
     /// that of [`Cause`]: the time of a whole shutdown, or less after an unexpected end.
     Own { is_declared: bool },
-    /// The stop of a dependency, and the steps after it, keep this time.
+    /// The stop of a dependency, with the steps after it, or the own hook keeps this time.
     Kept { by: ProcessId, time: Duration, is_declared: bool },
     /// The deadline has come.
     Deadline { is_declared: bool },

@@ -161,6 +161,9 @@ pub struct State {
     /// The budget of the shutdown. Before it begins, the budget of a shutdown that drains and stops
     /// all processes, made when it is first needed.
     budget: OnceCell<Budget>,
+    /// For the budget that is made when it is needed next, because steps that kept time are over:
+    /// the deadline, and the end of the delay before the drains.
+    replan: Option<(Time, Time)>,
     /// The longest time of a stop without `stop_grace_period`.
     longest_unset: Duration,
     /// The time of the current step.
@@ -218,6 +221,7 @@ impl State {
         debug_assert_eq!(spec.ranks.len(), count, "a spec that is not linked");
         Self {
             budget: OnceCell::new(),
+            replan: None,
             longest_unset: Duration::MAX,
             now,
             slots: vec![Slot::new(Role::Current, Lifecycle::Waiting); count],
@@ -248,52 +252,58 @@ impl State {
         self[id].life
     }
 
-    /// The spec, for a change of the graph or of a time in the budget.
+    /// The spec, for a change of the graph or of a time in the budget, which is made again.
     pub(super) fn spec_mut(&mut self) -> &mut Spec {
         self.budget.take();
+        self.replan = None;
         Arc::make_mut(&mut self.spec)
     }
 
     pub(crate) fn budget(&self) -> &Budget {
-        let make = || Budget::new(&self.spec, self.spec.window, |_| Ahead::Drain);
-        self.budget.get_or_init(make)
+        let all = || Budget::new(&self.spec, self.spec.window, |_| Ahead::Drain);
+        let again = |(end, from): (Time, Time)| self.divide(end.since(from.max(self.now)));
+        self.budget.get_or_init(|| self.replan.map_or_else(all, again))
     }
 
     /// Computes the budget again. `left` is the time until the deadline, less the delay before the
     /// drains.
     pub(crate) fn plan_budget(&mut self, left: Duration) {
-        let budget = Budget::new(&self.spec, left, |id| {
+        self.budget = self.divide(left).into();
+    }
+
+    fn divide(&self, left: Duration) -> Budget {
+        Budget::new(&self.spec, left, |id| {
             let is_due = match self[id].drain {
                 Progress::NotDue => matches!(self.life(id), Lifecycle::Ready { .. }),
                 Progress::Active(_) => true,
                 _ => false,
             };
-            match self.life(id) {
-                life if life.is_down() => Ahead::Nothing,
-                Lifecycle::PostStop { .. } => Ahead::Rest(Duration::ZERO),
-                Lifecycle::Stopping { kill_at, .. } if self.process(id).stop.is_some() => {
-                    Ahead::Rest(kill_at.since(self.now).min(self.stop_limit(id)))
+            let stop = self.process(id).stop;
+            match (self.life(id), self.asked_until(id)) {
+                (life, _) if life.is_down() => Ahead::Nothing,
+                (Lifecycle::PostStop { .. }, _) => Ahead::Rest(Duration::ZERO),
+                // A stop that did not fit may get its declared time after all.
+                (_, Some((since, kill_at))) => {
+                    let until = stop.map_or(kill_at, |stop| kill_at.max(since + stop));
+                    Ahead::Rest(until.since(self.now).min(stop.unwrap_or(MOST_KEPT)))
                 }
                 _ if is_due && self.process(id).drain.is_some() => Ahead::Drain,
                 _ => Ahead::Stop,
             }
-        });
-        self.budget = budget.into();
+        })
     }
 
-    /// Computes the budget again if a process has gone down in this step before its dependents,
-    /// which can use the time that was kept for it. The last dependent of a process also has this
-    /// effect if it declares a stop that does not fit into the window, whose excess the process
-    /// kept. Thousands of ends in the order of a stop do not each cost a budget.
-    pub(crate) fn plan_again(&mut self, left: Duration) {
+    /// Has the budget from now, or `delayed`, to `deadline` computed again if a process has gone down in this
+    /// step before its dependents, which can use the time that was kept for it. If declared stops do
+    /// not fit, the end of each of them frees a part of the excess. Thousands of ends in the order
+    /// of a stop do not each cost a budget.
+    pub(crate) fn plan_again(&mut self, deadline: Time, delayed: Option<Time>) {
         let is_up = |id: &ProcessId| !self.life(*id).is_down();
         let mut ended = self.touched.iter().filter(|id| !is_up(id)).map(|id| self.process(*id));
-        let is_needed = |(on, _): &(ProcessId, _)| self.process(*on).dependents.iter().any(is_up);
-        let frees_excess = |of: &ProcessSpec| {
-            of.stop > Some(self.spec.window) && !of.dependencies.iter().all(is_needed)
-        };
-        if ended.any(|of| of.dependents.iter().any(is_up) || frees_excess(of)) {
-            self.plan_budget(left);
+        let exceeds = self.budget.get().is_some_and(|budget| budget.exceeds);
+        if ended.any(|of| exceeds && of.stop.is_some() || of.dependents.iter().any(is_up)) {
+            self.budget.take();
+            self.replan = Some((deadline, delayed.unwrap_or(self.now)));
         }
     }
 
@@ -340,7 +350,7 @@ impl State {
             self.missing.remove(&slot);
         }
         if has_other_times {
-            self.budget.take();
+            self.spec_mut();
         }
         self.count_unsettled(slot, |state| Arc::make_mut(&mut state.spec).define(slot, new));
     }

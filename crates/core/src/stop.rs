@@ -5,7 +5,7 @@
 use core::time::Duration;
 
 use crate::action::Action;
-use crate::budget;
+use crate::budget::{self, LEAST_STOP};
 use crate::drain::progress::Progress;
 use crate::event::Event;
 use crate::family::{self, Tie};
@@ -61,7 +61,7 @@ impl State {
 
     /// The times at which a process, or the rest of its process group, was asked to end and gets
     /// SIGKILL.
-    fn asked_until(&self, process: ProcessId) -> Option<(Time, Time)> {
+    pub(crate) fn asked_until(&self, process: ProcessId) -> Option<(Time, Time)> {
         match self.life(process) {
             Lifecycle::Stopping { since, kill_at } => Some((since, kill_at)),
             Lifecycle::Remains { kill_at } => {
@@ -181,15 +181,16 @@ impl State {
     ) -> StopLimit {
         let is_declared = self.process(process).stop.is_some();
         let is_spent = after.is_some_and(|after| after >= self.stop_limit(process));
-        match self.budget().keeper(&self.spec, process) {
+        let left = deadline.since(self.now);
+        // SIGKILL may come late, when a part of what was kept is over.
+        let can_keep = |(by, kept)| (by, if kept > left + LEAST_STOP { left } else { kept });
+        match self.budget().keeper(&self.spec, process).map(can_keep) {
             _ if self.is_cut_short => StopLimit::Other,
             _ if is_declared && is_spent => StopLimit::Own { is_declared },
             _ if self.now >= deadline => StopLimit::Deadline { is_declared },
             // Before a shutdown, no later stop keeps time.
             _ if !is_spent && deadline == self.no_deadline() => StopLimit::Other,
-            Some((by, time)) if deadline.since(self.now) <= time => {
-                StopLimit::Kept { by, time, is_declared }
-            }
+            Some((by, time)) if left <= time => StopLimit::Kept { by, time, is_declared },
             _ if is_spent => StopLimit::Own { is_declared },
             Some((by, time)) => StopLimit::Kept { by, time, is_declared },
             None => StopLimit::Other,

@@ -45,13 +45,15 @@ pub fn why(cause: Cause, names: &Names) -> String {
 
 /// Describes what has limited the time of a stop, as a part of a sentence. Empty if an earlier line
 /// of the log says it.
-pub(crate) fn stop_limit(limit: StopLimit, names: &Names) -> String {
+pub(crate) fn stop_limit(limit: StopLimit, of: ProcessId, names: &Names) -> String {
     match limit {
         StopLimit::Own { is_declared: true } => ": its `stop_grace_period` is over".to_owned(),
         StopLimit::Own { .. } => ": `stop_grace_period` is not written".to_owned(),
         StopLimit::Kept { by, time, is_declared } => {
             let is = if is_declared { "does not fit" } else { "is not written" };
-            format!(": `stop_grace_period` {is}, and `{}` keeps {}", names.of(by), human(time))
+            let own = "its `post_stop` hook".to_owned();
+            let by = if by == of { own } else { format!("`{}`", names.of(by)) };
+            format!(": `stop_grace_period` {is}, and {by} keeps {}", human(time))
         }
         StopLimit::Deadline { is_declared } => {
             let is = if is_declared { "does not fit" } else { "is not written" };

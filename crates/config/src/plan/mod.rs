@@ -233,7 +233,7 @@ impl<'c> Plan<'c> {
             let is_squeezed = step.takes() < MOST_KEPT.min(kept)
                 && self.spec.of(id).stop.or(self.spec.of(id).drain.map(|it| it.time)).is_none()
                 && self.spec.of(by).stop.is_some();
-            is_squeezed.then(|| (step, self.names[by.index()], kept))
+            is_squeezed.then(|| (step, self.names[by.index()], kept.min(self.spec.window)))
         })
     }
 

@@ -332,11 +332,11 @@ impl Draining {
     /// Handles expired timers and begins the drains that are due.
     fn advance(mut self, state: &mut State) -> Phase {
         let deadline = self.deadline(state);
-        let delayed = self.waits.delay.max(self.waits.hook).unwrap_or(state.now);
-        state.plan_again(deadline.since(delayed));
+        let delayed = self.waits.delay.max(self.waits.hook);
+        state.plan_again(deadline, delayed);
         state.expire(deadline);
         family::settle(state, false, deadline);
-        state.plan_again(deadline.since(delayed));
+        state.plan_again(deadline, delayed);
         self.waits.expire(state);
         for (process, ()) in family::left_to_drain(state, |_, _| Some(())) {
             self.begin_drain(state, process);

@@ -103,11 +103,10 @@ impl Stopping {
             // but killed processes still need time to end.
             self.give_up_at = self.give_up_at.max(state.now + AFTER_KILL);
         }
-        let left = self.shutdown.deadline.since(state.now);
-        state.plan_again(left);
+        state.plan_again(self.shutdown.deadline, None);
         state.expire(self.deadline(state));
         family::settle(state, true, self.deadline(state));
-        state.plan_again(left);
+        state.plan_again(self.shutdown.deadline, None);
         let ranked = |id| (state.spec.rank(id), id);
         let mut queue: Queue = if core::mem::take(&mut self.review_all) {
             state.spec.ids().map(ranked).collect()

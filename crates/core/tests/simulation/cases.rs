@@ -113,12 +113,13 @@ impl Play {
         actions
     }
 
-    /// Starts the engine and the router at 0 ms.
+    /// Starts all processes at 0 ms.
     pub(super) fn up(spec: Spec) -> Self {
         let mut play = Self::new(spec);
-        assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
-        assert_eq!(play.at(0, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
-        play.at(0, Event::Spawned(ROUTER));
+        let mut due = play.at(0, Event::Start);
+        while let Some(Action::Spawn(process)) = due.pop() {
+            due.extend(play.at(0, Event::Spawned(process)));
+        }
         play
     }
 
@@ -270,9 +271,7 @@ fn example(window: u64) -> Spec {
     for (place, below) in [(1, 0), (2, 1)] {
         spec.processes[place].dependencies = vec![(ProcessId(below), StartCondition::Ready)];
     }
-    for process in &mut spec.processes {
-        process.stop = None;
-    }
+    spec.processes.iter_mut().for_each(|process| process.stop = None);
     spec.order = spec.ids().collect();
     spec
 }
@@ -294,11 +293,7 @@ fn the_core_agrees_with_the_examples_of_the_page() {
         [(28_000, 15_000, [4333, 15_333, 23_000]), (8000, 5000, [1000, 2000, 3000])]
     {
         let up = |accepted| {
-            let mut play = Play::new(example(window));
-            play.at(0, Event::Start);
-            for id in [python, engine, router] {
-                play.at(0, Event::Spawned(id));
-            }
+            let mut play = Play::up(example(window));
             let begun = play.at(0, Event::Signal(Signal::TERM));
             let drain = Action::Drain { process: router, min: MS(5000), longest: MS(longest) };
             assert_eq!(begun, [Action::Unready, drain]);
@@ -434,6 +429,17 @@ fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
     }
 }
 
+/// Processes without drains, each with the process on which it depends, and its `stop` in ms.
+fn stops_of(of: &[(Option<ProcessId>, Option<u64>)]) -> Spec {
+    let one = |&(on, stop): &(Option<ProcessId>, _)| ProcessSpec {
+        dependencies: on.into_iter().map(|on| (on, StartCondition::Ready)).collect(),
+        stop: Option::map(stop, MS),
+        ..undrained(gateway().processes).remove(0)
+    };
+    let order = (0..).take(of.len()).map(ProcessId).collect();
+    Spec { processes: of.iter().map(one).collect(), order, ..gateway() }
+}
+
 pub(super) fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
     for process in &mut processes {
         process.drain = None;
@@ -567,22 +573,35 @@ fn a_stop_after_a_held_drain_shortens_a_stop_that_began_in_the_drain() {
     assert_eq!(play.at(19_000, Event::Tick), [Action::Kill(ROUTER)]);
 }
 
+// holds: S78, S218
+#[test]
+fn an_end_on_another_path_takes_no_time_from_a_later_stop() {
+    let [db, web, logs] = [0, 1, 2].map(ProcessId);
+    let mut spec = stops_of(&[(None, None), (Some(db), None), (None, None), (Some(logs), None)]);
+    spec.processes[web.index()].hooks.pre_stop = Some(HookWait::new(Some(MS(8000))));
+    let mut play = Play::up(spec);
+    play.at(0, TERM);
+    play.at(8000, Event::Tick);
+    play.at(9000, exited(logs));
+    assert_eq!(play.at(18_000, Event::Tick), [Action::Kill(web)]);
+    let limit = MS(10_000);
+    let stopping = Note::Stopping { process: db, signal: Signal::TERM, limit };
+    assert!(play.notes(18_000, exited(web)).contains(&stopping));
+}
+
 // holds: S81
 #[test]
-fn a_stop_that_has_ended_keeps_no_time_from_the_next_stop() {
-    let (mut spec, web) = (gateway(), ProcessId(2));
-    spec.processes = undrained(spec.processes);
-    let [engine, router] = &mut spec.processes[..] else { panic!() };
-    (engine.stop, router.stop) = (None, Some(MS(20_000)));
-    let dependencies = vec![(ROUTER, StartCondition::Ready)];
-    let last = ProcessSpec { dependencies, stop: Some(MS(40_000)), ..router.clone() };
-    spec.processes.push(last);
-    spec.order.push(web);
-    let mut play = Play::up(spec);
-    play.at(0, Event::Spawned(web));
-    assert!(play.at(0, TERM).contains(&stop(web)));
-    assert_eq!(play.at(10, exited(web)), [stop(ROUTER)]);
-    assert_eq!(wakes_at(&play), 20_010);
+fn the_excess_of_declared_stops_that_are_over_keeps_no_time() {
+    let [db, app, job] = [0, 1, 2].map(ProcessId);
+    // The job ends at once. Without it, the stop of the app fits into the window of 28 s.
+    for (stop, of_job, on) in [(25_000, 3_600_000, db), (20_000, 40_000, app)] {
+        let stops = [(None, None), (Some(db), Some(stop)), (Some(on), Some(of_job))];
+        let mut play = Play::up(stops_of(&stops));
+        play.at(0, TERM);
+        play.at(0, exited(job));
+        assert_eq!(play.at(stop - 1, Event::Tick), []);
+        assert_eq!(play.at(stop, Event::Tick), [Action::Kill(app)]);
+    }
 }
 
 // holds: C112
@@ -1252,11 +1271,8 @@ fn a_signal_is_forwarded_to_running_processes_with_forward_signals() {
     let other = Event::Signal(Signal::USR1);
     assert_eq!(play.at(10, other), [to(ENGINE), to(ROUTER)]);
     assert_eq!(play.at(10, Event::Signal(Signal::HUP)), []);
-    assert_eq!(
-        play.at(20, TERM),
-        [Action::Unready, stop(ROUTER)],
-        "a stop signal is not forwarded"
-    );
+    // A stop signal is not forwarded.
+    assert_eq!(play.at(20, TERM), [Action::Unready, stop(ROUTER)]);
     play.at(30, exited(ROUTER));
     assert_eq!(play.at(40, other), [to(ENGINE)]);
 }
@@ -1266,9 +1282,7 @@ fn a_start_does_not_repeat_a_completed_oneshot() {
     let mut spec = plain();
     spec.processes[ENGINE.index()].oneshot = true;
     spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
-    let mut play = Play::new(spec);
-    play.at(0, Event::Start);
-    play.at(0, Event::Spawned(ENGINE));
+    let mut play = Play::up(spec);
     assert_eq!(play.at(10, exited(ENGINE)), [Action::Spawn(ROUTER)]);
     play.at(10, Event::Spawned(ROUTER));
     play.at(20, ask(ROUTER, Request::Stop));
@@ -1287,10 +1301,7 @@ fn a_dependent_follows_a_oneshot_that_a_reload_makes_into_a_service() {
         spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
         spec
     };
-    let task = config(true, StartCondition::Completed);
-    let mut play = Play::new(task);
-    play.at(0, Event::Start);
-    play.at(0, Event::Spawned(ENGINE));
+    let mut play = Play::up(config(true, StartCondition::Completed));
     assert_eq!(play.at(10, exited(ENGINE)), [Action::Spawn(ROUTER)]);
     play.at(10, Event::Spawned(ROUTER));
     let service = config(false, StartCondition::Ready);

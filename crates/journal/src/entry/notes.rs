@@ -224,7 +224,7 @@ impl Journal {
                     "still alive {} after {signal}{}{}; sending SIGKILL to its process group",
                     human(after),
                     self.of(id).effect_of(signal),
-                    stop_limit(why, names)
+                    stop_limit(why, id, names)
                 );
                 self.one(id, "killed", text).and(detail).at(Warning).seconds(after)
             }

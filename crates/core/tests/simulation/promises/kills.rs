@@ -136,7 +136,9 @@ fn is_limit(run: &History<'_>, slot: ProcessId, after: Duration, why: StopLimit)
         StopLimit::Kept { by, time, is_declared } => {
             let by = run.slots.process(by);
             let is_below = of.dependencies.iter().any(|(on, _)| on.index() == by);
-            let is_kept = is_below && time <= run.window;
+            let is_hook = by == run.slots.process(slot) && of.hooks.post_stop.is_some();
+            let left = run.deadline().map_or(run.window, |deadline| deadline.since(run.now));
+            let is_kept = (is_below || is_hook) && time <= left + LEAST_STOP;
             is_declared == of.stop.is_some() && is_kept && !is_over
         }
         StopLimit::Deadline { is_declared } => is_declared == of.stop.is_some() && is_over,
