@@ -118,6 +118,8 @@ pub enum Ahead {
     Nothing,
     /// Its stop. The process has no drain, or the drain is over.
     Stop,
+    /// The rest of its `pre_stop` hook, at most this long, and its stop.
+    Hook(Duration),
     /// The rest of a stop that is under way, at most this long.
     Rest(Duration),
     /// Its drain and its stop.
@@ -148,7 +150,15 @@ impl Budget {
         let stopped = |path: Path, id, stop, kept| {
             let HookWaits { pre_stop, post_stop, .. } = spec.of(id).hooks;
             let stopped = path.after_hook(post_stop).after_stop(stop, kept);
-            if runs(id) { stopped.after_hook(pre_stop.filter(|_| !is_rest(id))) } else { path }
+            match ahead(id) {
+                Ahead::Nothing => path,
+                Ahead::Rest(_) => stopped,
+                Ahead::Hook(left) => {
+                    let rest = |hook: HookWait| HookWait { need: hook.need.min(left), ..hook };
+                    stopped.after_hook(pre_stop.map(rest))
+                }
+                _ => stopped.after_hook(pre_stop),
+            }
         };
         let drained = |path, id| drain(id).into_iter().fold(path, Path::after_drain);
         let own = |id| stopped(Path::default(), id, stop(id), Duration::ZERO);
@@ -273,13 +283,11 @@ impl Budget {
         Some(self.below(spec, id).grants(limit, need, left))
     }
 
-    /// The step that keeps the most time from the stop of a process, and this time: the stop of a
-    /// dependency, with all later steps, or the own `post_stop` hook, for which the process itself
-    /// is named. `None` if nothing keeps time.
+    /// The dependency whose stop, with all later steps, keeps the most time from the stop of a
+    /// process, and this time; `None` if nothing keeps time.
     pub fn keeper(&self, spec: &Spec, id: ProcessId) -> Option<(ProcessId, Duration)> {
         let below = spec.of(id).dependencies.iter().map(|(on, _)| (*on, self.stops(*on).kept));
-        let hook = spec.of(id).hooks.post_stop.map(|hook| (id, hook.need));
-        below.chain(hook).filter(|(_, kept)| !kept.is_zero()).max_by_key(|(_, kept)| *kept)
+        below.filter(|(_, kept)| !kept.is_zero()).max_by_key(|(_, kept)| *kept)
     }
 
     /// The path after the stop of a process. A process that is being stopped may use the time that

@@ -261,47 +261,64 @@ impl State {
 
     pub(crate) fn budget(&self) -> &Budget {
         let all = || Budget::new(&self.spec, self.spec.window, |_| Ahead::Drain);
-        let again = |(end, from): (Time, Time)| self.divide(end.since(from.max(self.now)));
+        let again = |(end, from): (Time, Time)| self.divide(end.since(from.max(self.now)), true);
         self.budget.get_or_init(|| self.replan.map_or_else(all, again))
     }
 
     /// Computes the budget again. `left` is the time until the deadline, less the delay before the
-    /// drains.
-    pub(crate) fn plan_budget(&mut self, left: Duration) {
-        self.budget = self.divide(left).into();
+    /// drains. If `fitted`, the waits under way end by the deadline.
+    pub(crate) fn plan_budget(&mut self, left: Duration, fitted: bool) {
+        self.budget = self.divide(left, fitted).into();
     }
 
-    fn divide(&self, left: Duration) -> Budget {
+    fn divide(&self, left: Duration, fitted: bool) -> Budget {
         Budget::new(&self.spec, left, |id| {
             let is_due = match self[id].drain {
                 Progress::NotDue => matches!(self.life(id), Lifecycle::Ready { .. }),
                 Progress::Active(_) => true,
                 _ => false,
             };
-            let stop = self.process(id).stop;
             match (self.life(id), self.asked_until(id)) {
                 (life, _) if life.is_down() => Ahead::Nothing,
                 (Lifecycle::PostStop { .. }, _) => Ahead::Rest(Duration::ZERO),
-                // A stop that did not fit may get its declared time after all.
-                (_, Some((since, kill_at))) => {
-                    let until = stop.map_or(kill_at, |stop| kill_at.max(since + stop));
-                    Ahead::Rest(until.since(self.now).min(stop.unwrap_or(MOST_KEPT)))
-                }
+                (Lifecycle::PreStop { until }, _) if fitted => Ahead::Hook(until.since(self.now)),
+                (_, Some(asked)) => self.rest_of_stop(id, asked, left, fitted),
                 _ if is_due && self.process(id).drain.is_some() => Ahead::Drain,
                 _ => Ahead::Stop,
             }
         })
     }
 
-    /// Has the budget from now, or `delayed`, to `deadline` computed again if a process has gone down in this
-    /// step before its dependents, which can use the time that was kept for it. If declared stops do
-    /// not fit, the end of each of them frees a part of the excess. Thousands of ends in the order
-    /// of a stop do not each cost a budget.
+    /// The rest of a stop under way: its declared time if that fits, because a shorter limit then
+    /// grows. A stop without a declared time keeps its share if it does not end by the deadline, or
+    /// ends beside its dependents.
+    fn rest_of_stop(
+        &self,
+        id: ProcessId,
+        (since, kill_at): (Time, Time),
+        left: Duration,
+        fitted: bool,
+    ) -> Ahead {
+        let ProcessSpec { stop, ref dependents, .. } = *self.process(id);
+        let is_last = || dependents.iter().all(|id| self.life(*id).is_down());
+        if stop.is_none() && !(fitted && is_last()) {
+            return Ahead::Stop;
+        }
+        let declared = stop.map(|stop| since + stop).filter(|end| end.since(self.now) <= left);
+        let rest = declared.map_or(kill_at, |end| end.max(kill_at)).since(self.now);
+        Ahead::Rest(rest.min(stop.unwrap_or(MOST_KEPT)))
+    }
+
+    /// Has the budget from now, or `delayed`, to `deadline` computed again if a process has gone
+    /// down in this step before its dependents, which can use the time that was kept for it. If
+    /// declared stops do not fit, the end of each of them frees a part of the excess. Thousands of
+    /// ends in the order of a stop, or of processes without dependencies, do not each cost a budget.
     pub(crate) fn plan_again(&mut self, deadline: Time, delayed: Option<Time>) {
         let is_up = |id: &ProcessId| !self.life(*id).is_down();
         let mut ended = self.touched.iter().filter(|id| !is_up(id)).map(|id| self.process(*id));
         let exceeds = self.budget.get().is_some_and(|budget| budget.exceeds);
-        if ended.any(|of| exceeds && of.stop.is_some() || of.dependents.iter().any(is_up)) {
+        let frees = |of: &ProcessSpec| of.stop.is_some() && !of.dependencies.is_empty();
+        if ended.any(|of| exceeds && frees(of) || of.dependents.iter().any(is_up)) {
             self.budget.take();
             self.replan = Some((deadline, delayed.unwrap_or(self.now)));
         }

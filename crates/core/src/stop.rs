@@ -182,9 +182,10 @@ impl State {
         let is_declared = self.process(process).stop.is_some();
         let is_spent = after.is_some_and(|after| after >= self.stop_limit(process));
         let left = deadline.since(self.now);
-        // SIGKILL may come late, when a part of what was kept is over.
+        // A part of what was kept may be over.
         let can_keep = |(by, kept)| (by, if kept > left + LEAST_STOP { left } else { kept });
-        match self.budget().keeper(&self.spec, process).map(can_keep) {
+        let hook = self.process(process).hooks.post_stop.map(|hook| (process, hook.need));
+        match self.budget().keeper(&self.spec, process).or(hook).map(can_keep) {
             _ if self.is_cut_short => StopLimit::Other,
             _ if is_declared && is_spent => StopLimit::Own { is_declared },
             _ if self.now >= deadline => StopLimit::Deadline { is_declared },
@@ -424,8 +425,10 @@ impl State {
             // is gone, even if that instance never started.
             self[heir].has_run |= has_run;
         }
-        match self.budget().post_stop(&self.spec, id, deadline.since(self.now)) {
-            Some(within) if !within.is_zero() && has_run && heir.is_none() => {
+        let runs = has_run && heir.is_none() && self.process(id).hooks.post_stop.is_some();
+        let within = || self.budget().post_stop(&self.spec, id, deadline.since(self.now));
+        match runs.then(within).flatten() {
+            Some(within) if !within.is_zero() => {
                 let until = self.run_hook(Some(id), Stage::PostStop, within);
                 self.set(id, Lifecycle::PostStop { until });
             }

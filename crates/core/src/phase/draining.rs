@@ -95,7 +95,7 @@ impl Draining {
         let left = shutdown.deadline.since(state.now);
         let count = if state.spec.counts_stops { budget::counting(left) } else { Duration::ZERO };
         let after_waits = left.saturating_sub(delay.max(hook).max(count));
-        state.plan_budget(after_waits);
+        state.plan_budget(after_waits, false);
         let mut waits = Waits::default();
         waits.stay_ready(state, stays_ready, left);
         // From now on nothing starts, and nothing waits for readiness. The stops that earlier
@@ -109,7 +109,7 @@ impl Draining {
             && !state.life(process).has_rest()
         {
             state.after_end(process, shutdown.deadline);
-            state.plan_budget(after_waits);
+            state.plan_budget(after_waits, true);
         }
         if was_ready {
             waits.begin_delay(state, left);
@@ -272,7 +272,7 @@ impl Draining {
         state.note(Note::ShutdownBegan { cause, window, drained_for });
         state.killed.clear();
         state.limit_stops(cause.is_asked());
-        state.plan_budget(window);
+        state.plan_budget(window, false);
         state.fit_waits(self.shutdown.deadline);
         for process in state.spec.ids() {
             if cause.is_asked() {
@@ -390,7 +390,7 @@ impl Draining {
             {
                 if !core::mem::replace(&mut is_planned, true) {
                     // Earlier drains may have taken more or less time than planned.
-                    state.plan_budget(self.deadline(state).since(state.now));
+                    state.plan_budget(self.deadline(state).since(state.now), true);
                 }
                 self.begin_drain(state, process);
             }
@@ -427,7 +427,7 @@ impl Draining {
                 if at <= state.now {
                     if !core::mem::replace(&mut is_planned, true) {
                         // Drains may have ended since the budget was made.
-                        state.plan_budget(left);
+                        state.plan_budget(left, true);
                     }
                     state.end_final_count(process);
                     state.begin_stop(process, false, self.shutdown.deadline);

@@ -40,7 +40,7 @@ type Queue = BinaryHeap<(u16, ProcessId)>;
 impl Stopping {
     pub(crate) fn enter(shutdown: ShutdownFacts, state: &mut State) -> Phase {
         let give_up_at = shutdown.hard_end(state);
-        state.plan_budget(shutdown.deadline.since(state.now));
+        state.plan_budget(shutdown.deadline.since(state.now), true);
         let count = state.spec.processes.len();
         let mut holders = vec![0; count];
         for (on, _) in state.spec.processes.iter().flat_map(|process| &process.dependencies) {

@@ -579,14 +579,39 @@ fn an_end_on_another_path_takes_no_time_from_a_later_stop() {
     let [db, web, logs] = [0, 1, 2].map(ProcessId);
     let mut spec = stops_of(&[(None, None), (Some(db), None), (None, None), (Some(logs), None)]);
     spec.processes[web.index()].hooks.pre_stop = Some(HookWait::new(Some(MS(8000))));
-    let mut play = Play::up(spec);
+    for end in [7000, 9000] {
+        let mut play = Play::up(spec.clone());
+        play.at(0, TERM);
+        let earlier = (end < 8000).then(|| play.at(end, exited(logs)));
+        play.at(8000, Event::Tick);
+        earlier.unwrap_or_else(|| play.at(end, exited(logs)));
+        assert_eq!(play.at(18_000, Event::Tick), [Action::Kill(web)], "{end}");
+        let stopping = Note::Stopping { process: db, signal: Signal::TERM, limit: MS(10_000) };
+        assert!(play.notes(18_000, exited(web)).contains(&stopping), "{end}");
+    }
+}
+
+// holds: S78, S81
+#[test]
+fn a_stop_under_way_takes_no_time_from_the_shares_of_others() {
+    let [db, app, side] = [0, 1, 2].map(ProcessId);
+    // A restart has begun 1 s before, and its process hangs. Its dependency keeps half.
+    let mut play =
+        Play::up(Spec { window: MS(10_000), ..stops_of(&[(None, None), (Some(db), None)]) });
+    play.at(0, ask(app, Request::Restart));
+    play.at(1000, TERM);
+    assert_eq!(play.at(6000, Event::Tick), [Action::Kill(app)]);
+    // The dependency hangs in a restart, and keeps no time from a dependent that still runs.
+    let mut play = Play::up(stops_of(&[(None, None), (Some(db), Some(27_000))]));
+    play.at(0, ask(db, Request::Restart));
+    let stopping = Note::Stopping { process: app, signal: Signal::TERM, limit: MS(27_000) };
+    assert!(play.notes(5000, TERM).contains(&stopping));
+    // An end on another path does not divide the excess again.
+    let stops = [(None, None), (Some(db), Some(60_000)), (None, Some(20_000))];
+    let mut play = Play::up(stops_of(&stops));
     play.at(0, TERM);
-    play.at(8000, Event::Tick);
-    play.at(9000, exited(logs));
-    assert_eq!(play.at(18_000, Event::Tick), [Action::Kill(web)]);
-    let limit = MS(10_000);
-    let stopping = Note::Stopping { process: db, signal: Signal::TERM, limit };
-    assert!(play.notes(18_000, exited(web)).contains(&stopping));
+    play.at(17_000, exited(side));
+    assert_eq!(play.at(18_000, Event::Tick), [Action::Kill(app)]);
 }
 
 // holds: S81
