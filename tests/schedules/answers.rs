@@ -136,8 +136,11 @@ fn done(
         let so_far = life.events.iter().filter(|event| event.at < answer.at);
         is_new && so_far.count() >= *before_ready
     };
-    // In a shutdown, SIGKILL may come before the process has recorded its start.
-    let is_lost = !own.any(is_ready) && answer.at + MOMENT < t0;
+    // In a shutdown, SIGKILL may come before the process has recorded its start, and so may a signal
+    // of a later command.
+    let stops = |it: &Answer| it.is_of(&["stop", "restart", "reload"]) && it.asked > answer.asked;
+    let was_stopped = run.answers.iter().any(|it| stops(it) && it.asked < answer.at);
+    let is_lost = !own.any(is_ready) && answer.at + MOMENT < t0 && !was_stopped;
     is_lost.then(|| format!("no {name} was ready"))
 }
 

@@ -594,7 +594,7 @@ fn an_end_on_another_path_takes_no_time_from_a_later_stop() {
 // holds: S78, S81
 #[test]
 fn a_stop_under_way_takes_no_time_from_the_shares_of_others() {
-    let [db, app, side] = [0, 1, 2].map(ProcessId);
+    let [db, app, log, side] = [0, 1, 2, 3].map(ProcessId);
     // A restart has begun 1 s before, and its process hangs. Its dependency keeps half.
     let mut play =
         Play::up(Spec { window: MS(10_000), ..stops_of(&[(None, None), (Some(db), None)]) });
@@ -607,7 +607,7 @@ fn a_stop_under_way_takes_no_time_from_the_shares_of_others() {
     let stopping = Note::Stopping { process: app, signal: Signal::TERM, limit: MS(27_000) };
     assert!(play.notes(5000, TERM).contains(&stopping));
     // An end on another path does not divide the excess again.
-    let stops = [(None, None), (Some(db), Some(60_000)), (None, Some(20_000))];
+    let stops = [(None, None), (Some(db), Some(60_000)), (None, None), (Some(log), Some(20_000))];
     let mut play = Play::up(stops_of(&stops));
     play.at(0, TERM);
     play.at(17_000, exited(side));

@@ -136,8 +136,9 @@ async fn ask(
         }
         Ask::Sample { is_whole } => {
             // The queues come first: a connection that Envoy accepts meanwhile counts twice, not
-            // never.
-            let waiting = waiting(uncounted.listening.clone()).await.saturating_add(called.reset);
+            // never. Envoy answers before it has closed its listeners, so the queues may still have
+            // the connections that count as reset.
+            let waiting = waiting(uncounted.listening.clone()).await.max(called.reset);
             let sample = admin::sample(&mut client, &uncounted, is_whole, LIMIT).await;
             Answer::Sample(sample.map(|it| it.with_waiting(waiting)).map_err(to_failure))
         }
