@@ -148,12 +148,21 @@ impl EventLoop {
 
     /// Writes the log files and the report, before drainit exits with this code. Writing all log
     /// files together takes at most `within`. Writing each file of the report takes at most
-    /// `within`, too. Also answers the clients that have requested the shutdown in its last step.
+    /// `within`, too. Also answers the clients that have requested the shutdown in its last step, or
+    /// whose request was over then.
     pub(crate) fn finish(&mut self, code: u8, within: &dyn Fn() -> Duration) {
         let mut executor = self.executor.borrow_mut();
         while let Some(message) = self.events.inbox.take() {
-            if let Message::Shutdown { reply, client } = message {
-                executor.requests.add_shutdown(reply, client);
+            match message {
+                Message::Shutdown { reply, client } => {
+                    executor.requests.add_shutdown(reply, client);
+                }
+                Message::RequestOver { endings, answer, reply } => {
+                    executor.on_request_over(endings);
+                    // The send fails only if the client has gone away.
+                    let _ = reply.send(answer);
+                }
+                _ => {}
             }
         }
         executor.logs.finish_files(within());
