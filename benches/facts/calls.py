@@ -449,6 +449,7 @@ async def websockets(start):
 
         async def close(how):
             """How much each statistic changes from the opening of a WebSocket until Envoy no longer counts it."""
+            await until(is_gone, 3)
             before = await counts()
             client = await WebSocket.open(envoy)
             await client.upgrade()

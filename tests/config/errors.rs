@@ -155,7 +155,7 @@ fn the_config_comes_from_the_variable_if_no_option_names_a_file() {
 }
 
 /// Asserts that drainit refuses the config with code 78, within 300 MB of address space, and
-/// quickly.
+/// quickly. Expanding an alias bomb would take minutes.
 #[track_caller]
 fn refuses_quickly(rig: Rig, path: &str, message: &str) {
     let rig = rig.wrapper(&["sh", "-c", "ulimit -v 300000; exec \"$@\"", "sh"]);
@@ -178,6 +178,30 @@ fn paths_that_are_not_config_files_are_refused_quickly() {
     let rig = Rig::not_init();
     nix::unistd::mkfifo(&rig.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     rig.run_with(&["run", "-c", "DIR/pipe"]).assert_code(78);
+}
+
+// holds: C5
+#[test]
+fn content_that_is_not_a_config_is_refused_quickly() {
+    let tenfold = |of: usize| vec![format!("*x{of}"); 10].join(", ");
+    let level = |at: usize| format!("x-a{at}: &x{at} [{}]\n", tenfold(at - 1));
+    let levels: String = (1..30).map(level).collect();
+    let bomb = format!("x-a: &x0 [a, a, a]\n{levels}processes: {{a: {{command: *x29}}}}\n");
+    let ten_megabytes = |line: &str| line.repeat(10_000_000 / line.len() + 1).into();
+    for (content, message) in [
+        (Vec::new(), "empty"),
+        ("# nothing\n".into(), "empty"),
+        (ten_megabytes("# nothing but a comment\n"), "a.yaml"),
+        (ten_megabytes("- [1, 2, 3, {a: b}]\n"), "a.yaml"),
+        (ten_megabytes("a: &a [*a]\n"), "a.yaml"),
+        (bomb.into(), ""),
+        ("[".repeat(100_000).into(), ""),
+        (fs::read("/proc/self/exe").unwrap(), "a.yaml"),
+    ] {
+        let rig = Rig::not_init();
+        fs::write(rig.path("a.yaml"), content).unwrap();
+        refuses_quickly(rig, "DIR/a.yaml", message);
+    }
 }
 
 // holds: C970
