@@ -12,7 +12,7 @@
 use core::time::Duration;
 
 use crate::prelude::*;
-use crate::spec::{DrainSpec, HookWait, HookWaits, ProcessSpec, Spec};
+use crate::spec::{HookWait, ProcessSpec, Spec};
 use crate::types::{ProcessId, Time};
 
 /// The delays and the `min` of each drain leave this time to each later stop. In this time, a
@@ -27,19 +27,21 @@ pub const MIN_CLOSING: Duration = Duration::from_millis(250);
 
 /// The times that a step has to leave for the steps after it. They are sums along the longest path
 /// through the dependencies of a process, and are computed only once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Budget {
     /// For each process: the time that its stop keeps.
     kept: Vec<Duration>,
-    /// For each process: its stop, its hooks, and all later steps.
-    stops: Vec<Path>,
+    /// For each process: its stop, its hooks, and all later steps. A stop that no drain needs begins
+    /// when only the `declared` time of the path is left before the deadline, or after its own
+    /// drain when only `kept` is left.
+    pub stops: Vec<Path>,
     /// For each process: all steps after its drain. The first closes its listeners, or counts once
     /// more. After the drains come the final counts, if there are any.
     drained: Vec<Path>,
     /// All steps after the waits before the drains.
     pub all: Path,
     /// The time that `all` leaves, without the `min` of the first drain of each path.
-    after_first: Duration,
+    after_first: Option<Duration>,
     /// The container's `post_stop` hook, as far as it needs time before the deadline.
     last: Path,
     /// Whether the declared stops of a path exceed the time.
@@ -49,7 +51,7 @@ pub struct Budget {
 /// The times of the steps of the longest path.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Path {
-    /// The number of stops and hooks.
+    /// The number of steps that keep time.
     steps: u32,
     /// The sum of the times that the steps keep.
     pub kept: Duration,
@@ -64,26 +66,17 @@ pub struct Path {
 
 impl Path {
     /// This path after a step with these times: `kept`, `least` and `declared`.
-    fn after(self, steps: u32, [kept, least, declared]: [Duration; 3]) -> Self {
+    fn after(self, [kept, least, declared]: [Duration; 3]) -> Self {
         Self {
-            steps: self.steps + steps,
+            steps: self.steps + u32::from(!kept.is_zero()),
             kept: self.kept.saturating_add(kept),
             least: self.least.saturating_add(least),
             declared: self.declared.saturating_add(declared),
         }
     }
 
-    fn after_hook(self, hook: Option<HookWait>) -> Self {
-        hook.map_or(self, |hook| self.after(1, [hook.need, Duration::ZERO, hook.need]))
-    }
-
-    fn after_stop(self, stop: Option<Duration>, kept: Duration) -> Self {
-        let declared = stop.unwrap_or(LEAST_STOP);
-        self.after(1, [kept, declared.min(LEAST_STOP), declared])
-    }
-
-    fn after_drain(self, drain: DrainSpec) -> Self {
-        self.after(0, [drain.min, drain.min, drain.time])
+    fn after_hook(self, need: Duration) -> Self {
+        self.after([need, Duration::ZERO, need])
     }
 
     /// The longest path of all dependencies of a process, of which each has a path in `paths`.
@@ -111,68 +104,76 @@ impl Path {
     }
 }
 
-/// The steps that lie ahead of a process when the time is divided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ahead {
-    /// Nothing: the process does not run, and will not run when the shutdown begins.
-    Nothing,
-    /// Its stop. The process has no drain, or the drain is over.
-    Stop,
-    /// The rest of its `pre_stop` hook, at most this long, and its stop.
-    Hook(Duration),
-    /// The rest of a stop that is under way, at most this long.
-    Rest(Duration),
-    /// Its drain and its stop.
-    Drain,
+/// The steps that lie ahead of a process when the time is divided, and the time that each needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    /// Whether the process is drained.
+    pub drain: bool,
+    /// Whether the first of the other steps is under way. The steps then wait for no other process,
+    /// so they take no time from the dependents.
+    pub is_begun: bool,
+    pub pre_stop: Duration,
+    /// `None` if the stop declares no time, and no measurement shows that it needs more than
+    /// [`LEAST_STOP`].
+    pub stop: Option<Duration>,
+    pub post_stop: Duration,
+}
+
+impl Ahead {
+    /// All steps of a process.
+    pub fn all(process: &ProcessSpec) -> Self {
+        let measured = process.to_end.filter(|time| *time > LEAST_STOP);
+        Self {
+            drain: process.drain.is_some(),
+            is_begun: false,
+            pre_stop: HookWait::need_of(process.hooks.pre_stop),
+            stop: process.stop.or(measured.map(|time| time.min(MOST_KEPT))),
+            post_stop: HookWait::need_of(process.hooks.post_stop),
+        }
+    }
 }
 
 impl Budget {
     /// Makes the budget of a shutdown. `left` is the time until the deadline, less the delay before
     /// the drains.
     pub fn new(spec: &Spec, left: Duration, ahead: impl Fn(ProcessId) -> Ahead) -> Self {
-        let last = spec.hooks.post_stop.map_or(Duration::ZERO, |hook| hook.need);
-        let last = last.saturating_sub(spec.after_deadline());
+        let last = HookWait::need_of(spec.hooks.post_stop).saturating_sub(spec.after_deadline());
         let last = Path { kept: last, declared: last, ..Path::default() };
-        let runs = |id| ahead(id) != Ahead::Nothing;
-        let is_rest = |id| matches!(ahead(id), Ahead::Rest(_));
-        let drain = |id| spec.of(id).drain.filter(|_| ahead(id) == Ahead::Drain);
+        let ahead: Vec<_> = spec.ids().map(ahead).collect();
+        let ahead = |id: ProcessId| ahead[id.index()];
+        let drain = |id| spec.of(id).drain.filter(|_| ahead(id).drain);
         let closes = |id| drain(id).filter(|it| it.closes).map_or(Duration::ZERO, |_| MIN_CLOSING);
         // If a drain that counts traffic ends before another drain, a final count follows.
         let drains = spec.ids().filter_map(drain).count();
         let counts = spec.ids().map(closes).max().filter(|_| drains > 1).unwrap_or_default();
         let left = left.saturating_sub(last.kept.saturating_add(counts));
-        let stop = |id| match ahead(id) {
-            Ahead::Nothing => Some(Duration::ZERO),
-            Ahead::Rest(left) => Some(left),
-            _ => spec.of(id).stop.or(measured(spec.of(id))),
-        };
+        let stop = |id| ahead(id).stop;
+        let begun = |id| ahead(id).is_begun;
         // The path before the stop of a process and its hooks. The stop keeps a time from it.
-        let stopped = |path: Path, id, stop, kept| {
-            let HookWaits { pre_stop, post_stop, .. } = spec.of(id).hooks;
-            let stopped = path.after_hook(post_stop).after_stop(stop, kept);
-            match ahead(id) {
-                Ahead::Nothing => path,
-                Ahead::Rest(_) => stopped,
-                Ahead::Hook(left) => {
-                    let rest = |hook: HookWait| HookWait { need: hook.need.min(left), ..hook };
-                    stopped.after_hook(pre_stop.map(rest))
-                }
-                _ => stopped.after_hook(pre_stop),
-            }
+        let stopped = |path: Path, id, stop: Option<Duration>, kept| {
+            let Ahead { pre_stop, post_stop, .. } = ahead(id);
+            let declared = stop.unwrap_or(LEAST_STOP);
+            let steps = [kept, declared.min(LEAST_STOP), declared];
+            path.after_hook(post_stop).after(steps).after_hook(pre_stop)
         };
-        let drained = |path, id| drain(id).into_iter().fold(path, Path::after_drain);
-        let own = |id| stopped(Path::default(), id, stop(id), Duration::ZERO);
-        let with_drain = |id| drained(own(id).after(0, [closes(id); 3]), id).declared;
-        let declared = spec.longest_through(with_drain, Duration::saturating_add);
-        let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id).declared);
-        let stopping = spec.longest_through(stopping, Duration::saturating_add);
-        let stops = spec.longest_through(|id| u32::from(runs(id)), u32::saturating_add);
-        let unset = spec.longest_through(|id| u32::from(stop(id).is_none()), u32::saturating_add);
+        let drained =
+            |path: Path, id| drain(id).map_or(path, |d| path.after([d.min, d.min, d.time]));
+        let own =
+            |id, unset| stopped(Path::default(), id, stop(id).or(Some(unset)), Duration::ZERO);
+        let with_drain = |id, unset| drained(own(id, unset).after([closes(id); 3]), id).declared;
+        let [least, most] = [LEAST_STOP, MOST_KEPT].map(|unset| {
+            spec.longest_through(|id| with_drain(id, unset), begun, Duration::saturating_add)
+        });
+        let stopping = |id| stop(id).map_or(Duration::ZERO, |stop| own(id, stop).declared);
+        let stopping = spec.longest_through(stopping, begun, Duration::saturating_add);
+        let stops = |id| u32::from(stop(id) != Some(Duration::ZERO));
+        let stops = spec.longest_through(stops, begun, u32::saturating_add);
         // The declared times come first. The other stops share what is left. If the stops declare
         // more than there is, the excess is shared, too.
         let share = |place: usize| {
             let excess = stopping[place].saturating_sub(left).min(left / stops[place].max(1));
-            let free = left.saturating_sub(declared[place]) / unset[place].max(1);
+            let unset = (most[place] - least[place]).div_duration_f64(MOST_KEPT - LEAST_STOP);
+            let free = left.saturating_sub(least[place]) / (unset.ceil() as u32).max(1);
             free.saturating_add(LEAST_STOP).max(excess).min(MOST_KEPT)
         };
         let mut drains = vec![last; spec.processes.len()];
@@ -180,23 +181,20 @@ impl Budget {
             kept: vec![Duration::ZERO; drains.len()],
             stops: drains.clone(),
             drained: drains.clone(),
-            all: last,
-            after_first: Duration::ZERO,
             last,
             exceeds: stopping.iter().any(|time| *time > left),
+            ..Self::default()
         };
         for &id in &spec.order {
             let (process, place) = (spec.of(id), id.index());
             let kept = stop(id).unwrap_or_else(|| share(place));
-            // For the rest of a stop that declares no time, no other stop begins earlier.
-            let declared = stop(id).filter(|_| process.stop.is_some() || !is_rest(id));
-            let mut path = stopped(last.below(process, &budget.stops), id, declared, kept);
+            let below = last.below(process, &budget.stops);
+            let mut path = if begun(id) { below } else { stopped(below, id, stop(id), kept) };
             // In the 10 s of Docker, the default `min` of 5 s then fits before any number of stops.
             path.least = path.least.min(spec.window / 4);
             (budget.kept[place], budget.stops[place]) = (kept, path);
-            path = path.after(0, [counts; 3]).below(process, &drains).after(0, [closes(id); 3]);
-            let first = drain(id).map_or(Duration::ZERO, |_| path.least);
-            budget.after_first = budget.after_first.max(first);
+            path = path.after([counts; 3]).below(process, &drains).after([closes(id); 3]);
+            budget.after_first = budget.after_first.max(drain(id).map(|_| path.least));
             budget.drained[place] = path;
             drains[place] = drained(path, id);
         }
@@ -214,20 +212,14 @@ impl Budget {
     /// The time for which `/readyz` stays good in a shutdown. The first drains run during this
     /// time.
     pub fn unready_delay(&self, spec: &Spec, left: Duration) -> Duration {
-        spec.unready_delay.min(left.saturating_sub(self.after_first))
+        spec.unready_delay.min(left.saturating_sub(self.after_first.unwrap_or_default()))
     }
 
-    /// The longest wait of a drain that begins now, or that may last `longest` from now. The drain
+    /// The longest wait of a drain that begins now, or that may last this `time` from now. The drain
     /// gets the time that the later steps of its path do not keep, but its `min` at their cost.
-    pub fn drain(
-        &self,
-        id: ProcessId,
-        min: Duration,
-        longest: Duration,
-        left: Duration,
-    ) -> Duration {
+    pub fn drain(&self, id: ProcessId, min: Duration, time: Duration, left: Duration) -> Duration {
         let Path { kept, least, .. } = self.drained[id.index()];
-        longest.min(left.saturating_sub(kept).max(min.min(left.saturating_sub(least))))
+        time.min(left.saturating_sub(kept).max(min.min(left.saturating_sub(least))))
     }
 
     /// The limit for closing the listeners of a drained process, and for the count that follows: a
@@ -260,52 +252,44 @@ impl Budget {
         self.after_stop(spec, id).grants(limit, self.kept[id.index()], left)
     }
 
-    /// The path of a process from its stop on. A stop that no drain needs begins when only the
-    /// `declared` time of the path is left before the deadline, or after its own drain when only
-    /// `kept` is left.
-    pub fn stops(&self, id: ProcessId) -> Path {
-        self.stops[id.index()]
-    }
-
     /// The limit of the `pre_stop` hook of a process; `None` if there is none. A hook that declares
     /// its time comes before an own stop that does not.
     pub fn pre_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
         let hook = spec.of(id).hooks.pre_stop?;
         let least = hook.is_declared().then_some(LEAST_STOP);
         let kept = spec.of(id).stop.or(least).unwrap_or(self.kept[id.index()]);
-        let later = self.after_stop(spec, id).after_stop(None, kept);
+        let later = self.after_stop(spec, id).after([kept; 3]);
         Some(later.grants(hook.limit, hook.need, left))
     }
 
     /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.
     pub fn post_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
         let HookWait { limit, need } = spec.of(id).hooks.post_stop?;
-        Some(self.below(spec, id).grants(limit, need, left))
+        Some(self.last.below(spec.of(id), &self.stops).grants(limit, need, left))
     }
 
-    /// The dependency whose stop, with all later steps, keeps the most time from the stop of a
-    /// process, and this time; `None` if nothing keeps time.
-    pub fn keeper(&self, spec: &Spec, id: ProcessId) -> Option<(ProcessId, Duration)> {
-        let below = spec.of(id).dependencies.iter().map(|(on, _)| (*on, self.stops(*on).kept));
-        below.filter(|(_, kept)| !kept.is_zero()).max_by_key(|(_, kept)| *kept)
+    /// The process whose steps keep the most time from the stop of a process, and this time: a
+    /// dependency with all later steps, or the process itself with its `post_stop` hook. `None` in
+    /// place of the process is the container with its hook. `None` if nothing keeps time.
+    pub fn keeper(&self, spec: &Spec, id: ProcessId) -> Option<(Option<ProcessId>, Duration)> {
+        let (last, kept) = (self.last.kept, |on: ProcessId| self.stops[on.index()].kept);
+        let below = |id| {
+            let below = spec.of(id).dependencies.iter().map(|(on, _)| (*on, kept(*on)));
+            below.filter(|(_, kept)| *kept > last).max_by_key(|(_, kept)| *kept)
+        };
+        // A stop that is under way keeps nothing itself.
+        let later = |by: &(_, _)| below(by.0).filter(|later| later.1 == by.1);
+        let by = core::iter::successors(below(id), later).last().map(|(by, kept)| (Some(by), kept));
+        let hook = || spec.of(id).hooks.post_stop.map(|hook| (Some(id), hook.need));
+        by.or_else(hook).or((!last.is_zero()).then_some((None, last)))
     }
 
     /// The path after the stop of a process. A process that is being stopped may use the time that
     /// this path does not keep.
     pub fn after_stop(&self, spec: &Spec, id: ProcessId) -> Path {
-        self.below(spec, id).after_hook(spec.of(id).hooks.post_stop)
+        let of = spec.of(id);
+        self.last.below(of, &self.stops).after_hook(HookWait::need_of(of.hooks.post_stop))
     }
-
-    /// The path after the end of a process.
-    fn below(&self, spec: &Spec, id: ProcessId) -> Path {
-        self.last.below(spec.of(id), &self.stops)
-    }
-}
-
-/// The time that a stop without `stop_grace_period` keeps if a measurement shows that the process
-/// needs more than [`LEAST_STOP`].
-fn measured(process: &ProcessSpec) -> Option<Duration> {
-    process.to_end.filter(|time| *time > LEAST_STOP).map(|time| time.min(MOST_KEPT))
 }
 
 /// The limit of a wait that may hang: an eighth of the time left, so that five such waits in a row

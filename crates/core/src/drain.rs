@@ -91,8 +91,8 @@ impl State {
                 let (wish, left) = (until.since(self.now), deadline.since(self.now));
                 // The wait belongs to the drain, so stops without a declared time keep only a
                 // second of it.
-                let later = self.budget().stops(process).declared.saturating_add(MIN_CLOSING);
-                let left = wish.min(left.saturating_sub(later));
+                let later = self.budget().stops[process.index()].declared;
+                let left = wish.min(left.saturating_sub(later.saturating_add(MIN_CLOSING)));
                 let until = self.now + left;
                 // If the drain ended in this step, its last sample also serves as the final count,
                 // because nothing can have changed since that sample.

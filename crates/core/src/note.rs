@@ -15,8 +15,9 @@ pub enum StopLimit {
     /// The `stop_grace_period` of the process is over. If the config declares none, the limit is
     /// that of [`Cause`]: the time of a whole shutdown, or less after an unexpected end.
     Own { is_declared: bool },
-    /// The stop of a dependency, with the steps after it, or the own hook keeps this time.
-    Kept { by: ProcessId, time: Duration, is_declared: bool },
+    /// The stop of a dependency, with the steps after it, or the own `post_stop` hook keeps this
+    /// time; if `by` is `None`, that of the container.
+    Kept { by: Option<ProcessId>, time: Duration, is_declared: bool },
     /// The deadline has come.
     Deadline { is_declared: bool },
     /// The end of a hot restart, or a third stop signal.

@@ -75,6 +75,11 @@ impl HookWait {
     pub fn new(declared: Option<Duration>) -> Self {
         declared.map_or(Self::DEFAULT, |limit| Self { limit, need: limit })
     }
+
+    /// The time that is reserved for a hook; zero if there is none.
+    pub fn need_of(hook: Option<Self>) -> Duration {
+        hook.map_or(Duration::ZERO, |hook| hook.need)
+    }
 }
 
 /// The time of each hook; `None` if the hook does not exist.
@@ -296,23 +301,27 @@ impl Spec {
         found
     }
 
-    /// For each process: the largest sum of `own` along a path of dependencies through it.
+    /// For each process: the largest sum of `own` along a path of dependencies through it. A path
+    /// can begin at a process of which `begun` is true, but none leads through it.
     pub fn longest_through<T: Copy + Default + Ord>(
         &self,
         own: impl Fn(ProcessId) -> T,
+        begun: impl Fn(ProcessId) -> bool,
         add: impl Fn(T, T) -> T,
     ) -> Vec<T> {
-        let longest = |ids: &mut dyn Iterator<Item = ProcessId>, beyond: &[T]| {
-            ids.map(|id| add(beyond[id.index()], own(id))).max().unwrap_or_default()
+        let after = |beyond: &[T], id: ProcessId| match begun(id) {
+            true => beyond[id.index()],
+            false => add(beyond[id.index()], own(id)),
         };
         let mut below = vec![T::default(); self.processes.len()];
         for id in &self.order {
-            let mut on = self.of(*id).dependencies.iter().map(|(on, _)| *on);
-            below[id.index()] = longest(&mut on, &below);
+            let on = self.of(*id).dependencies.iter().map(|(on, _)| after(&below, *on));
+            below[id.index()] = on.max().unwrap_or_default();
         }
         let mut above = vec![T::default(); self.processes.len()];
         for id in self.order.iter().rev() {
-            above[id.index()] = longest(&mut self.of(*id).dependents.iter().copied(), &above);
+            let by = self.of(*id).dependents.iter().map(|by| after(&above, *by).max(own(*by)));
+            above[id.index()] = by.max().unwrap_or_default();
         }
         self.ids().map(|id| add(add(above[id.index()], own(id)), below[id.index()])).collect()
     }

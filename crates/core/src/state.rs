@@ -260,7 +260,7 @@ impl State {
     }
 
     pub(crate) fn budget(&self) -> &Budget {
-        let all = || Budget::new(&self.spec, self.spec.window, |_| Ahead::Drain);
+        let all = || Budget::new(&self.spec, self.spec.window, |id| Ahead::all(self.spec.of(id)));
         let again = |(end, from): (Time, Time)| self.divide(end.since(from.max(self.now)), true);
         self.budget.get_or_init(|| self.replan.map_or_else(all, again))
     }
@@ -273,52 +273,57 @@ impl State {
 
     fn divide(&self, left: Duration, fitted: bool) -> Budget {
         Budget::new(&self.spec, left, |id| {
-            let is_due = match self[id].drain {
-                Progress::NotDue => matches!(self.life(id), Lifecycle::Ready { .. }),
-                Progress::Active(_) => true,
-                _ => false,
-            };
-            match (self.life(id), self.asked_until(id)) {
-                (life, _) if life.is_down() => Ahead::Nothing,
-                (Lifecycle::PostStop { .. }, _) => Ahead::Rest(Duration::ZERO),
-                (Lifecycle::PreStop { until }, _) if fitted => Ahead::Hook(until.since(self.now)),
-                (_, Some(asked)) => self.rest_of_stop(id, asked, left, fitted),
-                _ if is_due && self.process(id).drain.is_some() => Ahead::Drain,
-                _ => Ahead::Stop,
+            let (life, now) = (self.life(id), self.now);
+            let all = Ahead::all(self.process(id));
+            let begun = Ahead { drain: false, is_begun: true, pre_stop: Duration::ZERO, ..all };
+            let over = |rest| Ahead { stop: Some(rest), post_stop: Duration::ZERO, ..begun };
+            let rest = |most| life.wakes_at().map_or(most, |at| at.since(now)).min(most);
+            match (life, self[id].drain) {
+                _ if life.is_down() => over(Duration::ZERO),
+                // Its hook begins at once.
+                (Lifecycle::Backoff { .. }, _) => over(all.post_stop),
+                (Lifecycle::PostStop { .. }, _) => over(rest(all.post_stop)),
+                (Lifecycle::PreStop { .. }, _) => Ahead { pre_stop: rest(all.pre_stop), ..begun },
+                (Lifecycle::Killed { .. } | Lifecycle::RestKilled { .. }, _) => {
+                    Ahead { stop: Some(rest(left)), ..begun }
+                }
+                (Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }, _) => {
+                    Ahead { stop: self.rest_of_stop(id, left, fitted), ..begun }
+                }
+                (Lifecycle::Ready { .. }, Progress::NotDue) | (_, Progress::Active(_)) => all,
+                _ => Ahead { drain: false, ..all },
             }
         })
     }
 
-    /// The rest of a stop under way: its declared time if that fits, because a shorter limit then
-    /// grows. A stop without a declared time keeps its share if it does not end by the deadline, or
-    /// ends beside its dependents.
-    fn rest_of_stop(
-        &self,
-        id: ProcessId,
-        (since, kill_at): (Time, Time),
-        left: Duration,
-        fitted: bool,
-    ) -> Ahead {
-        let ProcessSpec { stop, ref dependents, .. } = *self.process(id);
-        let is_last = || dependents.iter().all(|id| self.life(*id).is_down());
-        if stop.is_none() && !(fitted && is_last()) {
-            return Ahead::Stop;
-        }
-        let declared = stop.map(|stop| since + stop).filter(|end| end.since(self.now) <= left);
-        let rest = declared.map_or(kill_at, |end| end.max(kill_at)).since(self.now);
-        Ahead::Rest(rest.min(stop.unwrap_or(MOST_KEPT)))
+    /// The rest of a stop that is under way: its declared time
+    /// if that fits, because a shorter limit then grows. `None` if it declares no time and does not
+    /// yet end by the deadline.
+    fn rest_of_stop(&self, id: ProcessId, left: Duration, fitted: bool) -> Option<Duration> {
+        let (since, kill_at) = self.asked_until(id)?;
+        let Some(stop) = self.process(id).stop else {
+            return fitted.then(|| kill_at.since(self.now));
+        };
+        let declared = Some(since + stop).filter(|end| end.since(self.now) <= left);
+        declared.max(Some(kill_at)).map(|end| end.since(self.now).min(stop))
     }
 
-    /// Has the budget from now, or `delayed`, to `deadline` computed again if a process has gone
-    /// down in this step before its dependents, which can use the time that was kept for it. If
-    /// declared stops do not fit, the end of each of them frees a part of the excess. Thousands of
-    /// ends in the order of a stop, or of processes without dependencies, do not each cost a budget.
-    pub(crate) fn plan_again(&mut self, deadline: Time, delayed: Option<Time>) {
-        let is_up = |id: &ProcessId| !self.life(*id).is_down();
-        let mut ended = self.touched.iter().filter(|id| !is_up(id)).map(|id| self.process(*id));
+    /// Has the budget from now, or `delayed`, to `deadline` computed again if a process has ended
+    /// in this step before its dependents, or its stop began before theirs: they can use the time
+    /// that was kept for it. `holders` has the number of dependents of each process that are not
+    /// gone, if it is known. If declared stops do not fit, the end of each of them frees a part of the excess. Thousands of ends in the order of a stop, or of processes without dependencies,
+    /// do not each cost a budget.
+    pub(crate) fn plan_again(&mut self, deadline: Time, delayed: Option<Time>, holders: &[usize]) {
         let exceeds = self.budget.get().is_some_and(|budget| budget.exceeds);
-        let frees = |of: &ProcessSpec| of.stop.is_some() && !of.dependencies.is_empty();
-        if ended.any(|of| exceeds && frees(of) || of.dependents.iter().any(is_up)) {
+        let is_up = |id: &ProcessId| !self.life(*id).is_down();
+        let above = |id| self.spec.above(id).iter().any(is_up);
+        let held = |id: ProcessId| holders.get(id.index()).map(|count| *count > 0);
+        let frees = |id: &ProcessId| {
+            let of = self.process(*id);
+            exceeds && !is_up(id) && of.stop.is_some() && !of.dependencies.is_empty()
+                || !self.life(*id).runs() && held(*id).unwrap_or_else(|| above(*id))
+        };
+        if self.touched.iter().any(frees) {
             self.budget.take();
             self.replan = Some((deadline, delayed.unwrap_or(self.now)));
         }

@@ -182,16 +182,16 @@ impl State {
         let is_declared = self.process(process).stop.is_some();
         let is_spent = after.is_some_and(|after| after >= self.stop_limit(process));
         let left = deadline.since(self.now);
+        let kept = self.budget().after_stop(&self.spec, process).kept;
         // A part of what was kept may be over.
         let can_keep = |(by, kept)| (by, if kept > left + LEAST_STOP { left } else { kept });
-        let hook = self.process(process).hooks.post_stop.map(|hook| (process, hook.need));
-        match self.budget().keeper(&self.spec, process).or(hook).map(can_keep) {
+        match self.budget().keeper(&self.spec, process).map(can_keep) {
             _ if self.is_cut_short => StopLimit::Other,
             _ if is_declared && is_spent => StopLimit::Own { is_declared },
             _ if self.now >= deadline => StopLimit::Deadline { is_declared },
             // Before a shutdown, no later stop keeps time.
             _ if !is_spent && deadline == self.no_deadline() => StopLimit::Other,
-            Some((by, time)) if left <= time => StopLimit::Kept { by, time, is_declared },
+            Some((by, time)) if left <= kept => StopLimit::Kept { by, time, is_declared },
             _ if is_spent => StopLimit::Own { is_declared },
             Some((by, time)) => StopLimit::Kept { by, time, is_declared },
             None => StopLimit::Other,

@@ -16,9 +16,7 @@ pub struct Names(pub Vec<String>);
 impl Names {
     /// Sets the name of the process in `slot`. If there is no such slot yet, adds it.
     pub fn set(&mut self, slot: ProcessId, name: String) {
-        if slot.index() >= self.0.len() {
-            self.0.resize(slot.index() + 1, String::new());
-        }
+        self.0.resize(self.0.len().max(slot.index() + 1), String::new());
         self.0[slot.index()] = name;
     }
 
@@ -46,26 +44,28 @@ pub fn why(cause: Cause, names: &Names) -> String {
 /// Describes what has limited the time of a stop, as a part of a sentence. Empty if an earlier line
 /// of the log says it.
 pub(crate) fn stop_limit(limit: StopLimit, of: ProcessId, names: &Names) -> String {
+    let is = |is_declared| if is_declared { "does not fit" } else { "is not written" };
     match limit {
         StopLimit::Own { is_declared: true } => ": its `stop_grace_period` is over".to_owned(),
         StopLimit::Own { .. } => ": `stop_grace_period` is not written".to_owned(),
         StopLimit::Kept { by, time, is_declared } => {
-            let is = if is_declared { "does not fit" } else { "is not written" };
-            let own = "its `post_stop` hook".to_owned();
-            let by = if by == of { own } else { format!("`{}`", names.of(by)) };
-            format!(": `stop_grace_period` {is}, and {by} keeps {}", human(time))
+            let by = match by {
+                Some(by) if by != of => format!("`{}`", names.of(by)),
+                Some(_) => "its `post_stop` hook".to_owned(),
+                None => "the container's `post_stop` hook".to_owned(),
+            };
+            format!(": `stop_grace_period` {}, and {by} keeps {}", is(is_declared), human(time))
         }
-        StopLimit::Deadline { is_declared } => {
-            let is = if is_declared { "does not fit" } else { "is not written" };
-            format!(": `stop_grace_period` {is}, and the deadline of `grace_period` has come")
-        }
+        StopLimit::Deadline { is_declared } => format!(
+            ": `stop_grace_period` {}, and the deadline of `grace_period` has come",
+            is(is_declared)
+        ),
         StopLimit::Other => String::new(),
     }
 }
 
 /// Describes why a request failed, as a sentence for the operator.
 pub fn request_error(why: RequestError, names: &Names) -> String {
-    let name = |id| names.of(id);
     match why {
         RequestError::ShuttingDown => "the container is shutting down".to_owned(),
         RequestError::Drained => {
@@ -75,40 +75,40 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
         }
         RequestError::Busy(process) => format!(
             "{} is being stopped or restarted already; try again when that is done",
-            name(process)
+            names.of(process)
         ),
         RequestError::Superseded(process) => {
-            format!("{} was asked to stop meanwhile", name(process))
+            format!("{} was asked to stop meanwhile", names.of(process))
         }
         RequestError::StillStarting => "not every process has been ready yet".to_owned(),
         RequestError::Reloading => {
             "a reload or another request is under way; try again when that is done".to_owned()
         }
         RequestError::Skipped(process) => {
-            format!("{} is left out by `only_if` or `profiles`", name(process))
+            format!("{} is left out by `only_if` or `profiles`", names.of(process))
         }
         RequestError::Failed { process, why: Failure::Unhealthy } => {
-            format!("{} was ready, and then failed its liveness check", name(process))
+            format!("{} was ready, and then failed its liveness check", names.of(process))
         }
-        RequestError::Failed { process, why } => failed(name(process), why),
+        RequestError::Failed { process, why } => failed(names.of(process), why),
         RequestError::Ended { process, end, was_ready: false } => {
-            format!("{} {end} before it was ready", name(process))
+            format!("{} {end} before it was ready", names.of(process))
         }
         RequestError::Ended { process, end, .. } => {
-            format!("{} was ready, and then {end}", name(process))
+            format!("{} was ready, and then {end}", names.of(process))
         }
         RequestError::Unkillable(process) => format!(
             "{} survives SIGKILL (stuck in the kernel, or not permitted to signal it)",
-            name(process)
+            names.of(process)
         ),
         RequestError::OldFailed(process) => format!(
             "the running instance of {} failed before the new one had taken over from it",
-            name(process)
+            names.of(process)
         ),
         RequestError::Doomed { process, left } => format!(
             "the parent epoch of {} exited early: Envoy will abort the newer epoch within {}, and \
              any epoch that starts until then",
-            name(process),
+            names.of(process),
             human(left)
         ),
     }

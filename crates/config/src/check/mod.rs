@@ -257,7 +257,8 @@ pub(crate) fn shrink_default_minima(
         .for_each(|it| it.min = Duration::ZERO);
     let before = spec.hooks.pre_stop.map_or(Duration::ZERO, |hook| hook.need);
     let before = before.max(spec.readiness_delay);
-    let others = Budget::new(&spec, spec.window, |_| Ahead::Drain).all.least.saturating_add(before);
+    let budget = Budget::new(&spec, spec.window, |id| Ahead::all(spec.of(id)));
+    let others = budget.all.least.saturating_add(before);
     let room = spec.window.saturating_sub(others);
     let of = written_minima(config);
     let below = below(graph, &of);

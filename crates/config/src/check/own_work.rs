@@ -38,14 +38,14 @@ pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<Beside>)> {
     let time = |id: &ProcessId| spec.of(*id).drain.map(|drain| drain.time);
     let longest = spec.ids().max_by_key(time)?;
     time(&longest).filter(|time| !time.is_zero())?;
-    let budget = Budget::new(spec, spec.window, |_| Ahead::Drain);
+    let budget = Budget::new(spec, spec.window, |id| Ahead::all(spec.of(id)));
     let is_beside = |id: &ProcessId| {
         let of = spec.of(*id);
         let serves = of.drain.is_some() || of.listens || !of.dependents.is_empty();
         !(serves || of.oneshot || of.left_out)
     };
-    let beside = spec.ids().filter(is_beside);
-    let beside = beside.map(|id| (id, spec.window.saturating_sub(budget.stops(id).declared)));
+    let begins = |id: ProcessId| spec.window.saturating_sub(budget.stops[id.index()].declared);
+    let beside = spec.ids().filter(is_beside).map(|id| (id, begins(id)));
     Some((longest, beside.filter(|(_, begins)| !own_drain(*begins).is_zero()).collect()))
 }
 

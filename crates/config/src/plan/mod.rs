@@ -226,10 +226,10 @@ impl<'c> Plan<'c> {
     /// in which most programs end, because the declared stop of a dependency keeps more time than
     /// the stop gets; and this dependency with the time.
     pub(crate) fn squeezed(&self) -> Option<(&ShutdownStep, &'c str, Duration)> {
-        let budget = Budget::new(&self.spec, self.spec.window, |_| Ahead::Drain);
+        let budget = Budget::new(&self.spec, self.spec.window, |id| Ahead::all(self.spec.of(id)));
         self.after_signal.steps.iter().find_map(|step| {
             let id = step.process.filter(|_| step.kind == StepKind::Stop)?;
-            let (by, kept) = budget.keeper(&self.spec, id)?;
+            let (Some(by), kept) = budget.keeper(&self.spec, id)? else { return None };
             let is_squeezed = step.takes() < MOST_KEPT.min(kept)
                 && self.spec.of(id).stop.or(self.spec.of(id).drain.map(|it| it.time)).is_none()
                 && self.spec.of(by).stop.is_some();

@@ -23,7 +23,7 @@ use crate::phase::stopping::Stopping;
 use crate::phase::waits::Waits;
 use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
-use crate::spec::{HookId, Stage};
+use crate::spec::{HookId, HookWait, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Signal, Time};
 use crate::{budget, final_waits};
@@ -90,7 +90,7 @@ impl Draining {
             && state.spec.ids().any(serves)
             && !state.spec.ids().any(|id| matches!(state[id].drain, Progress::Active(_)));
         state.limit_stops(shutdown.cause.is_asked());
-        let hook = state.spec.hooks.pre_stop.map_or(Duration::ZERO, |wait| wait.need);
+        let hook = HookWait::need_of(state.spec.hooks.pre_stop);
         let delay = if was_ready { state.spec.readiness_delay } else { Duration::ZERO };
         let left = shutdown.deadline.since(state.now);
         let count = if state.spec.counts_stops { budget::counting(left) } else { Duration::ZERO };
@@ -333,10 +333,10 @@ impl Draining {
     fn advance(mut self, state: &mut State) -> Phase {
         let deadline = self.deadline(state);
         let delayed = self.waits.delay.max(self.waits.hook);
-        state.plan_again(deadline, delayed);
+        state.plan_again(deadline, delayed, &[]);
         state.expire(deadline);
         family::settle(state, false, deadline);
-        state.plan_again(deadline, delayed);
+        state.plan_again(deadline, delayed, &[]);
         self.waits.expire(state);
         for (process, ()) in family::left_to_drain(state, |_, _| Some(())) {
             self.begin_drain(state, process);
@@ -418,9 +418,9 @@ impl Draining {
             {
                 let left = self.shutdown.deadline.since(state.now);
                 let before = |needed: Duration| state.now + left.saturating_sub(needed);
-                let mut at = before(state.budget().stops(process).declared);
+                let mut at = before(state.budget().stops[process.index()].declared);
                 if state.process(process).drain.is_some() {
-                    let drained = before(state.budget().stops(process).kept);
+                    let drained = before(state.budget().stops[process.index()].kept);
                     at = at.min(drained.max(state[process].drain.waits_until()));
                 }
                 let at = if state[process].listens_on_nothing { at } else { at.max(served_until) };

@@ -103,10 +103,10 @@ impl Stopping {
             // but killed processes still need time to end.
             self.give_up_at = self.give_up_at.max(state.now + AFTER_KILL);
         }
-        state.plan_again(self.shutdown.deadline, None);
+        state.plan_again(self.shutdown.deadline, None, &self.holders);
         state.expire(self.deadline(state));
         family::settle(state, true, self.deadline(state));
-        state.plan_again(self.shutdown.deadline, None);
+        state.plan_again(self.shutdown.deadline, None, &self.holders);
         let ranked = |id| (state.spec.rank(id), id);
         let mut queue: Queue = if core::mem::take(&mut self.review_all) {
             state.spec.ids().map(ranked).collect()

@@ -595,17 +595,46 @@ fn an_end_on_another_path_takes_no_time_from_a_later_stop() {
 #[test]
 fn a_stop_under_way_takes_no_time_from_the_shares_of_others() {
     let [db, app, log, side] = [0, 1, 2, 3].map(ProcessId);
+    let signal = Signal::TERM;
+    let stopping = |process, limit| Note::Stopping { process, signal, limit: MS(limit) };
     // A restart has begun 1 s before, and its process hangs. Its dependency keeps half.
     let mut play =
         Play::up(Spec { window: MS(10_000), ..stops_of(&[(None, None), (Some(db), None)]) });
     play.at(0, ask(app, Request::Restart));
     play.at(1000, TERM);
     assert_eq!(play.at(6000, Event::Tick), [Action::Kill(app)]);
-    // The dependency hangs in a restart, and keeps no time from a dependent that still runs.
-    let mut play = Play::up(stops_of(&[(None, None), (Some(db), Some(27_000))]));
+    // The dependency hangs in a restart, or its hook runs: it keeps no time from a dependent that
+    // still runs.
+    let hook = Some(HookWait::new(Some(MS(20_000))));
+    for (of_db, (pre_stop, post_stop), event) in [
+        (None, (None, None), ask(db, Request::Restart)),
+        (Some(20_000), (None, None), ask(db, Request::Restart)),
+        (Some(20_000), (hook, None), ask(db, Request::Restart)),
+        (None, (None, hook), exited(db)),
+    ] {
+        let mut spec = stops_of(&[(None, of_db), (Some(db), Some(27_000))]);
+        let router = &mut spec.processes[db.index()];
+        router.hooks = HookWaits { pre_start: None, pre_stop, post_stop };
+        router.restart = Restart { policy: RestartPolicy::Always, delay: MS(10_000), max: None };
+        let mut play = Play::up(spec);
+        play.at(0, event);
+        assert!(play.notes(5000, TERM).contains(&stopping(app, 27_000)), "{event:?}");
+    }
+    // A longer path does not lead through the restart, and each path counts its own stops.
+    let mut stops = vec![(None, None), (Some(db), None), (Some(db), Some(12_000))];
+    assert!(Play::up(stops_of(&stops)).notes(0, TERM).contains(&stopping(app, 18_000)));
+    stops[1].1 = Some(12_000);
+    stops.splice(2.., [(Some(app), None), (Some(log), None), (Some(side), Some(12_000))]);
+    let mut play = Play::up(stops_of(&stops));
     play.at(0, ask(db, Request::Restart));
-    let stopping = Note::Stopping { process: app, signal: Signal::TERM, limit: MS(27_000) };
-    assert!(play.notes(5000, TERM).contains(&stopping));
+    assert!(play.notes(5000, TERM).contains(&stopping(ProcessId(4), 12_000)));
+    // The line before SIGKILL names the process that keeps the time, and not the one under way.
+    let mut play = Play::up(stops_of(&[(None, None), (Some(db), None), (Some(app), None)]));
+    play.at(0, ask(app, Request::Restart));
+    play.at(5000, TERM);
+    let why = StopLimit::Kept { by: Some(db), time: MS(10_000), is_declared: false };
+    let killed = Note::Killed { process: log, after: Some(MS(18_000)), why };
+    assert!(play.notes(23_000, Event::Tick).contains(&killed));
     // An end on another path does not divide the excess again.
     let stops = [(None, None), (Some(db), Some(60_000)), (None, None), (Some(log), Some(20_000))];
     let mut play = Play::up(stops_of(&stops));

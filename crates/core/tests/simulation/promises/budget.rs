@@ -45,45 +45,51 @@ impl History<'_> {
             + self.needed_at_the_end()
     }
 
-    /// Like [`History::kept_after`], without the processes that are gone.
+    /// Like [`History::kept_after`], without the processes that are gone, and without the stops
+    /// under way.
     pub(super) fn kept_after_now(&self, slot: ProcessId) -> Duration {
         let of = self.of_config(slot);
-        let below = self.path_from(slot, |id, of| match id {
-            _ if id.index() == self.slots.process(slot) => hook_need(of.hooks.post_stop),
-            _ if self.needs_time(id) => kept_stop(of),
-            _ => Duration::ZERO,
+        let is_own = |id: ProcessId| id.index() == self.slots.process(slot);
+        let below = self.path_from(slot, |id, of| {
+            if is_own(id) { Duration::ZERO } else { self.needs_now(id, kept_stop(of)) }
         });
-        below.max(hook_need(of.hooks.post_stop)) + self.needed_at_the_end()
+        below + hook_need(of.hooks.post_stop) + self.needed_at_the_end()
     }
 
-    /// Whether the stop of a process, or its `post_stop` hook, still needs time.
-    fn needs_time(&self, process: ProcessId) -> bool {
-        self.slots_of(process.index()).any(|slot| {
-            self.lives(slot)
-                || self.aborted.contains(&slot)
-                || self.runs_hook(slot, Stage::PostStop)
-        })
+    /// The part of the time for its drain or its stop that a process still needs after the stops of
+    /// its dependents: all of it, or nothing if its stop is under way.
+    fn needs_now(&self, process: ProcessId, time: Duration) -> Duration {
+        let needs = |slot| match self.lives(slot) {
+            true => !self.is_stopping(slot),
+            false => self.aborted.contains(&slot),
+        };
+        if self.slots_of(process.index()).any(needs) { time } else { Duration::ZERO }
+    }
+
+    /// Whether the stop of a process that lives, or of the rest of its process group, has begun.
+    pub(super) fn is_stopping(&self, slot: ProcessId) -> bool {
+        self[slot].asked.is_some() || self.runs_hook(slot, Stage::PreStop) || !self.is_alive(slot)
     }
 
     /// The time that the later steps keep at most after the drain of a process: the `min`s of later
     /// drains, and the stops, which need `stop` each.
     pub(super) fn kept_after_drain(&self, slot: ProcessId, stop: Need) -> Duration {
-        self.kept_after_drain_if(slot, |_| true, stop)
+        self.kept_after_drain_if(slot, |_, time| time, stop)
     }
 
-    /// Like [`History::kept_after_drain`], without the processes that are gone.
+    /// Like [`History::kept_after_drain`], without the processes that are gone, and without the
+    /// stops under way.
     pub(super) fn kept_after_drain_now(&self, slot: ProcessId, stop: Need) -> Duration {
-        self.kept_after_drain_if(slot, |id| self.needs_time(id), stop)
+        self.kept_after_drain_if(slot, |id, time| self.needs_now(id, time), stop)
     }
 
     fn kept_after_drain_if(
         &self,
         slot: ProcessId,
-        needs: impl Fn(ProcessId) -> bool,
+        own: impl Fn(ProcessId, Duration) -> Duration,
         stop: Need,
     ) -> Duration {
         let spec = &self.scenario.spec;
-        let own = |id, time| if needs(id) { time } else { Duration::ZERO };
         let stops = sums_below(spec, |id, of| own(id, stop(of)));
         // For each process: its drain, its stop, and the later steps.
         let mut all = vec![Duration::ZERO; spec.processes.len()];

@@ -134,11 +134,11 @@ fn is_limit(run: &History<'_>, slot: ProcessId, after: Duration, why: StopLimit)
             is_declared == of.stop.is_some() && after >= run.stop_limit(slot)
         }
         StopLimit::Kept { by, time, is_declared } => {
-            let by = run.slots.process(by);
-            let is_below = of.dependencies.iter().any(|(on, _)| on.index() == by);
-            let is_hook = by == run.slots.process(slot) && of.hooks.post_stop.is_some();
+            let is_below = by.is_some_and(|by| run.above(by).contains(&slot));
+            let of_container = run.scenario.spec.hooks.post_stop.filter(|_| by.is_none());
+            let hook = if by == Some(slot) { of.hooks.post_stop } else { of_container };
             let left = run.deadline().map_or(run.window, |deadline| deadline.since(run.now));
-            let is_kept = (is_below || is_hook) && time <= left + LEAST_STOP;
+            let is_kept = (is_below || hook.is_some()) && time <= left + LEAST_STOP;
             is_declared == of.stop.is_some() && is_kept && !is_over
         }
         StopLimit::Deadline { is_declared } => is_declared == of.stop.is_some() && is_over,

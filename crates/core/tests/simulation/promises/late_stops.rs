@@ -58,9 +58,9 @@ impl Promise for LateStops {
             if !seen.started || is_open(run, id, true) || is_begun || is_needed {
                 continue;
             }
-            // A process that was asked to end needs less than its whole time.
+            // A stop that is under way passes beside this one.
             let declared = run.path_from(id, |id, of| {
-                let needs = run.lives(id) && run[id].asked.is_none();
+                let needs = run.lives(id) && !run.is_stopping(id);
                 if needs { declared_stop(of) } else { Duration::ZERO }
             });
             let is_late = deadline < now + declared;
