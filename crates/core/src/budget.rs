@@ -147,8 +147,7 @@ impl Budget {
         let drains = spec.ids().filter_map(drain).count();
         let counts = spec.ids().map(closes).max().filter(|_| drains > 1).unwrap_or_default();
         let left = left.saturating_sub(last.kept.saturating_add(counts));
-        let stop = |id| ahead(id).stop;
-        let begun = |id| ahead(id).is_begun;
+        let (stop, begun) = (|id| ahead(id).stop, |id| ahead(id).is_begun);
         // The path before the stop of a process and its hooks. The stop keeps a time from it.
         let stopped = |path: Path, id, stop: Option<Duration>, kept| {
             let Ahead { pre_stop, post_stop, .. } = ahead(id);
@@ -168,13 +167,15 @@ impl Budget {
         let stopping = spec.longest_through(stopping, begun, Duration::saturating_add);
         let stops = |id| u32::from(stop(id) != Some(Duration::ZERO));
         let stops = spec.longest_through(stops, begun, u32::saturating_add);
-        // The declared times come first. The other stops share what is left. If the stops declare
-        // more than there is, the excess is shared, too.
+        // The declared times come first. The other stops share what is left: with a path for 1 s
+        // and one for 10 s each, the share lies between. If the stops declare more than there is,
+        // the excess is shared, too.
         let share = |place: usize| {
             let excess = stopping[place].saturating_sub(left).min(left / stops[place].max(1));
-            let unset = (most[place] - least[place]).div_duration_f64(MOST_KEPT - LEAST_STOP);
-            let free = left.saturating_sub(least[place]) / (unset.ceil() as u32).max(1);
-            free.saturating_add(LEAST_STOP).max(excess).min(MOST_KEPT)
+            let [span, more] = [MOST_KEPT - LEAST_STOP, most[place] - least[place]];
+            let free = left.saturating_sub(least[place]).as_nanos() * span.as_nanos();
+            let free = u64::try_from(free / span.max(more).as_nanos()).unwrap_or(u64::MAX);
+            Duration::from_nanos(free).saturating_add(LEAST_STOP).max(excess).min(MOST_KEPT)
         };
         let mut drains = vec![last; spec.processes.len()];
         let mut budget = Self {
