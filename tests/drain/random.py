@@ -94,7 +94,9 @@ def random_config(rng, place):
     processes, addresses = {}, {}
     for name in ("a", "b", "c")[: rng.randint(1, 3)]:
         drain = random_drain(rng)
-        addresses[name] = address = free_port()
+        while (address := free_port()) in addresses.values():
+            pass
+        addresses[name] = address
         processes[name] = {
             "command": ["python3", "-B", os.path.abspath(__file__), "serve", address, rng.choice(["yes", "no"])],
             "readiness": {"tcp": f"127.0.0.1:{address}"},

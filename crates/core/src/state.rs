@@ -277,7 +277,9 @@ impl State {
             let all = Ahead::all(self.process(id));
             let begun = Ahead { drain: false, is_begun: true, pre_stop: Duration::ZERO, ..all };
             let over = |rest| Ahead { stop: Some(rest), post_stop: Duration::ZERO, ..begun };
-            let rest = |most| life.wakes_at().map_or(most, |at| at.since(now)).min(most);
+            // Before it fits, a hook counts with its need, as a hook that has not begun.
+            let most = |need| if fitted { left } else { need };
+            let rest = |need| life.wakes_at().map_or(left, |at| at.since(now)).min(most(need));
             match (life, self[id].drain) {
                 _ if life.is_down() => over(Duration::ZERO),
                 // Its hook begins at once.
@@ -315,12 +317,11 @@ impl State {
     /// do not each cost a budget.
     pub(crate) fn plan_again(&mut self, deadline: Time, delayed: Option<Time>, holders: &[usize]) {
         let exceeds = self.budget.get().is_some_and(|budget| budget.exceeds);
-        let is_up = |id: &ProcessId| !self.life(*id).is_down();
-        let above = |id| self.spec.above(id).iter().any(is_up);
+        let above = |id| self.spec.above(id).iter().any(|id| !self.life(*id).is_down());
         let held = |id: ProcessId| holders.get(id.index()).map(|count| *count > 0);
         let frees = |id: &ProcessId| {
             let of = self.process(*id);
-            exceeds && !is_up(id) && of.stop.is_some() && !of.dependencies.is_empty()
+            exceeds && self.life(*id).is_down() && of.stop.is_some() && !of.dependencies.is_empty()
                 || !self.life(*id).runs() && held(*id).unwrap_or_else(|| above(*id))
         };
         if self.touched.iter().any(frees) {
