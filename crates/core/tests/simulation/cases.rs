@@ -595,8 +595,7 @@ fn an_end_on_another_path_takes_no_time_from_a_later_stop() {
 #[test]
 fn a_stop_under_way_takes_no_time_from_the_shares_of_others() {
     let [db, app, log, side] = [0, 1, 2, 3].map(ProcessId);
-    let signal = Signal::TERM;
-    let stopping = |process, limit| Note::Stopping { process, signal, limit: MS(limit) };
+    let asked = |process, limit| Note::Stopping { process, signal: Signal::TERM, limit: MS(limit) };
     // A restart has begun 1 s before, and its process hangs. Its dependency keeps half.
     let mut play =
         Play::up(Spec { window: MS(10_000), ..stops_of(&[(None, None), (Some(db), None)]) });
@@ -605,12 +604,11 @@ fn a_stop_under_way_takes_no_time_from_the_shares_of_others() {
     assert_eq!(play.at(6000, Event::Tick), [Action::Kill(app)]);
     // The dependency hangs in a restart, or its hook runs: it keeps no time from a dependent that
     // still runs.
-    let hook = Some(HookWait::new(Some(MS(20_000))));
+    let wait = Some(HookWait::new(Some(MS(20_000))));
     for (of_db, (pre_stop, post_stop), event) in [
         (None, (None, None), ask(db, Request::Restart)),
-        (Some(20_000), (None, None), ask(db, Request::Restart)),
-        (Some(20_000), (hook, None), ask(db, Request::Restart)),
-        (None, (None, hook), exited(db)),
+        (Some(20_000), (wait, None), ask(db, Request::Restart)),
+        (None, (None, wait), exited(db)),
     ] {
         let mut spec = stops_of(&[(None, of_db), (Some(db), Some(27_000))]);
         let router = &mut spec.processes[db.index()];
@@ -618,16 +616,26 @@ fn a_stop_under_way_takes_no_time_from_the_shares_of_others() {
         router.restart = Restart { policy: RestartPolicy::Always, delay: MS(10_000), max: None };
         let mut play = Play::up(spec);
         play.at(0, event);
-        assert!(play.notes(5000, TERM).contains(&stopping(app, 27_000)), "{event:?}");
+        assert!(play.notes(5000, TERM).contains(&asked(app, 27_000)), "{event:?}");
     }
-    // A longer path does not lead through the restart, and each path counts its own stops.
-    let mut stops = vec![(None, None), (Some(db), None), (Some(db), Some(12_000))];
-    assert!(Play::up(stops_of(&stops)).notes(0, TERM).contains(&stopping(app, 18_000)));
-    stops[1].1 = Some(12_000);
-    stops.splice(2.., [(Some(app), None), (Some(log), None), (Some(side), Some(12_000))]);
-    let mut play = Play::up(stops_of(&stops));
+    // Each path counts its own stops.
+    let stops = [(None, None), (Some(db), None), (Some(db), Some(12_000))];
+    assert!(Play::up(stops_of(&stops)).notes(0, TERM).contains(&asked(app, 18_000)));
+    // A longer path does not lead through the restart.
+    let [next, last] = [(Some(app), None), (Some(side), Some(12_000))];
+    let mut play = Play::up(stops_of(&[stops[0], stops[2], next, (Some(log), None), last]));
     play.at(0, ask(db, Request::Restart));
-    assert!(play.notes(5000, TERM).contains(&stopping(ProcessId(4), 12_000)));
+    assert!(play.notes(5000, TERM).contains(&asked(ProcessId(4), 12_000)));
+    // A hook without a time leaves the written stop after it its time, although a stop ends early.
+    let [stop, more] = [(Some(log), Some(5000)), (Some(ProcessId(4)), Some(12_000))];
+    let mut spec = stops_of(&[stops[0], stops[1], stops[1], stop, next, more]);
+    spec.processes[side.index()].hooks.pre_stop = Some(HookWait::DEFAULT);
+    let mut play = Play::up(spec);
+    play.at(0, ask(app, Request::Restart));
+    play.at(2000, TERM);
+    play.at(5000, exited(ProcessId(5)));
+    let over = Event::HookEnded { hook: hook(Some(side), Stage::PreStop), success: true };
+    assert!(play.notes(8000, over).contains(&asked(side, 5000)));
     // The line before SIGKILL names the process that keeps the time, and not the one under way.
     let mut play = Play::up(stops_of(&[(None, None), (Some(db), None), (Some(app), None)]));
     play.at(0, ask(app, Request::Restart));

@@ -101,8 +101,8 @@ fn a_stop_that_begins_late_leaves_the_written_time_of_a_later_stop() {
     for (db, left, gets) in [(25, 28_000, 3000), (27, 28_000, 1000), (27, 27_990, 1000)] {
         let loaded = load(&[&worker(&format!("{db}s"))], &[]).unwrap();
         let spec = loaded.config.spec(&loaded.graph);
-        let (left, ahead) = (Duration::from_millis(left), |id| Ahead::all(spec.of(id)));
-        let budget = Budget::new(&spec, left, |id| Ahead { drain: false, ..ahead(id) });
+        let left = Duration::from_millis(left);
+        let budget = Budget::new(&spec, left, |id| Ahead::all(spec.of(id)));
         let limit = budget.stop(&spec, ProcessId(1), spec.window, left);
         assert_eq!(limit.as_millis(), gets, "{db} {left:?}");
     }

@@ -48,25 +48,21 @@ impl History<'_> {
     /// Like [`History::kept_after`], without the processes that are gone, and without the stops
     /// under way.
     pub(super) fn kept_after_now(&self, slot: ProcessId) -> Duration {
-        let of = self.of_config(slot);
         let is_own = |id: ProcessId| id.index() == self.slots.process(slot);
         let below = self.path_from(slot, |id, of| {
             if is_own(id) { Duration::ZERO } else { self.needs_now(id, kept_stop(of)) }
         });
-        below + hook_need(of.hooks.post_stop) + self.needed_at_the_end()
+        below + hook_need(self.of_config(slot).hooks.post_stop) + self.needed_at_the_end()
     }
 
     /// The part of the time for its drain or its stop that a process still needs after the stops of
     /// its dependents: all of it, or nothing if its stop is under way.
     fn needs_now(&self, process: ProcessId, time: Duration) -> Duration {
-        let needs = |slot| match self.lives(slot) {
-            true => !self.is_stopping(slot),
-            false => self.aborted.contains(&slot),
-        };
+        let needs = |slot| !self.is_stopping(slot) || self.aborted.contains(&slot);
         if self.slots_of(process.index()).any(needs) { time } else { Duration::ZERO }
     }
 
-    /// Whether the stop of a process that lives, or of the rest of its process group, has begun.
+    /// Whether the stop of a process, or of the rest of its process group, has begun or is over.
     pub(super) fn is_stopping(&self, slot: ProcessId) -> bool {
         self[slot].asked.is_some() || self.runs_hook(slot, Stage::PreStop) || !self.is_alive(slot)
     }

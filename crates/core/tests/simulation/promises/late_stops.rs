@@ -60,8 +60,7 @@ impl Promise for LateStops {
             }
             // A stop that is under way passes beside this one.
             let declared = run.path_from(id, |id, of| {
-                let needs = run.lives(id) && !run.is_stopping(id);
-                if needs { declared_stop(of) } else { Duration::ZERO }
+                if run.is_stopping(id) { Duration::ZERO } else { declared_stop(of) }
             });
             let is_late = deadline < now + declared;
             let spec = &run.scenario.spec;
