@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::budget::{Ahead, Budget};
+use crate::core::spec::HookWait;
 use crate::graph::Graph;
 use crate::keys::{Address, Config, ListenSocket, Process, ProcessKind};
 use crate::language::diagnostics::problems::Problems;
@@ -255,8 +256,7 @@ pub(crate) fn shrink_default_minima(
         .iter_mut()
         .filter_map(|it| it.drain.as_mut())
         .for_each(|it| it.min = Duration::ZERO);
-    let before = spec.hooks.pre_stop.map_or(Duration::ZERO, |hook| hook.need);
-    let before = before.max(spec.readiness_delay);
+    let before = HookWait::need_of(spec.hooks.pre_stop).max(spec.readiness_delay);
     let budget = Budget::new(&spec, spec.window, |id| Ahead::all(spec.of(id)));
     let others = budget.all.least.saturating_add(before);
     let room = spec.window.saturating_sub(others);
