@@ -149,33 +149,28 @@ impl Budget {
         let left = left.saturating_sub(last.kept.saturating_add(counts));
         let (stop, begun) = (|id| ahead(id).stop, |id| ahead(id).is_begun);
         // The path before the stop of a process and its hooks. The stop keeps a time from it.
-        let stopped = |path: Path, id, stop: Option<Duration>, kept| {
+        let stopped = |path: Path, id, declared: Duration, kept| {
             let Ahead { pre_stop, post_stop, .. } = ahead(id);
-            let declared = stop.unwrap_or(LEAST_STOP);
             let steps = [kept, declared.min(LEAST_STOP), declared];
             path.after_hook(post_stop).after(steps).after_hook(pre_stop)
         };
         let drained =
             |path: Path, id| drain(id).map_or(path, |d| path.after([d.min, d.min, d.time]));
-        let own =
-            |id, unset| stopped(Path::default(), id, stop(id).or(Some(unset)), Duration::ZERO);
-        let with_drain = |id, unset| drained(own(id, unset).after([closes(id); 3]), id).declared;
-        let [least, most] = [LEAST_STOP, MOST_KEPT].map(|unset| {
-            spec.longest_through(|id| with_drain(id, unset), begun, Duration::saturating_add)
-        });
-        let stopping = |id| stop(id).map_or(Duration::ZERO, |stop| own(id, stop).declared);
-        let stopping = spec.longest_through(stopping, begun, Duration::saturating_add);
-        let stops = |id| u32::from(stop(id) != Some(Duration::ZERO));
-        let stops = spec.longest_through(stops, begun, u32::saturating_add);
-        // The declared times come first. The other stops share what is left: with a path for 1 s
-        // and one for 10 s each, the share lies between. If the stops declare more than there is,
-        // the excess is shared, too.
+        let own = |id| stopped(Path::default(), id, stop(id).unwrap_or_default(), Duration::ZERO);
+        let written = |id| drained(own(id).after([closes(id); 3]), id).declared;
+        let written = |id| (written(id), u32::from(stop(id).is_none()));
+        let written = spec.sums_through(written, begun);
+        let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id).declared);
+        let stopping = |id| (stopping(id), u32::from(stop(id) != Some(Duration::ZERO)));
+        let stopping = spec.sums_through(stopping, begun);
+        // The declared times come first. The other stops of each path share what is left. If the
+        // stops declare more than there is, the excess is shared, too.
         let share = |place: usize| {
-            let excess = stopping[place].saturating_sub(left).min(left / stops[place].max(1));
-            let [span, more] = [MOST_KEPT - LEAST_STOP, most[place] - least[place]];
-            let free = left.saturating_sub(least[place]).as_nanos() * span.as_nanos();
-            let free = u64::try_from(free / span.max(more).as_nanos()).unwrap_or(u64::MAX);
-            Duration::from_nanos(free).saturating_add(LEAST_STOP).max(excess).min(MOST_KEPT)
+            let least = |sum: &(Duration, u32)| left.saturating_sub(sum.0) / sum.1.max(1);
+            let share = written[place].iter().map(least).min().max(Some(LEAST_STOP));
+            let over = |sum: &(Duration, u32)| sum.0.saturating_sub(left).min(left / sum.1.max(1));
+            let excess = stopping[place].iter().map(over).max();
+            excess.max(share).unwrap_or_default().min(MOST_KEPT)
         };
         let mut drains = vec![last; spec.processes.len()];
         let mut budget = Self {
@@ -183,14 +178,15 @@ impl Budget {
             stops: drains.clone(),
             drained: drains.clone(),
             last,
-            exceeds: stopping.iter().any(|time| *time > left),
+            exceeds: stopping.iter().flatten().any(|sum| sum.0 > left),
             ..Self::default()
         };
         for &id in &spec.order {
             let (process, place) = (spec.of(id), id.index());
             let kept = stop(id).unwrap_or_else(|| share(place));
             let below = last.below(process, &budget.stops);
-            let mut path = if begun(id) { below } else { stopped(below, id, stop(id), kept) };
+            let declared = stop(id).unwrap_or(LEAST_STOP);
+            let mut path = if begun(id) { below } else { stopped(below, id, declared, kept) };
             // In the 10 s of Docker, the default `min` of 5 s then fits before any number of stops.
             path.least = path.least.min(spec.window / 4);
             (budget.kept[place], budget.stops[place]) = (kept, path);

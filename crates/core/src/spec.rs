@@ -290,40 +290,39 @@ impl Spec {
         let mut found = vec![of];
         let mut next = 0;
         while let Some(&id) = found.get(next) {
-            for &dependent in &self.processes[id.index()].dependents {
-                if !core::mem::replace(&mut seen[dependent.index()], true) {
-                    found.push(dependent);
-                }
-            }
+            let by = self.of(id).dependents.iter();
+            found.extend(by.filter(|by| !core::mem::replace(&mut seen[by.index()], true)));
             next += 1;
         }
-        found.remove(0);
-        found
+        found.split_off(1)
     }
 
-    /// For each process: the largest sum of `own` along a path of dependencies through it. A path
-    /// can begin at a process of which `begun` is true, but none leads through it.
-    pub fn longest_through<T: Copy + Default + Ord>(
+    /// For each process: the sums of `own`, a time and a number of steps, along the paths of
+    /// dependencies through it, without those that another path exceeds in both. A path can begin
+    /// at a process of which `begun` is true, but none leads through it.
+    pub fn sums_through(
         &self,
-        own: impl Fn(ProcessId) -> T,
+        own: impl Fn(ProcessId) -> (Duration, u32),
         begun: impl Fn(ProcessId) -> bool,
-        add: impl Fn(T, T) -> T,
-    ) -> Vec<T> {
-        let after = |beyond: &[T], id: ProcessId| match begun(id) {
-            true => beyond[id.index()],
-            false => add(beyond[id.index()], own(id)),
-        };
-        let mut below = vec![T::default(); self.processes.len()];
+    ) -> Vec<Vec<(Duration, u32)>> {
+        let through = |id| if begun(id) { Default::default() } else { own(id) };
+        let mut below = vec![vec![Default::default()]; self.processes.len()];
         for id in &self.order {
-            let on = self.of(*id).dependencies.iter().map(|(on, _)| after(&below, *on));
-            below[id.index()] = on.max().unwrap_or_default();
+            let on = self.of(*id).dependencies.iter();
+            let sums = on.flat_map(|(on, _)| after(&below[on.index()], through(*on)));
+            below[id.index()] = largest(sums);
         }
-        let mut above = vec![T::default(); self.processes.len()];
+        let mut above = vec![vec![Default::default()]; self.processes.len()];
         for id in self.order.iter().rev() {
-            let by = self.of(*id).dependents.iter().map(|by| after(&above, *by).max(own(*by)));
-            above[id.index()] = by.max().unwrap_or_default();
+            let by = self.of(*id).dependents.iter().copied();
+            let sums = by.clone().flat_map(|by| after(&above[by.index()], through(by)));
+            above[id.index()] = largest(sums.chain(by.map(&own)));
         }
-        self.ids().map(|id| add(add(above[id.index()], own(id)), below[id.index()])).collect()
+        let sums = |id: ProcessId| {
+            let own = after(&above[id.index()], own(id));
+            largest(own.flat_map(|sum| after(&below[id.index()], sum)))
+        };
+        self.ids().map(sums).collect()
     }
 
     pub fn of(&self, id: ProcessId) -> &ProcessSpec {
@@ -333,6 +332,24 @@ impl Spec {
     /// All slots. At first, these are the processes in file order.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
         (0..self.processes.len()).filter_map(|index| u16::try_from(index).ok()).map(ProcessId)
+    }
+}
+
+/// Adds a step to each of the sums.
+fn after(sums: &[(Duration, u32)], own: (Duration, u32)) -> impl Iterator<Item = (Duration, u32)> {
+    sums.iter().map(move |sum| (sum.0.saturating_add(own.0), sum.1.saturating_add(own.1)))
+}
+
+/// The sums that no other exceeds in both parts, or zero. More than eight count as one with the
+/// largest of each part, so that the work for a path stays bounded.
+fn largest(sums: impl Iterator<Item = (Duration, u32)>) -> Vec<(Duration, u32)> {
+    let mut sums: Vec<_> = sums.chain([Default::default()]).collect();
+    sums.sort_unstable_by(|a, b| b.cmp(a));
+    let mut most = None;
+    sums.retain(|(_, steps)| most < Some(*steps) && most.insert(*steps) == steps);
+    match *sums {
+        [first, .., last] if sums.len() > 8 => vec![(first.0, last.1)],
+        _ => sums,
     }
 }
 

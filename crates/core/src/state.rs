@@ -276,23 +276,23 @@ impl State {
             let (life, now) = (self.life(id), self.now);
             let all = Ahead::all(self.process(id));
             let begun = Ahead { drain: false, is_begun: true, pre_stop: Duration::ZERO, ..all };
-            let over = |rest| Ahead { stop: Some(rest), post_stop: Duration::ZERO, ..begun };
+            let stops = |stop| Ahead { stop, ..begun };
+            let over = |rest| Ahead { post_stop: Duration::ZERO, ..stops(Some(rest)) };
             // Before it fits, a hook counts with its need, as a hook that has not begun.
             let most = |need| if fitted { left } else { need };
             let rest = |need| life.wakes_at().map_or(left, |at| at.since(now)).min(most(need));
-            match (life, self[id].drain) {
+            match life {
                 _ if life.is_down() => over(Duration::ZERO),
                 // Its hook begins at once.
-                (Lifecycle::Backoff { .. }, _) => over(all.post_stop),
-                (Lifecycle::PostStop { .. }, _) => over(rest(all.post_stop)),
-                (Lifecycle::PreStop { .. }, _) => Ahead { pre_stop: rest(all.pre_stop), ..begun },
-                (Lifecycle::Killed { .. } | Lifecycle::RestKilled { .. }, _) => {
-                    Ahead { stop: Some(rest(left)), ..begun }
+                Lifecycle::Backoff { .. } => over(all.post_stop),
+                Lifecycle::PostStop { .. } => over(rest(all.post_stop)),
+                Lifecycle::PreStop { .. } => Ahead { pre_stop: rest(all.pre_stop), ..begun },
+                Lifecycle::Killed { .. } | Lifecycle::RestKilled { .. } => stops(Some(rest(left))),
+                Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {
+                    stops(self.rest_of_stop(id, left, fitted))
                 }
-                (Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }, _) => {
-                    Ahead { stop: self.rest_of_stop(id, left, fitted), ..begun }
-                }
-                (Lifecycle::Ready { .. }, Progress::NotDue) | (_, Progress::Active(_)) => all,
+                Lifecycle::Ready { .. } if matches!(self[id].drain, Progress::NotDue) => all,
+                _ if matches!(self[id].drain, Progress::Active(_)) => all,
                 _ => Ahead { drain: false, ..all },
             }
         })

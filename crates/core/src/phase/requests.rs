@@ -67,9 +67,8 @@ impl Operations {
         }
         let mut stopped = state.spec.above(process);
         stopped.push(process);
-        for id in stopped.clone() {
-            stopped.extend(state[id].beside);
-        }
+        let beside: Vec<_> = stopped.iter().filter_map(|id| state[*id].beside).collect();
+        stopped.extend(beside);
         stopped.retain(|id| !state.life(*id).is_gone() || self.goals.contains_key(id));
         stopped.sort_unstable();
         stopped.dedup();

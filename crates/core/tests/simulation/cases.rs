@@ -621,6 +621,9 @@ fn a_stop_under_way_takes_no_time_from_the_shares_of_others() {
     // Each path counts its own stops.
     let stops = [(None, None), (Some(db), None), (Some(db), Some(12_000))];
     assert!(Play::up(stops_of(&stops)).notes(0, TERM).contains(&asked(app, 18_000)));
+    // The share of the path on which it is the shortest: 28 s for four stops, and 8 s for one.
+    let all = [stops[0], stops[1], (Some(app), None), (Some(log), None), (Some(db), Some(20_000))];
+    assert!(Play::up(stops_of(&all)).notes(0, TERM).contains(&asked(side, 7000)));
     // A longer path does not lead through the restart.
     let [next, last] = [(Some(app), None), (Some(side), Some(12_000))];
     let mut play = Play::up(stops_of(&[stops[0], stops[2], next, (Some(log), None), last]));
