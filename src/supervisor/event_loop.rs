@@ -151,20 +151,13 @@ impl EventLoop {
     /// `within`, too. Also answers the clients that have requested the shutdown in its last step, or
     /// whose request was over then.
     pub(crate) fn finish(&mut self, code: u8, within: &dyn Fn() -> Duration) {
-        let mut executor = self.executor.borrow_mut();
         while let Some(message) = self.events.inbox.take() {
-            match message {
-                Message::Shutdown { reply, client } => {
-                    executor.requests.add_shutdown(reply, client);
-                }
-                Message::RequestOver { endings, answer, reply } => {
-                    executor.on_request_over(endings);
-                    // The send fails only if the client has gone away.
-                    let _ = reply.send(answer);
-                }
-                _ => {}
+            if matches!(message, Message::Shutdown { .. } | Message::RequestOver { .. }) {
+                // It can fail only to set the timer, which nothing waits for any more.
+                let _ = self.step(|step| step.on_message(message));
             }
         }
+        let mut executor = self.executor.borrow_mut();
         executor.logs.finish_files(within());
         executor.report(clock::now(), code, within);
     }
