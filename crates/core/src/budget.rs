@@ -159,18 +159,18 @@ impl Budget {
         let own = |id| stopped(Path::default(), id, stop(id).unwrap_or_default(), Duration::ZERO);
         let written = |id| drained(own(id).after([closes(id); 3]), id).declared;
         let written = |id| (written(id), u32::from(stop(id).is_none()));
-        let written = spec.sums_through(written, begun);
+        // A share is 1 s at least, so in a window of 32 s no path has more sums that matter.
+        let written = spec.sums_through(written, begun, 32);
         let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id).declared);
         let stopping = |id| (stopping(id), u32::from(stop(id) != Some(Duration::ZERO)));
-        let stopping = spec.sums_through(stopping, begun);
+        let stopping = spec.sums_through(stopping, begun, 1);
         // The declared times come first. The other stops of each path share what is left. If the
         // stops declare more than there is, the excess is shared, too.
         let share = |place: usize| {
             let least = |sum: &(Duration, u32)| left.saturating_sub(sum.0) / sum.1.max(1);
             let share = written[place].iter().map(least).min().max(Some(LEAST_STOP));
             let over = |sum: &(Duration, u32)| sum.0.saturating_sub(left).min(left / sum.1.max(1));
-            let excess = stopping[place].iter().map(over).max();
-            excess.max(share).unwrap_or_default().min(MOST_KEPT)
+            stopping[place].iter().map(over).max().max(share).unwrap_or_default().min(MOST_KEPT)
         };
         let mut drains = vec![last; spec.processes.len()];
         let mut budget = Self {

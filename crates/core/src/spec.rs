@@ -298,29 +298,31 @@ impl Spec {
     }
 
     /// For each process: the sums of `own`, a time and a number of steps, along the paths of
-    /// dependencies through it, without those that another path exceeds in both. A path can begin
-    /// at a process of which `begun` is true, but none leads through it.
+    /// dependencies through it, without those that another path exceeds in both. More than `most`
+    /// count as one with the largest of each part, so that the work for a path stays bounded. A
+    /// path can begin at a process of which `begun` is true, but none leads through it.
     pub fn sums_through(
         &self,
         own: impl Fn(ProcessId) -> (Duration, u32),
         begun: impl Fn(ProcessId) -> bool,
+        most: usize,
     ) -> Vec<Vec<(Duration, u32)>> {
         let through = |id| if begun(id) { Default::default() } else { own(id) };
         let mut below = vec![vec![Default::default()]; self.processes.len()];
         for id in &self.order {
             let on = self.of(*id).dependencies.iter();
             let sums = on.flat_map(|(on, _)| after(&below[on.index()], through(*on)));
-            below[id.index()] = largest(sums);
+            below[id.index()] = largest(sums, most);
         }
         let mut above = vec![vec![Default::default()]; self.processes.len()];
         for id in self.order.iter().rev() {
             let by = self.of(*id).dependents.iter().copied();
             let sums = by.clone().flat_map(|by| after(&above[by.index()], through(by)));
-            above[id.index()] = largest(sums.chain(by.map(&own)));
+            above[id.index()] = largest(sums.chain(by.map(&own)), most);
         }
         let sums = |id: ProcessId| {
             let own = after(&above[id.index()], own(id));
-            largest(own.flat_map(|sum| after(&below[id.index()], sum)))
+            largest(own.flat_map(|sum| after(&below[id.index()], sum)), most)
         };
         self.ids().map(sums).collect()
     }
@@ -340,17 +342,18 @@ fn after(sums: &[(Duration, u32)], own: (Duration, u32)) -> impl Iterator<Item =
     sums.iter().map(move |sum| (sum.0.saturating_add(own.0), sum.1.saturating_add(own.1)))
 }
 
-/// The sums that no other exceeds in both parts, or zero. More than eight count as one with the
-/// largest of each part, so that the work for a path stays bounded.
-fn largest(sums: impl Iterator<Item = (Duration, u32)>) -> Vec<(Duration, u32)> {
-    let mut sums: Vec<_> = sums.chain([Default::default()]).collect();
-    sums.sort_unstable_by(|a, b| b.cmp(a));
-    let mut most = None;
-    sums.retain(|(_, steps)| most < Some(*steps) && most.insert(*steps) == steps);
-    match *sums {
-        [first, .., last] if sums.len() > 8 => vec![(first.0, last.1)],
-        _ => sums,
+/// The sums that no other exceeds in both parts, or zero; at `most` this many, as
+/// [`Spec::sums_through`] says.
+fn largest(sums: impl Iterator<Item = (Duration, u32)>, most: usize) -> Vec<(Duration, u32)> {
+    let mut found: Vec<(Duration, u32)> = vec![Default::default()];
+    for sum in sums {
+        if found.iter().all(|it| it.0 < sum.0 || it.1 < sum.1) {
+            found.retain(|it| it.0 > sum.0 || it.1 > sum.1);
+            found.push(sum);
+        }
     }
+    let both = |a: (Duration, u32), b: (Duration, u32)| (a.0.max(b.0), a.1.max(b.1));
+    if found.len() > most { found.into_iter().reduce(both).into_iter().collect() } else { found }
 }
 
 impl ProcessSpec {

@@ -624,6 +624,10 @@ fn a_stop_under_way_takes_no_time_from_the_shares_of_others() {
     // The share of the path on which it is the shortest: 28 s for four stops, and 8 s for one.
     let all = [stops[0], stops[1], (Some(app), None), (Some(log), None), (Some(db), Some(20_000))];
     assert!(Play::up(stops_of(&all)).notes(0, TERM).contains(&asked(side, 7000)));
+    // The longest excess is shared by the most stops, although no single path has both.
+    let ten = |on| (Some(ProcessId(on)), Some(10_000));
+    let all = [stops[0], ten(0), ten(1), ten(2), ten(3), (Some(db), Some(41_000))];
+    assert!(Play::up(stops_of(&all)).notes(0, TERM).contains(&asked(ProcessId(5), 22_400)));
     // A longer path does not lead through the restart.
     let [next, last] = [(Some(app), None), (Some(side), Some(12_000))];
     let mut play = Play::up(stops_of(&[stops[0], stops[2], next, (Some(log), None), last]));
