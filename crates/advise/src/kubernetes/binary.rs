@@ -99,10 +99,8 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
     let is_image = command.is_empty();
     // The ENTRYPOINT of another image may have a subcommand `install`, too.
     let is_sure = !is_image || image.contains("drainit");
-    let is_own = match command.first() {
-        Some(program) => is_drainit(&program.text),
-        None => image == "drainit" || is_sure && args.first().is_some_and(is_install),
-    };
+    let by_image = image == "drainit" || is_sure && args.first().is_some_and(is_install);
+    let is_own = command.first().map_or(by_image, |program| is_drainit(&program.text));
     let mut line: Vec<_> = command.into_iter().chain(args).collect();
     if is_image {
         line.insert(0, Word { text: "drainit".to_owned(), span: init.span });

@@ -9,7 +9,6 @@ use crate::kubernetes::manifest::{Container, Word, base, is_drainit, words};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::{self, is_builtin, is_shell, place};
 use crate::language::span::Span;
-use crate::load::Severity;
 use crate::load::args::{self, ArgsError};
 
 /// The program that the container starts, if the manifest shows it.
@@ -20,8 +19,8 @@ pub(super) enum EntryPoint {
     /// drainit with these arguments.
     Drainit(Vec<Word>),
     /// A shell that runs drainit, with this subcommand, as its child. The signals go to the shell
-    /// and not to drainit. Also whether only an old bash runs drainit as its child.
-    ShellChild(Word, bool),
+    /// and not to drainit.
+    ShellChild(Word),
     /// A shell with this script, which may run drainit. Only the shell knows the script's commands.
     Unknown(Word),
     Other(Word),
@@ -43,7 +42,7 @@ pub(super) fn entry(container: &Container) -> EntryPoint {
 pub(super) fn names_drainit(container: &Container) -> bool {
     let shown = match entry(container) {
         EntryPoint::Unknown(script) => script.text.contains("drainit"),
-        found => matches!(found, EntryPoint::Drainit(_) | EntryPoint::ShellChild(..)),
+        found => matches!(found, EntryPoint::Drainit(_) | EntryPoint::ShellChild(_)),
     };
     shown || own_commands(container).iter().any(|it| it.is_pre_stop)
 }
@@ -76,9 +75,9 @@ fn is_expanded(word: &str) -> bool {
     word.contains(['$', '`'])
 }
 
-/// Finds drainit in a script. With `exec drainit …`, drainit replaces the shell. Without `exec`,
-/// the shell stays as drainit's parent. Programs that also replace themselves, such as `env` and
-/// `su-exec`, may stand between `exec` and `drainit`.
+/// Finds drainit in a script. With `exec drainit …`, or as the last command of a bash from 5.1 on,
+/// drainit replaces the shell. Otherwise the shell stays as drainit's parent. Programs that also
+/// replace themselves, such as `env` and `su-exec`, may stand between `exec` and `drainit`.
 fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
     let mut found = EntryPoint::Other(script.clone());
     let all = script::commands(&script.text);
@@ -92,8 +91,7 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
         let words = at(words.clone(), script.span);
         let program = program(&words);
         let is_before = |it: &&Word| !is_drainit(&it.text) && !is_shell(&it.text);
-        let has_exec = words.iter().take_while(is_before).any(|word| word.text == "exec");
-        let has_exec = has_exec || is_last && place == 0;
+        let has_exec = is_last || words.iter().take_while(is_before).any(|it| it.text == "exec");
         let is_function = functions.contains(&program);
         let is_unclear = is_expanded(program)
             || is_shell(program)
@@ -113,9 +111,9 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
                 return EntryPoint::Drainit(rest);
             }
             EntryPoint::Drainit(rest) if !has_trap => {
-                return EntryPoint::ShellChild(rest[0].clone(), is_last);
+                return EntryPoint::ShellChild(rest[0].clone());
             }
-            child @ EntryPoint::ShellChild(..) if !has_trap => return child,
+            child @ EntryPoint::ShellChild(_) if !has_trap => return child,
             EntryPoint::Other(_) if !is_unclear => {}
             _ => found = EntryPoint::Unknown(script.clone()),
         }
@@ -131,15 +129,12 @@ pub(super) fn arguments(
     is_exec: bool,
 ) -> Option<Vec<Word>> {
     let words = match entry(container) {
-        EntryPoint::ShellChild(subcommand, is_old) => {
-            let shell = if is_old { "a bash older than 5.1" } else { "the shell" };
-            let message = format!("{shell} gets the signals, and drainit, its child, does not");
-            let Word { text: name, span } = subcommand;
+        EntryPoint::ShellChild(Word { text: name, span }) => {
+            let message = "the shell gets the signals, and drainit, its child, does not";
             let help = format!(
                 "write `command: [drainit, {name}, --]`, or `exec drainit {name}` as the last command of the script, without `|` and `&`"
             );
-            let severity = if is_old { Severity::Warning } else { Severity::Error };
-            problems.push(severity, span, message).help(help);
+            problems.error(span, message).help(help);
             return None;
         }
         EntryPoint::Unknown(_) => return None,

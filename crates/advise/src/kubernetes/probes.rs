@@ -271,8 +271,7 @@ fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool) {
         _ => return,
     };
     let first = seconds(&probe.node, &["initialDelaySeconds"]).filter(|_| !is_liveness);
-    let gives_up =
-        probe.fails_after.saturating_add(first.map(|(time, _)| time).unwrap_or_default());
+    let gives_up = probe.fails_after.saturating_add(first.map_or(Duration::ZERO, |it| it.0));
     let after = human(gives_up);
     if is_liveness {
         let lasts = ctx.plan.needed().saturating_sub(delay);

@@ -1,6 +1,6 @@
 //! Checks a pod in which drainit and its processes are a native sidecar in front of an application.
 //! Does the application wait for the sidecar at the start? Does the application serve while the
-//! sidecar drains?
+//! sidecar drains? Beside the container of a Job, does anything end drainit?
 
 use std::time::Duration;
 
@@ -13,12 +13,22 @@ use crate::language::yaml::node::get;
 use crate::types::human;
 
 pub(super) fn check(ctx: &mut Context<'_>) {
-    if ctx.workload.is_job() || !ctx.container.is_sidecar {
-        return;
-    }
-    start(ctx);
     let main: Vec<_> =
         containers(&ctx.workload.pod).into_iter().filter(|it| !it.is_sidecar).collect();
+    let line =
+        |it: &Container| [words(&it.node, &["command"]), words(&it.node, &["args"])].concat();
+    let ends_it = |it: &Container| line(it).iter().any(|word| word.text.contains("shutdown"));
+    let is_job = |it: &Container| !names_drainit(it) && !ends_it(it);
+    match (ctx.workload.is_job(), ctx.container.is_sidecar) {
+        (true, false) if main.iter().any(is_job) && !ctx.plan.after_signal.steps.is_empty() => {
+            let message = "the Job goes on as long as this container, which nothing ends";
+            let help = "make it a native sidecar, or end it by `drainit shutdown --socket PATH` at the end of the job";
+            return ctx.warning(ctx.container.span, message, help);
+        }
+        (false, true) => {}
+        _ => return,
+    }
+    start(ctx);
     let longest = ctx.drains().map(|drain| drain.time.min(ctx.plan.window())).max();
     let is_reported = |drain: &Duration| !drain.is_zero() && !main.iter().any(names_drainit);
     let Some(drain) = longest.filter(is_reported) else { return };
@@ -51,9 +61,8 @@ fn start(ctx: &mut Context<'_>) {
 fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
     let hooks = main.iter().map(pre_stop::read);
     let longest = hooks.map(|it| if it.is_unknown || it.drains { drain } else { it.sleeps }).max();
-    let (Some(slept), Some(first)) = (longest.filter(|it| *it < drain), main.first()) else {
-        return;
-    };
+    let longest = longest.filter(|it| *it < drain);
+    let (Some(slept), Some(first)) = (longest, main.first()) else { return };
     let span = key(&first.node, "lifecycle").unwrap_or(first.span);
     let (app, own) = (&first.name, &ctx.container.name);
     let (after, lasts, time) = (human(slept), human(drain), rounded_up(drain));

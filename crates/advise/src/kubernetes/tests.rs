@@ -532,17 +532,20 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
     let own = with(&bare, "      containers:\n", own);
     // Nobody sends requests to a Job.
     let job = with(&bare, "kind: Deployment", "kind: Job");
-    each([(&*bare, all), (&job, "")], |manifest| found(&config, manifest));
+    let other = "      containers:\n        - {name: job, image: a, command: [sh, -c, job]}\n";
+    let beside = with(&with(MANIFEST, "Deployment", "Job"), "      containers:\n", other);
+    let ended = with(&beside, "job]", "job; drainit shutdown --socket /a]");
+    let goes_on = "10:17 W the Job goes on as long as this container";
+    let rows = [(&*bare, all), (&job, ""), (&beside, goes_on), (&ended, "")];
+    each(rows, |manifest| found(&config, manifest));
     // The application has a drainit of its own, which is checked by itself.
     let of_own = lines(&check_with(&config, &own, Some("gateway"), &[], &[]));
     assert!(are_these(&of_own, "13:17 W without a `startupProbe`"), "{of_own:#?}");
     let hooks = [
         ("{sleep: {seconds: 5}}", "9:76 W SIGTERM after 5s"),
-        ("{exec: {command: [sleep, '14']}}", "9:76 W SIGTERM after 14s"),
         ("{exec: {command: [sleep, '15']}}", ""),
         ("{exec: {command: [sh, -c, sleep 10; sleep 4]}}", "9:76 W SIGTERM after 14s"),
         ("{exec: {command: [/app/wait]}}", ""),
-        ("{exec: {command: [/bin/true]}}", "9:76 W SIGTERM at once"),
         ("{exec: {command: [sleep 15]}}", "9:115 E `sleep 15` is one word"),
     ];
     each(hooks, |hook| found(&config, &with(&sidecar, "{sleep: {seconds: 15}}", hook)));

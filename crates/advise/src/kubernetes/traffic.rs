@@ -98,9 +98,8 @@ fn egress(ctx: &mut Context<'_>) {
         matches!(method, Some(DrainMethod::Envoy(envoy)) if envoy.direction.is_none())
     };
     let undecided = ctx.loaded.config.processes.iter().find(is_undecided);
-    let Some(name) = undecided.filter(|_| ctx.container.is_sidecar).map(|it| &it.name) else {
-        return;
-    };
+    let Some(process) = undecided.filter(|_| ctx.container.is_sidecar) else { return };
+    let name = &process.name;
     let message = format!(
         "the drain of `{name}` closes all of its listeners: if the application goes out through this sidecar, it is cut off \
          before it ends"
