@@ -15,7 +15,7 @@ use crate::cli::control_address;
 use crate::cli::control_address::Found;
 use crate::cli::print;
 use crate::cli::progress::{look, waiting};
-use crate::commands::DrainArgs;
+use crate::commands::WaitArgs;
 use crate::control::status::{ProcessStatus, Status};
 use crate::http::{Answerer, HttpError, Response, request};
 use crate::journal::state::{ContainerPhase, ProcessState};
@@ -34,7 +34,7 @@ const SLACK: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Returns 0 when the drain is done, or with `--no-wait` when it has begun.
-pub(super) fn drain(args: &DrainArgs) -> u8 {
+pub(super) fn drain(args: &WaitArgs) -> u8 {
     run(&args.whom, async |found: Found| {
         let request = async {
             let said = begin(&found).await?;

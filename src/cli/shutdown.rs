@@ -7,7 +7,7 @@ use hyper::Method;
 use crate::cli::ask::{LIMIT, ask, run};
 use crate::cli::control_address::Found;
 use crate::cli::print;
-use crate::commands::ShutdownArgs;
+use crate::commands::WaitArgs;
 use crate::control::operate::NO_WAIT;
 use crate::http::{Answerer, connect_unix};
 use crate::keys::Address;
@@ -18,7 +18,7 @@ use crate::types::harmless_lines;
 /// Returns 0 when everything has stopped and the container ends with 0, or with `--no-wait`, and for
 /// a process of the container, when the shutdown has begun. Interrupting the command does not
 /// interrupt the shutdown.
-pub(super) fn shutdown(args: &ShutdownArgs) -> u8 {
+pub(super) fn shutdown(args: &WaitArgs) -> u8 {
     run(&args.whom, async |found: Found| {
         // There is no limit with a wait, because the grace period limits the shutdown. A process that
         // drainit stops would wait for its own end.

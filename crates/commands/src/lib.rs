@@ -54,10 +54,10 @@ pub enum Command {
     Plan(PlanArgs),
     /// Drain the running container, without stopping it; only a restart of the container undoes it
     #[command(display_order = 206)]
-    Drain(DrainArgs),
+    Drain(WaitArgs),
     /// Drain the running container and stop it, as SIGTERM does, and wait for its end
     #[command(display_order = 207)]
-    Shutdown(ShutdownArgs),
+    Shutdown(WaitArgs),
     /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
     #[command(display_order = 208)]
     Health(HealthArgs),
@@ -222,24 +222,17 @@ pub enum PlanFormat {
     Mermaid,
 }
 
-/// Options of `drain`.
+/// Options of `drain` and `shutdown`.
 #[derive(Debug, Args)]
-pub struct DrainArgs {
+pub struct WaitArgs {
     #[command(flatten)]
     pub whom: Whom,
-    /// Return when the drain has begun
+    /// Return when the drain or the shutdown has begun
     #[arg(long)]
     pub no_wait: bool,
-}
-
-/// Options of `shutdown`.
-#[derive(Debug, Args)]
-pub struct ShutdownArgs {
-    #[command(flatten)]
-    pub whom: Whom,
-    /// Return when the shutdown has begun, as always in a process that drainit itself stops
-    #[arg(long)]
-    pub no_wait: bool,
+    /// Return when it is over, as without this option
+    #[arg(long, conflicts_with = "no_wait")]
+    pub wait: bool,
 }
 
 /// Options of `health`.
