@@ -30,23 +30,16 @@ const MOST_VALUES: u32 = 400_000;
 /// value.
 pub fn parse(problems: &mut Problems, file: usize) -> Option<Rc<Node>> {
     let empty = || Rc::new(Node::new(Span::whole(file), Kind::Null));
-    Some(documents(problems, file, Documents::Config)?.pop().unwrap_or_else(empty))
+    Some(documents(problems, file, true)?.pop().unwrap_or_else(empty))
 }
 
-/// Parses all documents of a Kubernetes manifest. Returns `None` after a fatal error.
+/// Parses all documents of a Kubernetes manifest, without those that have a syntax error. Returns
+/// `None` after a fatal error.
 pub fn parse_manifest(problems: &mut Problems, file: usize) -> Option<Vec<Rc<Node>>> {
-    documents(problems, file, Documents::Manifest)
+    documents(problems, file, false)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Documents {
-    /// One document; unknown tags are errors.
-    Config,
-    /// Any number of documents; unknown tags are ignored.
-    Manifest,
-}
-
-fn documents(problems: &mut Problems, file: usize, form: Documents) -> Option<Vec<Rc<Node>>> {
+fn documents(problems: &mut Problems, file: usize, is_config: bool) -> Option<Vec<Rc<Node>>> {
     // The parser needs the text while the builder changes `problems`, which owns the text.
     // Therefore the parser and `problems` share the text.
     let text = Rc::clone(&problems.source(file)?.text);
@@ -56,21 +49,18 @@ fn documents(problems: &mut Problems, file: usize, form: Documents) -> Option<Ve
         stack: Vec::new(),
         anchors: HashMap::new(),
         roots: Vec::new(),
-        documents: 0,
-        form,
+        is_config,
+        skipped: 0,
     };
-    let mut parser = Parser::new_from_str(&text);
-    while let Some(event) = parser.next_event() {
-        let proceed = match event {
-            Ok((event, span)) => builder.event(event, span),
-            Err(error) => {
-                builder.syntax_error(&error);
-                Err(Fatal)
-            }
-        };
-        if proceed.is_err() {
-            return None;
-        }
+    let mut rest = &**text;
+    while let Some(line) = builder.read(rest).ok()? {
+        // The parser cannot continue after a syntax error, but the next document stands alone.
+        let mut lines = rest.split_inclusive('\n').enumerate().skip(line.max(2) - 1);
+        let next = lines.find(|(_, line)| !is_config && line.starts_with("---"));
+        let Some((next, _)) = next else { return (!is_config).then_some(builder.roots) };
+        rest = &rest[rest.split_inclusive('\n').take(next).map(str::len).sum()..];
+        builder.skipped += next;
+        builder.stack.clear();
     }
     Some(builder.roots)
 }
@@ -138,24 +128,38 @@ struct Builder<'a> {
     stack: Vec<Frame>,
     anchors: HashMap<usize, Rc<Node>>,
     roots: Vec<Rc<Node>>,
-    documents: usize,
-    form: Documents,
+    /// Whether there may be only one document, in which unknown tags are errors.
+    is_config: bool,
+    /// The number of lines before the text that the parser reads.
+    skipped: usize,
 }
 
 impl Builder<'_> {
+    /// Reads documents. Returns the line of the first syntax error, after which no text is read.
+    fn read(&mut self, text: &str) -> Result<Option<usize>, Fatal> {
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            match event {
+                Ok((event, span)) => self.event(event, span)?,
+                Err(error) => return Ok(Some(self.syntax_error(&error))),
+            }
+        }
+        Ok(None)
+    }
+
     fn span(&self, span: granit_parser::Span) -> Span {
         let one_line = span.start.line() == span.end.line();
         let len = if one_line { span.end.index().saturating_sub(span.start.index()) } else { 1 };
-        Span::new(self.file, span.start.line(), span.start.col() + 1, len.max(1))
+        Span::new(self.file, self.skipped + span.start.line(), span.start.col() + 1, len.max(1))
     }
 
-    fn syntax_error(&mut self, error: &ScanError) {
+    fn syntax_error(&mut self, error: &ScanError) -> usize {
         let mark = error.marker();
-        let source = self.problems.source(self.file);
-        let line = source.and_then(|s| s.line(mark.line())).unwrap_or_default();
+        let at = self.skipped + mark.line().max(1);
+        let line = self.problems.source(self.file).and_then(|s| s.line(at)).unwrap_or_default();
         let (message, help) = errors::explain(error.kind(), line);
-        let span = Span::new(self.file, mark.line().max(1), mark.col() + 1, 1);
-        self.problems.error(span, message).help(help);
+        self.problems.error(Span::new(self.file, at, mark.col() + 1, 1), message).help(help);
+        mark.line()
     }
 
     fn event(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<(), Fatal> {
@@ -165,9 +169,8 @@ impl Builder<'_> {
         let span = self.span(span);
         match event {
             Event::DocumentStart(..) => {
-                self.documents += 1;
                 self.anchors.clear();
-                if self.documents > 1 && self.form == Documents::Config {
+                if !self.roots.is_empty() && self.is_config {
                     let problem = self.problems.error(span, "a second document begins here");
                     problem.help("remove the `---`; pass several files with several -c");
                     return Err(Fatal);
@@ -179,7 +182,7 @@ impl Builder<'_> {
                 let quoted = is_text || style != ScalarStyle::Plain;
                 let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 let text = text.into_owned();
-                if !quoted && self.form == Documents::Config {
+                if !quoted && self.is_config {
                     self.typography(&text, span);
                 }
                 let kind = if null { Kind::Null } else { Kind::Scalar { text, quoted } };
@@ -402,7 +405,7 @@ impl Builder<'_> {
             ("tag:yaml.org,2002:", "int" | "float" | "bool" | "null" | "seq" | "map") => {
                 (None, false)
             }
-            _ if self.form == Documents::Manifest => (None, false),
+            _ if !self.is_config => (None, false),
             _ => {
                 let name = quote(&tag.to_string());
                 let problem = self.problems.error(span, format!("unknown tag {name}"));
