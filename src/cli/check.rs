@@ -55,7 +55,10 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             if let Some(audit) = checked.audit {
                 // A failed write is ignored, as for the config alone.
                 let _ = io::stdout().write_all(audit.text.as_bytes());
-                return if audit.is_any_lost && args.strict { exit_code::CONFIG } else { 0 };
+                checked.diagnostics.iter().for_each(|problem| say(&format!("{problem}\n")));
+                let has_error = checked.diagnostics.iter().any(Diagnostic::is_error);
+                let is_bad = has_error || audit.is_any_lost && args.strict;
+                return if is_bad { exit_code::CONFIG } else { exit_code::OK };
             }
             (checked.diagnostics, checked.containers.join("; "))
         }
@@ -93,8 +96,7 @@ fn list_unchecked(unchecked: &BTreeSet<String>) {
     if unchecked.is_empty() {
         return;
     }
-    let names: Vec<_> = unchecked.iter().map(|name| format!("`{name}`")).collect();
-    let names = shortened(&names);
+    let names = shortened(&Vec::from_iter(unchecked.iter().map(|name| format!("`{name}`"))));
     say(&format!("not looked at: {} (volumes are mounted there)\n", as_written(&names)));
 }
 

@@ -47,8 +47,7 @@ pub(super) fn check(
 ) {
     let all = |list: &str| items(&workload.pod, &[list]).iter().map(container);
     let inits: Vec<_> = all("initContainers").collect();
-    let mut binaries: Vec<_> =
-        items(&workload.pod, &["volumes"]).iter().filter_map(image).collect();
+    let mut binaries = Vec::from_iter(items(&workload.pod, &["volumes"]).iter().filter_map(image));
     let mut wrong = Vec::new();
     for container in inits.iter().cloned().chain(all("containers")) {
         one_words(&mut wrong, &container);

@@ -15,10 +15,9 @@ use crate::types::human;
 pub(super) fn check(ctx: &mut Context<'_>) {
     let main: Vec<_> =
         containers(&ctx.workload.pod).into_iter().filter(|it| !it.is_sidecar).collect();
-    let line =
-        |it: &Container| [words(&it.node, &["command"]), words(&it.node, &["args"])].concat();
-    let ends_it = |it: &Container| line(it).iter().any(|word| word.text.contains("shutdown"));
-    let is_job = |it: &Container| !names_drainit(it) && !ends_it(it);
+    let is_end = |word: &Word| word.text.contains("shutdown");
+    let ends = |of: &Container, key| words(&of.node, &[key]).iter().any(is_end);
+    let is_job = |it: &Container| !names_drainit(it) && !ends(it, "command") && !ends(it, "args");
     match (ctx.workload.is_job(), ctx.container.is_sidecar) {
         (true, false) if main.iter().any(is_job) && !ctx.plan.after_signal.steps.is_empty() => {
             let message = "the Job goes on as long as this container, which nothing ends";
