@@ -138,7 +138,9 @@ fn below_a_shell_drainit_is_a_job_like_others() {
     // The job starts in the background, and `fg` brings it to the foreground later.
     terminal.type_in(&format!("{DRAINIT} exec sh -c 'echo started; exec cat' &\n"));
     terminal.wait_for_count("started", 2);
-    terminal.wait_for_foreground("bash");
+    // In the background, `cat` cannot read, and the job stops a moment later.
+    terminal.type_in("wait %1; echo waited=$?.\n");
+    terminal.wait_for("waited=1");
     terminal.type_in("fg\n");
     terminal.wait_for_foreground("cat");
     terminal.type_in("hello\n");
