@@ -159,9 +159,12 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
     // The documents of a rendered chart, of which none has drainit, are judged like a list.
     let documents = ["a", "b"].map(|name| workload("Deployment", name, &of("nginx", "")));
     let documents = documents.concat().replace("- {", "---\n{");
+    let (code, said) = audit(&documents, &[]);
+    assert!(code == Some(0) && said.contains("2 workloads: "), "{code:?} {said}");
     // Only documents with an error are lost.
-    let (_, said) = audit(&format!("a: [\n{documents}---\nb: \"\n---\n{{kind: Depl"), &[]);
-    assert!(said.contains("2 workloads: ") && said.matches("error: ").count() == 3, "{said}");
+    let (code, said) = audit(&format!("a: [\n{documents}---\nb: \"\n---\n{{kind: Depl"), &[]);
+    assert!(code == Some(78) && said.contains("2 workloads: "), "{code:?} {said}");
+    assert_eq!(said.matches("error: ").count(), 3, "{said}");
     for (bad, error) in [
         ("items:\n- {kind: Depl", "error: "),
         ("items: []\n", "this file has no workload"),

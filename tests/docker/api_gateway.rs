@@ -15,8 +15,7 @@ use gateway::{
 use crate::support::client::Client;
 use crate::support::docker_gateway::BOOTSTRAP;
 use crate::support::http::get_unix;
-use crate::support::said;
-use crate::support::{LONG, Stream, leave_socket, ms};
+use crate::support::{LONG, Stream, leave_socket, ms, said};
 
 const SOCKETS: &str = "/var/run/api-platform";
 const HELLO: &str = "hello from the gateway\n";

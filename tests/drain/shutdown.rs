@@ -4,8 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::example::is_installed;
 use crate::support::namespace::{is_root_for, skip_unless};
-use crate::support::said;
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::{LONG, Rig, Running, Signal, ms, said};
 
 fn start(config: &str, names: &[&str]) -> Option<Running> {
     let drainit = Rig::new()?.start(config);

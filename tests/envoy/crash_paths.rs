@@ -8,8 +8,7 @@ use nix::unistd::Pid;
 
 use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::said;
-use crate::support::{LONG, Running, Signal, ms};
+use crate::support::{LONG, Running, Signal, ms, said};
 
 /// Starts an Envoy with a drain of these times and a client that keeps its connection. Also returns
 /// the PID of Envoy.

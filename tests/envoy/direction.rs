@@ -9,8 +9,7 @@ use testkit::envoy::TESTED;
 use crate::support::client::{Client, RequestResult};
 use crate::support::http::get_unix;
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::said;
-use crate::support::{LONG, Signal, in_parallel, ms};
+use crate::support::{LONG, Signal, in_parallel, ms, said};
 
 const STAYS: RequestResult = RequestResult::Answered { closes: false };
 const CLOSES: RequestResult = RequestResult::Answered { closes: true };

@@ -13,8 +13,7 @@ use crate::support::client::{Client, Request, RequestResult};
 use crate::support::example;
 use crate::support::http::{free_address, get};
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::said;
-use crate::support::{LONG, Running, Signal, in_parallel, ms};
+use crate::support::{LONG, Running, Signal, in_parallel, ms, said};
 
 const BASE: &str = "examples/gateway/drainit.yaml";
 const OVERLAY: &str = "examples/gateway/hot-restart.yaml";

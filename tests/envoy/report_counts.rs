@@ -9,8 +9,7 @@ use testkit::envoy;
 
 use crate::support::client::{Client, Request, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::said;
-use crate::support::{LONG, Signal, in_parallel, ms, now};
+use crate::support::{LONG, Signal, in_parallel, ms, now, said};
 
 /// Opens a WebSocket that the server closes after this many milliseconds.
 fn web_socket(address: SocketAddr, lasts: u64) -> TcpStream {

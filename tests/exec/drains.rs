@@ -5,8 +5,7 @@
 use std::thread;
 
 use crate::exec::options::exec;
-use crate::support::said;
-use crate::support::{Admin, LONG, Rig, Said, Signal, ms, now};
+use crate::support::{Admin, LONG, Rig, Said, Signal, ms, now, said};
 
 /// An Envoy that nobody can reach.
 const NOBODY: [&str; 2] = ["--drain-envoy", "unix:/nobody"];

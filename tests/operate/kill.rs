@@ -1,7 +1,6 @@
 //! Tests `drainit kill`, and signals that drainit gets but does not pass on to any process.
 
-use crate::support::said;
-use crate::support::{LONG, Rig, Signal};
+use crate::support::{LONG, Rig, Signal, said};
 
 // holds: C895
 #[test]

@@ -6,8 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::rig::full_pipe;
-use crate::support::said;
-use crate::support::{LONG, Rig, Stream, ms};
+use crate::support::{LONG, Rig, Stream, ms, said};
 
 // holds: C428, C429, C432, C433, C435
 #[test]

@@ -11,8 +11,7 @@ use serde_json::Value;
 
 use crate::support::http::free_address;
 use crate::support::rig::NOBODY;
-use crate::support::said;
-use crate::support::{LONG, Rig, Running, Said, Signal};
+use crate::support::{LONG, Rig, Running, Said, Signal, said};
 
 fn json(drainit: &Running) -> Value {
     let said = drainit.exec(&["status", "--format", "json"]);

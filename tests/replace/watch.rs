@@ -5,8 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
 
-use crate::support::said;
-use crate::support::{Rig, in_parallel, ms};
+use crate::support::{Rig, in_parallel, ms, said};
 
 /// The time after which drainit has certainly acted on a change of a file. Before that, drainit
 /// waits for further changes.

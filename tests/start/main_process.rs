@@ -2,8 +2,7 @@
 
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
-use crate::support::said;
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::{LONG, Rig, Running, Signal, ms, said};
 
 const IS_NOW: &str = r"a: its main process is now \d+";
 

@@ -2,8 +2,7 @@
 
 use crate::support::example::is_installed;
 use crate::support::namespace::is_root_for;
-use crate::support::said;
-use crate::support::{Rig, Signal, Stream};
+use crate::support::{Rig, Signal, Stream, said};
 
 const REFUSED: &str = r"warning: a: .*=.* is ignored: it comes from pid \d+ \(\w+\), which is neither the process itself";
 

@@ -2,8 +2,7 @@
 
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
-use crate::support::said;
-use crate::support::{Rig, in_parallel};
+use crate::support::{Rig, in_parallel, said};
 
 /// `a` makes its probe succeed some time after its start. `b` waits for `a`, and must not start
 /// earlier. `ADDRESS` stands for a free address.

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::support::said;
-use crate::support::{LONG, Rig, Signal, Stream, in_parallel, leave_socket, ms};
+use crate::support::{LONG, Rig, Signal, Stream, in_parallel, leave_socket, ms, said};
 
 // holds: S110, S112, S121, S203, C353, C654
 #[test]

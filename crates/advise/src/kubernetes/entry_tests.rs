@@ -23,6 +23,7 @@ fn a_shell_that_drainit_replaces_is_accepted() {
         "exec env A=1 drainit run >|/a",
         "a || exec drainit run \\\n -- \"$@\"",
         "log() { echo $@; }; log drainit run; exec drainit run",
+        "function log { echo $@; }\nlog drainit run; exec drainit run",
     ] {
         for shell in ["sh, -c", "busybox, sh, -c", "tini, --, bash, -eu, -c", "sh, -c, -e, --"] {
             let command = in_shell(script).replace("[sh, -c,", &format!("[{shell},"));
@@ -37,10 +38,15 @@ fn a_bash_makes_way_for_the_last_command() {
     let rows = [
         ("drainit run", ""),
         ("A=1 drainit run -- ", ""),
+        ("a && drainit run", ""),
         ("a; export B=1\ndrainit run\n", ""),
         ("drainit run >/log", child),
+        ("drainit run; a", child),
         ("drainit run & wait", child),
         ("a | drainit run", child),
+        ("(drainit run)", child),
+        ("{ drainit run; }", child),
+        ("time drainit run", child),
         ("if a; then drainit run; fi", child),
         ("trap a EXIT; drainit run", child),
     ];
@@ -52,9 +58,12 @@ fn nothing_is_said_of_a_command_that_only_the_shell_knows() {
     for script in [
         "D=/opt/drainit/drainit; exec \"$D\" exec -- a",
         "eval \"exec drainit exec -- $X\"",
+        "set -- drainit exec a; exec \"$@\"",
+        "exec `which drainit` exec -- a",
         ". /drainit.sh",
         "trap 'kill -TERM $A' TERM; drainit exec a & A=$!; wait; wait",
         "drainit exec a & A=$!; trap 'kill -TERM $A' TERM; wait; wait",
+        "go() { exec \"$@\"; }; go drainit exec a",
     ] {
         assert_eq!(of(&in_shell(script)), [""; 0], "{script}");
         // Such a script may need no config. Other checks, which could only guess, are left out.

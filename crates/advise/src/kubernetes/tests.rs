@@ -542,9 +542,11 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
     assert!(are_these(&of_own, "13:17 W without a `startupProbe`"), "{of_own:#?}");
     let hooks = [
         ("{sleep: {seconds: 5}}", "9:76 W SIGTERM after 5s"),
+        ("{exec: {command: [sleep, '14']}}", "9:76 W SIGTERM after 14s"),
         ("{exec: {command: [sleep, '15']}}", ""),
         ("{exec: {command: [sh, -c, sleep 10; sleep 4]}}", "9:76 W SIGTERM after 14s"),
         ("{exec: {command: [/app/wait]}}", ""),
+        ("{exec: {command: [/bin/true]}}", "9:76 W SIGTERM at once"),
         ("{exec: {command: [sleep 15]}}", "9:115 E `sleep 15` is one word"),
     ];
     each(hooks, |hook| found(&config, &with(&sidecar, "{sleep: {seconds: 15}}", hook)));
