@@ -12,9 +12,8 @@ use super::PORT;
 use crate::support::client::Client;
 use crate::support::docker_images::images;
 use crate::support::namespace::skip_unless;
-use crate::support::said;
 use crate::support::temp_dir::TempDir;
-use crate::support::{LONG, ms};
+use crate::support::{LONG, ms, said};
 
 #[test]
 fn compose_waits_for_health_and_stops_the_gateway_first() {

@@ -8,9 +8,8 @@ use testkit::docker::Container;
 use super::PORT;
 use crate::support::client::Client;
 use crate::support::docker_images::images;
-use crate::support::ms;
-use crate::support::said;
 use crate::support::temp_dir::TempDir;
+use crate::support::{ms, said};
 
 const OPTIONS: [&str; 8] = [
     "--user=10001:10001",

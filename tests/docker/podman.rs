@@ -16,9 +16,8 @@ use crate::support::docker_gateway::{examples, gateway_images};
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
 use crate::support::namespace::is_root_for;
-use crate::support::said;
 use crate::support::temp_dir::TempDir;
-use crate::support::{Duration, in_parallel, ms};
+use crate::support::{Duration, in_parallel, ms, said};
 
 #[test]
 fn podman_drains_the_pods_of_the_manifests() {

@@ -6,10 +6,9 @@ use std::time::Instant;
 use testkit::docker::{Container, docker, mount};
 use testkit::envoy::checkout;
 
-use crate::support::Duration;
 use crate::support::docker_images::{postgresql_image, static_drainit};
 use crate::support::http::get;
-use crate::support::said;
+use crate::support::{Duration, said};
 
 /// The time after which a plain `docker stop` kills the container.
 const STOCK: Duration = Duration::from_secs(10);

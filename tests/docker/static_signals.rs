@@ -4,9 +4,8 @@
 use crate::drain::run_signals;
 use crate::exec::signals;
 use crate::host::minimal_environment;
-use crate::support::Rig;
 use crate::support::docker_images::static_drainit;
-use crate::support::elf;
+use crate::support::{Rig, elf};
 
 /// Returns a rig with the static binary as PID 1, if that is possible, and a rig with the static
 /// binary as an ordinary process.

@@ -10,9 +10,8 @@ use serde_json::Value;
 
 use crate::drain::admin_faults::ONCE;
 use crate::support::http::get_unix;
-use crate::support::said;
 use crate::support::temp_dir::TempDir;
-use crate::support::{Admin, Rig, Running, Said, in_parallel, ms};
+use crate::support::{Admin, Rig, Running, Said, in_parallel, ms, said};
 
 fn status(drainit: &Running) -> Value {
     let (_, body) = get_unix(&drainit.path("control.sock"), "/status").unwrap();

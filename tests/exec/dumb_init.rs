@@ -1,10 +1,8 @@
 //! Compares drainit under the name `dumb-init` with dumb-init. The module `terminal`
 //! has the tests with a terminal.
 
-use crate::support::Said;
-use crate::support::namespace;
 use crate::support::peer::{Invocation, Peer};
-use crate::support::{Rig, Signal};
+use crate::support::{Rig, Said, Signal, namespace};
 
 const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
 const INIT: Invocation<'_> = Invocation { env: &[], init: true };

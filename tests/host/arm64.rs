@@ -6,10 +6,9 @@ use std::path::PathBuf;
 
 use testkit::envoy::checkout;
 
-use crate::support::elf;
 use crate::support::fake_admin::Admin;
 use crate::support::namespace::skip_unless;
-use crate::support::{LONG, Rig, Signal};
+use crate::support::{LONG, Rig, Signal, elf};
 
 /// Returns the path where `make static ARCH=aarch64` leaves the binary.
 fn binary() -> PathBuf {

@@ -8,9 +8,8 @@ use std::thread;
 use std::time::Instant;
 
 use crate::support::http::free_address;
-use crate::support::said;
 use crate::support::temp_dir::TempDir;
-use crate::support::{LONG, Rig, Signal};
+use crate::support::{LONG, Rig, Signal, said};
 
 /// Returns the exit code and the output of `drainit health`.
 pub(super) fn health(args: &[&str]) -> (i32, String) {

@@ -582,53 +582,58 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::testing::isolated::in_own_process;
 
     #[test]
     fn connections_to_a_listener_are_counted_from_the_connect_to_the_close() {
-        for (bind, connect) in [
-            ("127.0.0.1:0", "127.0.0.1"),
-            ("0.0.0.0:0", "127.0.0.1"),
-            ("[::]:0", "127.0.0.1"),
-            ("[::1]:0", "::1"),
-        ] {
-            let listener = TcpListener::bind(bind).unwrap();
-            let address = listener.local_addr().unwrap();
-            let elsewhere = SocketAddr::new("127.0.0.9".parse().unwrap(), address.port());
-            assert!(are_visible(&[address]).unwrap(), "{bind}");
-            assert_eq!(count(&[address]).unwrap(), 0, "{bind}");
-            // The server has not accepted this connection.
-            let to = SocketAddr::new(connect.parse().unwrap(), address.port());
-            let client = TcpStream::connect(to).unwrap();
-            assert_eq!(count(&[address]).unwrap(), 1, "{bind}");
-            assert_eq!(waiting(&[address]).unwrap(), 1, "{bind}");
-            assert_eq!(waiting(&[elsewhere]).unwrap(), 0, "{bind}");
-            assert_eq!(count(&[elsewhere]).unwrap(), 0, "{bind}");
-            // Only the client has closed its side of this connection.
-            let (server, _) = listener.accept().unwrap();
-            assert_eq!(waiting(&[address]).unwrap(), 0, "{bind}");
-            drop(client);
-            assert_eq!(count(&[address]).unwrap(), 1, "{bind}");
-            // The server has closed the second connection for writing only.
-            let _client = TcpStream::connect(to).unwrap();
-            let (half, _) = listener.accept().unwrap();
-            half.shutdown(std::net::Shutdown::Write).unwrap();
-            assert_eq!(count(&[address]).unwrap(), 2, "{bind}");
-            drop((server, half, listener));
-            assert_eq!(count(&[address]).unwrap(), 0, "{bind}");
-            assert!(!are_visible(&[address]).unwrap(), "{bind}: nobody listens");
-        }
+        in_own_process(|| {
+            for (bind, connect) in [
+                ("127.0.0.1:0", "127.0.0.1"),
+                ("0.0.0.0:0", "127.0.0.1"),
+                ("[::]:0", "127.0.0.1"),
+                ("[::1]:0", "::1"),
+            ] {
+                let listener = TcpListener::bind(bind).unwrap();
+                let address = listener.local_addr().unwrap();
+                let elsewhere = SocketAddr::new("127.0.0.9".parse().unwrap(), address.port());
+                assert!(are_visible(&[address]).unwrap(), "{bind}");
+                assert_eq!(count(&[address]).unwrap(), 0, "{bind}");
+                // The server has not accepted this connection.
+                let to = SocketAddr::new(connect.parse().unwrap(), address.port());
+                let client = TcpStream::connect(to).unwrap();
+                assert_eq!(count(&[address]).unwrap(), 1, "{bind}");
+                assert_eq!(waiting(&[address]).unwrap(), 1, "{bind}");
+                assert_eq!(waiting(&[elsewhere]).unwrap(), 0, "{bind}");
+                assert_eq!(count(&[elsewhere]).unwrap(), 0, "{bind}");
+                // Only the client has closed its side of this connection.
+                let (server, _) = listener.accept().unwrap();
+                assert_eq!(waiting(&[address]).unwrap(), 0, "{bind}");
+                drop(client);
+                assert_eq!(count(&[address]).unwrap(), 1, "{bind}");
+                // The server has closed the second connection for writing only.
+                let _client = TcpStream::connect(to).unwrap();
+                let (half, _) = listener.accept().unwrap();
+                half.shutdown(std::net::Shutdown::Write).unwrap();
+                assert_eq!(count(&[address]).unwrap(), 2, "{bind}");
+                drop((server, half, listener));
+                assert_eq!(count(&[address]).unwrap(), 0, "{bind}");
+                assert!(!are_visible(&[address]).unwrap(), "{bind}: nobody listens");
+            }
+        });
     }
 
     // holds: S276
     #[test]
     fn a_short_connection_counts_as_accepted() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let before = accepted().unwrap();
-        drop((TcpStream::connect(address).unwrap(), listener));
-        assert_eq!(count(&[address]).unwrap(), 0);
-        // Other tests accept connections, too.
-        assert!(accepted().unwrap() > before);
+        in_own_process(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let before = accepted().unwrap();
+            drop((TcpStream::connect(address).unwrap(), listener));
+            assert_eq!(count(&[address]).unwrap(), 0);
+            // Other tests accept connections, too.
+            assert!(accepted().unwrap() > before);
+        });
     }
 
     // holds: S301
@@ -671,35 +676,38 @@ mod tests {
     // holds: S766
     #[test]
     fn the_kernel_is_asked_for_single_connections_without_a_list() {
-        for (bind, connect) in [
-            ("127.0.0.1:0", "127.0.0.1"),
-            ("[::]:0", "127.0.0.1"),
-            ("[::]:0", "::1"),
-            ("[::1]:0", "::1"),
-        ] {
-            let listener = TcpListener::bind(bind).unwrap();
-            let port = listener.local_addr().unwrap().port();
-            let at = SocketAddr::new(listener.local_addr().unwrap().ip().to_canonical(), port);
-            let own = Listeners { own: [at].into(), ..Listeners::default() };
-            let ids = || {
-                let open = own.open().unwrap();
-                let cookies: Vec<_> = open.of(&own).unwrap().iter().map(|one| one.cookie).collect();
-                open.ids(&cookies)
-            };
-            let to = SocketAddr::new(connect.parse().unwrap(), port);
-            let mut client = TcpStream::connect(to).unwrap();
-            let waiting = ids();
-            assert!(are_more(&waiting, 0, |_| true), "{bind}");
-            let (server, _) = listener.accept().unwrap();
-            assert!(!are_more(&waiting, 0, |_| true), "{bind}: another process may have it");
-            let accepted = ids();
-            assert!(are_more(&accepted, 0, |one| !one.is_unread), "{bind}");
-            assert!(!are_more(&accepted, 1, |_| true), "{bind}");
-            client.write_all(b"question").unwrap();
-            assert!(are_more(&accepted, 0, |one| one.is_unread), "{bind}");
-            drop((client, server));
-            assert!(!are_more(&accepted, 0, |_| true), "{bind}");
-        }
+        in_own_process(|| {
+            for (bind, connect) in [
+                ("127.0.0.1:0", "127.0.0.1"),
+                ("[::]:0", "127.0.0.1"),
+                ("[::]:0", "::1"),
+                ("[::1]:0", "::1"),
+            ] {
+                let listener = TcpListener::bind(bind).unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let at = SocketAddr::new(listener.local_addr().unwrap().ip().to_canonical(), port);
+                let own = Listeners { own: [at].into(), ..Listeners::default() };
+                let ids = || {
+                    let open = own.open().unwrap();
+                    let cookies: Vec<_> =
+                        open.of(&own).unwrap().iter().map(|one| one.cookie).collect();
+                    open.ids(&cookies)
+                };
+                let to = SocketAddr::new(connect.parse().unwrap(), port);
+                let mut client = TcpStream::connect(to).unwrap();
+                let waiting = ids();
+                assert!(are_more(&waiting, 0, |_| true), "{bind}");
+                let (server, _) = listener.accept().unwrap();
+                assert!(!are_more(&waiting, 0, |_| true), "{bind}: another process may have it");
+                let accepted = ids();
+                assert!(are_more(&accepted, 0, |one| !one.is_unread), "{bind}");
+                assert!(!are_more(&accepted, 1, |_| true), "{bind}");
+                client.write_all(b"question").unwrap();
+                assert!(are_more(&accepted, 0, |one| one.is_unread), "{bind}");
+                drop((client, server));
+                assert!(!are_more(&accepted, 0, |_| true), "{bind}");
+            }
+        });
     }
 
     // holds: S703
@@ -736,32 +744,29 @@ mod tests {
     // holds: S581
     #[test]
     fn an_answer_on_a_closed_connection_counts_until_the_client_has_read() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let own = Listeners { own: [address].into(), ..Listeners::default() };
-        let mut client = TcpStream::connect(address).unwrap();
-        let (mut server, _) = listener.accept().unwrap();
-        server.set_nonblocking(true).unwrap();
-        while server.write(&[0; 4096]).is_ok() {}
-        drop(server);
-        // Until it calls execve, a child that another test has forked keeps the connection open.
-        let began = Instant::now();
-        let flushing = loop {
-            let [one] = own.connections().unwrap()[..] else { panic!("not listed") };
-            if !one.can_send || began.elapsed() > Duration::from_secs(10) {
-                break one;
+        in_own_process(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let own = Listeners { own: [address].into(), ..Listeners::default() };
+            let mut client = TcpStream::connect(address).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            server.set_nonblocking(true).unwrap();
+            while server.write(&[0; 4096]).is_ok() {}
+            drop(server);
+            let [flushing] = own.connections().unwrap()[..] else { panic!("not listed") };
+            assert!(
+                flushing.is_sending && !flushing.is_unread && !flushing.can_send,
+                "{flushing:?}"
+            );
+            assert_eq!(count(&[address]).unwrap(), 0, "an Envoy says the same");
+            client.read_to_end(&mut Vec::new()).unwrap();
+            // The last acknowledgement may come a little later.
+            let began = Instant::now();
+            while !own.connections().unwrap().is_empty() {
+                assert!(began.elapsed() < Duration::from_secs(10), "it still counts");
+                std::thread::yield_now();
             }
-            std::thread::yield_now();
-        };
-        assert!(flushing.is_sending && !flushing.is_unread && !flushing.can_send, "{flushing:?}");
-        assert_eq!(count(&[address]).unwrap(), 0, "an Envoy says the same");
-        client.read_to_end(&mut Vec::new()).unwrap();
-        // The last acknowledgement may come a little later.
-        let began = Instant::now();
-        while !own.connections().unwrap().is_empty() {
-            assert!(began.elapsed() < Duration::from_secs(10), "it still counts");
-            std::thread::yield_now();
-        }
+        });
     }
 
     // holds: S302

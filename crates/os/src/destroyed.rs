@@ -252,50 +252,52 @@ mod tests {
     // holds: S780, S781
     #[test]
     fn the_kernel_tells_how_each_connection_has_ended() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = TcpListener::bind(address).unwrap();
-            let at = listener.local_addr().unwrap();
-            let from = Destroyed::open().unwrap();
-            from.only(&[at.port()].into());
-            let ends = |end: &dyn Fn(TcpStream, TcpStream)| {
-                let (mut client, mut server) = pair(&listener);
-                client.write_all(b"request").unwrap();
-                server.read_exact(&mut [0; 7]).unwrap();
-                thread::sleep(TICK);
-                end(client, server);
-                let [ended] = next(&from, at, 1)[..] else { panic!() };
-                ended.last.ending(None, ended.is_reset, Duration::from_secs(5))
-            };
-            let answered = |client: TcpStream, mut server: TcpStream| {
-                server.write_all(b"answer").unwrap();
-                drop((server, client));
-            };
-            assert_eq!(ends(&answered), Ending::Sending, "{address}");
-            assert_eq!(ends(&|client, server| drop((server, client))), Ending::Cut);
-            let leaves = |client: TcpStream, mut server: TcpStream| {
-                client.shutdown(Shutdown::Write).unwrap();
-                assert_eq!(server.read(&mut [0; 9]).unwrap(), 0);
-            };
-            assert_eq!(ends(&leaves), Ending::Cut);
-            let resets = |client: TcpStream, server: TcpStream| {
-                let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-                setsockopt(&server, Linger, &at_once).unwrap();
-                drop((server, client));
-            };
-            assert_eq!(ends(&resets), Ending::Reset);
-            // A connection on which nothing was asked.
-            let (client, server) = pair(&listener);
-            drop(client);
-            drop(server);
-            let [unused] = next(&from, at, 1)[..] else { panic!() };
-            assert_eq!(unused.last.ending(None, false, Duration::MAX), Ending::Answered);
-            // The listening socket ends, too, and says nothing about a client.
-            let waiting = [(); 3].map(|()| TcpStream::connect(at).unwrap());
-            drop(listener);
-            let reset = next(&from, at, 3);
-            assert!(reset.iter().all(|one| one.is_reset), "{reset:?}");
-            drop(waiting);
-        }
+        in_own_process(|| {
+            for address in ["127.0.0.1:0", "[::1]:0"] {
+                let listener = TcpListener::bind(address).unwrap();
+                let at = listener.local_addr().unwrap();
+                let from = Destroyed::open().unwrap();
+                from.only(&[at.port()].into());
+                let ends = |end: &dyn Fn(TcpStream, TcpStream)| {
+                    let (mut client, mut server) = pair(&listener);
+                    client.write_all(b"request").unwrap();
+                    server.read_exact(&mut [0; 7]).unwrap();
+                    thread::sleep(TICK);
+                    end(client, server);
+                    let [ended] = next(&from, at, 1)[..] else { panic!() };
+                    ended.last.ending(None, ended.is_reset, Duration::from_secs(5))
+                };
+                let answered = |client: TcpStream, mut server: TcpStream| {
+                    server.write_all(b"answer").unwrap();
+                    drop((server, client));
+                };
+                assert_eq!(ends(&answered), Ending::Sending, "{address}");
+                assert_eq!(ends(&|client, server| drop((server, client))), Ending::Cut);
+                let leaves = |client: TcpStream, mut server: TcpStream| {
+                    client.shutdown(Shutdown::Write).unwrap();
+                    assert_eq!(server.read(&mut [0; 9]).unwrap(), 0);
+                };
+                assert_eq!(ends(&leaves), Ending::Cut);
+                let resets = |client: TcpStream, server: TcpStream| {
+                    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+                    setsockopt(&server, Linger, &at_once).unwrap();
+                    drop((server, client));
+                };
+                assert_eq!(ends(&resets), Ending::Reset);
+                // A connection on which nothing was asked.
+                let (client, server) = pair(&listener);
+                drop(client);
+                drop(server);
+                let [unused] = next(&from, at, 1)[..] else { panic!() };
+                assert_eq!(unused.last.ending(None, false, Duration::MAX), Ending::Answered);
+                // The listening socket ends, too, and says nothing about a client.
+                let waiting = [(); 3].map(|()| TcpStream::connect(at).unwrap());
+                drop(listener);
+                let reset = next(&from, at, 3);
+                assert!(reset.iter().all(|one| one.is_reset), "{reset:?}");
+                drop(waiting);
+            }
+        });
     }
 
     // holds: S782
@@ -335,17 +337,20 @@ mod tests {
     // holds: S783
     #[test]
     fn probes_of_drainit_are_known_by_their_own_sockets_even_after_their_end() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = listener.local_addr().unwrap();
-        let from = Destroyed::open().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let probe = runtime.block_on(own_connections::connect(at)).unwrap();
-        drop(probe);
-        let client = TcpStream::connect(at).unwrap();
-        let [server, other] = [(); 2].map(|()| listener.accept().unwrap().0);
-        drop((server, client, other));
-        let mut ours = next(&from, at, 2).iter().map(|one| one.is_ours).collect::<Vec<_>>();
-        ours.sort_unstable();
-        assert_eq!(ours, [false, true]);
+        in_own_process(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let at = listener.local_addr().unwrap();
+            let from = Destroyed::open().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let probe = runtime.block_on(own_connections::connect(at)).unwrap();
+            drop(probe);
+            let client = TcpStream::connect(at).unwrap();
+            let [server, other] = [(); 2].map(|()| listener.accept().unwrap().0);
+            drop((server, client, other));
+            let mut ours = next(&from, at, 2).iter().map(|one| one.is_ours).collect::<Vec<_>>();
+            ours.sort_unstable();
+            assert_eq!(ours, [false, true]);
+        });
     }
 }

@@ -203,6 +203,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::isolated::in_own_process;
     use crate::testing::temp_dir::TempDir;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
@@ -241,26 +242,29 @@ mod tests {
 
     #[test]
     fn own_socket_is_neither_removed_nor_in_use() {
-        let dir = TempDir::new();
-        let at = |name: &str| dir.root().join(name);
-        let own = UnixListener::bind(at("own")).unwrap();
-        let other = UnixListener::bind(at("other")).unwrap();
-        symlink(dir.root(), at("way")).unwrap();
-        for (path, is_taken_by_others) in [("own", false), ("way/own", false), ("other", true)] {
-            assert!(is_listening(&at(path)).unwrap(), "{path}");
-            assert_eq!(is_taken(&at(path), Some(&at("own"))), is_taken_by_others, "{path}");
-            let removed = remove(&at(path), Some(&at("own")));
-            assert_eq!(removed.is_ok(), is_taken_by_others, "{path}: {removed:?}");
-        }
-        assert!(at("own").exists() && !at("other").exists());
-        assert!(is_taken(&at("own"), None));
-        drop((own, other));
-        for path in ["own", "other", "none/s"] {
-            assert!(!is_listening(&at(path)).unwrap(), "{path}");
-            assert!(!is_taken(&at(path), None), "{path}");
-        }
-        remove(&at("own"), None).unwrap();
-        assert!(!at("own").exists());
+        in_own_process(|| {
+            let dir = TempDir::new();
+            let at = |name: &str| dir.root().join(name);
+            let own = UnixListener::bind(at("own")).unwrap();
+            let other = UnixListener::bind(at("other")).unwrap();
+            symlink(dir.root(), at("way")).unwrap();
+            for (path, is_taken_by_others) in [("own", false), ("way/own", false), ("other", true)]
+            {
+                assert!(is_listening(&at(path)).unwrap(), "{path}");
+                assert_eq!(is_taken(&at(path), Some(&at("own"))), is_taken_by_others, "{path}");
+                let removed = remove(&at(path), Some(&at("own")));
+                assert_eq!(removed.is_ok(), is_taken_by_others, "{path}: {removed:?}");
+            }
+            assert!(at("own").exists() && !at("other").exists());
+            assert!(is_taken(&at("own"), None));
+            drop((own, other));
+            for path in ["own", "other", "none/s"] {
+                assert!(!is_listening(&at(path)).unwrap(), "{path}");
+                assert!(!is_taken(&at(path), None), "{path}");
+            }
+            remove(&at("own"), None).unwrap();
+            assert!(!at("own").exists());
+        });
     }
 
     #[test]

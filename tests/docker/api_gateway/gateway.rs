@@ -10,9 +10,8 @@ use testkit::event::{Event, LOG_VARIABLE, now};
 use crate::support::docker_gateway::{GatewayImages, gateway_images};
 use crate::support::http::get;
 use crate::support::record::{Line, Record};
-use crate::support::said;
 use crate::support::temp_dir::TempDir;
-use crate::support::{Ended, Stream};
+use crate::support::{Ended, Stream, said};
 
 /// The options of every container. The image itself sets an unprivileged user.
 const OPTIONS: [&str; 4] = [

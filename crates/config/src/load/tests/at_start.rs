@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::{process_in, process_with};
 use crate::keys::{DeadlineShare, Process, Render, Variable};
-use crate::load::at_start;
 use crate::load::at_start::Rendered;
 use crate::load::testing::{config, load, variables};
-use crate::load::{Environment, load as load_files};
+use crate::load::{Environment, at_start, load as load_files};
 use crate::testing::temp_dir::TempDir;
 
 fn process(keys: &str) -> Process {
