@@ -4,9 +4,8 @@
 
 mod gateway;
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::thread;
+use std::{fs, thread};
 
 use gateway::{
     ADMIN, ENGINE, POLICY_ENGINE, PYTHON_EXECUTOR, ROUTER, Setup, assert_variables, given,

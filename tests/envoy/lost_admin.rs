@@ -1,11 +1,10 @@
 //! Tests the stop of a real Envoy whose admin drains nothing: it refuses the calls, is closed, never
 //! answers, or is somebody else. The kernel then counts the requests.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
-use std::thread;
+use std::{fs, thread};
 
 use serde_json::{Value, json};
 

@@ -1,9 +1,8 @@
 //! Tests the examples with real servers: each is replaced under load without losing a request.
 
-use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
-use std::thread;
+use std::{fs, thread};
 
 use crate::support::client::{Client, RequestResult};
 use crate::support::example::{self, Example, Rolled, is_installed, roll};

@@ -1,8 +1,7 @@
 //! Tests signals that come right after the exec, before drainit has read its command line or its
 //! config.
 
-use std::fs;
-use std::thread;
+use std::{fs, thread};
 
 use nix::unistd::Pid;
 

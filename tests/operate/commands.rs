@@ -1,7 +1,6 @@
 //! Tests `drainit stop`, `start`, `restart` and `shutdown`.
 
-use std::fs;
-use std::thread;
+use std::{fs, thread};
 
 use crate::support::{LONG, Rig};
 

@@ -1,12 +1,11 @@
 //! Tests `drainit reload` and `drainit plan --reload`: unchanged processes keep running, the others
 //! are replaced in order, and a config that cannot be used changes nothing.
 
-use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
-use std::thread;
+use std::{fs, thread};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;

@@ -1,9 +1,8 @@
 //! Tests `watch`: changed files that restart a process, or send it a signal.
 
-use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::thread;
+use std::{fs, thread};
 
 use crate::support::{Rig, in_parallel, ms, said};
 

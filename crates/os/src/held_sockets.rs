@@ -158,37 +158,39 @@ fn queue(backlog: Option<u32>) -> Backlog {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::net::{TcpListener, TcpStream};
 
     use nix::sys::socket::{Shutdown, shutdown};
 
     use super::*;
+    use crate::testing::isolated::in_own_process;
     use crate::testing::temp_dir::TempDir;
-    use std::net::TcpListener;
 
     #[test]
     fn a_tcp_socket_listens_again_after_shutdown_and_a_unix_socket_does_not() {
-        let dir = TempDir::new();
-        // A port that the kernel has chosen for the socket itself would change.
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let tcp = HeldSocket::tcp(free, None, &[]).unwrap();
-        let path = dir.path("socket");
-        let unix = HeldSocket::unix(&path, 0o600, None).unwrap();
-        for how in [Shutdown::Both, Shutdown::Read] {
-            assert!(!tcp.is_shut());
-            shutdown(tcp.descriptor.as_raw_fd(), how).unwrap();
-            assert!(tcp.is_shut());
-            tcp.listen_again().unwrap();
-        }
-        TcpStream::connect(free).unwrap();
-        assert!(!unix.is_shut());
-        shutdown(unix.descriptor.as_raw_fd(), Shutdown::Read).unwrap();
-        assert!(unix.is_shut() && unix.listen_again().is_err());
-        // drainit opens another Unix socket at the path.
-        let again = HeldSocket::unix(&path, 0o600, None).unwrap();
-        drop(unix);
-        stale_socket::finish_removals(REMOVAL);
-        assert!(!again.is_shut() && again.has_address());
+        in_own_process(|| {
+            let dir = TempDir::new();
+            // A port that the kernel has chosen for the socket itself would change.
+            let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let tcp = HeldSocket::tcp(free, None, &[]).unwrap();
+            let path = dir.path("socket");
+            let unix = HeldSocket::unix(&path, 0o600, None).unwrap();
+            for how in [Shutdown::Both, Shutdown::Read] {
+                assert!(!tcp.is_shut());
+                shutdown(tcp.descriptor.as_raw_fd(), how).unwrap();
+                assert!(tcp.is_shut());
+                tcp.listen_again().unwrap();
+            }
+            TcpStream::connect(free).unwrap();
+            assert!(!unix.is_shut());
+            shutdown(unix.descriptor.as_raw_fd(), Shutdown::Read).unwrap();
+            assert!(unix.is_shut() && unix.listen_again().is_err());
+            // drainit opens another Unix socket at the path.
+            let again = HeldSocket::unix(&path, 0o600, None).unwrap();
+            drop(unix);
+            stale_socket::finish_removals(REMOVAL);
+            assert!(!again.is_shut() && again.has_address());
+        });
     }
 
     #[test]
@@ -208,20 +210,22 @@ mod tests {
 
     #[test]
     fn a_socket_of_another_address_shares_the_port_of_a_held_socket() {
-        let any = HeldSocket::tcp("0.0.0.0:0".parse().unwrap(), None, &[]).unwrap();
-        let held = std::net::TcpListener::from(any.descriptor.try_clone().unwrap());
-        let port = held.local_addr().unwrap().port();
-        for ip in ["127.0.0.1", "[::]"] {
-            let address = format!("{ip}:{port}").parse().unwrap();
-            if std::net::TcpListener::bind(format!("{ip}:0")).is_err() {
-                continue;
+        in_own_process(|| {
+            let any = HeldSocket::tcp("0.0.0.0:0".parse().unwrap(), None, &[]).unwrap();
+            let held = std::net::TcpListener::from(any.descriptor.try_clone().unwrap());
+            let port = held.local_addr().unwrap().port();
+            for ip in ["127.0.0.1", "[::]"] {
+                let address = format!("{ip}:{port}").parse().unwrap();
+                if std::net::TcpListener::bind(format!("{ip}:0")).is_err() {
+                    continue;
+                }
+                let alone = HeldSocket::tcp(address, None, &[]);
+                assert_eq!(alone.unwrap_err().kind(), io::ErrorKind::AddrInUse, "{ip}");
+                let new = HeldSocket::tcp(address, None, &[&any]).unwrap();
+                // Afterwards, nobody else can share the port.
+                assert!(HeldSocket::tcp(address, None, &[]).is_err(), "{ip}");
+                drop(new);
             }
-            let alone = HeldSocket::tcp(address, None, &[]);
-            assert_eq!(alone.unwrap_err().kind(), io::ErrorKind::AddrInUse, "{ip}");
-            let new = HeldSocket::tcp(address, None, &[&any]).unwrap();
-            // Afterwards, nobody else can share the port.
-            assert!(HeldSocket::tcp(address, None, &[]).is_err(), "{ip}");
-            drop(new);
-        }
+        });
     }
 }

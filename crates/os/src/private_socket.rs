@@ -221,6 +221,7 @@ pub fn peer(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::isolated::in_own_process;
 
     #[test]
     fn a_namespace_has_a_number() {
@@ -230,13 +231,15 @@ mod tests {
 
     #[test]
     fn name_has_a_single_listener() {
-        // No namespace has the inode 1.
-        let (name, first) = listen(1);
-        assert_eq!(listen(1).1.unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert!(is_drainit(&path(&name)));
-        drop(first);
-        assert!(!is_drainit(&path(&name)));
-        listen(1).1.unwrap();
+        in_own_process(|| {
+            // No namespace has the inode 1.
+            let (name, first) = listen(1);
+            assert_eq!(listen(1).1.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            assert!(is_drainit(&path(&name)));
+            drop(first);
+            assert!(!is_drainit(&path(&name)));
+            listen(1).1.unwrap();
+        });
     }
 
     #[test]
