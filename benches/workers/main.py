@@ -82,6 +82,27 @@ class Rabbitmq:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/{name}"
 
 
+class Temporal:
+    """Temporal's development server on loopback, in a PID namespace."""
+
+    def __init__(self, place):
+        self.port = free_port()
+        self.log = open(place / "temporal.log", "w")
+        server = [PLACE / "temporal/bin/temporal", "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", self.port]
+        self.child = in_namespace(server, env={**os.environ, "HOME": str(place)}, stdout=self.log, stderr=self.log)
+        if not listens(self.port, 60):
+            self.child.kill()
+            raise RuntimeError(f"Temporal does not start: {(place / 'temporal.log').read_text()}")
+
+    def url(self, name):
+        """A queue of its own."""
+        return f"127.0.0.1:{self.port}/{name}"
+
+
+# The brokers that all workers share. Each worker has a redis of its own.
+SHARED = {"rabbitmq": Rabbitmq, "temporal": Temporal}
+
+
 class Worker:
     """The runs of a worker under drainit, one after the other."""
 
@@ -226,12 +247,12 @@ def judge(worker, counts):
     counts["longest"] = max([counts["longest"], *(over - began for began, over, _ in worker.stops)])
 
 
-def measure(row, drainit, rabbitmq, number, counts):
+def measure(row, drainit, brokers, number, counts):
     """One run of a worker, which adds to the counts."""
     with tempfile.TemporaryDirectory(prefix="workers-", dir="/tmp", ignore_cleanup_errors=True) as place:
         worker = None
         try:
-            broker = rabbitmq.url(Path(place).name) if row.broker == "rabbitmq" else None
+            broker = brokers[row.broker].url(Path(place).name) if row.broker in brokers else None
             worker = Worker(row, drainit, Path(place), broker, random.Random(f"{row.name} {row.broker} {number}"))
             worker.work()
             judge(worker, counts)
@@ -269,13 +290,14 @@ def main(drainit, runs, words):
     kept = json.loads(KEPT_RESULTS.read_text()) if KEPT_RESULTS.exists() else {}
     slots = threading.Semaphore(AT_ONCE)
     with tempfile.TemporaryDirectory(prefix="workers-", dir="/tmp", ignore_cleanup_errors=True) as place:
-        rabbitmq = Rabbitmq(Path(place)) if any(row.broker == "rabbitmq" for row in wanted) else None
+        names = SHARED.keys() & {row.broker for row in wanted}
+        brokers = {name: SHARED[name](Path(place)) for name in names}
 
         def one(row):
             counts = {**dict.fromkeys(COUNTS, 0), "earliest": 999.0, "problem": None}
             for number in range(runs):
                 with slots:
-                    measure(row, drainit, rabbitmq, number, counts)
+                    measure(row, drainit, brokers, number, counts)
                 if counts["runs"]:
                     kept[f"{row.name} {row.broker}"] = counts
                     KEPT_RESULTS.write_text(json.dumps(kept, indent=1))
@@ -285,9 +307,9 @@ def main(drainit, runs, words):
             thread.start()
         for thread in threads:
             thread.join()
-        if rabbitmq:
-            rabbitmq.child.kill()
-            rabbitmq.child.wait()
+        for broker in brokers.values():
+            broker.child.kill()
+            broker.child.wait()
     rows, bad, missing = [], [], []
     for row in ROWS if not words else wanted:
         counts = kept.get(f"{row.name} {row.broker}")

