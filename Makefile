@@ -162,7 +162,7 @@ facts: python static target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/e
 	@$(call need,unshare openssl,util-linux openssl)
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
 
-servers: static server-tools ## stops 44 real servers under traffic, alone and with the lines that check advises (30 minutes), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
+servers: static server-tools ## stops 48 real servers under traffic, alone and with the lines that check advises (10 minutes, and Ray, mlflow and the others to install), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
 	@PYTHONPATH=benches/peers python3 -B benches/servers/main.py $(STATIC)/drainit $(ROW)
 
 workers: static server-tools ## stops real workers at random moments while jobs run, RUNS=20 times each, and writes docs/measured/workers.md; ROW="celery rabbitmq" selects workers, and prints them
@@ -286,8 +286,8 @@ python:
 # The servers, workers and brokers of `make servers` and `make workers` that Debian has. The others come from PyPI.
 server-tools: python
 	@$(call are_installed,$(SERVERS) $(BROKERS)) || $(call install,$(SERVERS) $(BROKERS))
-SERVERS = nginx-light haproxy apache2 lighttpd squid varnish php-fpm php-cli puma unicorn tomcat10 nodejs default-jdk-headless gcc python3-venv
-BROKERS = redis-server rabbitmq-server ruby-sidekiq php-symfony-messenger php-symfony-redis-messenger php-symfony-console \
+SERVERS = nginx-light haproxy apache2 lighttpd squid varnish php-fpm php-cli puma unicorn tomcat10 jetty9 apache2-dev nodejs default-jdk-headless gcc python3-venv python3-dev
+BROKERS = redis-server postgresql rabbitmq-server ruby-sidekiq php-symfony-messenger php-symfony-redis-messenger php-symfony-console \
 	php-symfony-event-dispatcher php-illuminate-queue php-illuminate-redis php-illuminate-cache \
 	php-illuminate-events php-redis
 rollout-tools:

