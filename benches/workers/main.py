@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kit import free_port, in_namespace, init_of, install, measured, table, version_in, version_of_debian, write_page
@@ -260,8 +261,9 @@ def judge(worker, counts):
         cuts = [run for run in of if not run[2]]
         counts["cut"] += len(cuts)
         for _, ended, _ in ends[:-1]:
-            in_kill = any(began <= ended <= over and code == 137 for began, over, code in worker.stops)
-            counts["again" if in_kill else "twice"] += 1
+            # The stop of the instance that has ended the job.
+            code = next((code for _, over, code in worker.stops if ended <= over), 0)
+            counts["again" if code == 137 else "twice"] += 1
         counts["missing"] += not ends
         counts["unbegun"] += not of
         counts["both"] += sum(later[0] < earlier[1] - BEAT for earlier, later in zip(of, of[1:]))
@@ -277,8 +279,9 @@ def judge(worker, counts):
     counts["longest"] = max([counts["longest"], *(over - began for began, over, _ in worker.stops)])
 
 
-def measure(row, drainit, brokers, number, counts):
-    """One run of a worker, which adds to the counts."""
+def measure(row, drainit, brokers, number):
+    """The counts of one run of a worker."""
+    counts = {**dict.fromkeys(COUNTS, 0), "earliest": 999.0, "problem": None}
     with tempfile.TemporaryDirectory(prefix="workers-", dir="/tmp", ignore_cleanup_errors=True) as place:
         worker = None
         try:
@@ -286,8 +289,8 @@ def measure(row, drainit, brokers, number, counts):
             worker = Worker(row, drainit, Path(place), broker, random.Random(f"{row.name} {row.broker} {number}"))
             worker.work()
             judge(worker, counts)
-            counts["runs"] += 1
-        except (OSError, AssertionError, RuntimeError, subprocess.SubprocessError) as error:
+            counts["runs"] = 1
+        except (OSError, IndexError, AssertionError, RuntimeError, subprocess.SubprocessError) as error:
             counts["problem"] = f"{type(error).__name__}: {error}"
             print(f"workers: {row.name}: {error}\n{(Path(place) / 'log').read_text()[-1500:]}", file=sys.stderr, flush=True)
         finally:
@@ -295,7 +298,14 @@ def measure(row, drainit, brokers, number, counts):
                 worker.end()
             if os.environ.get("VERBOSE"):
                 print((Path(place) / "log").read_text(), file=sys.stderr, flush=True)
-    print(f"workers: {row.name}, {row.broker}: {counts}", file=sys.stderr, flush=True)
+    return counts
+
+
+def sum_of(one, other):
+    """The counts of more runs."""
+    together = {name: one[name] + other[name] for name in COUNTS}
+    together["longest"] = max(one["longest"], other["longest"])
+    return {**together, "earliest": min(one["earliest"], other["earliest"]), "problem": one["problem"] or other["problem"]}
 
 
 def version(row):
@@ -318,25 +328,32 @@ def main(drainit, runs, words):
     wanted = [] if os.environ.get("PAGE") else ROWS
     wanted = [row for row in wanted if not words or any(word.lower() in f"{row.name} {row.broker}".lower() for word in words)]
     kept = json.loads(KEPT_RESULTS.read_text()) if KEPT_RESULTS.exists() else {}
-    slots = threading.Semaphore(AT_ONCE)
+    counts_of, lock = {}, threading.Lock()
     with tempfile.TemporaryDirectory(prefix="workers-", dir="/tmp", ignore_cleanup_errors=True) as place:
-        names = SHARED.keys() & {row.broker for row in wanted}
-        brokers = {name: SHARED[name](Path(place)) for name in names}
+        brokers = {}
+        for name in SHARED.keys() & {row.broker for row in wanted}:
+            try:
+                brokers[name] = SHARED[name](Path(place))
+            except (OSError, IndexError, RuntimeError, subprocess.SubprocessError) as error:
+                print(f"workers: without {name}: {error}", file=sys.stderr, flush=True)
+        wanted = [row for row in wanted if row.broker not in SHARED or row.broker in brokers]
 
-        def one(row):
-            counts = {**dict.fromkeys(COUNTS, 0), "earliest": 999.0, "problem": None}
-            for number in range(runs):
-                with slots:
-                    measure(row, drainit, brokers, number, counts)
-                if counts["runs"]:
-                    kept[f"{row.name} {row.broker}"] = counts
+        def one(row, number):
+            name = f"{row.name} {row.broker}"
+            counts = measure(row, drainit, brokers, number)
+            if counts["problem"]:
+                # A run that fails is tried once more.
+                counts = measure(row, drainit, brokers, number)
+            with lock:
+                counts_of[name] = sum_of(counts_of[name], counts) if name in counts_of else counts
+                print(f"workers: {name}: {counts_of[name]}", file=sys.stderr, flush=True)
+                if counts_of[name]["runs"]:
+                    kept[name] = counts_of[name]
                     KEPT_RESULTS.write_text(json.dumps(kept, indent=1))
 
-        threads = [threading.Thread(target=one, args=(row,)) for row in wanted]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for done in [pool.submit(one, row, number) for number in range(runs) for row in wanted]:
+                done.result()
         for broker in brokers.values():
             broker.child.kill()
             broker.child.wait()

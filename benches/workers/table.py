@@ -41,7 +41,7 @@ class Row:
 ROWS = [
     Row("Celery, prefork", "celery", "redis", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", False),
     Row("Celery, prefork, `acks_late`", "celery", "redis", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", True,
-        patience=25, environment="LATE=1", repeats=True),
+        patience=45, environment="LATE=1", repeats=True),
     Row("Celery, redis in the container", "celery", "redis", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", False,
         is_inside=True),
     Row("Celery, prefork, `acks_late`", "celery", "rabbitmq", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", True,

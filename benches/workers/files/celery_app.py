@@ -8,7 +8,7 @@ app.conf.task_acks_late = bool(os.environ.get("LATE"))
 app.conf.task_reject_on_worker_lost = app.conf.task_acks_late
 app.conf.worker_prefetch_multiplier = 1
 app.conf.broker_connection_retry_on_startup = True
-app.conf.broker_transport_options = {"visibility_timeout": 12} if "redis" in os.environ["BROKER"] else {}
+app.conf.broker_transport_options = {"visibility_timeout": 20, "unacked_restore_throttle": 1} if "redis" in os.environ["BROKER"] else {}
 
 
 @app.task
