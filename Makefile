@@ -72,14 +72,24 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || $(call install,python3 python3-jsonschema)
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
-test: deps static-other ## runs all tests, with five versions of Envoy; RUNS=… of each of two modes of the simulation
-	$(TEST) --no-run && $(SIMULATION) --no-run
-	$(TEST) --lib --bins
+test: deps test-unit test-waiting test-simulation test-containers test-busy test-faults test-doc ## runs all tests, with five versions of Envoy; RUNS=… of each of two modes of the simulation
+# The parts, one after the other, also with -j. .ci/run calls them.
+.NOTPARALLEL:
+.PHONY: test-unit test-waiting test-simulation test-containers test-busy test-faults test-doc
+test-unit:
+	$(TEST) --no-run
+	$(TEST) --no-fail-fast --lib --bins
+test-waiting:
+	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: arm64:: fault_matrix:: $(BUSY))
+test-simulation:
 	DRAINIT_SIM_RUNS=$(or $(RUNS),100000) $(SIMULATION)
-	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: fault_matrix:: $(BUSY))
+test-containers: static-other
+	@tests/run.sh --test-threads=$(WAITING) docker:: arm64::
+test-busy:
 	@tests/run.sh --skip docker:: $(BUSY)
+test-faults:
 	@tests/run.sh fault_matrix::
-	@tests/run.sh --test-threads=$(WAITING) docker::
+test-doc:
 	$(TEST) --doc
 TEST = $(CARGO) test --locked --workspace
 # Optimised, the simulation plays 100,000 schedules of each mode in 20 s of a processor. A debug build needs minutes.
@@ -162,7 +172,7 @@ facts: python static target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/e
 	@$(call need,unshare openssl,util-linux openssl)
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
 
-servers: static server-tools ## stops 48 real servers under traffic, alone and with the lines that check advises (10 minutes, and Ray, mlflow and the others to install), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
+servers: static server-tools ## stops 48 real servers under traffic, alone and with the lines that check advises (10 minutes once all of them are installed), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
 	@PYTHONPATH=benches/peers python3 -B benches/servers/main.py $(STATIC)/drainit $(ROW)
 
 workers: static server-tools ## stops real workers at random moments while jobs run, RUNS=20 times each, and writes docs/measured/workers.md; ROW="celery rabbitmq" selects workers, and prints them
