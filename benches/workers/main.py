@@ -213,7 +213,9 @@ class Worker:
         self.start()
         self.send(jobs)
         while True:
-            self.first(3 * START)
+            if not self.first(3 * START):
+                # The broker delivers nothing any more.
+                return self.stop()
             time.sleep(self.dice.uniform(0, 4))
             if self.is_over():
                 return self.stop()
@@ -230,12 +232,13 @@ class Worker:
         return max([self.started + START, *(run[1] for runs in self.runs().values() for run in runs)])
 
     def first(self, seconds):
-        """Waits until a job runs."""
+        """Waits until a job runs, or all have ended. Returns whether that happened in time."""
         until, since = time.time() + seconds, time.time()
-        while time.time() < until and not self.is_over():
-            if any(run[1] > since for runs in self.runs().values() for run in runs):
-                return
+        while time.time() < until:
+            if self.is_over() or any(run[1] > since for runs in self.runs().values() for run in runs):
+                return True
             time.sleep(0.3)
+        return False
 
     def is_over(self):
         runs = self.runs()
@@ -317,8 +320,9 @@ def wrong(row, counts):
     """What must not happen."""
     cut, lost = counts["cut"], counts["missing"]
     return (
-        counts["early"] or counts["twice"] or counts["both"] or counts["unbegun"] or counts["problem"]
-        or lost > cut or lost and row.again or counts["again"] and not row.repeats
+        counts["early"] or counts["twice"] or counts["both"] or counts["problem"]
+        or counts["unbegun"] and not row.forgets or lost > cut + counts["unbegun"]
+        or lost and row.again or counts["again"] and not row.repeats
     )
 
 

@@ -19,7 +19,8 @@ class Row:
     """A worker. `source` is a package of PyPI, or `apt:` and one of Debian. `send` is a command that gets the jobs as
     JSON, or a module with `send`. `again`: whether a cut job is delivered again, within `patience` seconds without any
     other job. `limit`: the worker itself cuts its jobs after so many seconds, and gives them back. `repeats`:
-    jobs that have ended in a stop run again if drainit had to kill the worker. `prepare` runs before the first start."""
+    jobs that have ended in a stop run again if drainit had to kill the worker. `forgets`:
+    the worker loses a job that it has just fetched at a stop. `prepare` runs before the first start."""
 
     name: str
     source: str
@@ -33,6 +34,7 @@ class Row:
     limit: float = 60
     environment: str = ""
     prepare: str = ""
+    forgets: bool = False
     repeats: bool = False
     is_inside: bool = False
     environment_name: str = "workers"
@@ -50,7 +52,7 @@ ROWS = [
         True, environment="LATE=1", repeats=True),
     Row("Celery, solo, `acks_late`, 4 copies", "celery", "rabbitmq",
         "celery -A celery_app worker -P solo -n w${SCALE_INDEX}@%h -l WARNING", "celery_app", True, copies=4, environment="LATE=1", repeats=True),
-    Row("RQ, 8 copies", "rq", "redis", "rq worker --url BROKER", "rq_app", False, copies=8),
+    Row("RQ, 8 copies", "rq", "redis", "rq worker --url BROKER", "rq_app", False, copies=8, forgets=True),
     Row("Dramatiq", "dramatiq", "redis", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", False),
     Row("Dramatiq", "dramatiq", "rabbitmq", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", True),
     Row("arq", "arq", "redis", "arq arq_app.Worker", "arq_app", True, patience=25, environment_name="arq"),
