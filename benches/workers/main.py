@@ -213,7 +213,7 @@ class Worker:
         self.start()
         self.send(jobs)
         while True:
-            if not self.first(3 * START):
+            if not self.first(max(3 * START, self.row.patience)):
                 # The broker delivers nothing any more.
                 return self.stop()
             time.sleep(self.dice.uniform(0, 4))
