@@ -212,8 +212,11 @@ class Worker:
         jobs = [(number, round(length(), 2)) for number in range(JOBS)]
         self.start()
         self.send(jobs)
+        ran = time.time()
         while True:
-            if not self.first(max(3 * START, self.row.patience)):
+            if self.first(3 * START):
+                ran = time.time()
+            elif time.time() > ran + self.row.patience:
                 # The broker delivers nothing any more.
                 return self.stop()
             time.sleep(self.dice.uniform(0, 4))
@@ -223,7 +226,8 @@ class Worker:
             self.start()
             if len(self.runs()) == JOBS:
                 # Only cut jobs are left. The broker has some time to deliver them again.
-                while not self.is_over() and time.time() < self.last_sign() + self.row.patience:
+                patience = self.row.patience if self.row.again else 5
+                while not self.is_over() and time.time() < self.last_sign() + patience:
                     time.sleep(0.5)
                 return self.stop()
 

@@ -18,9 +18,10 @@ PIP = {
 class Row:
     """A worker. `source` is a package of PyPI, or `apt:` and one of Debian. `send` is a command that gets the jobs as
     JSON, or a module with `send`. `again`: whether a cut job is delivered again, within `patience` seconds without any
-    other job. `limit`: the worker itself cuts its jobs after so many seconds, and gives them back. `repeats`:
-    jobs that have ended in a stop run again if drainit had to kill the worker. `forgets`:
-    the worker loses a job that it has just fetched at a stop. `prepare` runs before the first start."""
+    other job; without `again`, a job that was not begun is delivered within this time. `limit`: the worker itself cuts
+    its jobs after so many seconds, and gives them back. `repeats`: jobs that have ended in a stop run again if drainit
+    had to kill the worker. `forgets`: the worker loses a job that it has just fetched at a stop. `prepare` runs before
+    the first start."""
 
     name: str
     source: str
@@ -53,7 +54,7 @@ ROWS = [
     Row("Celery, solo, `acks_late`, 4 copies", "celery", "rabbitmq",
         "celery -A celery_app worker -P solo -n w${SCALE_INDEX}@%h -l WARNING", "celery_app", True, copies=4, environment="LATE=1", repeats=True),
     Row("RQ, 8 copies", "rq", "redis", "rq worker --url BROKER", "rq_app", False, copies=8, forgets=True),
-    Row("Dramatiq", "dramatiq", "redis", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", False, patience=150),
+    Row("Dramatiq", "dramatiq", "redis", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", False, patience=600),
     Row("Dramatiq", "dramatiq", "rabbitmq", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", True),
     Row("arq", "arq", "redis", "arq arq_app.Worker", "arq_app", True, patience=25, environment_name="arq"),
     Row("Huey", "huey", "redis", "huey_consumer huey_app.huey -w 8 -k thread", "huey_app", False, signal="INT"),
