@@ -55,6 +55,17 @@ def listens(port, seconds):
     return False
 
 
+def serve(name, command, place, port, seconds, **options):
+    """Starts a broker in a PID namespace, and waits until it listens."""
+    path = place / f"{name}.log"
+    with open(path, "w") as log:
+        child = in_namespace(command, stdout=log, stderr=log, **options)
+    if not listens(port, seconds):
+        child.kill()
+        raise RuntimeError(f"{name} does not start: {path.read_text()}")
+    return child
+
+
 class Rabbitmq:
     """A broker on loopback, with its epmd, in a PID namespace."""
 
@@ -70,11 +81,7 @@ class Rabbitmq:
             "ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_EPMD_PORT": str(free_port()), "RABBITMQ_CONFIG_FILE": str(place / "none"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(place / "plugins"),
         }
-        self.log = open(place / "rabbitmq.log", "w")
-        self.child = in_namespace([self.sbin / "rabbitmq-server"], env=self.environment, stdout=self.log, stderr=self.log)
-        if not listens(self.port, 300):
-            self.child.kill()
-            raise RuntimeError(f"RabbitMQ does not start: {(place / 'rabbitmq.log').read_text()}")
+        self.child = serve("rabbitmq", [self.sbin / "rabbitmq-server"], place, self.port, 300, env=self.environment)
 
     def url(self, name):
         """A virtual host of its own."""
@@ -88,12 +95,8 @@ class Temporal:
 
     def __init__(self, place):
         self.port = free_port()
-        self.log = open(place / "temporal.log", "w")
         server = [PLACE / "temporal/bin/temporal", "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", self.port]
-        self.child = in_namespace(server, env={**os.environ, "HOME": str(place)}, stdout=self.log, stderr=self.log)
-        if not listens(self.port, 60):
-            self.child.kill()
-            raise RuntimeError(f"Temporal does not start: {(place / 'temporal.log').read_text()}")
+        self.child = serve("temporal", server, place, self.port, 60, env={**os.environ, "HOME": str(place)})
 
     def url(self, name):
         """A queue of its own."""
@@ -111,14 +114,10 @@ class Postgres:
         place.chmod(0o755)
         if user:
             shutil.chown(data, "postgres", "postgres")
-        self.log = open(place / "postgres.log", "w")
         words = ["-D", data, "--auth=trust", "--username=postgres", "--no-sync"]
-        subprocess.run([*user, self.bin / "initdb", *words], check=True, stdout=self.log, stderr=self.log)
+        subprocess.run([*user, self.bin / "initdb", *words], check=True, stdout=subprocess.DEVNULL)
         server = [self.bin / "postgres", "-D", data, "-k", data, "-p", self.port, "-h", "127.0.0.1"]
-        self.child = in_namespace([*user, *server], stdout=self.log, stderr=self.log)
-        if not listens(self.port, 60):
-            self.child.kill()
-            raise RuntimeError(f"PostgreSQL does not start: {(place / 'postgres.log').read_text()}")
+        self.child = serve("postgres", [*user, *server], place, self.port, 60)
 
     def url(self, name):
         """A database of its own."""
