@@ -36,6 +36,7 @@ seen_now="no job is left there after 80 stops"
 for stop in $(seq 80); do
     venv/bin/rq worker --url "$BROKER" >worker.log 2>&1 &
     worker=$!
+    echo "$worker" >>"$place/pids"
     begun=$(find . -name 'begun-*' | wc -l)
     until_ok sh -c "[ \$(find . -name 'begun-*' | wc -l) -gt $((begun + stop % 5)) ]"
     kill -TERM "$worker"
