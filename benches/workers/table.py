@@ -54,7 +54,7 @@ ROWS = [
     Row("Celery, solo, `acks_late`, 4 copies", "celery", "rabbitmq",
         "celery -A celery_app worker -P solo -n w${SCALE_INDEX}@%h -l WARNING", "celery_app", True, copies=4, environment="LATE=1", repeats=True),
     Row("RQ, 8 copies", "rq", "redis", "rq worker --url BROKER", "rq_app", False, copies=8, forgets=True),
-    Row("Dramatiq", "dramatiq", "redis", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", False, patience=600),
+    Row("Dramatiq", "dramatiq", "redis", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", True, patience=150),
     Row("Dramatiq", "dramatiq", "rabbitmq", "dramatiq dramatiq_app -p 2 -t 4", "dramatiq_app", True),
     Row("arq", "arq", "redis", "arq arq_app.Worker", "arq_app", True, patience=25, environment_name="arq"),
     Row("Huey", "huey", "redis", "huey_consumer huey_app.huey -w 8 -k thread", "huey_app", False, signal="INT"),

@@ -4,10 +4,15 @@ import dramatiq
 from job import work
 
 if "redis" in os.environ["BROKER"]:
-    from dramatiq.brokers.redis import RedisBroker as Broker
+    from dramatiq.brokers.redis import RedisBroker
+
+    # By default, one of 1,000 commands looks for what killed workers had fetched, so that may take minutes.
+    broker = RedisBroker(url=os.environ["BROKER"], maintenance_chance=1_000_000)
 else:
-    from dramatiq.brokers.rabbitmq import RabbitmqBroker as Broker
-dramatiq.set_broker(Broker(url=os.environ["BROKER"]))
+    from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+    broker = RabbitmqBroker(url=os.environ["BROKER"])
+dramatiq.set_broker(broker)
 
 
 @dramatiq.actor
