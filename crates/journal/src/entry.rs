@@ -3,13 +3,11 @@
 
 mod notes;
 
-use core::time::Duration;
-
-use crate::event::LogEvent;
+use crate::event::{Field, LogEvent};
 use crate::prelude::*;
 use drainit_core::event::{Load, Unit};
 use drainit_core::note::AfterEnd;
-use drainit_core::types::{End, EndKind, ProcessId, Signal, human};
+use drainit_core::types::{End, EndKind, ProcessId, human};
 
 /// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,47 +44,24 @@ impl Entry {
     }
 
     /// Adds fields to the event.
-    fn with(mut self, fields: impl FnOnce(&mut LogEvent)) -> Self {
-        fields(&mut self.event);
+    fn with(mut self, fields: impl IntoIterator<Item = Field>) -> Self {
+        self.event.fields.extend(fields);
         self
     }
 
-    fn seconds(self, seconds: Duration) -> Self {
-        self.with(|event| event.seconds = Some(seconds))
-    }
-
-    fn at_most(self, limit: Duration) -> Self {
-        self.with(|event| event.max_seconds = Some(limit))
-    }
-
-    fn signal(self, signal: Signal) -> Self {
-        self.with(|event| event.signal = Some(signal.to_string()))
-    }
-
-    fn request(self, request: &'static str) -> Self {
-        self.with(|event| event.request = Some(request))
-    }
-
-    fn cause(self, cause: String) -> Self {
-        self.with(|event| event.cause = Some(cause))
-    }
-
     fn end(self, end: End, killed: bool) -> Self {
-        self.with(|event| {
-            event.exit_code = Some(end.exit_code());
-            event.signal = end.signal().map(|signal| signal.to_string());
-            event.reason = Some(EndKind::of(end, killed).name());
-        })
+        let reason = EndKind::of(end, killed).name();
+        self.with([Field::ExitCode(end.exit_code()), Field::Reason(reason)])
+            .with(end.signal().map(Field::Signal))
     }
 
     fn open(self, load: Load) -> Self {
-        self.with(|event| match load.unit {
-            Unit::Connections => event.connections = load.active,
-            Unit::Requests => {
-                event.requests = load.active;
-                event.unsure = Some(load.unsure).filter(|unsure| *unsure > 0);
-            }
-        })
+        match load.unit {
+            Unit::Connections => self.with(load.active.map(Field::Connections)),
+            Unit::Requests => self
+                .with(load.active.map(Field::Requests))
+                .with((load.unsure > 0).then_some(Field::Unsure(load.unsure))),
+        }
     }
 
     /// Adds the consequence of an end or a failure. `last` completes the sentence for
@@ -113,12 +88,13 @@ impl Entry {
                 (Level::Error, "shutdown", format!("{what}, and restart_max is reached"))
             }
         };
-        Self { level, text, ..self }.with(|event| {
-            event.next = Some(name);
-            if let AfterEnd::Restart { delay, attempt } = next {
-                (event.attempt, event.min_seconds) = (Some(attempt), Some(delay));
+        let entry = Self { level, text, ..self }.with([Field::Next(name)]);
+        match next {
+            AfterEnd::Restart { delay, attempt } => {
+                entry.with([Field::Attempt(attempt), Field::MinSeconds(delay)])
             }
-        })
+            _ => entry,
+        }
     }
 
     /// Marks a text that already names the process or the instance.

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::data::label;
 use crate::entry::Entry;
-use crate::event::LogEvent;
+use crate::event::{Field, LogEvent};
 use crate::history::{DrainHistory, History, Stop, Tally};
 use crate::messages::Names;
 use crate::prelude::*;
@@ -190,7 +190,7 @@ impl Journal {
         let is_remark = self.record(now, note, state);
         let mut entry = self.entry(note, detail);
         if let Some(slot) = entry.instance {
-            entry.event.pid = self.of(slot).last_pid;
+            entry.event.fields.extend(self.of(slot).last_pid.map(Field::Pid));
             entry.beside = self.beside(slot, state);
             if entry.beside.is_some() {
                 self.of_mut(slot).instance.clone_from(&entry.beside);

@@ -2,6 +2,7 @@
 
 use crate::Journal;
 use crate::entry::{Entry, Level};
+use crate::event::Field;
 use crate::messages::{
     Names, after_asked, after_handover, drain_end, ended_first, failure, hook_name, request_error,
     still_open, stop_limit, stopped, why,
@@ -15,6 +16,7 @@ impl Journal {
     /// Returns the text and the event of a note; every note has both. `detail` has the same meaning
     /// as in [`Journal::note`].
     pub(crate) fn entry(&self, note: &Note, detail: Option<&str>) -> Entry {
+        use Field::{MaxSeconds, MinSeconds, Reason, Seconds};
         use Level::{Error, Warning};
         let names = &self.names;
         match *note {
@@ -26,15 +28,15 @@ impl Journal {
                     self.one(id, "started", text).whole()
                 }
             },
-            Note::Ready { process: id, after } => {
-                self.one(id, "ready", format!("ready after {}", human(after))).seconds(after)
-            }
+            Note::Ready { process: id, after } => self
+                .one(id, "ready", format!("ready after {}", human(after)))
+                .with([Seconds(after)]),
             Note::AllReady => Entry::new("all_ready", self.start_line()),
             Note::Completed { process: id, after } => self
                 .one(id, "completed", format!("completed after {}", human(after)))
                 .end(End::Code(0), false)
                 .and(detail)
-                .seconds(after),
+                .with([Seconds(after)]),
             Note::Ended { process: id, end, next } => self
                 .one(id, "ended", end.to_string())
                 .end(end, false)
@@ -46,12 +48,12 @@ impl Journal {
                 .because(self.of(id).failure.as_deref())
                 .and(detail)
                 .at(Error)
-                .seconds(after),
+                .with([Seconds(after)]),
             Note::Overdue { process: id, after, .. } => self
                 .about(id, "timed_out", format!("not complete after {}; stopping it", human(after)))
                 .and(detail)
                 .at(Warning)
-                .seconds(after),
+                .with([Seconds(after)]),
             Note::Failed { process: id, why: why @ Failure::Unhealthy, next } => {
                 self.about(id, "unhealthy", failure(why)).then(next, ", and is not restarted")
             }
@@ -60,39 +62,37 @@ impl Journal {
             }
             Note::HookTimedOut(hook) => {
                 let text = format!("{}: took too long and was killed", hook_name(hook, names));
-                Entry::new("hook_timed_out", text).whole().at(Warning).with(|event| {
-                    event.process = hook.process.map(|id| names.of(id).to_owned());
-                    event.hook = Some(hook.stage.name());
-                })
+                let mut entry = Entry::new("hook_timed_out", text).whole().at(Warning);
+                entry.event.process = hook.process.map(|id| names.of(id).to_owned());
+                entry.with([Field::Hook(hook.stage.name())])
             }
             Note::DrainRequested => {
                 Entry::new("drain_requested", "drain requested; nothing is stopped yet")
             }
             Note::RequestBegan { process: id, request } => self
                 .about(id, "request_began", format!("{} requested", request.name()))
-                .request(request.name()),
+                .with([Field::Request(request.name())]),
             Note::FileChanged { process: id, action, .. } => {
                 let path = detail.unwrap_or("a watched file");
-                let changed =
-                    |what: &str| self.about(id, "file_changed", format!("{path} changed; {what}"));
-                match action {
-                    WatchAction::Restart => changed("restart").request("restart"),
-                    WatchAction::Reload => changed("reload").request("reload"),
-                    WatchAction::Signal(signal) => changed(&signal.to_string()).signal(signal),
-                }
+                let (what, field) = match action {
+                    WatchAction::Restart => ("restart".to_owned(), Field::Request("restart")),
+                    WatchAction::Reload => ("reload".to_owned(), Field::Request("reload")),
+                    WatchAction::Signal(signal) => (signal.to_string(), Field::Signal(signal)),
+                };
+                self.about(id, "file_changed", format!("{path} changed; {what}")).with([field])
             }
             Note::RequestDone { process: id, request } => self
                 .about(id, "request_done", format!("{} done", request.name()))
-                .request(request.name()),
+                .with([Field::Request(request.name())]),
             Note::RequestFailed { process: id, request, why } => self
                 .about(id, "request_failed", format!("{} failed", request.name()))
                 .fails(why, names)
                 .and(detail)
-                .request(request.name()),
+                .with([Field::Request(request.name())]),
             Note::Follows { process: id, on } => {
                 let on = names.of(on).to_owned();
                 let text = format!("restarting, because its dependency {on} was restarted");
-                self.about(id, "follows", text).with(|event| event.dependency = Some(on))
+                self.about(id, "follows", text).with([Field::Dependency(on)])
             }
             Note::Replacing { process: id, overlaps, old } => {
                 let text = match overlaps {
@@ -110,12 +110,13 @@ impl Journal {
             }
             Note::HandedOver { process: id, limit, .. } => {
                 let text = "drains by itself until the new epoch ends it; SIGKILL after";
-                self.one(id, "handed_over", format!("{text} {}", human(limit))).at_most(limit)
+                self.one(id, "handed_over", format!("{text} {}", human(limit)))
+                    .with([MaxSeconds(limit)])
             }
             Note::Doomed { process: id, within } => {
                 let why = "its parent epoch exited early";
                 let text = format!("Envoy will abort within {}: {why}", human(within));
-                self.one(id, "epoch_doomed", text).at(Warning).at_most(within)
+                self.one(id, "epoch_doomed", text).at(Warning).with([MaxSeconds(within)])
             }
             Note::RolledBack { process: id, why, .. } => {
                 let text = match why {
@@ -136,10 +137,10 @@ impl Journal {
                 .one(id, "probe_failed", format!("liveness probe failed ({failures} of {retries})"))
                 .because(self.of(id).unhealthy.as_deref())
                 .at(Warning)
-                .with(|event| (event.attempt, event.retries) = (Some(failures), Some(retries))),
+                .with([Field::Attempt(failures), Field::Retries(retries)]),
             Note::TimeoutExtended { process: id, limit } => {
                 let text = format!("asked for more time; {} left", human(limit));
-                self.one(id, "timeout_extended", text).at_most(limit)
+                self.one(id, "timeout_extended", text).with([MaxSeconds(limit)])
             }
             Note::Unhealthy(id) => self
                 .one(id, "unhealthy", "failed its liveness check; stopping it")
@@ -156,11 +157,11 @@ impl Journal {
                 let is_failure =
                     matches!(cause, Cause::HookFailed | Cause::Failed { why: Failure::Hook, .. });
                 let level = if is_failure { Error } else { Level::Info };
-                Entry::new("shutdown", text).at(level).cause(why).at_most(window)
+                Entry::new("shutdown", text).at(level).with([Field::Cause(why), MaxSeconds(window)])
             }
             Note::Delayed(delay) => {
                 let text = format!("all processes serve for {}: readiness_delay", human(delay));
-                Entry::new("readiness_delay", text).at_most(delay)
+                Entry::new("readiness_delay", text).with([MaxSeconds(delay)])
             }
             Note::GroupRemains(id) => {
                 let text =
@@ -169,11 +170,11 @@ impl Journal {
             }
             Note::GroupGone { process: id, took } => {
                 let text = format!("its process group is gone{}", after_asked(took));
-                self.one(id, "group_gone", text).with(|event| event.seconds = took)
+                self.one(id, "group_gone", text).with(took.map(Seconds))
             }
             Note::Hurried(hurry) => {
-                let entry = Entry::new("hurried", hurried(hurry)).at(Warning);
-                entry.with(|event| event.reason = Some(hurry.name()))
+                let fields = [Reason(hurry.name())];
+                Entry::new("hurried", hurried(hurry)).at(Warning).with(fields)
             }
             Note::DrainBegan { process: id, longest, min, .. } => {
                 let (least, most) = (human(min), human(longest));
@@ -181,39 +182,40 @@ impl Journal {
                     true => format!("draining for {least}"),
                     false => format!("draining for at least {least} and at most {most}"),
                 };
-                let entry = self.one(id, "draining", text).at_most(longest);
-                entry.with(|event| event.min_seconds = Some(min))
+                self.one(id, "draining", text).with([MinSeconds(min), MaxSeconds(longest)])
             }
             Note::StillDraining { process: id, load, left } => {
                 let (open, limit) = (still_open(load), human(left));
                 let text = format!("still draining{open}; at most {limit} left");
-                self.one(id, "still_draining", text).open(load).at_most(left)
+                self.one(id, "still_draining", text).open(load).with([MaxSeconds(left)])
             }
-            Note::NotDrained(id) => {
-                let text = "not drained: stopping needs all the remaining time";
-                self.one(id, "not_drained", text).at(Warning)
-            }
+            Note::NotDrained(id) => self
+                .one(id, "not_drained", "not drained: stopping needs all the remaining time")
+                .at(Warning),
             Note::DrainOver { process: id, why, took, last } => {
                 let text = format!("drain over after {}: {}", human(took), drain_end(why, last));
                 let level = if why == DrainEnd::NotAccepted { Warning } else { Level::Info };
-                let entry = self.one(id, "drained", text).at(level).open(last).seconds(took);
-                entry.with(|event| event.reason = Some(why.name()))
+                let fields = [Reason(why.name()), Seconds(took)];
+                self.one(id, "drained", text).at(level).open(last).with(fields)
             }
             Note::OpenAgain { process: id, load, longest } => {
                 let (open, limit) = (still_open(load), human(longest));
                 let text = format!("in use again{open}; waiting for at most {limit}");
-                self.one(id, "open_again", text).open(load).at_most(longest)
+                self.one(id, "open_again", text).open(load).with([MaxSeconds(longest)])
             }
-            Note::EndedUndrained(id) => {
-                let text = "ended before it was drained; requests in flight were cut";
-                self.one(id, "ended_undrained", text).at(Warning)
-            }
+            Note::EndedUndrained(id) => self
+                .one(
+                    id,
+                    "ended_undrained",
+                    "ended before it was drained; requests in flight were cut",
+                )
+                .at(Warning),
             Note::Stopping { process: id, signal: Signal::KILL, .. } => {
-                self.one(id, "stopping", "sending SIGKILL").signal(Signal::KILL)
+                self.one(id, "stopping", "sending SIGKILL").with([Field::Signal(Signal::KILL)])
             }
             Note::Stopping { process: id, signal, limit } => {
                 let text = format!("sending {signal}; SIGKILL after {}", human(limit));
-                self.one(id, "stopping", text).signal(signal).at_most(limit)
+                self.one(id, "stopping", text).with([Field::Signal(signal), MaxSeconds(limit)])
             }
             Note::Killed { process: id, after: None, .. } => {
                 self.one(id, "killed", "sending SIGKILL to its process group").at(Warning)
@@ -226,7 +228,7 @@ impl Journal {
                     self.of(id).effect_of(signal),
                     stop_limit(why, id, names)
                 );
-                self.one(id, "killed", text).and(detail).at(Warning).seconds(after)
+                self.one(id, "killed", text).and(detail).at(Warning).with([Seconds(after)])
             }
             Note::LeftoversRemain => {
                 let text = "leftover processes survive SIGKILL (stuck in the kernel, not \
@@ -240,8 +242,7 @@ impl Journal {
                     false if self.of(id).ended_first => ended_first(end),
                     false => stopped(end, took, killed),
                 };
-                let entry = self.one(id, "stopped", text).end(end, killed);
-                entry.with(|event| event.seconds = took)
+                self.one(id, "stopped", text).end(end, killed).with(took.map(Seconds))
             }
             Note::DeadlinePassed => {
                 let text = "deadline reached: killing everything that is left";
@@ -257,8 +258,9 @@ impl Journal {
 
     /// Begins the entry of a note about a process.
     fn about(&self, process: ProcessId, event: &'static str, text: impl Into<String>) -> Entry {
-        let name = self.names.of(process).to_owned();
-        Entry::new(event, text).with(|event| event.process = Some(name))
+        let mut entry = Entry::new(event, text);
+        entry.event.process = Some(self.names.of(process).to_owned());
+        entry
     }
 
     /// Begins the entry of a note about one instance of a process.
@@ -275,7 +277,7 @@ impl Entry {
         let is_error = matches!(why, Failed { .. } | Ended { .. } | Unkillable(_));
         let level = if is_error { Level::Error } else { Level::Warning };
         let cause = request_error(why, names);
-        self.because(Some(&cause)).at(level).cause(cause)
+        self.because(Some(&cause)).at(level).with([Field::Cause(cause)])
     }
 }
 
