@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::core::action::Action;
 use crate::core::cause::{Cause, Failure};
 use crate::core::connections::endings::Ending;
@@ -308,13 +310,13 @@ fn the_first_line_of_the_termination_log_has_totals_and_unknown_is_never_zero() 
 
 /// Runs a shutdown of this config, and returns its report as data.
 #[track_caller]
-fn played(config: &str, events: impl Fn(&mut Played)) -> data::ShutdownReport {
+fn played(config: &str, events: impl Fn(&mut Played)) -> Value {
     reported(config, events).0
 }
 
 /// Like [`played`], and also returns the report as text.
 #[track_caller]
-fn reported(config: &str, events: impl Fn(&mut Played)) -> (data::ShutdownReport, String) {
+fn reported(config: &str, events: impl Fn(&mut Played)) -> (Value, String) {
     let loaded = load(&[config], &[]).unwrap();
     let spec = Arc::new(loaded.config.spec(&loaded.graph));
     let names: Vec<_> = loaded.config.processes.iter().map(|one| one.name.clone()).collect();
@@ -386,7 +388,7 @@ processes:
     stop_grace_period: 1s
 ";
 
-fn gateway() -> (data::ShutdownReport, String) {
+fn gateway() -> (Value, String) {
     reported(GATEWAY, |gateway| {
         let (engine, router) = (ProcessId(0), ProcessId(1));
         gateway.at(10, Event::Start);
@@ -405,12 +407,16 @@ fn gateway() -> (data::ShutdownReport, String) {
     })
 }
 
+/// This member of each object of a list.
+fn each(list: &Value, member: &str) -> Vec<Value> {
+    list.as_array().unwrap().iter().map(|one| one[member].clone()).collect()
+}
+
 /// Compares a value with the file of this name.
 #[track_caller]
-fn assert_is_in_file(name: &str, value: &serde_json::Value) {
+fn assert_is_in_file(name: &str, value: &Value) {
     let path = format!("{}/tests/fixtures/report/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    let expected: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let expected: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!(*value, expected, "{value:#}");
 }
 
@@ -419,7 +425,7 @@ fn assert_is_in_file(name: &str, value: &serde_json::Value) {
 #[test]
 fn report_data_compares_processes_and_steps_with_the_plan() {
     let (data, text) = gateway();
-    let json = data.json().replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    let json = data.to_string().replace(env!("CARGO_PKG_VERSION"), "VERSION");
     assert_is_in_file("gateway", &serde_json::from_str(&json).unwrap());
     assert_eq!(
         text,
@@ -459,7 +465,7 @@ fn a_stop_lasts_until_the_process_group_is_gone() {
             }
         });
         assert!(text.contains(&format!("\n  stop web: {line}")), "{text}");
-        assert_eq!(report.processes[0].stop.as_ref().unwrap().ends, ends, "{text}");
+        assert_eq!(report["processes"][0]["stop"]["ends"], json!(ends), "{text}");
     }
 }
 
@@ -553,9 +559,9 @@ fn causes_have_a_kind_and_a_process() {
         report.shutdown_began(at(1000), cause, Duration::from_secs(9));
         let data =
             report.data(at(1000), 0, &report.state, ProcessId::index, |_| String::new()).unwrap();
-        let found = data.cause;
-        assert_eq!((found.kind, found.process.as_deref()), (kind, process), "{cause:?}");
-        assert_eq!(found.text, messages::why(cause, &report.names));
+        let text = messages::why(cause, &report.names);
+        let expected = json!({"kind": kind, "process": process, "text": text});
+        assert_eq!(data["cause"], expected, "{cause:?}");
     }
 }
 
@@ -578,12 +584,12 @@ processes:
         app.exits(5100, 1, End::Code(0));
         app.exits(5200, 0, End::Code(0));
     });
-    let drain = &report.steps[0];
-    assert_eq!((drain.step, drain.begins, drain.ends), ("drain", None, None));
-    assert!(drain.planned.is_some() && report.processes[1].drain.is_none());
-    let phases: Vec<_> = report.phases.iter().map(|phase| phase.phase).collect();
-    assert_eq!(phases, ["stopping", "finishing"]);
-    assert_eq!(report.warnings, ["router: not drained: stopping needs all the remaining time"]);
+    let drain = &report["steps"][0];
+    assert!(drain["step"] == "drain" && drain["begins"].is_null() && drain["ends"].is_null());
+    assert!(!drain["planned"].is_null() && report["processes"][1]["drain"].is_null());
+    assert_eq!(each(&report["phases"], "phase"), ["stopping", "finishing"]);
+    let warning = "router: not drained: stopping needs all the remaining time";
+    assert_eq!(report["warnings"], json!([warning]));
 }
 
 // holds: S154, S160, S211, S213, S215
@@ -627,7 +633,7 @@ processes:
     });
     // In the report, the closing of the listeners at the end of a drain is part of the drain, and
     // the last count is a step of its own.
-    let data = serde_json::json!({"processes": report.processes, "steps": report.steps});
+    let data = json!({"processes": report["processes"], "steps": report["steps"]});
     assert_is_in_file("counts", &data);
 }
 
@@ -666,7 +672,7 @@ processes:
     ] {
         assert!(text.lines().any(|it| it == line), "{line:?} in {text}");
     }
-    assert_eq!(report.processes.iter().map(|it| it.oom_kills).collect::<Vec<_>>(), [1, 0, 0]);
+    assert_eq!(each(&report["processes"], "oom_kills"), [1, 0, 0]);
 }
 
 // holds: S146, S160

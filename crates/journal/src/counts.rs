@@ -5,9 +5,10 @@ use core::time::Duration;
 use serde::Serialize;
 
 use drainit_core::traffic::Traffic;
+use drainit_core::types::as_some_seconds;
 
 /// The counts of connections. Null means that a number is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct ConnectionData {
     pub start: Option<u64>,
     pub end: Option<u64>,
@@ -84,6 +85,14 @@ pub(super) fn newer(first: Option<u64>, last: Option<u64>) -> Option<u64> {
     Some(last?.wrapping_sub(first?).cast_signed().max(0).cast_unsigned())
 }
 
-/// The counts of a drain or of a stop, and the age of the last count when the drain or stop ended.
-/// The age is `None` if the count was still right at that moment.
-pub(super) type Counts = (ConnectionData, Option<RequestData>, Option<Duration>);
+/// The counts of a drain or of a stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct CountData {
+    /// Null if drainit did not count the connections.
+    pub connections: Option<ConnectionData>,
+    pub requests: Option<RequestData>,
+    /// The age of the last count when the drain or the process ended; null if this count was still
+    /// right at that moment.
+    #[serde(rename = "counted_before_end", with = "as_some_seconds")]
+    pub age: Option<Duration>,
+}

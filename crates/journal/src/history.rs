@@ -4,7 +4,7 @@
 use alloc::rc::Rc;
 use core::time::Duration;
 
-use crate::counts::{ConnectionData, Counts, Ends, RequestData, newer};
+use crate::counts::{ConnectionData, CountData, Ends, RequestData, newer};
 use crate::messages;
 use crate::prelude::*;
 use crate::state::ProcessState;
@@ -94,8 +94,9 @@ pub struct History {
     pub(super) stop: Option<Stop>,
     /// The traffic of the process in the shutdown, if its drain does not count traffic.
     pub(super) served: Option<Served>,
-    /// Whether a count of the shutdown is due, and none was over before the process ended.
-    pub(super) is_uncounted: bool,
+    /// Whether a count of the shutdown is due, and none was over before the process ended; `false`
+    /// if the process listens on nothing.
+    pub is_uncounted: bool,
     /// The last drain that has begun.
     pub drain: Option<Box<DrainHistory>>,
     /// The time right before drainit first asked the instance to end or to drain.
@@ -205,16 +206,14 @@ impl History {
     /// others, the text says why the process is not ready, why its last liveness probe failed, or
     /// how it ended.
     pub fn why(&self) -> Option<String> {
-        let why = match self.state {
-            ProcessState::Starting | ProcessState::Draining => &self.failure,
+        match self.state {
+            ProcessState::Starting | ProcessState::Draining => self.failure.clone(),
             ProcessState::Ready | ProcessState::Stopping if self.pid.is_some() => {
-                let probe = self.unhealthy.iter().map(|why| format!("liveness: {why}"));
-                let said = self.failure.iter().chain(&self.message).cloned();
-                return probe.chain(said).next();
+                let probe = self.unhealthy.as_ref().map(|why| format!("liveness: {why}"));
+                probe.or_else(|| self.failure.clone().or_else(|| self.message.clone()))
             }
-            _ => &self.message,
-        };
-        why.clone()
+            _ => self.message.clone(),
+        }
     }
 }
 
@@ -278,8 +277,9 @@ impl History {
         }
     }
 
-    /// Records a count that began at `began`, and was over before the process ended.
-    pub(super) fn serves(&mut self, began: Time, traffic: Traffic) {
+    /// Records a count in the shutdown. The count began at `began`, and was over before the process
+    /// ended.
+    pub fn serves(&mut self, began: Time, traffic: Traffic) {
         let seen = (began, traffic);
         let is_early = |first: Time| {
             self.asked.is_none_or(|(asked, ..)| first < asked && asked.since(first) > FRESH)
@@ -291,27 +291,26 @@ impl History {
     }
 
     /// The counts of the stop; `None` if nothing was counted, or if the drain has counted.
-    pub(super) fn cut(&self) -> Option<Counts> {
+    pub(super) fn cut(&self) -> Option<CountData> {
         let Served { first: (_, first), last: (seen, last) } = self.counted_by_stop()?;
-        let connections =
-            ConnectionData { start: first.connections, end: last.connections, new: None };
+        let (start, end) = (first.connections, last.connections);
         let requests = RequestData::of(first, first, self.ends());
         // If a signal ended the process, the process closed nothing after the signal. If the
         // process ended in another way, it may have closed connections after the count.
         let age = self.end.map(|(at, _)| at.since(seen)).unwrap_or_default();
         let is_last = matches!(self.end, Some((_, End::Signal(_)))) && age <= FRESH;
-        Some((connections, requests, (!is_last).then_some(age)))
+        let connections = Some(ConnectionData { start, end, new: None });
+        Some(CountData { connections, requests, age: (!is_last).then_some(age) })
     }
 
     /// Whether no count came after the stop signal, or right before it.
     pub(super) fn is_counted_early(&self) -> bool {
-        let is_early =
-            |(asked, ..): (Time, _, _), served: Served| asked.since(served.first.0) > FRESH;
-        self.asked.zip(self.served).is_some_and(|(asked, served)| is_early(asked, served))
+        let both = self.asked.zip(self.served);
+        both.is_some_and(|((asked, ..), served)| asked.since(served.first.0) > FRESH)
     }
 
     /// The counts of the last drain; `None` if nothing was counted.
-    pub(super) fn drained(&self) -> Option<Counts> {
+    pub(super) fn drained(&self) -> Option<CountData> {
         self.drain.as_ref()?.counts(self.ends())
     }
 
@@ -321,8 +320,8 @@ impl History {
         // Every request looks at the instances, so others have ended before this request.
         self.served?;
         let drained = self.drained();
-        let is_early = drained.map_or(self.is_counted_early(), |(.., age)| age.is_some());
-        let requests = drained.or_else(|| self.cut())?.1?;
+        let is_early = drained.map_or(self.is_counted_early(), |counts| counts.age.is_some());
+        let requests = drained.or_else(|| self.cut())?.requests?;
         requests.is_any_cut().then(|| format!("requests {}", requests.outcome(is_early)))
     }
 
@@ -330,7 +329,7 @@ impl History {
     /// there was no stop yet.
     pub fn cut_after_drain(&self) -> Option<u64> {
         self.drain.as_ref().filter(|drain| drain.is_stopped)?;
-        self.drained()?.1?.cut
+        self.drained()?.requests?.cut
     }
 
     /// The connections that have ended without an answer since the process was asked to end or to
@@ -494,16 +493,16 @@ impl DrainHistory {
     }
 
     /// The counts of this drain; `None` if nothing was counted.
-    fn counts(&self, ends: Option<Ends>) -> Option<Counts> {
+    fn counts(&self, ends: Option<Ends>) -> Option<CountData> {
         let (seen, last, moment) = self.last?;
         let first = self.first.unwrap_or_default();
         first.connections.or(last.connections)?;
-        let connections = ConnectionData {
-            start: first.connections,
-            end: last.connections,
-            new: newer(first.accepted, last.accepted),
-        };
-        let requests = RequestData::of(first, last, ends);
-        Some((connections, requests, self.age(seen, last, moment)))
+        let (start, end) = (first.connections, last.connections);
+        let new = newer(first.accepted, last.accepted);
+        Some(CountData {
+            connections: Some(ConnectionData { start, end, new }),
+            requests: RequestData::of(first, last, ends),
+            age: self.age(seen, last, moment),
+        })
     }
 }

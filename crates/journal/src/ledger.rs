@@ -3,7 +3,7 @@
 use alloc::collections::BTreeSet;
 
 use crate::Journal;
-use crate::counts::Counts;
+use crate::counts::CountData;
 use crate::history::History;
 use crate::prelude::*;
 
@@ -18,14 +18,16 @@ impl Journal {
 
     fn totals(&self) -> String {
         let all: Vec<_> = self.slots.iter().filter_map(counted).collect();
-        let connections = total(all.iter().map(|of| (of.and_then(|(it, ..)| it.start), false)));
-        let requests = all.iter().map(|of| of.and_then(|(_, it, _)| it));
-        let start = requests
-            .clone()
-            .map(|it| (it.and_then(|it| it.start), it.and_then(|it| it.start_unsure)));
-        let start = total(start.map(|(count, perhaps)| (count, perhaps > Some(0))));
-        let cut = total(all.iter().map(|of| of.map_or((None, false), cut)));
-        let by: BTreeSet<_> = all.iter().flatten().map(counter).collect();
+        let start = |of: &CountData| (of.connections.and_then(|it| it.start), false);
+        let connections = total(all.iter().map(start));
+        let start = |of: &CountData| {
+            let perhaps = of.requests.and_then(|it| it.start_unsure);
+            (of.requests.and_then(|it| it.start), perhaps > Some(0))
+        };
+        let start = total(all.iter().map(start));
+        let cut = total(all.iter().map(cut));
+        let known = all.iter().filter(|of| of.connections.is_some());
+        let by: BTreeSet<_> = known.map(counter).collect();
         let by = if by.is_empty() { "-".to_owned() } else { Vec::from_iter(by).join(" and ") };
         format!(
             "; connections {connections}, requests {start}, cut {cut}, killed {}, counted by {by}",
@@ -34,25 +36,25 @@ impl Journal {
     }
 }
 
-/// The counts of the drain or of the stop. The inner value is `None` if a count has failed. The
-/// outer value is `None` if nothing was to be counted.
-fn counted(of: &History) -> Option<Option<Counts>> {
+/// The counts of the drain or of the stop, which are all unknown if a count has failed; `None` if
+/// nothing was to be counted.
+fn counted(of: &History) -> Option<CountData> {
     let drain = of.drain.as_ref().filter(|drain| !drain.is_past);
     let has_failed = drain.is_some_and(|drain| drain.counted) || of.is_unknown();
     let counts = drain.and_then(|_| of.drained()).or_else(|| of.cut());
-    counts.map(Some).or(has_failed.then_some(None))
+    counts.or(has_failed.then(CountData::default))
 }
 
 /// The number of requests that were cut, and whether there may be more. The number is `None` if
 /// nobody has seen how the requests ended.
-fn cut((_, requests, age): Counts) -> (Option<u64>, bool) {
-    let Some(requests) = requests else { return (None, false) };
-    let is_seen = requests.unsure.is_some() || age.is_none();
+fn cut(counts: &CountData) -> (Option<u64>, bool) {
+    let Some(requests) = counts.requests else { return (None, false) };
+    let is_seen = requests.unsure.is_some() || counts.age.is_none();
     (requests.cut.filter(|_| is_seen), requests.unsure > Some(0))
 }
 
-fn counter((_, requests, _): &Counts) -> &'static str {
-    let is_of_kernel = requests.is_some_and(|it| it.unsure.or(it.start_unsure).is_some());
+fn counter(counts: &CountData) -> &'static str {
+    let is_of_kernel = counts.requests.is_some_and(|it| it.unsure.or(it.start_unsure).is_some());
     if is_of_kernel { "kernel" } else { "envoy" }
 }
 

@@ -3,11 +3,11 @@
 use core::fmt::Write as _;
 use core::time::Duration;
 
-use crate::counts::{Counts, Ends, RequestData};
+use crate::counts::{CountData, Ends, RequestData};
 use crate::data::label;
 use crate::history::{DrainHistory, History, Stop, Tally};
 use crate::prelude::*;
-use crate::timeline::{ShutdownStep, StepKind, part};
+use crate::timeline::{ShutdownStep, StepKind};
 use crate::{Journal, messages};
 use drainit_core::types::{ProcessId, Signal, Time, human};
 
@@ -27,42 +27,38 @@ impl Journal {
             human(window),
             messages::why(cause, &self.names)
         );
-        let slots = || (0..).map(ProcessId).zip(&self.slots);
-        let drains = slots().filter_map(|(slot, of)| {
-            let drain = of.drain.as_ref().filter(|drain| !drain.is_past)?;
-            Some((
-                drain.place,
-                format!("drain {}: {}", self.name_of(slot), drain.text(t0, of.drained())),
-            ))
-        });
-        let stops = slots().filter_map(|(slot, of)| {
-            let stop = of.stop.as_ref()?;
-            Some((stop.place, format!("stop {}: {}", self.name_of(slot), stop.text(of))))
-        });
-        let mut drains: Vec<_> = drains.collect();
-        let mut stops: Vec<_> = stops.collect();
-        drains.sort_unstable();
-        stops.sort_unstable();
-        let others = |kind: StepKind, place: u8| {
-            let is_one = |step: &ShutdownStep| step.kind == kind && part(step.key()) == place;
-            let mut steps: Vec<_> = self.all_steps().filter(is_one).collect();
-            steps.sort_by_key(|step| (step.begins, step.key()));
-            let lines = steps.into_iter().filter_map(|step| self.line_of(t0, step));
-            lines.collect::<Vec<_>>()
-        };
-        let lines = others(StepKind::ReadinessDelay, 0).into_iter();
-        let lines = lines.chain(others(StepKind::PreStop, 0));
-        let lines = lines.chain(drains.into_iter().map(|(_, line)| line));
-        let lines = lines.chain(others(StepKind::PreStop, 3));
-        let count = stops.len();
-        let lines = lines.chain(stops.into_iter().map(|(_, line)| line));
-        let lines = lines.chain(others(StepKind::PostStop, 3));
-        for line in lines.chain(others(StepKind::PostStop, 5)) {
+        // Each line with its block, and with its order within the block.
+        let mut lines = Vec::new();
+        for (slot, of) in (0..).map(ProcessId).zip(&self.slots) {
+            let name = self.name_of(slot);
+            if let Some(drain) = of.drain.as_ref().filter(|drain| !drain.is_past) {
+                let text = drain.text(t0, of.drained());
+                lines.push(((2, drain.place, None), format!("drain {name}: {text}")));
+            }
+            if let Some(stop) = &of.stop {
+                lines.push(((4, stop.place, None), format!("stop {name}: {}", stop.text(of))));
+            }
+        }
+        for step in self.steps.all() {
+            let block = match step.key() {
+                (StepKind::ReadinessDelay, _) => 0,
+                (StepKind::PreStop, None) => 1,
+                (StepKind::PreStop, Some(_)) => 3,
+                (StepKind::PostStop, Some(_)) => 5,
+                (StepKind::PostStop, None) => 6,
+                _ => continue,
+            };
+            let order = (block, 0, Some((step.begins, step.process)));
+            lines.extend(self.line_of(t0, step).map(|line| (order, line)));
+        }
+        lines.sort();
+        for (_, line) in lines {
             let _ = write!(text, "\n  {line}");
         }
         let killed = self.killed();
         if killed > 0 {
-            let _ = write!(text, "\n  killed: {killed} of {count}");
+            let stops = self.slots.iter().filter(|of| of.stop.is_some()).count();
+            let _ = write!(text, "\n  killed: {killed} of {stops}");
         }
         let count = |of: fn(&Tally) -> u64| {
             let counts = self.tallies.iter().map(|(name, tally)| (name, of(tally)));
@@ -95,7 +91,7 @@ impl Journal {
 }
 
 impl DrainHistory {
-    fn text(&self, t0: Time, counts: Option<Counts>) -> String {
+    fn text(&self, t0: Time, counts: Option<CountData>) -> String {
         let Some((_, why, took, last)) = self.over else { return "not over".to_owned() };
         // A requested drain may be over long before the shutdown begins, so the line says when the
         // drain began.
@@ -104,20 +100,19 @@ impl DrainHistory {
             before => format!(", begun {} before the shutdown", human(before)),
         };
         let why = messages::drain_end(why, last);
-        let mut text = format!("{}{before}, {why}", human(took));
-        let Some(counts) = counts else {
-            let is_unknown = self.counted || self.last.is_some();
-            text.push_str(if is_unknown { UNKNOWN } else { "" });
-            return text;
-        };
-        let is_early = counts.2.is_some();
-        text + &described(counts, is_early)
+        let text = format!("{}{before}, {why}", human(took));
+        match counts {
+            Some(counts) => text + &described(counts, counts.age.is_some()),
+            None if self.counted || self.last.is_some() => text + UNKNOWN,
+            None => text,
+        }
     }
 }
 
 /// Describes counts, as the last part of a sentence. `is_early` says whether the requests in flight
 /// were counted before the stop signal.
-fn described((connections, requests, age): Counts, is_early: bool) -> String {
+fn described(CountData { connections, requests, age }: CountData, is_early: bool) -> String {
+    let connections = connections.unwrap_or_default();
     let count =
         |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
     // If the last poll was made before the end of the drain, nobody knows what happened between
@@ -203,7 +198,9 @@ impl Stop {
                 _ => text.push_str(" (killed)"),
             }
         }
-        let is_seen = |(connections, ..): &Counts| connections.start.max(connections.end) > Some(0);
+        let is_seen = |counts: &CountData| {
+            counts.connections.is_some_and(|of| of.start.max(of.end) > Some(0))
+        };
         let has_ended = of.ends().is_some_and(|ends| ends != Ends::default());
         if let Some(counts) = of.cut().filter(|counts| is_seen(counts) || has_ended) {
             text.push_str(&described(counts, of.is_counted_early()));

@@ -10,7 +10,7 @@ use crate::os::replace_file::replace_within;
 use crate::os::termination_log;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::processes::Processes;
-use crate::types::{Time, harmless};
+use crate::types::{Time, escape_json, harmless};
 
 /// The permissions of the file with the shutdown report. Everybody may read the file, like a log.
 const REPORT_MODE: u32 = 0o644;
@@ -37,7 +37,7 @@ impl Executor {
         let place = |slot| slots[slot].place;
         let data =
             (is_json || file.is_some()).then(|| report.data(now, code, machine.state(), place, at));
-        let json = data.flatten().map(|data| data.json());
+        let json = data.flatten().map(|data| escape_json(&data.to_string()).into_owned());
         if let (Some(file), Some(json)) = (file, &json)
             && let Err(error) =
                 replace_within(within(), file.clone(), format!("{json}\n"), REPORT_MODE)

@@ -32,7 +32,6 @@ use crate::core::phase::Phase;
 use crate::core::spec::{HookId, Stage};
 use crate::core::state::{Lifecycle, Role};
 use crate::core::traffic::{Moment, Traffic};
-use crate::journal::data::ShutdownReport;
 use crate::journal::entry::Level;
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::load::testing::load;

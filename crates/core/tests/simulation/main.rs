@@ -48,7 +48,6 @@ use drainit_core::types::{
     End, ExitPolicy, OnExit, ProcessId, Signal, StartCondition, Time, Update, WatchAction,
 };
 use drainit_journal::Journal;
-use drainit_journal::data::ShutdownReport;
 use drainit_journal::messages::Names;
 
 /// A time that is longer than any scenario.

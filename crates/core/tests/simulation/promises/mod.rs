@@ -55,6 +55,7 @@ use drainit_core::cause::Failure;
 use drainit_core::note::AfterEnd;
 use drainit_core::phase::Phase;
 use drainit_core::state::Lifecycle;
+use serde_json::Value;
 
 /// A promise, with the state that only its check needs. It records a breach by [`History::hold`].
 ///
@@ -152,7 +153,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks the report at the end of a run.
-    pub(crate) fn holds_steps(&self, report: &Option<ShutdownReport>) {
+    pub(crate) fn holds_steps(&self, report: &Option<Value>) {
         report::holds_steps(&self.run, report);
     }
 

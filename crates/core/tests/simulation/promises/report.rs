@@ -7,40 +7,44 @@
 use super::*;
 
 // holds: S149, S154, S161, S214
-pub(super) fn holds_steps(run: &History<'_>, report: &Option<ShutdownReport>) {
+pub(super) fn holds_steps(run: &History<'_>, report: &Option<Value>) {
     let Some(report) = report else { return run.fail("there is no report") };
-    for process in &report.processes {
+    let list = |name: &str| report[name].as_array().into_iter().flatten();
+    for process in list("processes") {
         let step = |kind: &str| {
-            let steps = report.steps.iter().filter(|step| step.begins.is_some());
-            steps
-                .filter(|step| step.process.as_ref() == Some(&process.name))
-                .find(|step| step.step == kind)
+            let steps = list("steps").filter(|step| !step["begins"].is_null());
+            let mut steps = steps.filter(|step| step["process"] == process["name"]);
+            steps.find(|step| step["step"] == kind)
         };
-        if let Some(drain) = &process.drain {
-            let is_same = step("drain")
-                .is_some_and(|step| step.begins == Some(drain.begins) && step.ends == drain.ends);
+        let (drain, stop) = (&process["drain"], &process["stop"]);
+        if !drain.is_null() {
+            let is_same = step("drain").is_some_and(|step| {
+                step["begins"] == drain["begins"] && step["ends"] == drain["ends"]
+            });
             run.hold(is_same, "a drain of the report is not one of its steps");
         }
-        let asked = process.stop.as_ref().and_then(|stop| stop.begins);
-        if let (Some(asked), end) = (asked, &process.end) {
+        if !stop["begins"].is_null() {
             let is_same = step("stop").is_some_and(|step| {
-                let ends = step.ends.unwrap_or(f64::MAX);
-                step.begins == Some(asked) && end.as_ref().is_none_or(|end| end.at <= ends)
+                let ends = step["ends"].as_f64().unwrap_or(f64::MAX);
+                let end = process["end"]["at"].as_f64();
+                step["begins"] == stop["begins"] && end.is_none_or(|at| at <= ends)
             });
             run.hold(is_same, "a stop of the report is not one of its steps");
-            let ends = process.stop.as_ref().and_then(|stop| stop.ends);
             // holds: S240
-            let is_same = ends.is_none() || step("stop").is_some_and(|step| step.ends == ends);
+            let is_same = stop["ends"].is_null()
+                || step("stop").is_some_and(|step| step["ends"] == stop["ends"]);
             run.hold(is_same, "a stop of the report ends before its process group");
         }
     }
-    for step in &report.steps {
-        let (begins, ends) = (step.begins.unwrap_or_default(), step.ends.unwrap_or(report.took));
-        run.hold(begins <= ends && ends <= report.took, "a step outside of the shutdown");
+    let took = report["took"].as_f64().unwrap_or_default();
+    for step in list("steps") {
+        let begins = step["begins"].as_f64().unwrap_or_default();
+        let ends = step["ends"].as_f64().unwrap_or(took);
+        run.hold(begins <= ends && ends <= took, "a step outside of the shutdown");
     }
-    let phases = report.phases.iter();
+    let phases = list("phases").map(|phase| phase["begins"].as_f64());
     // holds: S151
-    run.hold(phases.is_sorted_by_key(|phase| phase.begins), "the phases are not in order");
+    run.hold(phases.is_sorted(), "the phases are not in order");
 }
 
 // holds: S150
