@@ -136,7 +136,7 @@ fn ends_after_a_restart_count_for_the_replaced_instance() {
     let replace = |report: &mut Noted, begins| {
         report.sees_endings(true);
         let asked = Traffic { requests: Some(1), unsure: Some(0), ..Traffic::default() };
-        report.stop_traffic(at(begins), web, asked);
+        report.of_mut(web).serves(at(begins), asked);
         report.of_mut(web).asked_since = Some(at(begins));
         report.stopped(at(begins + 10), web, End::Code(0), 10);
         report.note(at(begins + 20), &Note::Started(web));
@@ -179,7 +179,7 @@ fn only_connections_that_have_ended_without_an_answer_are_cut() {
             ..Traffic::default()
         };
         let count = |report: &mut Noted, &(millis, connections, requests): &(u64, u64, u64)| {
-            report.stop_traffic(at(millis), web, traffic(connections, requests));
+            report.of_mut(web).serves(at(millis), traffic(connections, requests));
         };
         seen.iter().filter(|seen| seen.0 < 1000).for_each(|seen| count(&mut report, seen));
         report.of_mut(web).asked_since = Some(at(1000));
@@ -229,7 +229,7 @@ fn a_count_that_comes_too_late_is_unknown() {
     let (web, window) = (ProcessId(0), Duration::from_secs(5));
     let of = |count: fn(&mut Noted)| {
         let mut report = Noted::of(&["web"]);
-        report.set_uncounted(web, true);
+        report.of_mut(web).is_uncounted = true;
         report.shutdown_began(at(0), ASKED, window);
         count(&mut report);
         report.stopping(at(250), web, window);
@@ -240,12 +240,12 @@ fn a_count_that_comes_too_late_is_unknown() {
         (counts, report.ledger(&text).contains("; connections -, requests -, cut -,"))
     };
     assert_eq!(of(|_| {}), ("connections unknown".to_owned(), true));
-    let nothing = |report: &mut Noted| report.set_uncounted(ProcessId(0), false);
+    let nothing = |report: &mut Noted| report.of_mut(ProcessId(0)).is_uncounted = false;
     assert_eq!(of(nothing), (String::new(), true));
     let counted = |report: &mut Noted| {
         let [connections, requests] = [Some(0); 2];
         let traffic = Traffic { connections, requests, unsure: Some(0), ..Traffic::default() };
-        report.stop_traffic(at(9), ProcessId(0), traffic);
+        report.of_mut(ProcessId(0)).serves(at(9), traffic);
     };
     assert_eq!(of(counted), (String::new(), false));
 }
@@ -271,7 +271,7 @@ fn totals(envoy: &[(u64, u64)], kernel: Option<(u64, u64)>, endings: Option<&[En
     if let Some((connections, requests)) = kernel {
         let (connections, requests) = (Some(connections), Some(requests));
         let traffic = Traffic { connections, requests, unsure: Some(0), ..Traffic::default() };
-        report.stop_traffic(at(4999), web, traffic);
+        report.of_mut(web).serves(at(4999), traffic);
     }
     for process in [router, web] {
         report.stopping(at(5000), process, took);

@@ -11,7 +11,7 @@ use crate::messages::Names;
 use crate::prelude::*;
 use crate::state::ContainerPhase;
 use crate::steps::Steps;
-use crate::timeline::{ShutdownStep, StepKind};
+use crate::timeline::StepKind;
 use drainit_core::action::Action;
 use drainit_core::cause::{Cause, Failure};
 use drainit_core::connections::endings::Ending;
@@ -44,8 +44,6 @@ pub struct Journal {
     pub orphans: u64,
     /// The beginning of the shutdown, its cause, and the time from the beginning to the deadline.
     pub(crate) shutdown: Option<(Time, Cause, Duration)>,
-    /// Whether a drain was requested before the shutdown.
-    drain_requested: bool,
     pub(crate) steps: Steps,
     /// The place of the latest drain or stop in the report. This number only grows.
     places: usize,
@@ -63,17 +61,11 @@ const TOLD: &str = "skipped started ready completed ended not_ready timed_out un
 
 impl Journal {
     pub fn new(names: Names, began: Time) -> Self {
-        let slots = (0..).map(ProcessId).zip(&names.0);
-        let tallies = slots
-            .map(|(slot, name)| (name.clone(), Tally { slots: vec![slot], ..Tally::default() }));
-        Self {
-            began,
-            tallies: tallies.collect(),
-            slots: names.0.iter().map(|_| History { since: began, ..History::default() }).collect(),
-            names,
-            phase_since: began,
-            ..Self::default()
+        let mut journal = Self { began, phase_since: began, ..Self::default() };
+        for (slot, name) in (0..).map(ProcessId).zip(names.0) {
+            journal.adopt(began, slot, name, None);
         }
+        journal
     }
 
     /// Gives a slot to a process, and forgets the earlier process of the slot. `from` is another
@@ -172,14 +164,9 @@ impl Journal {
         self.steps.action(now, action);
     }
 
-    /// The steps of the shutdown. The steps that are not over come last.
-    pub(crate) fn all_steps(&self) -> impl Iterator<Item = ShutdownStep> {
-        self.steps.all()
-    }
-
     /// The steps of the container that are under way, as people read them.
     pub fn waits_for(&self) -> Vec<String> {
-        let open = self.all_steps().filter(|step| step.ends.is_none() && step.process.is_none());
+        let open = self.steps.all().filter(|step| step.ends.is_none() && step.process.is_none());
         open.map(|step| label(step.kind, None)).collect()
     }
 
@@ -235,9 +222,7 @@ impl Journal {
     /// note.
     pub fn record(&mut self, now: Time, note: &Note, state: &State) -> bool {
         match *note {
-            Note::Skipped(process) => {
-                self.noted(process).is_skipped = true;
-            }
+            Note::Skipped(process) => self.noted(process).is_skipped = true,
             Note::Started(process) => {
                 let spec = state.process(process);
                 let history = self.noted(process);
@@ -322,10 +307,7 @@ impl Journal {
                 }
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));
             }
-            Note::DrainRequested => {
-                self.begin_shutdown();
-                self.drain_requested = true;
-            }
+            Note::DrainRequested => self.begin_shutdown(),
             Note::ShutdownBegan { cause, window, .. } => {
                 self.begin_shutdown();
                 self.shutdown = Some((now, cause, window));
@@ -472,18 +454,6 @@ impl Journal {
             drain.last = Some((began, traffic, moment));
             drain.is_unknown = false;
         }
-    }
-
-    /// Records a sample of the traffic of an instance in the shutdown. The poll began at `began`,
-    /// and was over before the instance ended.
-    pub fn stop_traffic(&mut self, began: Time, process: ProcessId, traffic: Traffic) {
-        self.of_mut(process).serves(began, traffic);
-    }
-
-    /// Records at the beginning of the shutdown whether the connections of a process are to be
-    /// counted; `false` later if the process listens on nothing.
-    pub fn set_uncounted(&mut self, process: ProcessId, is_uncounted: bool) {
-        self.of_mut(process).is_uncounted = is_uncounted;
     }
 
     /// Begins to record how the connections of each process end, in the shutdown or for a request.

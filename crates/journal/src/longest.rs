@@ -9,7 +9,7 @@ use core::mem::replace;
 use crate::Journal;
 use crate::messages::Names;
 use crate::prelude::*;
-use crate::timeline::{ShutdownStep, StepKind, Timeline};
+use crate::timeline::{StepKind, Timeline};
 use drainit_core::action::Action;
 use drainit_core::event::Event;
 use drainit_core::machine::Machine;
@@ -52,8 +52,6 @@ struct Play {
     running: BTreeSet<ProcessId>,
     has_begun: bool,
     has_swept: bool,
-    /// The drains for which no time was left.
-    undrained: Vec<ShutdownStep>,
 }
 
 impl Play {
@@ -82,20 +80,17 @@ impl Play {
         played.processes.push(cause_of_shutdown(first.clone()));
         played.order.push(cause);
         played.link();
+        let names = Names(vec![String::new(); played.processes.len()]);
         let played = Arc::new(played);
         let mut play = Self {
             machine: Machine::new(Arc::clone(&played), Time::default()),
-            journal: Journal::new(
-                Names(vec![String::new(); played.processes.len()]),
-                Time::default(),
-            ),
+            journal: Journal::new(names, Time::default()),
             spec: played,
             now: Time::default(),
             events: [Event::Start].into(),
             running,
             has_begun: false,
             has_swept: false,
-            undrained: Vec::new(),
         };
         play.settle();
         play.has_begun = true;
@@ -109,7 +104,7 @@ impl Play {
             play.events.push_back(Event::Tick);
             play.settle();
         }
-        let mut steps: Vec<_> = play.journal.all_steps().chain(play.undrained).collect();
+        let mut steps: Vec<_> = play.journal.steps.all().collect();
         steps.retain(|step| step.process != Some(cause));
         // The timeline shows the closing of the listeners as a step of its own. The drain ends when
         // this step begins.
@@ -179,14 +174,9 @@ impl Play {
             Action::Sweep(_) => Event::Swept { any: true },
             Action::Note(note) => {
                 if let Note::NotDrained(process) = note {
-                    let (begins, ends) = (self.now, Some(self.now));
-                    let process = Some(process);
-                    self.undrained.push(ShutdownStep {
-                        kind: StepKind::Drain,
-                        process,
-                        begins,
-                        ends,
-                    });
+                    let key = (StepKind::Drain, Some(process));
+                    self.journal.steps.begin(self.now, key);
+                    self.journal.steps.end(self.now, Some(key));
                 }
                 self.journal.record(self.now, &note, self.machine.state());
                 return;

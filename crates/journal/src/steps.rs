@@ -37,18 +37,13 @@ impl Steps {
 
     /// Records the phase of the core after an event.
     pub(crate) fn phase(&mut self, now: Time, phase: &Phase) {
-        let draining = match phase {
-            Phase::Draining(draining) => Some(draining),
-            _ => None,
-        };
-        let waits = [
-            (StepKind::ReadinessDelay, draining.is_some_and(Draining::delays)),
-            (StepKind::Count, draining.is_some_and(Draining::counts)),
-        ];
-        for (kind, is_waiting) in waits {
-            match is_waiting {
-                true => self.begin(now, (kind, None)),
-                false => self.end(now, Some((kind, None))),
+        for (kind, waits) in [
+            (StepKind::ReadinessDelay, Draining::delays as fn(&Draining) -> bool),
+            (StepKind::Count, Draining::counts),
+        ] {
+            match phase {
+                Phase::Draining(draining) if waits(draining) => self.begin(now, (kind, None)),
+                _ => self.end(now, Some((kind, None))),
             }
         }
         let place = match phase {
@@ -125,13 +120,9 @@ impl Steps {
     }
 
     /// Begins a step. Does nothing if this step is already under way.
-    pub(super) fn begin(&mut self, now: Time, key: Key) {
-        self.open.entry(key).or_insert(ShutdownStep {
-            kind: key.0,
-            process: key.1,
-            begins: now,
-            ends: None,
-        });
+    pub(super) fn begin(&mut self, now: Time, (kind, process): Key) {
+        let step = ShutdownStep { kind, process, begins: now, ends: None };
+        self.open.entry(step.key()).or_insert(step);
     }
 
     pub(super) fn end(&mut self, now: Time, key: Option<Key>) {

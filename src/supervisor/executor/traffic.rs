@@ -35,8 +35,8 @@ impl ClientTraffic {
     pub(super) fn record(&self, journal: &mut Journal) {
         for (began, process, counts) in self.counts.take_counts() {
             match counts {
-                Some(counts) => journal.stop_traffic(began, process, counts.traffic(true)),
-                None => journal.set_uncounted(process, false),
+                Some(counts) => journal.of_mut(process).serves(began, counts.traffic(true)),
+                None => journal.of_mut(process).is_uncounted = false,
             }
         }
         record_endings(journal, self.counts.witness().endings());
@@ -116,7 +116,7 @@ impl Executor {
             (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))
         });
         for process in counted {
-            self.processes.journal.set_uncounted(process, true);
+            self.processes.history(process).is_uncounted = true;
         }
         self.logs.stop_waiting(patience);
     }
