@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::iter::once;
 
-use crate::control::status::{Part, ProcessStatus, Status, TrafficStatus};
+use crate::control::status::{ProcessStatus, Status, TrafficStatus};
 use crate::core::note::DrainEnd;
-use crate::journal::state::{ContainerPhase, ProcessState};
+use crate::journal::state::{ContainerPhase, Part, ProcessState};
 use crate::types::EndKind;
 
 pub(crate) fn render(status: &Status) -> String {
@@ -76,9 +76,9 @@ fn processes(text: &mut Metrics, status: &Status) {
         // ended and is about to be removed from the status. A new instance without a pid is not
         // started yet.
         let shown =
-            status.processes.iter().filter(|one| one.part == Part::Current || one.pid.is_some());
+            status.processes.iter().filter(|one| one.part() == Part::Current || one.pid.is_some());
         let epochs = shown.filter_map(|process| {
-            Some(([("process", &*process.name), ("role", process.part.name())], process.epoch?))
+            Some(([("process", &*process.name), ("role", process.part().name())], process.epoch?))
         });
         text.family("drainit_process_epoch", "gauge", "The restart epoch of an Envoy.", epochs);
     }
@@ -257,7 +257,9 @@ mod tests {
     fn each_epoch_of_a_process_has_a_sample() {
         let epochs = |part, epoch, pid| {
             let mut status = measured();
-            let other = ProcessStatus { part, epoch, pid, ..status.processes[1].clone() };
+            let (replaces, replaced) = (part == Part::New, part == Part::Old);
+            let router = status.processes[1].clone();
+            let other = ProcessStatus { replaces, replaced, epoch, pid, ..router };
             status.processes.insert(2, other);
             let text = render(&status);
             let begin = "drainit_process_epoch{process=\"router\",";

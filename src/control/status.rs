@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::traffic::Traffic;
 use crate::journal::history::Tally;
-use crate::journal::state::{ContainerPhase, ProcessState};
+use crate::journal::state::{ContainerPhase, Part, ProcessState};
 use crate::language::written::as_written;
 use crate::types::suggest::{is_meant, shortened};
 use crate::types::{ProcessId, as_seconds, as_some_seconds};
@@ -75,10 +75,12 @@ pub struct ProcessStatus {
     pub rank: u16,
     /// The key of the process in the config.
     pub name: String,
-    /// Whether this entry is the current, the new or the old instance of a process that is being
-    /// replaced. The entry of any other process is the current instance.
-    #[serde(flatten)]
-    pub part: Part,
+    /// Whether this is the entry of a new instance, which replaces the current one when it is ready.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
+    /// Whether this is the entry of an old instance, which was replaced and is ending.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
     /// The state of the process.
     pub state: ProcessState,
     /// The pid; `null` if the process does not run.
@@ -104,19 +106,13 @@ pub struct ProcessStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The time from the start of drainit until the process was started for the first time.
-    #[serde(
-        rename = "started_after_seconds",
-        with = "as_some_seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "started_after_seconds", with = "as_some_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Duration>,
     /// The time from the start of drainit until the process was ready for the first time, or, for a
     /// oneshot, until it was complete.
-    #[serde(
-        rename = "ready_after_seconds",
-        with = "as_some_seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "ready_after_seconds", with = "as_some_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_ready: Option<Duration>,
     /// Faults that even a ready process may have: its drain will not work, or lines for its log
     /// file were dropped.
@@ -137,11 +133,8 @@ pub struct ProcessStatus {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub last_exit_asked: bool,
     /// How long no instance was ready between the previous instance and this one.
-    #[serde(
-        rename = "down_seconds",
-        with = "as_some_seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "down_seconds", with = "as_some_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub down: Option<Duration>,
     /// The last log lines of the last instance that failed. An operator gets these lines only by
     /// naming the process, and only while the process is not ready.
@@ -182,57 +175,14 @@ impl ProcessStatus {
     /// Whether an operator means this entry by `pattern`: the name of the process, or the beginning
     /// of the name and a `*`. Only the entry of the current instance counts.
     pub fn is_named(&self, pattern: &str) -> bool {
-        self.part == Part::Current && is_meant(pattern, &self.name)
+        self.part() == Part::Current && is_meant(pattern, &self.name)
     }
-}
 
-/// The part that an instance plays while its process is being replaced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "PartMarks", into = "PartMarks")]
-pub enum Part {
-    /// The current instance. An instance that replaces the current instance is `New`. An instance
-    /// that the current instance has replaced is `Old`.
-    #[default]
-    Current,
-    /// The instance starts, and replaces the current instance when it is ready.
-    New,
-    /// The instance was replaced, and is ending.
-    Old,
-}
-
-impl Part {
-    /// The name of the part in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Current => "current",
-            Self::New => "new",
-            Self::Old => "old",
-        }
-    }
-}
-
-/// A [`Part`] as the members of a JSON object.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-struct PartMarks {
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    replaces: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    replaced: bool,
-}
-
-impl From<Part> for PartMarks {
-    fn from(part: Part) -> Self {
-        Self { replaces: part == Part::New, replaced: part == Part::Old }
-    }
-}
-
-impl From<PartMarks> for Part {
-    fn from(marks: PartMarks) -> Self {
-        match marks {
-            PartMarks { replaces: true, .. } => Self::New,
-            PartMarks { replaced: true, .. } => Self::Old,
-            _ => Self::Current,
+    pub fn part(&self) -> Part {
+        match (self.replaces, self.replaced) {
+            (true, _) => Part::New,
+            (_, true) => Part::Old,
+            _ => Part::Current,
         }
     }
 }
@@ -260,13 +210,6 @@ impl TrafficStatus {
         let (connections, unsure) = (last.connections, last.unsure);
         let requests = last.requests.map(|known| known + unsure.unwrap_or_default());
         Self { connections, requests, unsure, cut }
-    }
-
-    /// Removes the counts of open connections and requests, because a process that has ended has
-    /// neither.
-    #[must_use]
-    pub fn after_end(self) -> Self {
-        Self { connections: None, requests: None, ..self }
     }
 }
 
@@ -305,11 +248,8 @@ pub struct ShutdownStatus {
     pub elapsed: Duration,
     /// The time until the deadline; zero after the deadline. `None` if a requested drain is over
     /// and no shutdown has begun.
-    #[serde(
-        rename = "deadline_in_seconds",
-        with = "as_some_seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "deadline_in_seconds", with = "as_some_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_in: Option<Duration>,
     /// The steps of the container that are under way, such as its `pre_stop` hook.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -322,7 +262,7 @@ pub struct ShutdownStatus {
 impl Status {
     /// The current entries, one for each process.
     pub fn current(&self) -> impl Iterator<Item = &ProcessStatus> {
-        self.processes.iter().filter(|process| process.part == Part::Current)
+        self.processes.iter().filter(|process| process.part() == Part::Current)
     }
 
     /// The processes on their way from one state to another, in one line: `web is stopping`. `None`
@@ -354,25 +294,18 @@ impl Status {
                 false => format!("shutting down: {}", shutdown.cause),
             };
         }
-        let missing: Vec<_> = self
-            .processes
-            .iter()
-            .filter(|process| process.is_missed)
-            .map(|process| match &process.message {
-                _ if process.state == ProcessState::Stopped => {
-                    format!("{} (stopped by hand)", process.name)
-                }
-                Some(message) if process.state == ProcessState::Waiting => {
-                    format!("{} ({message})", process.name)
-                }
-                Some(message) => format!("{} ({}: {message})", process.name, process.state.name()),
-                None => format!("{} ({})", process.name, process.state.name()),
-            })
-            .collect();
-        if missing.is_empty() {
-            "not ready".to_owned()
-        } else {
-            format!("not ready: {}", shortened(&missing))
+        let missed = self.processes.iter().filter(|process| process.is_missed);
+        let texts = missed.map(|ProcessStatus { name, state, message, .. }| {
+            match (message, state, state.name()) {
+                (_, ProcessState::Stopped, _) => format!("{name} (stopped by hand)"),
+                (Some(message), ProcessState::Waiting, _) => format!("{name} ({message})"),
+                (Some(message), _, state) => format!("{name} ({state}: {message})"),
+                (None, _, state) => format!("{name} ({state})"),
+            }
+        });
+        match texts.collect::<Vec<_>>().as_slice() {
+            [] => "not ready".to_owned(),
+            texts => format!("not ready: {}", shortened(texts)),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The machine of the core with everything that belongs to it: the journal of its notes, and the
 //! slots with the instances that carry out its decisions.
 
-use crate::control::status::Part;
 use crate::core::action::Action;
 use crate::core::cause::Failure;
 use crate::core::event::Event;
@@ -14,6 +13,7 @@ use crate::core::state::Role;
 use crate::journal::entry::Entry;
 use crate::journal::history::History;
 use crate::journal::messages::Names;
+use crate::journal::state::Part;
 use crate::journal::{Journal, messages};
 use crate::language::written::as_written;
 use crate::os::{clock, private_socket};

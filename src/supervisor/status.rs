@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use crate::control::status::{
-    DrainStatus, Part, ProcessStatus, ShutdownStatus, StartupStatus, Status, TrafficStatus,
+    DrainStatus, ProcessStatus, ShutdownStatus, StartupStatus, Status, TrafficStatus,
 };
 use crate::core::cause::Cause;
-use crate::core::machine::Machine;
 use crate::core::phase::Phase;
 use crate::core::spec::Stage;
 use crate::core::state::Lifecycle;
-use crate::journal::messages::{self, Names};
-use crate::journal::state::{ContainerPhase, ProcessState};
+use crate::journal::messages;
+use crate::journal::state::{ContainerPhase, Part, ProcessState};
 use crate::supervisor::processes::Processes;
 use crate::types::suggest::shortened;
 use crate::types::{ProcessId, Time};
@@ -41,11 +40,21 @@ impl Processes {
             let is_told = last.is_some_and(|(drained, drain)| {
                 drained == slot && (history.pid.is_some() || is_held && !drain.is_past)
             });
+            // A process that has ended has no open connections and no requests.
+            let now_open = |of: TrafficStatus| match history.pid {
+                Some(_) => of,
+                None => TrafficStatus { connections: None, requests: None, ..of },
+            };
+            let shown = drain.clone().filter(|_| is_told);
+            let stop = history.stop_traffic().filter(|_| self.shutdown.is_some());
+            let warnings = history.drain_warnings.iter().flat_map(|all| all.iter().cloned());
+            let said = history.why().into_iter().chain(self.waits_for(slot));
             ProcessStatus {
                 slot,
                 rank: world.spec.rank(slot),
                 name: journal.names.of(slot).to_owned(),
-                part,
+                replaces: part == Part::New,
+                replaced: part == Part::Old,
                 state: history.state,
                 pid: history.pid,
                 epoch: history.epoch,
@@ -53,39 +62,17 @@ impl Processes {
                 last_exit: history.last_end.map(|end| end.to_string()),
                 last_exit_asked: history.is_last_asked,
                 down: history.down,
-                warnings: history
-                    .drain_warnings
-                    .iter()
-                    .flat_map(|all| all.iter().cloned())
-                    .chain(slots[slot].drop_warning())
-                    .collect(),
+                warnings: warnings.chain(slots[slot].drop_warning()).collect(),
                 drain_warnings: history.drain_warnings.clone(),
                 has_closed_admin: slots[slot].instance.has_closed_admin(),
-                drain: drain.clone().filter(|_| is_told).map(|drain| match history.pid {
-                    Some(_) => drain,
-                    None => DrainStatus { traffic: drain.traffic.after_end(), ..drain },
-                }),
-                stop: history.stop_traffic().filter(|_| self.shutdown.is_some()).map(
-                    |(last, cut)| {
-                        let stop = TrafficStatus::new(last, cut);
-                        if history.pid.is_some() { stop } else { stop.after_end() }
-                    },
-                ),
+                drain: shown.map(|it| DrainStatus { traffic: now_open(it.traffic), ..it }),
+                stop: stop.map(|(last, cut)| now_open(TrafficStatus::new(last, cut))),
                 restarts: world[slot].restarts.count,
                 probe_failures: world[slot].probe_failures.count,
                 since: now.since(history.since),
                 is_missed: part == Part::Current
                     && (machine.waits_for(slot) || spec.required && !history.state.is_settled()),
-                message: {
-                    let waits_for = match (world.life(slot), &slots[slot].definition.process) {
-                        (Lifecycle::PreStart { .. }, process) if process.is_validated() => {
-                            Some("Envoy checks its config".to_owned())
-                        }
-                        _ => waits_for(machine, slot, &journal.names),
-                    };
-                    let said: Vec<_> = history.why().into_iter().chain(waits_for).collect();
-                    (!said.is_empty()).then(|| said.join("; "))
-                },
+                message: said.reduce(|why, waits_for| format!("{why}; {waits_for}")),
                 started: history.started.map(|at| at.since(journal.began)),
                 first_ready: history.ready.map(|at| at.since(journal.began)),
                 tally: journal.counted(slot),
@@ -95,9 +82,7 @@ impl Processes {
                 ..ProcessStatus::default()
             }
         });
-        let processes = rows.collect();
         let shutdown = self.shutdown.map(|shutdown| {
-            let is_held = shutdown.cause == Cause::DrainRequested;
             // A drain that was requested without a stop has no deadline after its end, because a
             // later stop gets a grace period of its own.
             let has_deadline = !is_held || phase != ContainerPhase::Drained;
@@ -109,7 +94,6 @@ impl Processes {
                 is_held,
             }
         });
-        let startup = journal.start_took().map(|took| StartupStatus { took });
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -117,29 +101,36 @@ impl Processes {
             phase,
             ready,
             uptime: now.since(journal.began),
-            startup,
-            processes,
+            startup: journal.start_took().map(|took| StartupStatus { took }),
+            processes: rows.collect(),
             shutdown,
             phases: journal.phases(now),
             dropped_lines: Vec::new(),
             reaped_orphans: journal.orphans,
         }
     }
-}
 
-/// Says which hook of a process runs, or what the process waits for before its start.
-fn waits_for(machine: &Machine, slot: ProcessId, names: &Names) -> Option<String> {
-    let stage = match (machine.state().life(slot), machine.phase()) {
-        (Lifecycle::PreStart { .. }, _) => Stage::PreStart,
-        (Lifecycle::PreStop { .. }, _) => Stage::PreStop,
-        (Lifecycle::PostStop { .. }, _) => Stage::PostStop,
-        (Lifecycle::Waiting, Phase::Running(running)) if running.runs_hook() => {
-            return Some("waiting for the container's pre_start hook".to_owned());
-        }
-        _ => {
-            let on: Vec<_> = machine.state().missing(slot).map(|id| names.of(id)).collect();
-            return (!on.is_empty()).then(|| format!("waiting for {}", shortened(&on)));
-        }
-    };
-    Some(format!("its {} hook is running", stage.name()))
+    /// Says which hook of a process runs, or what the process waits for before its start.
+    fn waits_for(&self, slot: ProcessId) -> Option<String> {
+        let machine = self.machine();
+        let stage = match (machine.state().life(slot), machine.phase()) {
+            (Lifecycle::PreStart { .. }, _)
+                if self.slots[slot].definition.process.is_validated() =>
+            {
+                return Some("Envoy checks its config".to_owned());
+            }
+            (Lifecycle::PreStart { .. }, _) => Stage::PreStart,
+            (Lifecycle::PreStop { .. }, _) => Stage::PreStop,
+            (Lifecycle::PostStop { .. }, _) => Stage::PostStop,
+            (Lifecycle::Waiting, Phase::Running(running)) if running.runs_hook() => {
+                return Some("waiting for the container's pre_start hook".to_owned());
+            }
+            _ => {
+                let on: Vec<_> =
+                    machine.state().missing(slot).map(|id| self.journal.names.of(id)).collect();
+                return (!on.is_empty()).then(|| format!("waiting for {}", shortened(&on)));
+            }
+        };
+        Some(format!("its {} hook is running", stage.name()))
+    }
 }

@@ -84,3 +84,16 @@ impl ProcessState {
         matches!(self, Waiting | Starting | Draining | Stopping | Restarting)
     }
 }
+
+/// The part that an instance plays while its process is being replaced. An instance of any other
+/// process is `Current`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
+pub enum Part {
+    /// The current instance. An instance that replaces the current instance is `New`. An instance
+    /// that the current instance has replaced is `Old`.
+    Current,
+    /// The instance starts, and replaces the current instance when it is ready.
+    New,
+    /// The instance was replaced, and is ending.
+    Old,
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::connections::{Caller, ConnectionStage};
 use crate::control::operate;
-use crate::control::status::{Part, Status};
+use crate::control::status::Status;
 use crate::control::testing::CountingSupervisor;
 use crate::os::Peer;
 
@@ -15,7 +15,7 @@ impl Play {
         let runs = |slot: &ProcessId| record.slots[slot].pid.is_some();
         let supervisor = CountingSupervisor::new();
         supervisor.status.replace(status.clone());
-        let beside = status.processes.iter().filter(|one| one.part != Part::Current);
+        let beside = status.processes.iter().filter(|one| one.replaces || one.replaced);
         for name in beside.map(|one| &one.name) {
             let current = record.current[name];
             let uri = format!("/v1/kill?signal=HUP&process={name}");
