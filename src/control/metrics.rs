@@ -1,7 +1,8 @@
 //! `/metrics`: the status in the text format of Prometheus, version 0.0.4.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::iter::once;
 
 use crate::control::status::{ProcessStatus, Status, TrafficStatus};
@@ -10,67 +11,56 @@ use crate::journal::state::{ContainerPhase, Part, ProcessState};
 use crate::types::EndKind;
 
 pub(crate) fn render(status: &Status) -> String {
-    let mut text = Metrics(String::new());
+    let mut text = Metrics { status, text: String::new() };
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)];
-    let build = once((labels, 1));
-    text.family("drainit_build_info", "gauge", "How drainit was built.", build);
-    text.value("drainit_ready", "gauge", "1 while /readyz answers 200.", status.ready);
+    text.family("drainit_build_info", "How drainit was built.", once((labels, 1)));
+    text.value("drainit_ready", "1 while /readyz answers 200.", u8::from(status.ready));
     // A drain that was requested without a stop is not a shutdown.
     let shutdown = status.shutdown.as_ref().filter(|shutdown| !shutdown.is_held);
     let help = "1 from the beginning of the shutdown.";
-    text.value("drainit_shutting_down", "gauge", help, shutdown.is_some());
+    text.value("drainit_shutting_down", help, u8::from(shutdown.is_some()));
     if let Some(left) = shutdown.and_then(|shutdown| shutdown.deadline_in) {
         let help = "Time left for the shutdown.";
-        text.value("drainit_shutdown_deadline_seconds", "gauge", help, left.as_secs_f64());
+        text.value("drainit_shutdown_deadline_seconds", help, left.as_secs_f64());
     }
     container(&mut text, status);
 
-    let up = status.current().map(|process| (process.name.as_str(), process.pid.is_some()));
-    text.processes("drainit_process_up", "gauge", "1 while the process runs.", up);
-    let restarts = status.current().map(|process| (process.name.as_str(), process.restarts));
-    let help = "Restarts of the process.";
-    text.processes("drainit_process_restarts_total", "counter", help, restarts);
-    let states = status.current().flat_map(|process| {
-        ProcessState::ALL.map(|state| {
-            let labels = [("process", process.name.as_str()), ("state", state.name())];
-            (labels, process.state == state)
-        })
-    });
+    let help = "1 while the process runs.";
+    text.each("drainit_process_up", help, |it| Some(u8::from(it.pid.is_some())));
+    text.each("drainit_process_restarts_total", "Restarts of the process.", |it| Some(it.restarts));
     let help = "1 for the current state of the process.";
-    text.family("drainit_process_state", "gauge", help, states);
+    text.split("drainit_process_state", help, "state", |it| {
+        ProcessState::ALL.map(|state| (state.name(), u8::from(it.state == state)))
+    });
     processes(&mut text, status);
-    drains(&mut text, status);
-    text.0
+    drains(&mut text);
+    text.text
 }
 
-fn container(text: &mut Metrics, status: &Status) {
+fn container(text: &mut Metrics<'_>, status: &Status) {
+    let help = "1 for the current phase of the container.";
     let phases = ContainerPhase::ALL.into_iter();
-    let phases = phases.map(|phase| ([("phase", phase.name())], status.phase == phase));
-    text.family("drainit_phase", "gauge", "1 for the current phase of the container.", phases);
+    let phases = phases.map(|phase| ([("phase", phase.name())], u8::from(status.phase == phase)));
+    text.family("drainit_phase", help, phases);
     let lasted = status.phases.iter();
     let lasted = lasted.map(|(phase, lasted)| ([("phase", phase.name())], lasted.as_secs_f64()));
-    text.family("drainit_phase_seconds", "gauge", "Time in each phase until now.", lasted);
-    let dropped = status.dropped_lines.iter();
-    let dropped = dropped.map(|(stream, dropped)| ([("stream", &**stream)], count(*dropped)));
+    text.family("drainit_phase_seconds", "Time in each phase until now.", lasted);
     let help =
         "Lines of output that were dropped, because nobody read them or they could not be written.";
-    text.family("drainit_dropped_log_lines_total", "counter", help, dropped);
+    let dropped = status.dropped_lines.iter();
+    let dropped = dropped.map(|(stream, dropped)| ([("stream", &**stream)], dropped));
+    text.family("drainit_dropped_log_lines_total", help, dropped);
     let help = "Ended processes that drainit had not started itself, and reaped.";
-    text.value("drainit_reaped_orphans_total", "counter", help, count(status.reaped_orphans));
+    text.value("drainit_reaped_orphans_total", help, status.reaped_orphans);
 }
 
-fn processes(text: &mut Metrics, status: &Status) {
-    let both = || status.current().map(|process| (process.name.as_str(), &process.tally));
+fn processes(text: &mut Metrics<'_>, status: &Status) {
     let mut running: BTreeMap<&str, u32> = BTreeMap::new();
     for process in &status.processes {
         *running.entry(&process.name).or_default() += u32::from(process.pid.is_some());
     }
-    let instances = status.current().map(|process| {
-        let name = process.name.as_str();
-        (name, running.get(name).copied().unwrap_or_default())
-    });
     let help = "Running instances: 2 while one replaces another.";
-    text.processes("drainit_process_instances", "gauge", help, instances);
+    text.each("drainit_process_instances", help, |it| running.get(&*it.name));
     if status.current().any(|process| process.epoch.is_some()) {
         // An old or new instance without a pid gets no sample. An old instance without a pid has
         // ended and is about to be removed from the status. A new instance without a pid is not
@@ -80,142 +70,124 @@ fn processes(text: &mut Metrics, status: &Status) {
         let epochs = shown.filter_map(|process| {
             Some(([("process", &*process.name), ("role", process.part().name())], process.epoch?))
         });
-        text.family("drainit_process_epoch", "gauge", "The restart epoch of an Envoy.", epochs);
+        text.family("drainit_process_epoch", "The restart epoch of an Envoy.", epochs);
     }
-    let codes = both().filter_map(|(process, of)| Some((process, of.last_exit_code?)));
     let help = "Exit code of the last end, 128 + the signal after a signal.";
-    text.processes("drainit_process_last_exit_code", "gauge", help, codes);
-    let ends = both().flat_map(|(process, of)| {
-        let ends = EndKind::ALL.iter().zip(of.ends);
-        ends.map(move |(kind, ends)| ([("process", process), ("reason", kind.name())], count(ends)))
-    });
-    text.family("drainit_process_ends_total", "counter", "Ends of the process, by reason.", ends);
-    let failures = status.current().flat_map(|process| {
-        let readiness = process.tally.readiness_failures;
-        let liveness = process.has_liveness.then_some(process.probe_failures);
-        let both = [("readiness", readiness), ("liveness", liveness)];
-        both.into_iter().filter_map(move |(probe, failures)| {
-            Some(([("process", &*process.name), ("probe", probe)], count(failures?)))
-        })
+    text.each("drainit_process_last_exit_code", help, |it| it.tally.last_exit_code);
+    text.split("drainit_process_ends_total", "Ends of the process, by reason.", "reason", |it| {
+        EndKind::NAMES.into_iter().zip(it.tally.ends)
     });
     let help = "Failed attempts of a probe; some are normal during a start.";
-    text.family("drainit_process_probe_failures_total", "counter", help, failures);
-    let starts = both().filter_map(|(process, of)| Some((process, of.start?.as_secs_f64())));
+    text.split("drainit_process_probe_failures_total", help, "probe", |it| {
+        let liveness = it.has_liveness.then_some(it.probe_failures);
+        let both = [("readiness", it.tally.readiness_failures), ("liveness", liveness)];
+        both.into_iter().filter_map(|(probe, failures)| Some((probe, failures?)))
+    });
     let help = "Time from the last start until it was ready or complete.";
-    text.processes("drainit_process_start_duration_seconds", "gauge", help, starts);
+    text.each("drainit_process_start_duration_seconds", help, |it| {
+        Some(it.tally.start?.as_secs_f64())
+    });
 }
 
-fn drains(text: &mut Metrics, status: &Status) {
-    let warnings = status.current().filter_map(|process| {
-        Some((process.name.as_str(), count(process.drain_warnings.as_ref()?.len() as u64)))
-    });
+fn drains(text: &mut Metrics<'_>) {
     let help = "Reasons why the drain of a ready process will not work as it should.";
-    text.processes("drainit_process_drain_warnings", "gauge", help, warnings);
-    let drained = status.current().filter(|process| process.has_drain);
-    let over = drained.flat_map(|process| {
-        let drains = DrainEnd::ALL.iter().zip(process.tally.drains);
-        drains.map(move |(why, over)| {
-            ([("process", &*process.name), ("reason", why.name())], count(over))
-        })
+    text.each("drainit_process_drain_warnings", help, |it| Some(it.drain_warnings.as_ref()?.len()));
+    text.split("drainit_process_drains_total", "Completed drains, by reason.", "reason", |it| {
+        DrainEnd::NAMES.into_iter().zip(it.tally.drains).filter(move |_| it.has_drain)
     });
-    text.family("drainit_process_drains_total", "counter", "Completed drains, by reason.", over);
-    let last = || {
-        status
-            .current()
-            .filter_map(|process| Some((process.name.as_str(), process.last_drain.as_ref()?)))
-    };
-    for (name, help, of) in [
-        (
-            "drainit_drain_connections_active",
-            "Open connections of a drained or stopped process, as last counted.",
-            (|it| it.connections) as fn(&TrafficStatus) -> Option<u64>,
-        ),
-        (
-            "drainit_drain_requests_active",
-            "Requests that may be in flight in such a process, as last counted.",
-            |it| it.requests,
-        ),
-        (
-            "drainit_drain_requests_unsure",
-            "Those of which the kernel cannot tell whether they are in flight.",
-            |it| it.unsure,
-        ),
-        ("drainit_drain_requests_cut", "Requests that the stop has cut.", |it| it.cut),
-    ] {
-        let number = |process: &ProcessStatus| {
-            let drained = process.last_drain.as_ref().and_then(|drain| of(&drain.traffic));
-            drained.or_else(|| of(process.stop.as_ref()?))
-        };
-        let numbers = status.current();
-        let numbers = numbers.filter_map(|it| Some((it.name.as_str(), count(number(it)?))));
-        text.processes(name, "gauge", help, numbers);
-    }
-    let elapsed = last().map(|(process, drain)| (process, drain.elapsed.as_secs_f64()));
+    let help = "Open connections of a drained or stopped process, as last counted.";
+    text.each("drainit_drain_connections_active", help, traffic(|it| it.connections));
+    let help = "Requests that may be in flight in such a process, as last counted.";
+    text.each("drainit_drain_requests_active", help, traffic(|it| it.requests));
+    let help = "Those of which the kernel cannot tell whether they are in flight.";
+    text.each("drainit_drain_requests_unsure", help, traffic(|it| it.unsure));
+    let help = "Requests that the stop has cut.";
+    text.each("drainit_drain_requests_cut", help, traffic(|it| it.cut));
     let help = "Time since the drain began, or the whole time of a completed drain.";
-    text.processes("drainit_drain_duration_seconds", "gauge", help, elapsed);
-    let left = last().map(|(process, drain)| (process, drain.left.as_secs_f64()));
+    text.each("drainit_drain_duration_seconds", help, |it| {
+        Some(it.last_drain.as_ref()?.elapsed.as_secs_f64())
+    });
     let help = "Time that the drain may still take; 0 once it is over.";
-    text.processes("drainit_drain_left_seconds", "gauge", help, left);
+    text.each("drainit_drain_left_seconds", help, |it| {
+        Some(it.last_drain.as_ref()?.left.as_secs_f64())
+    });
 }
 
-/// Converts a count to an `f64`, as Prometheus does. An `f64` is exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
-fn count(number: u64) -> f64 {
-    number as f64
+/// A count of the last drain of a process, or else of its stop.
+fn traffic(of: fn(&TrafficStatus) -> Option<u64>) -> impl Fn(&ProcessStatus) -> Option<u64> {
+    move |process| {
+        let drained = process.last_drain.as_ref().and_then(|drain| of(&drain.traffic));
+        drained.or_else(|| of(process.stop.as_ref()?))
+    }
 }
 
-struct Metrics(String);
+struct Metrics<'a> {
+    status: &'a Status,
+    text: String,
+}
 
-impl Metrics {
+impl<'a> Metrics<'a> {
     // Writing into a String cannot fail, so the results below are ignored.
 
-    /// Writes a metric with its samples, each with its labels.
-    fn family<'a, const N: usize, V: Into<f64>>(
+    /// Writes a metric with its samples, each with its labels. The name of a counter, and of no
+    /// other metric, ends with `_total`.
+    fn family<'b, const N: usize>(
         &mut self,
         name: &str,
-        kind: &str,
         help: &str,
-        samples: impl Iterator<Item = ([(&'a str, &'a str); N], V)>,
+        samples: impl Iterator<Item = ([(&'b str, &'b str); N], impl Display)>,
     ) {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (labels, value) in samples {
-            self.0.push_str(name);
+            self.text.push_str(name);
             for (place, (label, content)) in labels.iter().enumerate() {
-                self.0.push(if place == 0 { '{' } else { ',' });
-                let _ = write!(self.0, "{label}=\"");
-                self.escaped(content);
-                self.0.push('"');
+                let before = if place == 0 { '{' } else { ',' };
+                let _ = write!(self.text, "{before}{label}=\"{}\"", escaped(content));
             }
             let end = if labels.is_empty() { "" } else { "}" };
-            let _ = writeln!(self.0, "{end} {}", value.into());
+            let _ = writeln!(self.text, "{end} {value}");
         }
     }
 
     /// Writes a metric with one sample and no label.
-    fn value(&mut self, name: &str, kind: &str, help: &str, value: impl Into<f64>) {
-        self.family(name, kind, help, once(([], value)));
+    fn value(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, help, once(([], value)));
     }
 
-    /// Writes a metric with one sample for each process in `values`.
-    fn processes<'a, V: Into<f64>>(
+    /// Writes a metric with one sample for each process for which `of` returns a value.
+    fn each<V: Display>(
         &mut self,
         name: &str,
-        kind: &str,
         help: &str,
-        values: impl Iterator<Item = (&'a str, V)>,
+        of: impl Fn(&'a ProcessStatus) -> Option<V>,
     ) {
-        self.family(name, kind, help, values.map(|(of, value)| ([("process", of)], value)));
+        let values = self.status.current();
+        let values = values.filter_map(|it| Some(([("process", &*it.name)], of(it)?)));
+        self.family(name, help, values);
     }
 
-    fn escaped(&mut self, content: &str) {
-        for character in content.chars() {
-            match character {
-                '\\' => self.0.push_str("\\\\"),
-                '"' => self.0.push_str("\\\""),
-                '\n' => self.0.push_str("\\n"),
-                other => self.0.push(other),
-            }
-        }
+    /// Writes a metric with several samples for each process. `of` returns the samples of a process,
+    /// each with the content of its second label.
+    fn split<V: Display, S: IntoIterator<Item = (&'static str, V)>>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        of: impl Fn(&'a ProcessStatus) -> S,
+    ) {
+        let samples = self.status.current().flat_map(|it| {
+            let named = move |(one, value)| ([("process", &*it.name), (label, one)], value);
+            of(it).into_iter().map(named)
+        });
+        self.family(name, help, samples);
+    }
+}
+
+fn escaped(content: &str) -> Cow<'_, str> {
+    match content.contains(['\\', '"', '\n']) {
+        true => content.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n").into(),
+        false => content.into(),
     }
 }
 
