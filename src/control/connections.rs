@@ -15,17 +15,19 @@
 //! An operation lasts as long as it needs. Up to half of the connections of a listener can wait for
 //! operations. drainit closes none of these to make room for another connection.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -102,62 +104,40 @@ pub(crate) trait ConnectionStream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> ConnectionStream for T {}
 
 /// The progress of a connection, which decides how long the connection may last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 enum ConnectionProgress {
     #[default]
     NoHead,
     /// The head is complete, and the answer waits for no operation.
     Answering,
-    /// The answer takes as long as the requested operation.
-    Lasting,
+    /// The answer takes as long as the requested operation. The permit is free again when the
+    /// connection ends.
+    Lasting { _permit: OwnedSemaphorePermit },
 }
 
-/// The progress of a connection, shared with the loop that accepts connections.
-#[derive(Clone, Default)]
+/// The progress of a connection, which the loop that accepts connections sees, too.
 pub(crate) struct ConnectionStage {
-    progress: Rc<Cell<ConnectionProgress>>,
-    /// The number of connections of this listener whose answer waits for an operation.
-    lasting: Rc<Cell<usize>>,
-    max_lasting: usize,
+    progress: Rc<RefCell<ConnectionProgress>>,
+    /// Has a permit for each connection of the listener that may wait for an operation.
+    operations: Arc<Semaphore>,
 }
 
 impl ConnectionStage {
-    pub(crate) fn new(max_lasting: usize) -> Self {
-        Self { max_lasting, ..Self::default() }
+    pub(crate) fn new(operations: Arc<Semaphore>) -> Self {
+        Self { progress: Rc::default(), operations }
     }
 
     /// Records that the head is complete and the answer waits for no operation.
     pub(crate) fn answer(&self) {
-        self.progress.set(ConnectionProgress::Answering);
+        self.progress.replace(ConnectionProgress::Answering);
     }
 
-    /// Records that the head is complete and the answer waits for an operation. If too many
-    /// connections already wait for operations, returns `false`, and the answer does not wait.
+    /// Records that the answer waits for an operation. If too many connections already wait for
+    /// operations, returns `false`, and the answer does not wait.
     pub(crate) fn last(&self) -> bool {
-        let lasting = self.lasting.get();
-        if lasting >= self.max_lasting {
-            self.answer();
-            return false;
-        }
-        self.lasting.set(lasting + 1);
-        self.progress.set(ConnectionProgress::Lasting);
+        let Ok(_permit) = Arc::clone(&self.operations).try_acquire_owned() else { return false };
+        self.progress.replace(ConnectionProgress::Lasting { _permit });
         true
-    }
-
-    fn is_lasting(&self) -> bool {
-        self.progress.get() == ConnectionProgress::Lasting
-    }
-}
-
-/// Belongs to one connection, and is dropped when the connection ends. If this connection was
-/// waiting for an operation, the drop lets another connection wait for an operation.
-struct Leave(ConnectionStage);
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        if self.0.is_lasting() {
-            self.0.lasting.set(self.0.lasting.get().saturating_sub(1));
-        }
     }
 }
 
@@ -179,7 +159,7 @@ pub(crate) async fn accept(
     // The open connections, in the order in which they were accepted.
     let mut open: Vec<OpenConnection> = Vec::new();
     let mut strangers: Vec<OpenConnection> = Vec::new();
-    let lasting = Rc::new(Cell::new(0));
+    let operations = Arc::new(Semaphore::new(max / 2));
     let mut has_warned = false;
     loop {
         let accepted = tokio::select! {
@@ -200,16 +180,12 @@ pub(crate) async fn accept(
                     close_oldest(open);
                 }
                 let server = Rc::clone(&server);
-                let stage = ConnectionStage {
-                    lasting: Rc::clone(&lasting),
-                    ..ConnectionStage::new(max / 2)
-                };
-                let progress = stage.clone();
+                let stage = ConnectionStage::new(Arc::clone(&operations));
+                let progress = Rc::downgrade(&stage.progress);
                 let task = tasks.spawn_local(async move {
-                    let leave = Leave(stage);
-                    converse(&server, stream, caller, limits, &leave.0).await;
+                    converse(&server, stream, caller, limits, &stage).await;
                 });
-                open.push(OpenConnection { task, stage: progress });
+                open.push(OpenConnection { task, progress });
                 // Lets the task of the connection run before the next accept. A request that came
                 // with the connection is then answered, however many connections wait.
                 yield_now().await;
@@ -229,16 +205,21 @@ pub(crate) async fn accept(
 /// An open connection.
 struct OpenConnection {
     task: AbortHandle,
-    stage: ConnectionStage,
+    progress: Weak<RefCell<ConnectionProgress>>,
 }
 
 /// Closes the oldest connection that has sent no request, or else the oldest connection. Never
 /// closes a connection whose answer waits for an operation.
 fn close_oldest(open: &mut Vec<OpenConnection>) {
-    let closable = open.iter().enumerate().filter(|(_, it)| !it.stage.is_lasting());
-    let oldest =
-        closable.min_by_key(|(_, it)| it.stage.progress.get() != ConnectionProgress::NoHead);
-    if let Some((place, _)) = oldest {
+    let closable = open.iter().enumerate().filter_map(|(place, it)| {
+        let has_head = match *it.progress.upgrade()?.borrow() {
+            ConnectionProgress::NoHead => false,
+            ConnectionProgress::Answering => true,
+            ConnectionProgress::Lasting { .. } => return None,
+        };
+        Some((has_head, place))
+    });
+    if let Some((_, place)) = closable.min() {
         open.remove(place).task.abort();
     }
 }
@@ -255,9 +236,13 @@ async fn converse(
     if timeout_at(accepted + limits.head, &mut exchange).await.is_ok() {
         return;
     }
-    match stage.progress.get() {
-        ConnectionProgress::NoHead => {}
-        ConnectionProgress::Answering => drop(timeout_at(accepted + limits.whole, exchange).await),
-        ConnectionProgress::Lasting => exchange.await,
+    let until = match *stage.progress.borrow() {
+        ConnectionProgress::NoHead => return,
+        ConnectionProgress::Answering => Some(accepted + limits.whole),
+        ConnectionProgress::Lasting { .. } => None,
+    };
+    match until {
+        Some(until) => drop(timeout_at(until, exchange).await),
+        None => exchange.await,
     }
 }

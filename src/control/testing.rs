@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 use crate::control::status::example;
 use crate::control::*;
@@ -102,5 +105,6 @@ pub(crate) async fn converse(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 ) {
     let server = Server::new(supervisor);
-    server.converse(Box::new(stream), caller, &ConnectionStage::new(4)).await;
+    let stage = ConnectionStage::new(Arc::new(Semaphore::new(4)));
+    server.converse(Box::new(stream), caller, &stage).await;
 }

@@ -1,5 +1,7 @@
 //! The instance that gets the signal of `drainit kill`.
 
+use tokio::sync::Semaphore;
+
 use super::*;
 use crate::control::connections::{Caller, ConnectionStage};
 use crate::control::operate;
@@ -21,7 +23,7 @@ impl Play {
             let uri = format!("/v1/kill?signal=HUP&process={name}");
             let request = hyper::Request::post(uri).body(()).unwrap();
             let caller = Caller::Socket(Peer { pid: 1, uid: 0 });
-            let stage = ConnectionStage::new(1);
+            let stage = ConnectionStage::new(Arc::new(Semaphore::new(1)));
             drop(operate::answer(&request, "kill", &caller, &stage, &supervisor));
             let slots = record.slots.iter().filter(|(_, slot)| slot.name == *name);
             let mut other = slots.map(|(id, _)| *id).filter(runs);
