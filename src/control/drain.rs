@@ -1,12 +1,10 @@
 //! `POST /drain`: begins a drain that stops nothing, and says which processes are not drained.
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 
 use crate::control::connections::Caller;
 use crate::control::status::{ProcessStatus, Status};
-use crate::control::{SupervisorHandle, TEXT, refuse, response};
+use crate::control::{Reply, SupervisorHandle, refuse, text};
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::types::{harmless, human};
 
@@ -20,14 +18,14 @@ pub(super) fn answer<B>(
     request: &Request<B>,
     caller: &Caller,
     supervisor: &dyn SupervisorHandle,
-) -> Response<Full<Bytes>> {
+) -> Reply {
     if request.method() != Method::POST {
         return refuse("POST");
     }
     if !matches!(caller, Caller::Socket(_)) {
         let body = "a drain cannot be requested over TCP, only over the control socket, which \
                     `drainit drain` uses\n";
-        return response(StatusCode::FORBIDDEN, TEXT, body.to_owned());
+        return text(StatusCode::FORBIDDEN, body);
     }
     let now = supervisor.status();
     if now.phase == ContainerPhase::Starting {
@@ -35,11 +33,11 @@ pub(super) fn answer<B>(
             "not everything is ready yet, so no process is drained; {}\n",
             now.not_ready_reason()
         );
-        return response(StatusCode::CONFLICT, TEXT, body);
+        return text(StatusCode::CONFLICT, body);
     }
     supervisor.drain();
     let body = "draining; /status tells when it is over\n".to_owned();
-    response(StatusCode::ACCEPTED, TEXT, body + &earlier(&now) + &undrained(&now))
+    text(StatusCode::ACCEPTED, body + &earlier(&now) + &undrained(&now))
 }
 
 /// A line that says when the drain or the shutdown began, if it began before this request.

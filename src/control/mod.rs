@@ -44,7 +44,6 @@ use crate::control::connections::{
     Caller, ConnectionStage, ConnectionStream, Limits, Listener, accept, max_connections,
 };
 use crate::control::listen::ControlListeners;
-use crate::control::operate::Answered;
 use crate::control::status::Status;
 use crate::control::turns::{Snapshot, Turns};
 use crate::core::event::Request as Operation;
@@ -58,7 +57,11 @@ const MAX_HEAD: usize = 16 * 1024;
 const LIVEZ: &str = "/livez";
 
 const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
+
+pub(crate) type Reply = Response<Full<Bytes>>;
+
+/// A reply that may wait for an operation.
+pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Reply> + 'a>>;
 
 /// The result of an operation, which comes later: a text, or the reason why the operation failed.
 pub type Outcome = oneshot::Receiver<Result<String, String>>;
@@ -184,7 +187,7 @@ impl Server {
                     LIVEZ => answer(),
                     _ => self.turns.take(answer).await,
                 };
-                Ok::<_, Infallible>(answered.response(&*self.supervisor).await)
+                Ok::<_, Infallible>(answered.await)
             }
         };
         // An error on a connection concerns only its client.
@@ -198,35 +201,30 @@ impl Server {
     }
 
     /// Answers a request that arrived at `asked`.
-    fn answer<B>(
-        &self,
+    fn answer<'a, B>(
+        &'a self,
         request: &Request<B>,
         caller: &Caller,
-        stage: &ConnectionStage,
+        stage: &'a ConnectionStage,
         asked: Instant,
-    ) -> Answered {
+    ) -> Answering<'a> {
         if let Caller::Stranger(reason) = caller {
-            return Answered::Now(response(StatusCode::FORBIDDEN, TEXT, format!("{reason}\n")));
+            return at_once(text(StatusCode::FORBIDDEN, format!("{reason}\n")));
         }
         let (path, supervisor) = (request.uri().path(), &*self.supervisor);
         if let Some(path) = path.strip_prefix(operate::PREFIX) {
             return operate::answer(request, path, caller, stage, supervisor);
         }
-        Answered::Now(match path {
+        let now = || self.turns.since(asked, || supervisor.status());
+        at_once(match path {
             "/drain" => drain::answer(request, caller, supervisor),
-            _ => {
-                respond(request.method(), path, || self.turns.since(asked, || supervisor.status()))
-            }
+            _ => respond(request.method(), path, now),
         })
     }
 }
 
 /// Answers everything but `/drain` and the paths of operators. Hyper leaves out the body for HEAD.
-fn respond(
-    method: &Method,
-    path: &str,
-    now: impl FnOnce() -> Rc<Snapshot>,
-) -> Response<Full<Bytes>> {
+fn respond(method: &Method, path: &str, now: impl FnOnce() -> Rc<Snapshot>) -> Reply {
     let known = [LIVEZ, "/readyz", "/status", "/metrics"];
     let is_version = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
     if path.strip_prefix("/v").is_some_and(is_version) {
@@ -234,57 +232,50 @@ fn respond(
     }
     if !known.contains(&path) {
         let body = format!("unknown path; drainit answers {}, and POST /drain\n", known.join(", "));
-        return response(StatusCode::NOT_FOUND, TEXT, body);
+        return text(StatusCode::NOT_FOUND, body);
     }
     if method != Method::GET && method != Method::HEAD {
         return refuse("GET, HEAD");
     }
     if path == LIVEZ {
-        return response(StatusCode::OK, TEXT, "ok\n".to_owned());
+        return text(StatusCode::OK, "ok\n");
     }
-    let now = now();
+    let Snapshot { status, json: as_json, metrics, .. } = &*now();
     match path {
-        "/readyz" if now.status.ready => response(StatusCode::OK, TEXT, now.status.ready_line()),
+        "/readyz" if status.ready => text(StatusCode::OK, status.ready_line()),
         "/readyz" => {
-            let reason = format!("{}\n", now.status.not_ready_reason());
-            response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reason)
+            text(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", status.not_ready_reason()))
         }
-        "/status" => match now.json.get() {
-            Some(known) => response(StatusCode::OK, JSON, known.clone()),
-            None => json(&now.status, |json| drop(now.json.set(json.clone()))),
-        },
+        "/status" => response(StatusCode::OK, JSON, as_json.get_or_init(|| json(status)).clone()),
         _ => {
             let format = "text/plain; version=0.0.4; charset=utf-8";
-            let render = || Bytes::from(metrics::render(&now.status));
-            response(StatusCode::OK, format, now.metrics.get_or_init(render).clone())
+            let render = || Bytes::from(metrics::render(status));
+            response(StatusCode::OK, format, metrics.get_or_init(render).clone())
         }
     }
 }
 
-/// Data as JSON. `keep` gets this JSON, too.
-fn json(data: &impl Serialize, keep: impl FnOnce(&Bytes)) -> Response<Full<Bytes>> {
-    match serde_json::to_string(data)
-        .map(|json| Bytes::from((escape_json(&json) + "\n").into_owned()))
-    {
-        Ok(json) => {
-            keep(&json);
-            response(StatusCode::OK, JSON, json)
-        }
-        Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
-    }
+/// Data as JSON. Everything in an answer can be serialised, so this never fails.
+fn json(data: &impl Serialize) -> Bytes {
+    let json = serde_json::to_string(data).unwrap_or_default();
+    (escape_json(&json) + "\n").into_owned().into()
 }
 
-fn refuse(allowed: &'static str) -> Response<Full<Bytes>> {
-    let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("{allowed}\n"));
+fn at_once(reply: Reply) -> Answering<'static> {
+    Box::pin(ready(reply))
+}
+
+fn refuse(allowed: &'static str) -> Reply {
+    let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, format!("{allowed}\n"));
     refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     refusal
 }
 
-fn response(
-    code: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
+fn text(code: StatusCode, body: impl Into<Bytes>) -> Reply {
+    response(code, "text/plain; charset=utf-8", body)
+}
+
+fn response(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = code;
     let headers = response.headers_mut();

@@ -3,22 +3,21 @@
 //!
 //! The version is part of the path. A request with another version gets an answer that says so.
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, StatusCode};
 
 use crate::control::answer::Asked;
 use crate::control::connections::{Caller, ConnectionStage};
 use crate::control::status::{ProcessStatus, Status};
 use crate::control::{
-    Followers, Looks, Outcome, SupervisorHandle, TEXT, json, nobody, refuse, response,
+    Answering, Followers, JSON, Outcome, Reply, SupervisorHandle, at_once, json, nobody, refuse,
+    response, text,
 };
 use crate::core::event::Request;
 use crate::journal::state::ProcessState;
 use crate::language::written::as_written;
 use crate::os::{Peer, clock};
-use crate::types::Signal;
 use crate::types::suggest::{list, nearest, shortened};
+use crate::types::{Signal, Time};
 
 /// The prefix of the paths, with the version of this protocol.
 pub(crate) const PREFIX: &str = "/v1/";
@@ -26,212 +25,247 @@ pub(crate) const PREFIX: &str = "/v1/";
 /// The parameter of a request for a shutdown that does not wait for its end.
 pub(crate) const NO_WAIT: &str = "no_wait";
 
-/// An answer that is ready, or that comes when the operation is done.
-pub(crate) enum Answered {
-    Now(Response<Full<Bytes>>),
-    Later(Outcome),
-    /// The answers to a request, and the processes that follow it.
-    Asked(Asked, Vec<Outcome>, Followers),
-    /// The status, with the looks at some processes.
-    Looked(Box<Status>, Looks),
-}
+/// The answer to a request, or the `Err` that refuses the request.
+type Answered<'a> = Result<Answering<'a>, Answering<'a>>;
 
-impl Answered {
-    /// Waits until the operation is done. The operation continues even if the client does not wait.
-    pub(crate) async fn response(self, supervisor: &dyn SupervisorHandle) -> Response<Full<Bytes>> {
-        let gone = |_| Err("drainit exited before the request was done".to_owned());
-        match self {
-            Self::Now(response) => response,
-            Self::Looked(mut now, looks) => {
-                for (slot, look) in looks.await {
-                    let mut all = now.processes.iter_mut();
-                    if let Some(process) = all.find(|process| process.slot == slot) {
-                        (process.recent_lines, process.listens) = (look.lines, look.listens);
-                    }
-                }
-                json(&*now, |_| {})
-            }
-            Self::Later(outcome) => match outcome.await.unwrap_or_else(gone) {
-                Ok(text) => response(StatusCode::OK, TEXT, as_written(&text).into_owned()),
-                Err(why) => {
-                    response(StatusCode::CONFLICT, TEXT, as_written(&why).into_owned() + "\n")
-                }
-            },
-            Self::Asked(mut asked, outcomes, followers) => {
-                let outcomes = async {
-                    let mut results = Vec::new();
-                    for outcome in outcomes {
-                        results.push(outcome.await.unwrap_or_else(gone));
-                    }
-                    results
-                };
-                let results;
-                (results, asked.followers) = tokio::join!(outcomes, followers);
-                json(&asked.answer(results, supervisor), |_| {})
-            }
-        }
-    }
-}
-
-/// Answers a request of an operator. `path` is the part after [`PREFIX`].
-pub(crate) fn answer<B>(
+/// Answers a request of an operator. `path` is the part after [`PREFIX`]. The operation continues
+/// even if the client does not wait for the reply.
+pub(crate) fn answer<'a, B>(
     request: &hyper::Request<B>,
     path: &str,
     caller: &Caller,
-    stage: &ConnectionStage,
-    supervisor: &dyn SupervisorHandle,
-) -> Answered {
-    let Caller::Socket(peer) = caller else {
+    stage: &'a ConnectionStage,
+    supervisor: &'a dyn SupervisorHandle,
+) -> Answering<'a> {
+    let Caller::Socket(peer) = *caller else {
         let reason = "only the control socket answers this request; `drainit status` and similar \
                       commands use that socket\n";
-        return Answered::Now(response(StatusCode::FORBIDDEN, TEXT, reason.to_owned()));
+        return at_once(text(StatusCode::FORBIDDEN, reason));
     };
     let (method, query) = (request.method(), request.uri().query().unwrap_or_default());
     let allowed = match path {
-        "status" => Method::GET,
-        "kill" | "stop" | "start" | "restart" | "shutdown" => Method::POST,
-        "reload" if *method == Method::GET => Method::GET,
-        "reload" => Method::POST,
-        _ => return Answered::Now(unknown_path(request.uri().path())),
+        "status" => "GET",
+        "reload" if *method == Method::GET => "GET",
+        "kill" | "stop" | "start" | "restart" | "reload" | "shutdown" => "POST",
+        _ => return at_once(unknown_path(request.uri().path())),
     };
-    if *method != allowed {
-        return Answered::Now(refuse(if allowed == Method::GET { "GET" } else { "POST" }));
+    if method.as_str() != allowed {
+        return at_once(refuse(allowed));
     }
-    if path == "reload" {
-        return reload(method, query, *peer, stage, supervisor);
-    }
-    if path == "shutdown" {
-        return shutdown(query, *peer, stage, supervisor);
-    }
-    let mut now = supervisor.status();
-    let query = match Query::parse(path, query, &now) {
-        Ok(query) => query,
-        Err(reason) => return bad(reason),
+    let operator = Operator { peer, began: clock::now(), stage, supervisor };
+    let answered = match path {
+        "reload" => operator.reload(method, query),
+        "shutdown" => operator.shutdown(query),
+        _ => operator.of_processes(path, query),
     };
-    let operation = match path {
-        "status" => {
-            let mut starting = Vec::new();
-            for place in query.processes {
-                let process = &mut now.processes[place];
-                if process.state == ProcessState::Ready {
-                    continue; // it has recovered from its last failure
-                }
-                process.last_lines.clone_from(&process.tally.last_lines);
-                starting.extend((process.state == ProcessState::Starting).then_some(process.slot));
-            }
-            return match starting.is_empty() {
-                true => Answered::Now(json(&now, |_| {})),
-                false => Answered::Looked(Box::new(now), supervisor.look(&starting)),
-            };
-        }
-        "kill" => return kill(&query, &now, *peer, supervisor),
-        "stop" => Request::Stop,
-        "start" => Request::Start,
-        _ => Request::Restart,
-    };
-    if query.processes.is_empty() {
-        return bad(match query.has_pattern {
-            true => {
-                format!(
+    answered.unwrap_or_else(|refusal| refusal)
+}
+
+/// An operator on a connection. The methods answer the operator's requests.
+struct Operator<'a> {
+    peer: Peer,
+    /// The time of the request.
+    began: Time,
+    stage: &'a ConnectionStage,
+    supervisor: &'a dyn SupervisorHandle,
+}
+
+impl<'a> Operator<'a> {
+    /// Answers a request about processes.
+    fn of_processes(&self, path: &str, query: &str) -> Answered<'a> {
+        let now = self.supervisor.status();
+        let query = Query::parse(path, query, &now).map_err(bad)?;
+        let operation = match path {
+            "status" => return Ok(self.status(&query, now)),
+            "kill" => return self.kill(&query, &now),
+            "stop" => Request::Stop,
+            "start" => Request::Start,
+            _ => Request::Restart,
+        };
+        if query.processes.is_empty() {
+            return Err(bad(match query.has_pattern {
+                true => format!(
                     "there is nothing to {path}: these processes are left out or have completed"
-                )
+                ),
+                false => format!("name the processes to {path}"),
+            }));
+        }
+        self.may_last()?;
+        let mut named: Vec<_> = query.named(&now).collect();
+        if !query.has_pattern {
+            // Requests follow the order of the start, because a restart waits only for dependencies
+            // whose restart was requested before.
+            named.sort_by_key(|process| process.rank);
+        }
+        let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();
+        self.log(&format!("{path} of {}", shortened(&names)));
+        let is_restart = operation == Request::Restart;
+        // For a request with a pattern, drainit restarts one process after the other, so that the
+        // remaining processes keep serving.
+        let in_turn = is_restart && query.has_pattern;
+        let followers = match is_restart {
+            true => self.supervisor.followers(names.clone(), in_turn),
+            false => nobody(),
+        };
+        let ask = |names: &[String]| self.supervisor.request(names.to_vec(), operation);
+        let outcomes = match in_turn {
+            true => vec![ask(&names)],
+            false => names.chunks(1).map(ask).collect(),
+        };
+        Ok(self.when_done(Some(operation), names, outcomes, followers))
+    }
+
+    /// The status, with the last lines of the named processes that are not ready, and with a look at
+    /// those that are starting.
+    fn status(&self, query: &Query, mut now: Status) -> Answering<'a> {
+        let mut starting = Vec::new();
+        for place in &query.processes {
+            let process = &mut now.processes[*place];
+            if process.state == ProcessState::Ready {
+                continue; // it has recovered from its last failure
             }
-            false => format!("name the processes to {path}"),
+            process.last_lines.clone_from(&process.tally.last_lines);
+            starting.extend((process.state == ProcessState::Starting).then_some(process.slot));
+        }
+        if starting.is_empty() {
+            return at_once(response(StatusCode::OK, JSON, json(&now)));
+        }
+        let looks = self.supervisor.look(&starting);
+        Box::pin(async move {
+            for (slot, look) in looks.await {
+                let mut all = now.processes.iter_mut();
+                if let Some(process) = all.find(|process| process.slot == slot) {
+                    (process.recent_lines, process.listens) = (look.lines, look.listens);
+                }
+            }
+            response(StatusCode::OK, JSON, json(&now))
+        })
+    }
+
+    /// GET answers what a reload would do. POST does the reload.
+    fn reload(&self, method: &Method, query: &str) -> Answered<'a> {
+        if !query.is_empty() {
+            return Err(bad(format!("unknown parameter: {query:?}")));
+        }
+        self.may_last()?;
+        if *method == Method::GET {
+            return Ok(Box::pin(told(self.supervisor.plan_reload())));
+        }
+        self.log("reload");
+        Ok(self.when_done(None, Vec::new(), vec![self.supervisor.reload()], nobody()))
+    }
+
+    /// Begins the shutdown. With the parameter `no_wait`, or if too many operations are waiting,
+    /// answers at once.
+    fn shutdown(&self, query: &str) -> Answered<'a> {
+        if !["", NO_WAIT].contains(&query) {
+            return Err(bad(format!("unknown parameter: {query:?}")));
+        }
+        self.log("shutdown");
+        let outcome = self.supervisor.shutdown(self.peer);
+        Ok(match query == NO_WAIT || !self.stage.last() {
+            true => at_once(text(StatusCode::OK, "the shutdown has begun\n")),
+            false => Box::pin(told(outcome)),
+        })
+    }
+
+    fn kill(&self, query: &Query, now: &Status) -> Answered<'a> {
+        let signal = query.signal.ok_or_else(|| bad("name a signal".to_owned()))?;
+        if query.processes.is_empty() {
+            return Err(bad(match query.has_pattern {
+                true => "none of these processes is running".to_owned(),
+                false => "name the processes to signal".to_owned(),
+            }));
+        }
+        let conflict = |reason: String| at_once(text(StatusCode::CONFLICT, reason));
+        // If one of the processes does not run, no process gets the signal.
+        let targets = query.named(now).map(|process| {
+            // Until a new instance runs, the signal goes to the previous instance, which is ending.
+            let ProcessStatus { name, state, .. } = process;
+            let runs = |one: &&ProcessStatus| one.name == *name && one.pid.is_some();
+            let target = Some(process).filter(runs).or_else(|| now.processes.iter().find(runs));
+            target.ok_or_else(|| format!("{name} is not running: it is {}\n", state.name()))
         });
+        let targets: Vec<_> = targets.collect::<Result<_, _>>().map_err(conflict)?;
+        let mut sent = String::new();
+        for ProcessStatus { name, slot, pid, .. } in targets {
+            self.supervisor
+                .signal(*slot, signal)
+                .map_err(|error| conflict(format!("{name}: cannot send {signal}: {error}\n")))?;
+            self.log(&format!("{name}: {signal} sent,"));
+            let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+            sent.push_str(&format!("{name}: {signal} sent{pid}\n"));
+        }
+        Ok(at_once(text(StatusCode::OK, sent)))
     }
-    if !stage.last() {
-        return Answered::Now(busy());
+
+    /// Records that the answer waits for an operation. Refuses the request if too many operations
+    /// are waiting.
+    fn may_last(&self) -> Result<(), Answering<'a>> {
+        let reason = "too many operations are waiting; try again later\n";
+        let busy = || at_once(text(StatusCode::SERVICE_UNAVAILABLE, reason));
+        self.stage.last().then_some(()).ok_or_else(busy)
     }
-    let mut named: Vec<_> = query.named(&now).collect();
-    if !query.has_pattern {
-        // Requests follow the order of the start, because a restart waits only for dependencies
-        // whose restart was requested before.
-        named.sort_by_key(|process| process.rank);
+
+    fn log(&self, what: &str) {
+        let Peer { pid, uid } = self.peer;
+        tracing::info!("{what} requested by pid {pid} (uid {uid})");
     }
-    let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();
-    let Peer { pid, uid } = *peer;
-    tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", shortened(&names));
-    let is_restart = operation == Request::Restart;
-    // For a request with a pattern, drainit restarts one process after the other, so that the
-    // remaining processes keep serving.
-    let in_turn = is_restart && query.has_pattern;
-    let followers = match is_restart {
-        true => supervisor.followers(names.clone(), in_turn),
-        false => nobody(),
-    };
-    let asked = Asked { request: Some(operation), names, began: clock::now(), ..Asked::default() };
-    let ask = |names: &[String]| supervisor.request(names.to_vec(), operation);
-    let outcomes = match in_turn {
-        true => vec![ask(&asked.names)],
-        false => asked.names.chunks(1).map(ask).collect(),
-    };
-    Answered::Asked(asked, outcomes, followers)
+
+    /// Answers when the requests for single processes, or the reload, are done. `request` is `None`
+    /// for a reload.
+    fn when_done(
+        &self,
+        request: Option<Request>,
+        names: Vec<String>,
+        outcomes: Vec<Outcome>,
+        followers: Followers,
+    ) -> Answering<'a> {
+        let (began, supervisor) = (self.began, self.supervisor);
+        Box::pin(async move {
+            let outcomes = async {
+                let mut results = Vec::new();
+                for outcome in outcomes {
+                    results.push(result(outcome).await);
+                }
+                results
+            };
+            let (results, followers) = tokio::join!(outcomes, followers);
+            let asked = Asked { request, names, began, followers };
+            response(StatusCode::OK, JSON, json(&asked.answer(results, supervisor)))
+        })
+    }
 }
 
-/// GET answers what a reload would do. POST does the reload.
-fn reload(
-    method: &Method,
-    query: &str,
-    peer: Peer,
-    stage: &ConnectionStage,
-    supervisor: &dyn SupervisorHandle,
-) -> Answered {
-    if !query.is_empty() {
-        return bad(format!("unknown parameter: {query:?}"));
+/// Answers with the text of an operation, once the operation is done.
+async fn told(outcome: Outcome) -> Reply {
+    match result(outcome).await {
+        Ok(said) => text(StatusCode::OK, as_written(&said).into_owned()),
+        Err(why) => text(StatusCode::CONFLICT, as_written(&why).into_owned() + "\n"),
     }
-    if !stage.last() {
-        return Answered::Now(busy());
-    }
-    if *method == Method::GET {
-        return Answered::Later(supervisor.plan_reload());
-    }
-    let Peer { pid, uid } = peer;
-    tracing::info!("reload requested by pid {pid} (uid {uid})");
-    let asked = Asked { began: clock::now(), ..Asked::default() };
-    Answered::Asked(asked, vec![supervisor.reload()], nobody())
 }
 
-/// Begins the shutdown. With the parameter `no_wait`, or if too many operations are waiting, answers
-/// at once.
-fn shutdown(
-    query: &str,
-    peer: Peer,
-    stage: &ConnectionStage,
-    supervisor: &dyn SupervisorHandle,
-) -> Answered {
-    if !["", NO_WAIT].contains(&query) {
-        return bad(format!("unknown parameter: {query:?}"));
-    }
-    let Peer { pid, uid } = peer;
-    tracing::info!("shutdown requested by pid {pid} (uid {uid})");
-    let outcome = supervisor.shutdown(peer);
-    match query == NO_WAIT || !stage.last() {
-        true => Answered::Now(response(StatusCode::OK, TEXT, "the shutdown has begun\n")),
-        false => Answered::Later(outcome),
-    }
+async fn result(outcome: Outcome) -> Result<String, String> {
+    let gone = |_| Err("drainit exited before the request was done".to_owned());
+    outcome.await.unwrap_or_else(gone)
 }
 
 /// Refuses a path that this version of drainit does not know, but that another version may know.
-pub(crate) fn unknown_path(path: &str) -> Response<Full<Bytes>> {
+pub(crate) fn unknown_path(path: &str) -> Reply {
     let version = env!("CARGO_PKG_VERSION");
     let body =
         format!("this is drainit {version}, which speaks {PREFIX} and does not know {path}\n");
-    response(StatusCode::NOT_FOUND, TEXT, body)
+    text(StatusCode::NOT_FOUND, body)
 }
 
-fn bad(reason: String) -> Answered {
-    Answered::Now(response(StatusCode::BAD_REQUEST, TEXT, reason + "\n"))
-}
-
-fn busy() -> Response<Full<Bytes>> {
-    let reason = "too many operations are waiting; try again later\n";
-    response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reason.to_owned())
+fn bad(reason: String) -> Answering<'static> {
+    at_once(text(StatusCode::BAD_REQUEST, reason + "\n"))
 }
 
 /// The parameters of a request.
 #[derive(Default)]
 struct Query {
-    /// Indices into the processes of the status.
+    /// Indices into the processes of the status, each only once.
     processes: Vec<usize>,
     has_pattern: bool,
     signal: Option<Signal>,
@@ -255,9 +289,11 @@ impl Query {
                     let is_meant = |process: &ProcessStatus| {
                         named(process) && (!is_pattern || concerns(path, process))
                     };
-                    let all = now.processes.iter().enumerate();
-                    let meant = all.filter(|(_, process)| is_meant(process));
-                    query.add(meant.map(|(place, _)| place));
+                    for (place, process) in now.processes.iter().enumerate() {
+                        if is_meant(process) && !query.processes.contains(&place) {
+                            query.processes.push(place);
+                        }
+                    }
                 }
                 "signal" => {
                     let signal = Signal::parse(value);
@@ -267,15 +303,6 @@ impl Query {
             }
         }
         Ok(query)
-    }
-
-    /// Adds the processes that a name or a pattern selects, each only once.
-    fn add(&mut self, meant: impl Iterator<Item = usize>) {
-        for one in meant {
-            if !self.processes.contains(&one) {
-                self.processes.push(one);
-            }
-        }
     }
 
     /// The selected processes.
@@ -309,40 +336,4 @@ fn unknown_process(name: &str, now: &Status) -> String {
         }
         None => format!("there is no process `{name}`; there are {}", list(names())),
     }
-}
-
-fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHandle) -> Answered {
-    let Some(signal) = query.signal else { return bad("name a signal".to_owned()) };
-    if query.processes.is_empty() {
-        return bad(match query.has_pattern {
-            true => "none of these processes is running".to_owned(),
-            false => "name the processes to signal".to_owned(),
-        });
-    }
-    // If one of the processes does not run, no process gets the signal.
-    let mut targets = Vec::new();
-    for process in query.named(now) {
-        // Until a new instance runs, the signal goes to the previous instance, which is ending.
-        let runs = |one: &&ProcessStatus| one.name == process.name && one.pid.is_some();
-        match Some(process).filter(runs).or_else(|| now.processes.iter().find(runs)) {
-            Some(target) => targets.push(target),
-            None => {
-                let ProcessStatus { name, state, .. } = process;
-                let reason = format!("{name} is not running: it is {}\n", state.name());
-                return Answered::Now(response(StatusCode::CONFLICT, TEXT, reason));
-            }
-        }
-    }
-    let mut sent = String::new();
-    for ProcessStatus { name, slot, pid: target, .. } in targets {
-        let Peer { pid, uid } = peer;
-        if let Err(error) = supervisor.signal(*slot, signal) {
-            let reason = format!("{name}: cannot send {signal}: {error}\n");
-            return Answered::Now(response(StatusCode::CONFLICT, TEXT, reason));
-        }
-        tracing::info!("{name}: {signal} sent, requested by pid {pid} (uid {uid})");
-        let target = target.map(|target| format!(", pid {target}"));
-        sent.push_str(&format!("{name}: {signal} sent{}\n", target.unwrap_or_default()));
-    }
-    Answered::Now(response(StatusCode::OK, TEXT, sent))
 }

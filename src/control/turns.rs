@@ -39,11 +39,8 @@ pub(crate) struct Turns {
 
 impl Turns {
     pub(crate) fn new() -> Self {
-        Self {
-            turn: Semaphore::new(1),
-            free_at: Cell::new(Instant::now()),
-            snapshot: Cell::default(),
-        }
+        let free_at = Cell::new(Instant::now());
+        Self { turn: Semaphore::new(1), free_at, snapshot: Cell::default() }
     }
 
     /// Waits for the turn of a request, and then does the work of the request.
@@ -64,12 +61,8 @@ impl Turns {
     pub(crate) fn since(&self, asked: Instant, status: impl FnOnce() -> Status) -> Rc<Snapshot> {
         let known = self.snapshot.take().filter(|known| known.taken >= asked);
         let snapshot = known.unwrap_or_else(|| {
-            Rc::new(Snapshot {
-                taken: Instant::now(),
-                status: status(),
-                json: OnceCell::new(),
-                metrics: OnceCell::new(),
-            })
+            let (json, metrics) = (OnceCell::new(), OnceCell::new());
+            Rc::new(Snapshot { taken: Instant::now(), status: status(), json, metrics })
         });
         self.snapshot.set(Some(Rc::clone(&snapshot)));
         snapshot
