@@ -8,12 +8,14 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 
 use crate::cli::control_address;
-use crate::cli::control_address::{Found, for_operator};
+use crate::cli::control_address::Found;
 use crate::cli::{fail, say};
 use crate::commands::Whom;
+use crate::control::status::Status;
 use crate::http::{Answerer, HttpError, Response, request};
 use crate::keys::Address;
 use crate::os::{Pid, private_socket};
+use crate::supervisor::tasks::reload::LONGEST_READ;
 use crate::types::suggest::shortened;
 use crate::types::{exit_code, harmless, harmless_lines};
 
@@ -27,7 +29,7 @@ pub(super) const MAX_ANSWER: usize = 16 * 1024 * 1024;
 /// error if drainit is not found, or if the command fails.
 pub(super) fn run<C: AsyncFnOnce(Found) -> Result<(), String>>(whom: &Whom, command: C) -> u8 {
     block_on(async move {
-        let found = match for_operator(whom).await {
+        let found = match control_address::find(whom, LONGEST_READ, false).await {
             Ok(found) => found,
             Err((reason, code)) => return fail(&reason, code),
         };
@@ -49,11 +51,11 @@ pub(super) fn block_on(command: impl Future<Output = u8>) -> u8 {
     }
 }
 
-/// Turns names of processes into the parameters of a query, each as `process=NAME`.
+/// Turns names of processes into a query, which has each as `process=NAME`.
 ///
 /// # Errors
 /// Fails if a name is neither a possible name of a process nor a pattern such as `app-*`.
-pub(super) fn query(names: &[String]) -> Result<Vec<String>, String> {
+pub(super) fn query(names: &[String]) -> Result<String, String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*');
     let pair = |name: &String| {
         if name.is_empty() || !name.chars().all(is_name) {
@@ -61,7 +63,7 @@ pub(super) fn query(names: &[String]) -> Result<Vec<String>, String> {
         }
         Ok(format!("process={name}"))
     };
-    names.iter().map(pair).collect()
+    Ok(names.iter().map(pair).collect::<Result<Vec<_>, _>>()?.join("&"))
 }
 
 /// Sends a request. Returns the body of the answer if its status is 200.
@@ -74,9 +76,24 @@ pub(super) async fn ask(
     path: &str,
     limit: Duration,
 ) -> Result<Vec<u8>, String> {
-    let answer =
-        request((&found.address, Answerer::Drainit), method, path, limit, MAX_ANSWER).await;
-    answer_of(answer, path, found)
+    answer_of(send(found, method, path, limit).await, path, found)
+}
+
+/// Sends a request to drainit.
+pub(super) async fn send(
+    found: &Found,
+    method: Method,
+    path: &str,
+    limit: Duration,
+) -> Result<Response, HttpError> {
+    request((&found.address, Answerer::Drainit), method, path, limit, MAX_ANSWER).await
+}
+
+/// Asks for the status of every process.
+pub(super) async fn status(found: &Found, limit: Duration) -> Result<Status, HttpError> {
+    let body = send(found, Method::GET, "/status", limit).await?.into_ok_body()?;
+    let malformed = |error: serde_json::Error| HttpError::Malformed(error.to_string());
+    serde_json::from_slice(&body).map_err(malformed)
 }
 
 /// The body of the answer if its status is 200; otherwise an error that says what went wrong.
@@ -99,10 +116,9 @@ pub(super) fn answer_of(
             Err(refusal(&String::from_utf8_lossy(&answer.body)))
         }
         Ok(answer) => Err(control_address::first_line(&answer)),
-        Err(error) => match (nobody(&error, found), why_unreachable(&error, found)) {
-            (Some(nobody), _) => Err(nobody),
-            (None, why) => Err(format!("drainit cannot be reached at {address}: {error}{why}")),
-        },
+        Err(error) => {
+            Err(no_answer(&error, found, &format!("drainit cannot be reached at {address}")))
+        }
     }
 }
 
@@ -117,18 +133,25 @@ pub(super) fn refusal(text: &str) -> String {
     reason.to_owned()
 }
 
-/// The whole text of the error if nothing answers at the private socket; `None` for any other
-/// error. If several drainits run here, the text names them.
-pub(super) fn nobody(error: &HttpError, found: &Found) -> Option<String> {
+/// The whole text of the error, which begins with `what`. If nothing listens at the address, the
+/// text has the likely reason. If nothing answers at the private socket, the text says only this,
+/// and names the drainits if several run here.
+pub(super) fn no_answer(error: &HttpError, found: &Found, what: &str) -> String {
+    let doubt = &found.doubt;
     match &found.address {
-        Address::Unix(path) if is_unreachable(error) && private_socket::is_abstract(path) => {
+        _ if !is_unreachable(error) => format!("{what}: {error}"),
+        Address::Unix(path) if private_socket::is_abstract(path) => {
             let drainits = private_socket::names();
-            Some(match drainits.len() {
-                0 | 1 => format!("no drainit runs here; run this in its container{}", found.doubt),
+            match drainits.len() {
+                0 | 1 => format!("no drainit runs here; run this in its container{doubt}"),
                 _ => several(&drainits),
-            })
+            }
         }
-        _ => None,
+        Address::Unix(_) => {
+            let who = "drainit is not running, or has another `control.socket`";
+            format!("{what}: {error}; {who}{doubt}")
+        }
+        Address::Tcp(_) => format!("{what}: {error}{doubt}"),
     }
 }
 
@@ -155,19 +178,6 @@ fn config_of(line: &str) -> String {
         });
     }
     if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) }
-}
-
-/// If the error means that nothing listens at the address, the likely reason. Empty for any other
-/// error, and if no reason is known.
-pub(super) fn why_unreachable(error: &HttpError, found: &Found) -> String {
-    if !is_unreachable(error) {
-        return String::new();
-    }
-    let who = match &found.address {
-        Address::Unix(_) => "; drainit is not running, or has another `control.socket`",
-        Address::Tcp(_) => "",
-    };
-    format!("{who}{}", found.doubt)
 }
 
 /// Whether the error means that nothing listens at the address.

@@ -13,7 +13,6 @@ use crate::keys::{Address, Control, ControlSocket};
 use crate::load::control;
 use crate::os::on_thread::on_thread;
 use crate::os::private_socket;
-use crate::supervisor::tasks::reload::LONGEST_READ;
 use crate::types::{exit_code, visible};
 
 /// At most this many characters of an answer are printed.
@@ -38,38 +37,16 @@ const NOBODY_LISTENS: &str = "the config has `control: {socket: off}` and no `co
 const NO_SOCKET: &str = "the config has `control: {socket: off}`, so no command can reach \
                          drainit; remove it, or name a path";
 
-/// The address of the read-only endpoints: the configured control socket, or else the TCP address,
-/// or else the private socket. `within` is the time limit for reading the config.
+/// The address of drainit for an operator, who needs the control socket, or for a probe
+/// (`is_probe`), which only needs the read-only endpoints. `within` is the time limit for reading
+/// the config.
 ///
 /// # Errors
 /// Returns the reason and the exit code.
-pub(super) async fn for_probes(whom: &Whom, within: Duration) -> Result<Found, (String, u8)> {
-    find(whom, within, |control| match (&control.socket, control.listen) {
-        (ControlSocket::Path(socket), _) => Ok(Address::Unix(socket.clone())),
-        (_, Some(listen)) => over_tcp(listen),
-        (ControlSocket::Private, None) => private(),
-        (ControlSocket::Off, None) => Err(NOBODY_LISTENS.to_owned()),
-    })
-    .await
-}
-
-/// The control socket, for an operator.
-///
-/// # Errors
-/// As for [`for_probes`].
-pub(super) async fn for_operator(whom: &Whom) -> Result<Found, (String, u8)> {
-    find(whom, LONGEST_READ, |control| match &control.socket {
-        ControlSocket::Path(socket) => Ok(Address::Unix(socket.clone())),
-        ControlSocket::Private => private(),
-        ControlSocket::Off => Err(NO_SOCKET.to_owned()),
-    })
-    .await
-}
-
-async fn find(
+pub(super) async fn find(
     whom: &Whom,
     within: Duration,
-    choose: impl Fn(&Control) -> Result<Address, String>,
+    is_probe: bool,
 ) -> Result<Found, (String, u8)> {
     if let Some(socket) = &whom.socket {
         let name = socket.to_str().and_then(|socket| socket.strip_prefix('@'));
@@ -81,18 +58,16 @@ async fn find(
         let reason = format!("the config cannot be read: {error}; name the socket with --socket");
         (reason, exit_code::NOT_READY)
     })?;
-    address_in(read, choose).map_err(|reason| (reason, exit_code::CONFIG))
+    address_in(read, is_probe).map_err(|reason| (reason, exit_code::CONFIG))
 }
 
 /// The address that the config names, or the default address if there is no config. If the config
 /// is wrong and PID 1 is a drainit, the private socket of PID 1.
-fn address_in(
-    found: Option<control::FoundControl>,
-    choose: impl Fn(&Control) -> Result<Address, String>,
-) -> Result<Found, String> {
+fn address_in(found: Option<control::FoundControl>, is_probe: bool) -> Result<Found, String> {
     let Some(found) = found else {
         let doubt = ", or name its socket with --socket";
-        return Ok(Found { address: choose(&Control::default())?, doubt: doubt.to_owned() });
+        let address = choose(&Control::default(), is_probe)?;
+        return Ok(Found { address, doubt: doubt.to_owned() });
     };
     let names: Vec<_> = found.unset.iter().map(|name| format!("`{name}`")).collect();
     let doubt = match names.len() {
@@ -103,7 +78,7 @@ fn address_in(
         ),
     };
     match found.control {
-        Ok(control) => Ok(Found { address: choose(&control)?, doubt }),
+        Ok(control) => Ok(Found { address: choose(&control, is_probe)?, doubt }),
         // The config may have changed since drainit started, or may be missing in a debug
         // container. If PID 1 is a drainit with a private socket, this drainit is certainly meant.
         Err(problems) => {
@@ -118,6 +93,17 @@ fn address_in(
             let remedy = if doubt.is_empty() { "; see `drainit check`" } else { &doubt };
             Err(format!("the config is wrong{}{remedy}", first.unwrap_or_default()))
         }
+    }
+}
+
+/// The control socket, unless this is the private socket and a probe can use the TCP address.
+fn choose(control: &Control, is_probe: bool) -> Result<Address, String> {
+    match (&control.socket, control.listen.filter(|_| is_probe)) {
+        (ControlSocket::Path(socket), _) => Ok(Address::Unix(socket.clone())),
+        (_, Some(listen)) => over_tcp(listen),
+        (ControlSocket::Private, None) => private(),
+        (ControlSocket::Off, None) if is_probe => Err(NOBODY_LISTENS.to_owned()),
+        (ControlSocket::Off, None) => Err(NO_SOCKET.to_owned()),
     }
 }
 

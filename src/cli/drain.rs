@@ -10,16 +10,14 @@ use std::time::Duration;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{MAX_ANSWER, is_cut_off, is_unreachable, nobody, run, why_unreachable};
-use crate::cli::control_address;
+use crate::cli::ask::{is_cut_off, is_unreachable, no_answer, run, send, status};
 use crate::cli::control_address::Found;
-use crate::cli::print;
-use crate::cli::progress::{look, waiting};
+use crate::cli::progress::waiting;
+use crate::cli::{ask, control_address, print};
 use crate::commands::WaitArgs;
 use crate::control::status::{ProcessStatus, Status};
-use crate::http::{Answerer, HttpError, Response, request};
+use crate::http::HttpError;
 use crate::journal::state::{ContainerPhase, ProcessState};
-use crate::keys::Address;
 use crate::types::{harmless, harmless_lines, human};
 
 /// The time limit of one request.
@@ -39,7 +37,7 @@ pub(super) fn drain(args: &WaitArgs) -> u8 {
         let request = async {
             let said = begin(&found).await?;
             if !args.no_wait {
-                wait(&found.address).await?;
+                wait(&found).await?;
             }
             Ok::<_, String>(said)
         };
@@ -47,8 +45,8 @@ pub(super) fn drain(args: &WaitArgs) -> u8 {
             true => "the drain has begun\n",
             false => "nothing is left to drain\n",
         };
-        let said = waiting(&found, |_| false, request).await?;
-        if let Some(now) = look(&found).await {
+        let said = waiting(&found, &[], request).await?;
+        if let Ok(now) = status(&found, ask::LIMIT).await {
             let lines = said + &drains(&now);
             print(if lines.is_empty() { otherwise } else { &lines }.as_bytes());
         }
@@ -75,10 +73,9 @@ fn drains(now: &Status) -> String {
 /// repeated request does no harm. Returns the answer without its first line, which is not for the
 /// operator.
 async fn begin(found: &Found) -> Result<String, String> {
-    let address = &found.address;
     let until = Instant::now() + ASKING;
     loop {
-        let error = match send(address, Method::POST, "/drain").await {
+        let error = match send(found, Method::POST, "/drain", LIMIT).await {
             Ok(answer) if answer.status.is_success() => {
                 let body = String::from_utf8_lossy(&answer.body);
                 let notes = body.split_once('\n').map_or("", |(_, notes)| notes);
@@ -91,11 +88,8 @@ async fn begin(found: &Found) -> Result<String, String> {
             Err(error) => error,
         };
         if !is_transient(&error) || Instant::now() >= until {
-            if let Some(nobody) = nobody(&error, found) {
-                return Err(nobody);
-            }
-            let why = why_unreachable(&error, found);
-            return Err(format!("drainit cannot be reached at {address} to drain: {error}{why}"));
+            let what = format!("drainit cannot be reached at {} to drain", found.address);
+            return Err(no_answer(&error, found, &what));
         }
         sleep(PAUSE).await;
     }
@@ -104,15 +98,17 @@ async fn begin(found: &Found) -> Result<String, String> {
 /// Polls until the accepted drain is done, or the supervisor has exited. Gives up [`SLACK`] after
 /// the supervisor's deadline. Before that, no other error ends the polling, because the drain may
 /// still be running.
-async fn wait(address: &Address) -> Result<(), String> {
+async fn wait(found: &Found) -> Result<(), String> {
     let mut until = Instant::now() + UNKNOWN;
     loop {
-        let why = match status(address).await {
-            Ok((true, _)) => return Ok(()),
-            Ok((false, left)) => {
-                if let Some(left) = left {
-                    until = Instant::now() + left + SLACK;
-                }
+        let why = match status(found, LIMIT).await {
+            Ok(Status { phase: ContainerPhase::Drained | ContainerPhase::Stopping, .. }) => {
+                return Ok(());
+            }
+            Ok(now) => {
+                let left = now.shutdown.and_then(|shutdown| shutdown.deadline_in);
+                let left = left.filter(|left| !left.is_zero());
+                until = left.map_or(until, |left| Instant::now() + left + SLACK);
                 "the drain takes longer than the grace period".to_owned()
             }
             // Nothing listens any more, because the supervisor has exited.
@@ -126,31 +122,12 @@ async fn wait(address: &Address) -> Result<(), String> {
     }
 }
 
-async fn send(address: &Address, method: Method, path: &str) -> Result<Response, HttpError> {
-    request((address, Answerer::Drainit), method, path, LIMIT, MAX_ANSWER).await
-}
-
-/// Whether the drain is done, and the time until the deadline; `None` without a deadline, or after
-/// the deadline.
-async fn status(address: &Address) -> Result<(bool, Option<Duration>), HttpError> {
-    let body = send(address, Method::GET, "/status").await.and_then(Response::into_ok_body)?;
-    let malformed = |error: serde_json::Error| HttpError::Malformed(error.to_string());
-    let status: Status = serde_json::from_slice(&body).map_err(malformed)?;
-    let is_over = matches!(status.phase, ContainerPhase::Drained | ContainerPhase::Stopping);
-    let left = status.shutdown.and_then(|shutdown| shutdown.deadline_in);
-    Ok((is_over, left.filter(|left| !left.is_zero())))
-}
-
 /// Whether an error is transient: the supervisor is busy, or has closed the connection.
 fn is_transient(error: &HttpError) -> bool {
     use io::ErrorKind::{ConnectionAborted, TimedOut, WouldBlock};
     match error {
         HttpError::Timeout(_) => true,
-        HttpError::Io(error)
-            if matches!(error.kind(), ConnectionAborted | TimedOut | WouldBlock) =>
-        {
-            true
-        }
+        HttpError::Io(io) if matches!(io.kind(), ConnectionAborted | TimedOut | WouldBlock) => true,
         error => is_cut_off(error),
     }
 }

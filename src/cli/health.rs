@@ -11,12 +11,10 @@ use std::time::Duration;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{block_on, nobody, why_unreachable};
-use crate::cli::control_address;
-use crate::cli::control_address::Found;
-use crate::cli::progress;
+use crate::cli::ask::{block_on, no_answer};
+use crate::cli::{control_address, progress};
 use crate::commands::HealthArgs;
-use crate::http::{Answerer, HttpError, Response, request};
+use crate::http::{Answerer, request};
 use crate::keys::HttpTarget;
 use crate::language::written::as_written;
 use crate::types::{exit_code, harmless, human};
@@ -54,17 +52,34 @@ pub(super) fn health(args: &HealthArgs) -> u8 {
 /// are in the error. Each request looks for the address again, because drainit may have started
 /// after the previous request.
 async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (String, u8)> {
-    let (found, path) = target(args, timeout).await?;
-    let address = found.address.clone();
+    // A URL with a path is that of any server; another URL is that of a drainit.
+    let server = args.url.as_ref().filter(|url| url.path != "/");
+    let own = if args.live { "/livez" } else { "/readyz" };
+    let path = server.map_or(own, |url| url.path.as_str()).to_owned();
+    let found = match &args.url {
+        Some(url) => url.address.clone().into(),
+        None => control_address::find(&args.whom, timeout, true).await?,
+    };
     let from = if args.url.is_some() { Answerer::Anybody } else { Answerer::Drainit };
-    let answer = request((&address, from), Method::GET, &path, timeout, MAX_ANSWER).await;
-    if let Some(nobody) = answer.as_ref().err().and_then(|error| nobody(error, &found)) {
-        return Err((nobody, exit_code::NOT_READY));
+    let answer = request((&found.address, from), Method::GET, &path, timeout, MAX_ANSWER).await;
+    let target = HttpTarget { address: found.address.clone(), path };
+    let response = answer.map_err(|error| {
+        let line = no_answer(&error, &found, &target.to_string());
+        (as_written(&harmless(&line)).into_owned(), exit_code::NOT_READY)
+    })?;
+    let line = control_address::first_line(&response);
+    if response.status.is_success() {
+        return Ok((line, exit_code::OK));
     }
-    let doubt =
-        answer.as_ref().err().map(|error| why_unreachable(error, &found)).unwrap_or_default();
-    let asks_server = args.url.as_ref().is_some_and(|url| url.path != "/");
-    judge(answer, &HttpTarget { address, path }, asks_server, &doubt)
+    // The first line of a server's error may be `<!DOCTYPE HTML>`, which says nothing. Therefore the
+    // target and the status precede this line.
+    let status = response.status.to_string();
+    let said = match server.is_some() {
+        true if line == status => format!("{target}: {status}"),
+        true => format!("{target}: {status}: {line}"),
+        false => line,
+    };
+    Ok((said, exit_code::NOT_READY))
 }
 
 /// Repeats the request until the answer is good, the config is wrong, or `longest` is over. A
@@ -98,47 +113,5 @@ async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
         known = Some((line, code));
         sleep(pause.min(left)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// The address and the path of the request.
-async fn target(args: &HealthArgs, within: Duration) -> Result<(Found, String), (String, u8)> {
-    let path = if args.live { "/livez" } else { "/readyz" };
-    let found = match &args.url {
-        Some(url) if url.path != "/" => {
-            return Ok((url.address.clone().into(), url.path.clone()));
-        }
-        Some(url) => url.address.clone().into(),
-        None => control_address::for_probes(&args.whom, within).await?,
-    };
-    Ok((found, path.to_owned()))
-}
-
-/// The line to print, and the exit code. If `asks_server`, the answer may come from any server.
-fn judge(
-    answer: Result<Response, HttpError>,
-    target: &HttpTarget,
-    asks_server: bool,
-    doubt: &str,
-) -> Result<(String, u8), (String, u8)> {
-    match answer {
-        Ok(response) => {
-            let line = control_address::first_line(&response);
-            let code =
-                if response.status.is_success() { exit_code::OK } else { exit_code::NOT_READY };
-            // The first line of a server's error may be `<!DOCTYPE HTML>`, which says nothing.
-            // Therefore the target and the status precede this line.
-            let status = response.status.to_string();
-            let said = match asks_server && code != exit_code::OK {
-                true if line == status => format!("{target}: {status}"),
-                true => format!("{target}: {status}: {line}"),
-                false => line,
-            };
-            Ok((said, code))
-        }
-        Err(error) => {
-            let line = format!("{target}: {error}{doubt}");
-            Err((as_written(&harmless(&line)).into_owned(), exit_code::NOT_READY))
-        }
     }
 }

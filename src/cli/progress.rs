@@ -5,15 +5,16 @@ use std::io::{self, IsTerminal, Write};
 use std::pin::pin;
 use std::time::Duration;
 
-use hyper::Method;
 use tokio::time::{Instant, timeout};
 
-use crate::cli::ask::{LIMIT, ask};
+use crate::cli::ask::{LIMIT, status};
 use crate::cli::control_address::Found;
 use crate::control::status::{ProcessStatus, Status};
 use crate::journal::state::ProcessState;
 use crate::os::sys::terminal_width;
+use crate::plan::text::cut_to;
 use crate::types::harmless;
+use crate::types::suggest::is_meant;
 
 /// The pause between two updates of the line that says what a request waits for.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -23,10 +24,10 @@ const WIDTH: usize = 80;
 const CLEAR: &str = "\r\u{1b}[K";
 
 /// Waits for the request. In a terminal, shows during the wait what the request waits for, with the
-/// named processes first.
+/// processes that `names` means first.
 pub(super) async fn waiting<T>(
     found: &Found,
-    is_meant: impl Fn(&str) -> bool,
+    names: &[String],
     request: impl Future<Output = T>,
 ) -> T {
     let mut request = pin!(request);
@@ -39,8 +40,8 @@ pub(super) async fn waiting<T>(
             clear();
             return answer;
         }
-        if let Some(now) = look(found).await {
-            progress(began, &waits(&now, began.elapsed(), &is_meant));
+        if let Ok(now) = status(found, LIMIT).await {
+            progress(began, &waits(&now, began.elapsed(), names));
         }
     }
 }
@@ -50,7 +51,7 @@ pub(super) async fn waiting<T>(
 pub(super) fn progress(began: Instant, what: &str) {
     if began.elapsed() >= PAUSE && io::stderr().is_terminal() {
         let line = format!("{}s: {what}", began.elapsed().as_secs());
-        let line = shorter(line, terminal_width(true).unwrap_or(WIDTH));
+        let line = shorter(&line, terminal_width(true).unwrap_or(WIDTH));
         // Errors are ignored, because stderr may have no reader.
         let _ = write!(io::stderr(), "{CLEAR}{line}").and_then(|()| io::stderr().flush());
     }
@@ -66,19 +67,17 @@ pub(super) fn clear() {
 
 /// Cuts a line so that it is shorter than `width`, because a terminal would clear only the last row
 /// of a longer line.
-fn shorter(line: String, width: usize) -> String {
-    if line.chars().count() < width {
-        return line;
-    }
-    line.chars().take(width.saturating_sub(2)).chain(['…']).collect()
+fn shorter(line: &str, width: usize) -> String {
+    cut_to(line, width.saturating_sub(1))
 }
 
 /// The processes that are on their way from one state to another. If some of them are named, first
 /// these processes, with the reasons why they are not ready, and of the other processes only those
 /// that have begun to move since the request began.
-fn waits(now: &Status, elapsed: Duration, is_meant: impl Fn(&str) -> bool) -> String {
+fn waits(now: &Status, elapsed: Duration, names: &[String]) -> String {
+    let is_named = |process: &&ProcessStatus| names.iter().any(|one| is_meant(one, &process.name));
     let moving = now.current().filter(|process| process.state.is_moving());
-    let (named, others): (Vec<_>, Vec<_>) = moving.partition(|process| is_meant(&process.name));
+    let (named, others): (Vec<_>, Vec<_>) = moving.partition(is_named);
     let all = named.is_empty();
     let plain = |process: &ProcessStatus| format!("{} is {}", process.name, process.state.name());
     let named = named.into_iter().map(|process| match (&process.message, process.state) {
@@ -96,12 +95,6 @@ fn waits(now: &Status, elapsed: Duration, is_meant: impl Fn(&str) -> bool) -> St
     if texts.is_empty() { "…".to_owned() } else { harmless(&texts.join(", ")).into_owned() }
 }
 
-/// Asks for the status of every process; `None` if the status cannot be read.
-pub(super) async fn look(found: &Found) -> Option<Status> {
-    let body = ask(found, Method::GET, "/v1/status", LIMIT).await.ok()?;
-    serde_json::from_slice(&body).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,12 +106,12 @@ mod tests {
         moving.processes[1].state = ProcessState::Draining;
         moving.processes[2].state = ProcessState::Waiting;
         moving.processes[2].message = Some("waiting for router".to_owned());
-        let waits =
-            |elapsed| waits(&moving, Duration::from_secs(elapsed), |name| name == "migrate");
+        let names = ["migrate".to_owned()];
+        let waits = |elapsed| waits(&moving, Duration::from_secs(elapsed), &names);
         assert_eq!(waits(2), "migrate is waiting for router, router is draining");
         // A process that was moving before the request is left out, unless it is named.
         assert_eq!(waits(1), "migrate is waiting for router");
-        assert_eq!(shorter("b is draining".to_owned(), 14), "b is draining");
-        assert_eq!(shorter("b is draining".to_owned(), 13), "b is draini…");
+        assert_eq!(shorter("b is draining", 14), "b is draining");
+        assert_eq!(shorter("b is draining", 13), "b is draini…");
     }
 }

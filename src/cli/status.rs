@@ -12,13 +12,13 @@ use std::time::Duration;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{LIMIT, MAX_ANSWER, answer_of, is_cut_off, is_unreachable, query, run};
+use crate::cli::ask::{LIMIT, answer_of, is_cut_off, is_unreachable, query, run, send};
 use crate::cli::control_address::Found;
 use crate::cli::print;
 use crate::cli::width::{WHOLE, wrap};
 use crate::commands::{StatusArgs, StatusFormat};
 use crate::control::status::{DrainStatus, ProcessStatus, Status};
-use crate::http::{Answerer, request};
+use crate::journal::messages::perhaps;
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::logging::colour;
 use crate::os::descendants::{Stat, status_field};
@@ -41,18 +41,17 @@ pub(super) fn status(mut args: StatusArgs) -> u8 {
     let args = &args;
     run(&args.whom, async |found: Found| {
         let mut meter = Meter::default();
-        let text = show(args, &found, &mut meter, false).await?.unwrap_or_default();
         let screen = args.watch && args.format == StatusFormat::Text && io::stdout().is_terminal();
-        show_text(&text, screen);
-        if !args.watch {
-            return Ok(());
-        }
-        loop {
-            sleep(PAUSE).await;
-            match show(args, &found, &mut meter, true).await? {
-                Some(text) => show_text(&text, screen),
-                None => break,
+        let mut again = false;
+        while let Some(text) = show(args, &found, &mut meter, again).await? {
+            // Moves the cursor to the first row, and clears the whole screen.
+            let clear = if screen { "\u{1b}[H\u{1b}[2J" } else { "" };
+            print(format!("{clear}{text}").as_bytes());
+            if !args.watch {
+                return Ok(());
             }
+            again = true;
+            sleep(PAUSE).await;
         }
         print(b"drainit has ended\n");
         Ok(())
@@ -66,9 +65,8 @@ async fn show(
     meter: &mut Meter,
     again: bool,
 ) -> Result<Option<String>, String> {
-    let path = format!("/v1/status?{}", query(&args.names)?.join("&"));
-    let answer =
-        request((&found.address, Answerer::Drainit), Method::GET, &path, LIMIT, MAX_ANSWER).await;
+    let path = format!("/v1/status?{}", query(&args.names)?);
+    let answer = send(found, Method::GET, &path, LIMIT).await;
     if again && answer.as_ref().is_err_and(|error| is_unreachable(error) || is_cut_off(error)) {
         return Ok(None);
     }
@@ -119,12 +117,6 @@ fn top(text: &str, rows: usize) -> String {
     let more = lines.len() - shown;
     let line = format!("… {more} more lines; name processes to see them");
     lines[..shown].iter().copied().chain([&*line]).flat_map(|line| [line, "\n"]).collect()
-}
-
-fn show_text(text: &str, screen: bool) {
-    // Moves the cursor to the first row, and clears the whole screen.
-    let clear = if screen { "\u{1b}[H\u{1b}[2J" } else { "" };
-    print(format!("{clear}{text}").as_bytes());
 }
 
 /// Reads the memory and the CPU time of processes, and keeps the CPU time for the next reading.
@@ -192,38 +184,23 @@ const INDENT: usize = 6;
 /// The head line, the table, and the last log lines of failed processes. Only names of processes
 /// are cut to the width.
 fn text(status: &Status, width: usize, in_colour: bool) -> String {
-    let mut out = wrap(&head_line(status), width, 2);
-    out.push('\n');
-    if let Some(line) = start_line(status) {
-        out.push_str(&wrap(&line, width, 2));
-        out.push('\n');
-    }
+    let head = [Some(head_line(status)), start_line(status)].into_iter().flatten();
+    let mut out: String = head.map(|line| wrap(&line, width, 2) + "\n").collect();
     let is_drained = status.phase == ContainerPhase::Drained;
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(status.processes.iter().map(|process| row(process, is_drained)));
-    let mut widths = [0; HEAD.len()];
-    for row in &rows {
-        for (column, cell) in row.iter().enumerate() {
-            widths[column] = widths[column].max(cell.chars().count());
-        }
-    }
+    let mut widths: [usize; HEAD.len()] = std::array::from_fn(|column| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    });
     let fixed: usize = widths[1..7].iter().map(|width| width + 2).sum();
     widths[0] = widths[0].min(width.saturating_sub(fixed).max(SHORTEST_NAME));
     let room = width.saturating_sub(widths[0] + 2 + fixed);
     for row in &rows {
-        let (mut line, state) = (String::new(), &row[1]);
-        let mut place = 0..0;
-        for (column, cell) in row[..7].iter().enumerate() {
-            if column == 1 {
-                place = line.len()..line.len() + state.len();
-            }
-            let (cell, width) = (cut(cell, widths[column]), widths[column]);
-            // Writing to a string cannot fail.
-            let _ = match RIGHT[column] {
-                true => write!(line, "{cell:>width$}  "),
-                false => write!(line, "{cell:<width$}  "),
-            };
-        }
+        let cells = row.iter().zip(widths).zip(RIGHT).take(7).map(|((cell, width), is_right)| {
+            let cell = cut(cell, width);
+            if is_right { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") }
+        });
+        let mut line: String = cells.collect();
         let note = &row[7];
         if note.chars().count() > room {
             line.truncate(line.trim_end().len());
@@ -233,10 +210,10 @@ fn text(status: &Status, width: usize, in_colour: bool) -> String {
             line.push_str(note);
             line = wrap(line.trim_end(), width, INDENT);
         }
-        if let Some(colour) = colour_of(state).filter(|_| in_colour)
-            && line.get(place.clone()) == Some(state)
-        {
-            line.replace_range(place, &format!("{colour}{state}{}", colour::RESET));
+        let state = &row[1];
+        if let Some(colour) = colour_of(state).filter(|_| in_colour) {
+            let coloured = format!("  {colour}{state}{}", colour::RESET);
+            line = line.replacen(&format!("  {state}"), &coloured, 1);
         }
         out.extend([line.as_str(), "\n"]);
     }
@@ -306,10 +283,7 @@ fn head_line(status: &Status) -> String {
         // Without a known count, the line has no sum, because 0 would be wrong.
         if let Some((sum, unsure)) = counts.reduce(|a, b| (a.0 + b.0, a.1 + b.1)) {
             let known = sum.saturating_sub(unsure);
-            let _ = write!(line, ", {}", counted(known, one, many));
-            if unsure > 0 {
-                let _ = write!(line, " (perhaps {unsure} more)");
-            }
+            let _ = write!(line, ", {}{}", counted(known, one, many), perhaps(unsure));
         }
     }
     let _ = write!(line, " (drainit {}, pid {})", harmless(&status.version), status.pid);

@@ -7,7 +7,7 @@ use drainit_core::cause::{Cause, Failure};
 use drainit_core::event::{Load, Unit};
 use drainit_core::note::{DrainEnd, RequestError, StopLimit};
 use drainit_core::spec::HookId;
-use drainit_core::types::{End, ProcessId, human};
+use drainit_core::types::{End, ProcessId, counted, human};
 
 /// The names of the processes. The index is the [`ProcessId`].
 #[derive(Clone, Debug, Default)]
@@ -153,16 +153,14 @@ pub(crate) fn still_open(last: Load) -> String {
     let open = match (count, last.unit) {
         (0, Unit::Connections) => "no connection open".to_owned(),
         (0, Unit::Requests) => "no request in flight".to_owned(),
-        (1, Unit::Connections) => "1 connection still open".to_owned(),
-        (1, Unit::Requests) => "1 request still in flight".to_owned(),
-        (count, Unit::Connections) => format!("{count} connections still open"),
-        (count, Unit::Requests) => format!("{count} requests still in flight"),
+        (_, Unit::Connections) => counted(count, "connection", "connections") + " still open",
+        (_, Unit::Requests) => counted(count, "request", "requests") + " still in flight",
     };
     format!(", {before}{open}{after}")
 }
 
 /// Names the requests that may be in flight, but perhaps are not.
-pub(crate) fn perhaps(unsure: u64) -> String {
+pub fn perhaps(unsure: u64) -> String {
     if unsure > 0 { format!(" (perhaps {unsure} more)") } else { String::new() }
 }
 
