@@ -51,7 +51,7 @@ PRODUCTS = {
 LIMITS = {
     "init": 31145,  # goal: 26000
     "adviser": 5489,  # goal: 5200
-    "cockpit": 5072,  # goal: 4700
+    "cockpit": 4700,
     "deployer": 2900,
 }
 MOST_TESTS = 1.071  # lines of tests for each line of production; goal: 1.05
