@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use regex_lite::Regex;
 
 use crate::import::input::InputFile;
+use crate::language::span::Span;
 use crate::load::Diagnostic;
 use crate::pattern;
 
@@ -16,9 +17,8 @@ static COMMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(^|\s)[;#].*"));
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) name: String,
-    /// The number of the file. `line` is the line with the section's name, counted from 1.
-    pub(super) file: usize,
-    pub(super) line: usize,
+    /// The line with the section's name.
+    pub(super) at: Span,
     pub(super) entries: Vec<(String, String)>,
 }
 
@@ -30,17 +30,16 @@ impl Section {
 }
 
 /// Parses the text of a file, and adds its sections to those of the files before it, in file order.
-/// Returns the file.
 pub(super) fn read(
     sections: &mut Vec<Section>,
-    file: InputFile,
+    file: &mut InputFile,
     text: &str,
-) -> Result<InputFile, Vec<Diagnostic>> {
+) -> Result<(), Vec<Diagnostic>> {
     let mut current = usize::MAX;
     // How far the last key is indented. `None` before the first key of a section.
     let mut key_indent = None;
     for (index, raw) in text.lines().enumerate() {
-        let line = index + 1;
+        let at = file.line(index + 1);
         let content = COMMENT.replace(raw.trim(), "");
         let content = content.trim_end();
         if content.is_empty() {
@@ -54,28 +53,28 @@ pub(super) fn read(
             value.push_str(content);
         } else if let Some(header) = content.strip_prefix('[') {
             let Some((name, _)) = header.split_once(']') else {
-                return Err(file.fail(line, "this section header is not closed", "add the `]`"));
+                return Err(file.fail(at, "this section header is not closed", "add the `]`"));
             };
             let name = name.trim().to_owned();
             key_indent = None;
             let known = sections.iter().position(|section| section.name == name);
             current = known.unwrap_or(sections.len());
             if known.is_none() {
-                sections.push(Section { name, file: file.number(), line, entries: Vec::new() });
+                sections.push(Section { name, at, entries: Vec::new() });
             }
         } else if let Some((key, value)) = content.split_once(['=', ':']) {
             let Some(section) = sections.get_mut(current) else {
                 let help = "start with a section such as [supervisord]";
-                return Err(file.fail(line, "this line is before the first section", help));
+                return Err(file.fail(at, "this line is before the first section", help));
             };
             key_indent = Some(indent);
             section.entries.push((key.trim().to_ascii_lowercase(), value.trim().to_owned()));
         } else {
             let message = "this line is neither a section nor a key with a value";
-            return Err(file.fail(line, message, "write `key=value`"));
+            return Err(file.fail(at, message, "write `key=value`"));
         }
     }
-    Ok(file)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -84,7 +83,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<Section>, Vec<Diagnostic>> {
         let mut sections = Vec::new();
-        super::read(&mut sections, InputFile::new("FILE", text), text).map(|_| sections)
+        super::read(&mut sections, &mut InputFile::new("FILE", text), text).map(|_| sections)
     }
 
     #[test]

@@ -15,78 +15,63 @@ pub(super) fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-#[derive(Debug)]
+/// A file of another program, and the files that it includes.
+#[derive(Debug, Default)]
 pub struct InputFile {
     problems: Problems,
-    file: usize,
-    /// The directory of the file; `None` for a text in memory.
-    directory: Option<PathBuf>,
+    /// The number of the file that was read last.
+    number: usize,
+    /// The text of the file that was read last.
+    pub(super) text: Rc<String>,
+    /// The directory of the first file; `None` for a text in memory.
+    pub(super) directory: Option<PathBuf>,
 }
 
 impl InputFile {
     /// # Errors
     /// Fails if the file is missing, too large, or not text.
-    pub(crate) fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
-        let directory = path.parent().map(Path::to_owned);
-        Self { problems: Problems::default(), file: 0, directory }.go_on(path)
+    pub(super) fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
+        let mut file = Self { directory: path.parent().map(Path::to_owned), ..Self::default() };
+        file.go_on(path)?;
+        Ok(file)
     }
 
-    /// Reads a further file, which this file includes. After this call, all methods but `directory`
-    /// concern the included file.
+    /// Reads a further file, which this file includes.
     ///
     /// # Errors
     /// As for [`Self::read`].
-    pub(crate) fn go_on(mut self, path: &Path) -> Result<Self, Vec<Diagnostic>> {
+    pub(super) fn go_on(&mut self, path: &Path) -> Result<(), Vec<Diagnostic>> {
         match if is_stdin(path) { Source::read_stdin() } else { Source::read(path) } {
-            Ok(source) => {
-                self.file = self.problems.add_source(source);
-                Ok(self)
-            }
+            Ok(source) => self.add(source),
             Err(bad) => {
                 self.problems.unreadable(path, bad, || "check the path".to_owned());
-                Err(self.problems.finish())
+                return Err(std::mem::take(&mut self.problems).finish());
             }
         }
-    }
-
-    pub(crate) fn directory(&self) -> Option<&Path> {
-        self.directory.as_deref()
-    }
-
-    /// The number of the file that was read last.
-    pub(crate) fn number(&self) -> usize {
-        self.file
+        Ok(())
     }
 
     pub fn new(name: &str, text: &str) -> Self {
-        let mut problems = Problems::default();
-        let file = problems.add_source(Source::new(name, text.to_owned()));
-        Self { problems, file, directory: None }
+        let mut file = Self::default();
+        file.add(Source::new(name, text.to_owned()));
+        file
     }
 
-    pub(crate) fn text(&self) -> Rc<String> {
-        self.problems.source(self.file).map(|source| source.text.clone()).unwrap_or_default()
+    fn add(&mut self, source: Source) {
+        self.text = Rc::clone(&source.text);
+        self.number = self.problems.add_source(source);
     }
 
-    /// Adds an error about a whole line of the file. Returns all problems, because the import ends
-    /// with this error.
-    pub(crate) fn fail(self, line: usize, message: &str, help: &str) -> Vec<Diagnostic> {
-        let file = self.file;
-        self.fail_in(file, line, message, help)
-    }
-
-    /// Like [`Self::fail`], but about the file with this number.
-    pub(crate) fn fail_in(
-        mut self,
-        file: usize,
-        line: usize,
-        message: &str,
-        help: &str,
-    ) -> Vec<Diagnostic> {
-        let text = self.problems.source(file).and_then(|source| source.line(line));
+    /// The place of a whole line of the file that was read last. Lines count from 1.
+    pub(super) fn line(&self, line: usize) -> Span {
+        let text = self.problems.source(self.number).and_then(|source| source.line(line));
         let len = text.map_or(1, |text| text.trim_end().chars().count().max(1));
-        let span = Span::new(file, line, 1, len);
-        self.problems.error(span, message).help(help);
-        self.problems.finish()
+        Span::new(self.number, line, 1, len)
+    }
+
+    /// Adds an error. Returns all problems, because the import ends with this error.
+    pub(super) fn fail(&mut self, at: Span, message: &str, help: &str) -> Vec<Diagnostic> {
+        self.problems.error(at, message).help(help);
+        std::mem::take(&mut self.problems).finish()
     }
 }

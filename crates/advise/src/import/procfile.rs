@@ -25,11 +25,11 @@ const NOTE: &str = "A Procfile has no order: all processes start and stop at onc
 static PLAIN: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[\w./:@%+,-]+([ \t]+[\w./:@%+,=-]+)*$"));
 static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Za-z_]\w*="));
-pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
+pub(super) fn read(mut file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let mut draft = Draft { notes: vec![NOTE.to_owned()], ..Draft::default() };
     // Foreman and Honcho skip each other line, and count no PORT for such a line.
     let entry = pattern(r"^([A-Za-z0-9_-]+):\s*(.+)$");
-    for (index, line) in file.text().lines().enumerate() {
+    for (index, line) in file.text.lines().enumerate() {
         let Some(found) = entry.captures(line.trim_end()) else {
             if !line.trim().is_empty() && !line.trim().starts_with('#') {
                 draft.notes.push(format!(
@@ -58,7 +58,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         draft.processes.push(process);
     }
     if draft.processes.is_empty() {
-        return Err(file.fail(1, "the file has no process", HELP));
+        return Err(file.fail(file.line(1), "the file has no process", HELP));
     }
     if draft.processes.iter().any(|process| process.name == RELEASE) {
         for process in draft.processes.iter_mut().filter(|process| process.name != RELEASE) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 use regex_lite::{Captures, Regex};
@@ -46,28 +47,27 @@ enum Listens {
 
 /// Reads the file and the files that it includes. Also returns the patterns that match no file.
 /// Ignores the `[include]` of an included file, as supervisord does.
-fn sections(file: InputFile) -> Result<(InputFile, Vec<Section>, Vec<String>), Vec<Diagnostic>> {
+fn sections(file: &mut InputFile) -> Result<(Vec<Section>, Vec<String>), Vec<Diagnostic>> {
     let (mut sections, mut unmatched) = (Vec::new(), Vec::new());
-    let text = file.text();
-    let mut file = ini::read(&mut sections, file, &text)?;
+    let text = Rc::clone(&file.text);
+    ini::read(&mut sections, file, &text)?;
     let included = sections.iter().find(|section| section.name == "include");
     let patterns = included.and_then(|section| section.get("files")).unwrap_or_default().to_owned();
-    let directory = file.directory().map(Path::to_owned);
     for pattern in patterns.split_whitespace() {
         // `%(here)s` is the directory of the file, at which a relative pattern begins anyway.
         let relative = pattern.strip_prefix("%(here)s/").unwrap_or(pattern);
-        let files = directory.iter().flat_map(|directory| glob::files(directory, relative));
+        let files = file.directory.iter().flat_map(|directory| glob::files(directory, relative));
         let files: Vec<_> = files.collect();
         if files.is_empty() {
             unmatched.push(pattern.to_owned());
         }
         for path in files {
-            file = file.go_on(&path)?;
-            let text = file.text().replace("%(here)s", &here(file.directory(), &path));
-            file = ini::read(&mut sections, file, &text)?;
+            file.go_on(&path)?;
+            let text = file.text.replace("%(here)s", &here(file.directory.as_deref(), &path));
+            ini::read(&mut sections, file, &text)?;
         }
     }
-    Ok((file, sections, unmatched))
+    Ok((sections, unmatched))
 }
 
 /// The directory of an included file, if possible as a directory below that of the file that
@@ -81,8 +81,8 @@ fn here(of_whole: Option<&Path>, included: &Path) -> String {
     }
 }
 
-pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
-    let (file, sections, unmatched) = sections(file)?;
+pub(super) fn read(mut file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
+    let (sections, unmatched) = sections(&mut file)?;
     let mut draft = Draft::default();
     let mut others = Vec::new();
     let find = |name: &str| sections.iter().find(|section| section.name == name);
@@ -103,18 +103,18 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     }
     for section in &sections {
         match section.name.split_once(':') {
-            Some(("program" | "fcgi-program", name)) if section.get("command").is_some() => {
+            Some(("program" | "fcgi-program", name)) => {
+                if section.get("command").is_none() {
+                    let message = format!("[{}] has no command", section.name);
+                    let help = "add `command=`: supervisord refuses it too";
+                    return Err(file.fail(section.at, &message, help));
+                }
                 let mut process = process(section, name.trim(), &whole, listens);
                 process.order.priority = priority(section, name.trim(), &sections);
                 if is_dependent && truth(section.get("dependent_startup")) == Some(true) {
                     wait(&mut process, section);
                 }
                 draft.processes.push(process);
-            }
-            Some(("program" | "fcgi-program", _)) => {
-                let message = format!("[{}] has no command", section.name);
-                let help = "add `command=`: supervisord refuses it too";
-                return Err(file.fail_in(section.file, section.line, &message, help));
             }
             _ if section.name == "supervisord" || is_dependent_startup(section) => {}
             _ if section.name == "include" => {
@@ -134,8 +134,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
             ),
             true => "add a section [program:NAME] with a `command`",
         };
-        let (number, line) = included.map_or((0, 1), |section| (section.file, section.line));
-        return Err(file.fail_in(number, line, "the file has no [program:…]", help));
+        let at = included.map_or(file.line(1), |section| section.at);
+        return Err(file.fail(at, "the file has no [program:…]", help));
     }
     let used = ["directory", "environment", "umask"];
     let keys = whole.entries.iter().filter(|(key, _)| !used.contains(&key.as_str()));
