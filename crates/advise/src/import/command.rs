@@ -7,10 +7,10 @@ use drainit_commands::{Format, ImportArgs};
 use crate::import::input::is_stdin;
 use crate::import::{format_of, import};
 use crate::keys::neighbours::{COMPOSE, IMPORT, foreign};
-use crate::types::{counted, exit_code};
+use crate::types::exit_code;
 use crate::{Refused, Shown};
 
-/// Converts the files. Returns the config, and a note about the next step.
+/// Converts the files. Without a `--format`, the name of each file shows its format.
 pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
     let with_format = |file: &PathBuf| {
         // If the file is missing, any format will do, because reading the file then fails.
@@ -20,13 +20,10 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
         Ok((file.clone(), format.ok_or_else(|| no_format(file))?))
     };
     let files = args.files.iter().map(with_format).collect::<Result<Vec<_>, _>>()?;
-    let imported = import(&files).map_err(|problems| Refused {
+    import(&files).map_err(|problems| Refused {
         why: problems.iter().map(|problem| format!("{problem}\n")).collect(),
         code: exit_code::CONFIG,
-    })?;
-    let comments = counted(imported.notes, "comment", "comments");
-    let note = format!("{comments} to be read; then try it with `drainit check -c FILE`\n");
-    Ok(Shown { text: imported.text, note })
+    })
 }
 
 /// Says what the file is, or that nothing shows its format.

@@ -24,9 +24,11 @@ use std::path::{Path, PathBuf};
 
 pub use drainit_commands::Format;
 
+use crate::Shown;
 use crate::import::draft::Draft;
 use crate::import::input::{InputFile, is_stdin};
 use crate::load::Diagnostic;
+use crate::types::counted;
 
 /// Finds the format of a file by its name; `None` if the name does not show the format.
 pub fn format_of(path: &Path) -> Option<Format> {
@@ -43,20 +45,12 @@ const ON_EXIT: &str = "`on_exit: ignore` keeps the original behaviour: when a pr
                        exit stops the container, so that it is restarted, which is usually better. Even with the key, the container stops \
                        if a command cannot be executed at its start, unless the process has `required: false`.";
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Imported {
-    pub text: String,
-    /// The number of comments in the draft. They are about options that were not converted, or that
-    /// a person must review.
-    pub notes: usize,
-}
-
-/// Converts files to one draft.
+/// Converts files to one draft, with a note about the next step.
 ///
 /// # Errors
 ///
 /// Says why a file cannot be read or parsed.
-pub fn import(files: &[(PathBuf, Format)]) -> Result<Imported, Vec<Diagnostic>> {
+pub fn import(files: &[(PathBuf, Format)]) -> Result<Shown, Vec<Diagnostic>> {
     let mut whole = Draft::default();
     let mut names = Vec::new();
     for (path, format) in files {
@@ -67,11 +61,11 @@ pub fn import(files: &[(PathBuf, Format)]) -> Result<Imported, Vec<Diagnostic>> 
         });
     }
     whole.fix_names();
-    finish(whole, &names.join(", "))
+    Ok(finish(whole, &names.join(", ")))
 }
 
-pub fn convert(file: InputFile, name: &str, format: Format) -> Result<Imported, Vec<Diagnostic>> {
-    finish(draft(file, format)?, name)
+pub fn convert(file: InputFile, name: &str, format: Format) -> Result<Shown, Vec<Diagnostic>> {
+    Ok(finish(draft(file, format)?, name))
 }
 
 fn draft(file: InputFile, format: Format) -> Result<Draft, Vec<Diagnostic>> {
@@ -81,9 +75,11 @@ fn draft(file: InputFile, format: Format) -> Result<Draft, Vec<Diagnostic>> {
     }
 }
 
-fn finish(mut draft: Draft, name: &str) -> Result<Imported, Vec<Diagnostic>> {
+fn finish(mut draft: Draft, name: &str) -> Shown {
     crate::import::order::add(&mut draft);
     crate::import::hints::add(&mut draft);
     crate::import::refused::comment_out(&mut draft);
-    Ok(Imported { text: draft.to_yaml(name), notes: draft.notes() })
+    let comments = counted(draft.notes(), "comment", "comments");
+    let note = format!("{comments} to be read; then try it with `drainit check -c FILE`\n");
+    Shown { text: draft.to_yaml(name), note }
 }
