@@ -211,11 +211,8 @@ impl Draft {
     pub(super) fn to_yaml(&self, from: &str) -> String {
         let mut out = String::new();
         let made = format!("Made from {from} by `drainit import`.");
-        comments(
-            &mut out,
-            0,
-            &[made, "Comments name what was not converted or needs a review.".into()],
-        );
+        let what = "Comments name what was not converted or needs a review.".to_owned();
+        comments(&mut out, 0, &[made, what]);
         comments(&mut out, 0, &self.notes);
         out.push_str(SHUTDOWN);
         if !self.env.is_empty() {
@@ -269,20 +266,15 @@ fn comments(out: &mut String, indent: usize, notes: &[String]) {
 fn write_entry(out: &mut String, name: &str, value: &Value) {
     let line = flow(value);
     let fits = 4 + name.len() + 2 + line.len() <= WIDTH;
-    let lines: Vec<String> = match value {
-        Value::Array(items) if !fits => items.iter().map(|it| format!("- {}", flow(it))).collect(),
-        Value::Object(entries) if !fits => {
-            entries.iter().map(|(name, it)| format!("{} {}", key(6, name), flow(it))).collect()
+    let entry = |(name, it): (&String, &Value)| format!("\n      {} {}", key(6, name), flow(it));
+    let text: String = match value {
+        Value::Array(all) if !fits => {
+            all.iter().map(|it| format!("\n      - {}", flow(it))).collect()
         }
-        _ => {
-            let _ = writeln!(out, "    {name}: {line}");
-            return;
-        }
+        Value::Object(all) if !fits => all.iter().map(entry).collect(),
+        _ => format!(" {line}"),
     };
-    let _ = writeln!(out, "    {name}:");
-    for line in lines {
-        let _ = writeln!(out, "      {line}");
-    }
+    let _ = writeln!(out, "    {name}:{text}");
 }
 
 /// Writes a key and its `:`. YAML requires a `?` before a key that is longer than 1024 characters.

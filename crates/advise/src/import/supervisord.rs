@@ -35,8 +35,8 @@ static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)
 static PART: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?:"[^"]*"|'[^']*'|[^,\n"'])+"#));
 static QUOTED: LazyLock<Regex> = LazyLock::new(|| pattern(r#""([^"]*)"|'([^']*)'"#));
 
-/// The reaction of the event listeners to the end of a program.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The reaction of the event listeners to the end of a program. If they differ, the last counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Listens {
     Not,
     /// A listener ends supervisord when a program cannot be started.
@@ -97,9 +97,7 @@ pub(super) fn read(mut file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     for section in listeners.filter(|section| !is_dependent_startup(section)) {
         let (found, note) = listener(section);
         draft.notes.extend(note);
-        if listens != Listens::ToExits && found != Listens::Not {
-            listens = found;
-        }
+        listens = listens.max(found);
     }
     for section in &sections {
         match section.name.split_once(':') {
@@ -140,17 +138,17 @@ pub(super) fn read(mut file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let used = ["directory", "environment", "umask"];
     let keys = whole.entries.iter().filter(|(key, _)| !used.contains(&key.as_str()));
     others.extend(keys.map(|(key, value)| format!("{key}={value}")));
-    if !others.is_empty() {
-        let others = others.join(", ");
-        draft.notes.push(format!("Not converted: {others}. See docs/migrating.md#supervisord."));
-    }
     let programs = sections.iter().filter(|section| section.name.contains("program:"));
     let options = programs.flat_map(|section| &section.entries);
     let sizes = options.filter(|(key, value)| is_log_size(key) && value != "0");
     let sizes: BTreeSet<_> = sizes.map(|(key, value)| format!("{key}={value}")).collect();
-    if !sizes.is_empty() {
-        let sizes = Vec::from_iter(sizes).join(", ");
-        draft.notes.push(format!("Not converted: {sizes}. drainit does not rotate log files."));
+    for (lost, why) in [
+        (others, "See docs/migrating.md#supervisord."),
+        (Vec::from_iter(sizes), "drainit does not rotate log files."),
+    ] {
+        if !lost.is_empty() {
+            draft.notes.push(format!("Not converted: {}. {why}", lost.join(", ")));
+        }
     }
     draft.notes.push(PRIORITIES.to_owned());
     if draft.processes.iter().any(|process| process.has("on_exit")) {
@@ -285,13 +283,7 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             }
             "stdout_logfile" if !is_nowhere(&value) || log["mode"] == "none" => {}
             "stderr_logfile" if log["mode"] == "none" => {}
-            "stdout_logfile_maxbytes"
-            | "stdout_logfile_backups"
-            | "stderr_logfile_maxbytes"
-            | "stderr_logfile_backups"
-            | "numprocs_start"
-            | "startsecs"
-                if value == "0" => {}
+            "numprocs_start" | "startsecs" if value == "0" => {}
             key if is_log_size(key) => {}
             "autostart" if truth(Some(&value)) == Some(false) => process.set("autostart", false),
             "autostart" | "killasgroup" if truth(Some(&value)) == Some(true) => {}
