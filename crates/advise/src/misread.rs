@@ -6,34 +6,10 @@ use std::path::Path;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::keys::neighbours::{COMPOSE, IMPORT};
+use crate::keys::neighbours::{COMPOSE, IMPORT, of_command};
 use crate::load;
 use crate::load::{Diagnostic, Environment};
 use crate::types::suggest::nearest;
-
-/// The names that subcommands have in other programs, each with what to use in drainit.
-const ELSEWHERE: [(&str, &str); 18] = [
-    ("config", "use `drainit check` or `drainit plan`"),
-    ("down", "use `drainit stop '*'`, or stop the container"),
-    ("events", "use `drainit status --watch`; the log has the events"),
-    ("log", LOGS),
-    ("logs", LOGS),
-    ("lint", "use `drainit check`"),
-    ("list", "use `drainit status`"),
-    ("ls", "use `drainit status`"),
-    ("ps", "use `drainit status`"),
-    ("signal", "use `drainit kill -s SIGNAL NAME`"),
-    ("test", "use `drainit check`"),
-    ("top", "use `drainit status --watch`"),
-    ("undrain", "a drain is for good: only a restart of the container undoes it"),
-    ("up", "use `drainit run`"),
-    ("update", "use `drainit reload`"),
-    ("validate", "use `drainit check`"),
-    ("version", "use `drainit --version`"),
-    ("wait", "use `drainit health --wait 60s`"),
-];
-const LOGS: &str = "drainit keeps no logs: use `docker logs` or `kubectl logs`; `drainit status NAME` has the last lines of \
-    a process that failed";
 
 /// The remedy for a command line that clap refuses, or for which clap prints the help or the
 /// version.
@@ -56,10 +32,9 @@ pub fn unknown_command(error: &clap::Error, drainit: &Command) -> Option<String>
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return None;
     };
-    let elsewhere = ELSEWHERE.iter().find(|(name, _)| name == word);
-    let names = || drainit.get_subcommands().map(Command::get_name);
-    let remedy = match (elsewhere, nearest(word, names())) {
-        (Some((_, remedy)), _) => (*remedy).to_owned(),
+    let names = drainit.get_subcommands().map(Command::get_name);
+    let remedy = match (of_command(word), nearest(word, names)) {
+        (Some(remedy), _) => remedy.to_owned(),
         (None, Some(near)) => format!("did you mean `drainit {near}`?"),
         (None, None) => "`drainit --help` lists the commands".to_owned(),
     };

@@ -1,5 +1,5 @@
-//! Recognizes keys of other programs in a config, and a file of another program that was given as
-//! the config. Says what to write instead.
+//! Recognizes keys of other programs in a config, subcommands of other programs, and a file of
+//! another program that was given as the config. Says what to write instead.
 
 use crate::keys::key::Keys;
 
@@ -15,14 +15,23 @@ pub(super) fn remedy(name: &str, known: &Keys) -> Option<String> {
         () if known.has("tcp") && known.has("interval") => "probe",
         () => "",
     };
-    WORDS.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+    remedies(name).find_map(|(place, remedy)| match place {
+        "any" => known.has(remedy).then(|| format!("did you mean `{remedy}`?")),
+        place => (place == mapping).then(|| remedy.to_owned()),
+    })
+}
+
+/// The remedy for a subcommand that other programs have; `None` if the table has no remedy.
+pub fn of_command(name: &str) -> Option<&'static str> {
+    remedies(name).find(|(place, _)| *place == "command").map(|(_, remedy)| remedy)
+}
+
+/// The lines of the table that have this word: the place of the word, and the remedy.
+fn remedies(name: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    WORDS.lines().filter(|line| !line.starts_with('#')).filter_map(move |line| {
         let (place, rest) = line.split_once(" | ")?;
         let (words, remedy) = rest.split_once(" | ")?;
-        match place {
-            _ if words.split(' ').all(|word| word != name) => None,
-            "any" => known.has(remedy).then(|| format!("did you mean `{remedy}`?")),
-            place => (place == mapping).then(|| remedy.to_owned()),
-        }
+        words.split(' ').any(|word| word == name).then_some((place, remedy))
     })
 }
 
@@ -38,37 +47,23 @@ pub const IMPORT: &str = "`drainit import FILE` makes a config of it";
 pub fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
     let program = text.strip_prefix("#!").and_then(|text| text.lines().next());
     if program.is_some_and(|it| it.split(' ').any(|word| word.trim_end().ends_with("sh"))) {
-        return Some((
-            1,
-            "a shell script",
-            "docs/migrating.md#a-bash-entrypoint translates it to YAML",
-        ));
+        let help = "docs/migrating.md#a-bash-entrypoint translates it to YAML";
+        return Some((1, "a shell script", help));
     }
     let is_blank = |line: &str| line.trim().is_empty() || line.starts_with(['#', ';']);
     let (place, line) = text.lines().enumerate().find(|(_, line)| !is_blank(line))?;
     let line = line.trim();
     if is_dockerfile(line, text) {
-        return Some((
-            place + 1,
-            "a Dockerfile",
-            "write a config in YAML, and in the Dockerfile `COPY drainit.yaml /etc/` and \
-             `ENTRYPOINT [\"drainit\", \"run\", \"--\"]`",
-        ));
+        let help = "write a config in YAML, and in the Dockerfile `COPY drainit.yaml /etc/` and \
+                    `ENTRYPOINT [\"drainit\", \"run\", \"--\"]`";
+        return Some((place + 1, "a Dockerfile", help));
     }
     let section = line.strip_prefix('[').and_then(|line| line.split_once(']'));
     let section = section.filter(|(_, rest)| rest.trim_start().is_empty() || is_blank(rest.trim()));
-    let is_of = |names: &[&str], section: &str| names.iter().any(|name| section.starts_with(name));
-    const SUPERVISORD: [&str; 8] = [
-        "program:",
-        "supervisor",
-        "unix_http_server",
-        "inet_http_server",
-        "rpcinterface:",
-        "group:",
-        "include",
-        "eventlistener:",
-    ];
-    const SYSTEMD: [&str; 3] = ["Unit", "Service", "Install"];
+    let is_of = |names: &str, section: &str| names.split(' ').any(|name| section.starts_with(name));
+    const SUPERVISORD: &str = "program: supervisor unix_http_server inet_http_server rpcinterface: group: include \
+                               eventlistener:";
+    const SYSTEMD: &str = "Unit Service Install";
     let is_setting = |line: &str| {
         line.split_once('=').is_some_and(|(key, _)| {
             let is_key = |c: char| c.is_ascii_alphanumeric() || "_-. \"".contains(c);
@@ -78,8 +73,8 @@ pub fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
     let has_settings =
         || text.lines().skip(place + 1).find(|line| !is_blank(line)).is_some_and(is_setting);
     let (what, help) = match section {
-        Some((section, _)) if is_of(&SUPERVISORD, section) => ("a supervisord.conf", IMPORT),
-        Some((section, _)) if is_of(&SYSTEMD, section) => {
+        Some((section, _)) if is_of(SUPERVISORD, section) => ("a supervisord.conf", IMPORT),
+        Some((section, _)) if is_of(SYSTEMD, section) => {
             ("a unit of systemd", "write YAML: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`")
         }
         // This line alone could be a list in YAML, so the next line must be a setting.
