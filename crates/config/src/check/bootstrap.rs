@@ -1,6 +1,7 @@
 //! Reads facts from Envoy's own config, such as the address of the admin interface and the longest
 //! time of a request.
 
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,7 +12,7 @@ use crate::keys::{Address, Direction, EnvoyDrain, EnvoyFlags, Process};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::source::{AT_START, Source};
 use crate::language::yaml;
-use crate::language::yaml::node::{Node, get};
+use crate::language::yaml::node::{Node, NodeKey, get};
 use drainit_os::same_path::is_same;
 
 /// The flags of the Envoy that a process runs. `args` are the arguments that are added to the
@@ -119,50 +120,30 @@ pub struct Longest {
 }
 
 /// The longest of the times that Envoy's config allows a request. `None` if the file sets no such
-/// time or cannot be read. Envoy reads 0 as "no limit", but 0 is not the longest time here, because
-/// a drain cannot wait without a limit.
+/// time or cannot be read. If several times are equally long, returns the first of them. Envoy reads
+/// 0 as "no limit", but 0 is not the longest time here, because a drain cannot wait without a limit.
 pub fn longest_request(path: &Path) -> Option<Longest> {
-    let mut all = Vec::new();
-    let config = read(path)?;
-    timeouts(&config, &mut all);
-    // `max_by_key` returns the last of several equal times. The order is reversed, so that the
-    // first in the file is shown.
-    all.into_iter().rev().max_by_key(|longest| longest.time)
-}
-
-fn timeouts(node: &Node, all: &mut Vec<Longest>) {
-    for (key, value) in node.entries() {
-        let mut add = |key, value: &Node| {
-            // In JSON and YAML, a duration of a protobuf is a number of seconds, such as `1.5s`.
-            let seconds = value.scalar().and_then(|text| text.strip_suffix('s')?.parse().ok());
-            let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-            all.extend(time.map(|time| Longest { time, key, line: value.span.line() }));
+    let time = |(key, value): &(NodeKey, Rc<Node>)| {
+        let (key, value) = match &*snake(&key.text) {
+            "max_stream_duration" => ("max_stream_duration", &**value),
+            "route" => ("timeout", field(value, &["timeout"])?),
+            _ => return None,
         };
-        match &*snake(&key.text) {
-            "max_stream_duration" => add("max_stream_duration", value),
-            "route" => {
-                if let Some(timeout) = field(value, &["timeout"]) {
-                    add("timeout", timeout);
-                }
-            }
-            _ => {}
-        }
-    }
-    node.inner().for_each(|inner| timeouts(inner, all));
+        // In JSON and YAML, a duration of a protobuf is a number of seconds, such as `1.5s`.
+        let seconds = value.scalar()?.strip_suffix('s')?.parse().ok()?;
+        let time = Duration::try_from_secs_f64(seconds).ok()?;
+        Some(Longest { time, key, line: value.span.line() })
+    };
+    let config = read(path)?;
+    let times = all(&config).flat_map(Node::entries).filter_map(time);
+    times.reduce(|longest, it| if it.time > longest.time { it } else { longest })
 }
 
 /// The number of the line, from 1, of the first TCP proxy in those listeners whose connections the
 /// drain counts. `None` if they have no TCP proxy, or if the file cannot be read.
 pub fn tcp_proxy(path: &Path, drain: &EnvoyDrain) -> Option<usize> {
-    fn line(node: &Node) -> Option<usize> {
-        let kind = get(node, &["@type"]).and_then(|kind| kind.scalar());
-        if kind.is_some_and(|kind| kind.ends_with(".TcpProxy")) {
-            return Some(node.span.line());
-        }
-        node.inner().find_map(line)
-    }
     let config = read(path)?;
-    let counts = |listener: &Node| {
+    let counts = |listener: &&Node| {
         let has = |key: &str, matches: &dyn Fn(&str) -> bool| {
             field(listener, &[key]).and_then(|node| node.scalar()).is_some_and(matches)
         };
@@ -172,17 +153,25 @@ pub fn tcp_proxy(path: &Path, drain: &EnvoyDrain) -> Option<usize> {
             && !["name", "stat_prefix"].iter().any(|key| has(key, &is_ignored))
             && field(listener, &["internal_listener"]).is_none()
     };
-    let listeners = field(&config, &["static_resources", "listeners"])?;
-    listeners.inner().filter(|listener| counts(listener)).find_map(line)
+    let is_proxy = |node: &&Node| {
+        let kind = get(node, &["@type"]).and_then(|kind| kind.scalar());
+        kind.is_some_and(|kind| kind.ends_with(".TcpProxy"))
+    };
+    let listeners = field(&config, &["static_resources", "listeners"])?.inner().filter(counts);
+    listeners.flat_map(all).find(is_proxy).map(|proxy| proxy.span.line())
 }
 
 /// Whether this config of an Envoy has a UDP address, which HTTP/3 needs.
 pub fn has_udp(path: &Path) -> bool {
-    fn is_in(node: &Node) -> bool {
+    let is_udp = |node: &Node| {
         get(node, &["protocol"]).is_some_and(|protocol| protocol.scalar() == Some("UDP"))
-            || node.inner().any(is_in)
-    }
-    read(path).is_some_and(|config| is_in(&config))
+    };
+    read(path).is_some_and(|config| all(&config).any(is_udp))
+}
+
+/// A node and all nodes in it, in the order of the file.
+fn all(node: &Node) -> Box<dyn Iterator<Item = &Node> + '_> {
+    Box::new(iter::once(node).chain(node.inner().flat_map(all)))
 }
 
 fn read(path: &Path) -> Option<Rc<Node>> {
