@@ -76,9 +76,8 @@ pub(super) fn read(mut file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
 fn set_command(process: &mut DraftedProcess, command: &str) {
     let program = command.strip_prefix("exec ").unwrap_or(command).trim_start();
     let all = commands(program);
-    let first = |it: &Command<'_>| it.words.first().cloned().unwrap_or_default();
     let is_single = matches!(&*all, [only] if only.end.is_empty() && !only.is_copy);
-    let is_own = all.first().is_none_or(|it| is_of_shell(&first(it)));
+    let is_own = all.first().is_none_or(|it| is_of_shell(&it.words[0]));
     if PLAIN.is_match(program) && !is_own {
         let words: Vec<Value> = program.split_whitespace().map(Value::from).collect();
         return process.set("command", words);
@@ -88,9 +87,9 @@ fn set_command(process: &mut DraftedProcess, command: &str) {
         true => format!("exec {program}"),
         false => command.to_owned(),
     };
-    let replaces = |it: &Command<'_>| first(it) == "exec" && !it.is_copy;
-    let ends_at_once =
-        is_single && all.iter().all(|it| is_builtin(&first(it)) || first(it) == "exit");
+    let replaces = |it: &Command<'_>| it.words[0] == "exec" && !it.is_copy;
+    let ends = |it: &Command<'_>| is_builtin(&it.words[0]) || it.words[0] == "exit";
+    let ends_at_once = is_single && all.iter().all(ends);
     if script == command && !ends_at_once && !all.last().is_some_and(replaces) {
         process
             .note("the shell gets the signals, not its child: start its last command with `exec`");

@@ -5,19 +5,17 @@ use crate::check::running;
 use crate::keys::{Config, ProcessKind};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::Places;
-use crate::language::script::{child_of_shell, is_shell, place};
+use crate::language::script::{self, child_of_shell};
 
 /// Warns of each service whose script ends with a program, but without `exec`.
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, process, entry) in running(config, places) {
-        let Some((shell, rest)) = process.command.split_first().filter(|it| is_shell(it.0)) else {
-            continue;
-        };
-        let script = place(rest.iter().map(String::as_str)).map(|place| &rest[place]);
-        let Some(child) = script.and_then(|script| child_of_shell(shell, script)) else { continue };
         if process.kind == ProcessKind::Oneshot || places.is_further_copy(index) {
             continue;
         }
+        let script = script::of(&process.command);
+        let child = script.and_then(|script| child_of_shell(&process.command[0], script));
+        let Some(child) = child else { continue };
         let message = format!(
             "the shell of `{}` gets its signals, and ends without passing them on to `{}`",
             process.name, child[0]

@@ -199,9 +199,9 @@ fn in_words(words: &[&str], deepest: u8) -> Option<Known> {
 /// one. In a pipeline, only the first command counts.
 fn in_script(script: &str, deepest: u8) -> Option<Known> {
     let commands = commands(script);
-    let first = |at: usize| commands[at].words.first().map_or("", String::as_str);
     let is_last = |at: &usize| {
-        let is_cleanup = is_builtin(first(*at)) || matches!(first(*at), "rm" | "exit" | "trap");
+        let first = &*commands[*at].words[0];
+        let is_cleanup = is_builtin(first) || matches!(first, "rm" | "exit" | "trap");
         !is_cleanup && (*at == 0 || commands[at - 1].end != "|")
     };
     let last = (0..commands.len()).rev().find(is_last)?;

@@ -49,6 +49,12 @@ pub fn place<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<usize> {
     behind.skip_while(|(_, word)| word.starts_with('-')).map(|(place, _)| place).next()
 }
 
+/// The script of a command, if the command is a shell with a script.
+pub fn of(command: &[String]) -> Option<&str> {
+    let place = place(command.iter().map(String::as_str))?;
+    is_shell(&command[0]).then_some(&*command[place])
+}
+
 /// The programs that a script certainly runs, in the order of the script. Commands of the shell
 /// itself and programs with a relative path are left out. A command is uncertain after `&&`, on
 /// either side of `||`, and if the shell could change its first word. The search ends at a word of
@@ -75,7 +81,7 @@ pub fn programs(script: &str) -> Vec<String> {
 
 /// A command of a script.
 pub struct Command<'a> {
-    /// The words without their quotes. Redirections and their files are left out.
+    /// The words without their quotes, at least one. Redirections and their files are left out.
     pub words: Vec<String>,
     /// The operator behind the command.
     pub end: &'a str,
@@ -98,11 +104,9 @@ pub fn place_of_program<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<
 
 /// The names of the functions that these commands define, as `NAME()` or `function NAME`.
 pub fn functions<'a>(commands: &'a [Command<'_>]) -> Vec<&'a str> {
-    let is_keyword = |word: &&String| *word == "function";
-    let defines =
-        |it: &&Command<'_>| it.end == "(" || it.words.first().as_ref().is_some_and(is_keyword);
-    let defined = commands.iter().filter(defines);
-    defined.filter_map(|it| it.words.iter().find(|it| !is_keyword(it))).map(|it| &**it).collect()
+    let defined = commands.iter().filter(|it| it.end == "(" || it.words[0] == "function");
+    let name = |it: &'a Command<'_>| it.words.iter().find(|word| *word != "function");
+    defined.filter_map(name).map(String::as_str).collect()
 }
 
 /// Whether a bash that runs this script replaces itself by the last command, as if `exec` stood
@@ -110,8 +114,7 @@ pub fn functions<'a>(commands: &'a [Command<'_>]) -> Vec<&'a str> {
 pub fn ends_as_last(script: &str) -> bool {
     let others = ["trap", "time", "if", "for", "while", "until", "case", "select", "function"];
     let is_simple = !script.replace("&&", "").contains(['<', '>', '&', '|', '(', '{', '!']);
-    let first = |it: &Command<'_>| it.words.first().is_some_and(|it| others.contains(&&**it));
-    is_simple && !commands(script).iter().any(first)
+    is_simple && !commands(script).iter().any(|it| others.contains(&&*it.words[0]))
 }
 
 /// The last command of a script, if the shell stays as the parent of this command and `exec` before
@@ -120,9 +123,10 @@ pub fn ends_as_last(script: &str) -> bool {
 pub fn child_of_shell(shell: &str, script: &str) -> Option<Vec<String>> {
     let mut all = commands(script);
     let is_unsure = |it: &Command<'_>| {
-        let first = it.words.first().map_or("", |first| first);
-        let others = [STOPS, BEGINS, ENDS, LEADS];
-        it.is_copy || it.end == "||" || it.end == "(" || others.iter().any(|it| it.contains(&first))
+        let is_first = |of: &&[&str]| of.contains(&&*it.words[0]);
+        it.is_copy
+            || ["||", "("].contains(&it.end)
+            || [STOPS, BEGINS, ENDS, LEADS].iter().any(is_first)
     };
     if all.iter().any(is_unsure) || shell.ends_with("bash") && ends_as_last(script) {
         return None;
