@@ -2,7 +2,6 @@
 //! `programs.txt` has the facts. A script may have the name of a program, so nothing here makes an
 //! error of a config, and nothing changes what a config says.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -14,39 +13,19 @@ use crate::types::{Signal, human};
 static PROGRAMS: LazyLock<Vec<Program>> =
     LazyLock::new(|| include_str!("programs.txt").lines().filter_map(Program::of_line).collect());
 
-/// The programs by their file names, each with the argument that the command must have, or "".
-static BY_NAME: LazyLock<BTreeMap<&str, Vec<(&str, &Program)>>> = LazyLock::new(|| {
-    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for program in PROGRAMS.iter() {
-        for name in &program.names {
-            let (name, word) = name.split_once(' ').unwrap_or((name, ""));
-            all.entry(name).or_default().push((word, program));
-        }
-    }
-    all
-});
-
 /// Programs that start another program: their names, the short options that a value follows, and
 /// the number of words between the options and the other program.
-const STARTERS: [(&str, &str, usize); 9] = [
-    (
-        "catatonit chpst ddtrace-run docker-php-entrypoint entrypoint nohup npx setpriv xvfb-run",
-        "",
-        0,
-    ),
-    ("opentelemetry-instrument", "", 0),
+const STARTERS: [(&str, &str, usize); 10] = [
+    ("catatonit chpst ddtrace-run docker-php-entrypoint entrypoint nohup npx setpriv", "", 0),
+    ("opentelemetry-instrument xvfb-run", "", 0),
     ("env sudo runuser", "ugpCrt", 0),
     ("tini tini-static", "pe", 0),
     ("dumb-init", "r", 0),
     ("nice ionice stdbuf", "ncpioe", 0),
     ("python pypy php ruby node nodejs bun", "XWdrI", 0),
     ("timeout", "ks", 1),
-    (
-        "gosu su-exec setuidgid s6-setuidgid pidproxy pidproxy.py bundle poetry pipenv uv pdm hatch taskset \
-         newrelic-admin",
-        "",
-        1,
-    ),
+    ("gosu su-exec setuidgid s6-setuidgid pidproxy pidproxy.py taskset newrelic-admin", "", 1),
+    ("bundle poetry pipenv uv pdm hatch", "", 1),
 ];
 
 /// How a program gets and ends its work.
@@ -121,8 +100,11 @@ impl Program {
         let has = |word: &str| {
             (0..arguments.len()).any(|at| ends_with(arguments[at], word) && !is_value(at))
         };
-        let found = BY_NAME.get(name)?.iter().find(|(word, _)| word.is_empty() || has(word));
-        found.map(|(_, program)| *program)
+        let is_it = |known: &&str| {
+            let (known, word) = known.split_once(' ').unwrap_or((known, ""));
+            known == name && (word.is_empty() || has(word))
+        };
+        PROGRAMS.iter().find(|program| program.names.iter().any(is_it))
     }
 }
 
