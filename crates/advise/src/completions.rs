@@ -23,60 +23,12 @@ fn selecting() -> Vec<String> {
     command.get_opts().flat_map(names).collect()
 }
 
-/// The addition to clap's script for bash. It calls the function that clap generates, and then
-/// completes names of processes and signals.
-const BASH: &str = r#"
-_drainit_names() {
-    _drainit "$@"
-    case "${COMP_WORDS[1]}" in
-        COMMANDS) ;;
-        *) return ;;
-    esac
-    if [[ $3 == -s || $3 == --signal ]]; then
-        COMPREPLY=( $(compgen -W "SIGNALS" -- "$2") )
-    elif [[ $2 != -* && $3 != -* ]]; then
-        # bash makes three words of `--socket=PATH`.
-        local at value where=()
-        for ((at = 2; at < COMP_CWORD - 1; at++)); do
-            value=$((at + 1))
-            [[ ${COMP_WORDS[value]} == = ]] && value=$((at + 2))
-            case "${COMP_WORDS[at]}" in
-                WHERE) where+=("${COMP_WORDS[at]}" "${COMP_WORDS[value]}") ;;
-            esac
-        done
-        COMPREPLY=( $(compgen -W "$("$1" status -o name "${where[@]}" 2>/dev/null)" -- "$2") )
-    fi
-}
-complete -F _drainit_names -o bashdefault -o default drainit
-"#;
-
-const ZSH: &str = r#"
-_drainit_names() {
-    local -a names where
-    local at
-    for ((at = 2; at < CURRENT - 1; at++)); do
-        case $words[at] in
-            WHERE) where+=($words[at] $words[at+1]) ;;
-        esac
-    done
-    names=(${(f)"$(drainit status -o name $where 2>/dev/null)"})
-    compadd -a names
-}
-"#;
-
-const FISH: &str = r#"
-function __drainit_names
-    set -l words (commandline -opc)
-    set -l where
-    for at in (seq 2 (math (count $words) - 1))
-        switch $words[$at]
-            case WHERE
-                set -a where $words[$at] $words[(math $at + 1)]
-        end
-    end
-    drainit status -o name $where 2>/dev/null
-end
-"#;
+/// The addition to clap's script for each shell: a function that completes names of processes. In
+/// the texts, words such as `WHERE` stand for lists. That for bash calls the function that clap
+/// generates, and also completes signals.
+const BASH: &str = include_str!("completions/names.bash");
+const ZSH: &str = include_str!("completions/names.zsh");
+const FISH: &str = include_str!("completions/names.fish");
 
 /// Makes the script that completes `command` in a shell.
 pub(super) fn script(args: &CompletionsArgs, mut command: Command) -> String {
