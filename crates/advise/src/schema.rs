@@ -111,25 +111,7 @@ impl Schema {
                 accepted.words.push(json!(true));
                 accepted.pattern("^(true|True|TRUE)$");
             }
-            Shape::Signal(parse) => {
-                let is_taken = |name: &str| parse(name).is_ok();
-                let numbers: Vec<i32> =
-                    (1..=64).filter(|number| is_taken(&number.to_string())).collect();
-                accepted
-                    .words
-                    .extend(Signal::names().filter(|name| is_taken(name)).map(Value::from));
-                accepted.words.extend(numbers.iter().copied().map(Value::from));
-                let names = Signal::all_names().filter(|name| is_taken(name));
-                let real_time =
-                    [r"[Rr][Tt][Mm][Ii][Nn](\+[0-9]+)?", r"[Rr][Tt][Mm][Aa][Xx](-[0-9]+)?"];
-                let words = names.map(any_case).chain(real_time.map(str::to_owned));
-                accepted.pattern(format!(
-                    r"^\s*({}|({})?({}))\s*$",
-                    alternatives(numbers.iter().map(i32::to_string)),
-                    any_case("SIG"),
-                    alternatives(words)
-                ));
-            }
+            Shape::Signal(parse) => accepted.signal(|name| parse(name).is_ok()),
             Shape::HostPort => {
                 accepted.pattern(r"^(localhost|[0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$");
             }
@@ -183,6 +165,18 @@ impl AcceptedText {
     fn pattern(&mut self, pattern: impl Into<String>) {
         self.types.insert("string");
         self.patterns.push(pattern.into());
+    }
+
+    /// Accepts the names and the numbers of these signals.
+    fn signal(&mut self, is_taken: impl Fn(&str) -> bool) {
+        let numbers: Vec<i32> = (1..=64).filter(|it| is_taken(&it.to_string())).collect();
+        self.words.extend(Signal::names().filter(|name| is_taken(name)).map(Value::from));
+        self.words.extend(numbers.iter().copied().map(Value::from));
+        let names = Signal::all_names().filter(|name| is_taken(name)).map(any_case);
+        let real_time = [r"[Rr][Tt][Mm][Ii][Nn](\+[0-9]+)?", r"[Rr][Tt][Mm][Aa][Xx](-[0-9]+)?"];
+        let names = alternatives(names.chain(real_time.map(str::to_owned)));
+        let (numbers, sig) = (alternatives(numbers.iter().map(i32::to_string)), any_case("SIG"));
+        self.pattern(format!(r"^\s*({numbers}|({sig})?({names}))\s*$"));
     }
 
     fn into_schema(mut self, may_be_empty: bool) -> Value {
