@@ -11,7 +11,7 @@ use crate::core::budget::{Ahead, Budget, MIN_CLOSING};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::keys::{Config, Process};
-use crate::known::Kind;
+use crate::known::{Kind, short};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::Places;
 use crate::types::suggest::shortened;
@@ -88,18 +88,17 @@ fn own_drain(begins: Duration) -> Duration {
 
 /// Says which drain gives a process its stop signal at once, and shortens no other drain.
 fn remedy(signal: Signal, begins: Duration) -> String {
-    let (name, time) = (signal.to_string(), human(own_drain(begins)));
-    let short = name.trim_start_matches("SIG");
+    let (short, time) = (short(signal), human(own_drain(begins)));
     format!(
         "if the work comes from a queue, write `drain: {{signal: {{signal: {short}, time: \
-         {time}}}}}`, so that {name} comes at once"
+         {time}}}}}`, so that {signal} comes at once"
     )
 }
 
 /// The lines for `drainit plan`.
 pub fn in_plan(config: &Config, graph: &Graph) -> Vec<String> {
-    let spec = config.spec(graph);
-    let Some((drained, time, beside)) = find(config, &spec) else { return Vec::new() };
+    let found = find(config, &config.spec(graph));
+    let Some((drained, time, beside)) = found else { return Vec::new() };
     let process = |id: ProcessId| &config.processes[id.index()];
     let of = |(id, begins)| (process(id).stop_signal, begins, &*process(id).name);
     lines(NO_KEY, beside.into_iter().map(of), drained, time)
@@ -107,8 +106,7 @@ pub fn in_plan(config: &Config, graph: &Graph) -> Vec<String> {
 
 /// Adds a note about each process that may fetch its own work beside a drain.
 pub(crate) fn check(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
-    let spec = config.spec(graph);
-    let Some((drained, time, beside)) = find(config, &spec) else { return };
+    let Some((drained, time, beside)) = find(config, &config.spec(graph)) else { return };
     let drained = format!("`{drained}`");
     for (id, begins) in beside.into_iter().filter(|(id, _)| !places.is_further_copy(id.index())) {
         let process = &config.processes[id.index()];

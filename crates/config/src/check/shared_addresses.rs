@@ -97,10 +97,8 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
                  `update: start-first` a new instance that does not work would take over",
                 problems.written(probe_of(parts), &text(&address))
             );
-            problems.error_in_check(span, message).help(
-                "use `notify` or `log`, which only the new instance can answer, or `update: \
-                 stop-first`",
-            );
+            let help = "use `notify` or `log`, which only the new instance can answer, or `update: stop-first`";
+            problems.error_in_check(span, message).help(help);
         } else if process.readiness.is_none() {
             let span = parts.at("update");
             let message = format!(
@@ -129,7 +127,8 @@ fn admins(problems: &mut Problems, config: &Config, places: &Places) {
 }
 
 /// Finds each process for which `of` returns the same value as for an earlier process, if both can
-/// run at the same time. Returns both indexes, and the value.
+/// run at the same time. Two processes with an `only_if` cannot, because they are probably
+/// alternatives. Returns both indexes, and the value.
 fn sharing<'c, T: Clone + Eq + Hash>(
     config: &'c Config,
     places: &'c Places,
@@ -139,17 +138,12 @@ fn sharing<'c, T: Clone + Eq + Hash>(
     running(config, places).filter_map(move |(index, process, _)| {
         let what = of(process)?;
         let others = earlier.entry(what.clone()).or_default();
-        let is_beside = |other: &usize| may_both_run(&config.processes[*other], process);
+        let runs = |it: &Process| it.only_if.is_none();
+        let is_beside = |other: &usize| runs(process) || runs(&config.processes[*other]);
         let other = others.iter().copied().find(is_beside);
         others.push(index);
         Some((index, other?, what))
     })
-}
-
-/// Whether both processes may run at the same time. Returns false if both have an `only_if`,
-/// because two such processes are probably alternatives.
-fn may_both_run(one: &Process, other: &Process) -> bool {
-    one.only_if.is_none() || other.only_if.is_none()
 }
 
 fn admin_of(process: &Process) -> Option<Address> {
