@@ -40,8 +40,10 @@ use crate::os::Peer;
 use crate::os::descendants::Stat;
 use crate::os::notify_socket::NotifyMessage;
 use crate::plan::Plan;
+use drainit_advise::image::Image;
 use drainit_advise::import::input::InputFile;
-use drainit_advise::kubernetes::{FindProgram, check_manifest};
+use drainit_advise::kubernetes::{Asked, check_manifest};
+use drainit_config::testing::temp_dir::TempDir;
 
 /// A fuzz target: it reads the bytes, and panics if drainit does something wrong.
 pub type Target = fn(&[u8]);
@@ -154,14 +156,14 @@ fn pod(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |byte| *byte == NEXT).map(text);
     let Some(Some(manifest)) = parts.next() else { return };
     let Some(config) = parts.next().unwrap_or_else(|| Some(CONFIG.to_owned())) else { return };
-    let mut problems = Problems::default();
-    let file = problems.add_source(Source::new("pod.yaml", manifest));
-    let load = |environment: &Environment, _: &[_], is_held_back| {
-        testing::load_of_pod(&config, environment, is_held_back)
-    };
-    let here = environment(SECRET);
-    let read = (load, &(|_: &str, _: &Environment, _: &[_]| None) as FindProgram<'_>);
-    let checked = check_manifest((problems, file), (None, false), (&here, &here), read, &[&config]);
+    let dir = TempDir::new();
+    let (configs, image) =
+        ([dir.write("0.yaml", config.as_bytes())], Image::new(Some(false), false));
+    let here = &environment(SECRET);
+    let (container, is_audit) = (None, false);
+    let asked =
+        Asked { configs: &configs, image: &image, container, is_audit, here, of_image: here };
+    let checked = check_manifest(Source::new("pod.yaml", manifest), &asked);
     shown(&checked.diagnostics);
 }
 

@@ -1,10 +1,9 @@
 //! `drainit check`: reports all errors and warnings of a config, and of the pod that runs it.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use drainit_advise::image::Image;
-use drainit_advise::kubernetes;
+use drainit_advise::image::{Image, Surroundings};
+use drainit_advise::kubernetes::{self, Asked};
 
 use crate::cli::config_files;
 use crate::cli::{fail, say};
@@ -50,8 +49,9 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             let of_image = of([if image.is_image() { &here } else { &none }, &env]);
             let container = args.container.as_deref();
             let is_audit = container.is_none() && config_files::control(&args.files).is_none();
-            let (name, both) = ((container, is_audit), (&environment, &of_image));
-            let checked = kubernetes::check(&paths, pod, name, both, &image);
+            let (configs, here, of_image, image) = (&*paths, &environment, &of_image, &image);
+            let asked = Asked { configs, image, container, is_audit, here, of_image };
+            let checked = kubernetes::check(pod, &asked);
             if let Some(audit) = checked.audit {
                 // A failed write is ignored, as for the config alone.
                 let _ = io::stdout().write_all(audit.text.as_bytes());
@@ -62,7 +62,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             }
             (checked.diagnostics, checked.containers.join("; "))
         }
-        None => match image.load(&paths, &environment, &[], false) {
+        None => match image.load(&paths, &Surroundings::of(&environment)) {
             Ok(mut loaded) => {
                 let processes = counted(loaded.config.processes.len(), "process", "processes");
                 let warnings = std::mem::take(&mut loaded.warnings);
@@ -83,21 +83,13 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         _ => String::new(),
     };
     write(&problems, &format!("{read}{fine}"), elsewhere);
-    if !problems.iter().any(Diagnostic::is_error) && is_image {
-        list_unchecked(&unchecked);
+    // Volumes are mounted over these paths, or over the files that list the users.
+    if !problems.iter().any(Diagnostic::is_error) && is_image && !unchecked.is_empty() {
+        let names = shortened(&Vec::from_iter(unchecked.iter().map(|name| format!("`{name}`"))));
+        say(&format!("not looked at: {} (volumes are mounted there)\n", as_written(&names)));
     }
     let fails = |of: &Diagnostic| of.is_error() || args.strict && of.severity == Severity::Warning;
     if problems.iter().any(fails) { exit_code::CONFIG } else { exit_code::OK }
-}
-
-/// If some paths, programs or users of the image could not be checked, writes one line that names
-/// them. Volumes are mounted over these paths, or over the files that list the users.
-fn list_unchecked(unchecked: &BTreeSet<String>) {
-    if unchecked.is_empty() {
-        return;
-    }
-    let names = shortened(&Vec::from_iter(unchecked.iter().map(|name| format!("`{name}`"))));
-    say(&format!("not looked at: {} (volumes are mounted there)\n", as_written(&names)));
 }
 
 /// Writes the problems and their number, or what was checked if there is no problem. `elsewhere`

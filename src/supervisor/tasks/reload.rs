@@ -211,18 +211,19 @@ async fn read(source: Option<ConfigSource>, running: Running) -> Result<ReadConf
     let (looks, rehearses) = (Arc::clone(&last_look), Arc::clone(&is_rehearsing));
     let read = move || {
         let rehearsed = RefCell::new(Err(String::new()));
-        let find = |new: &Config, env: &Environment| {
+        let environment = Environment::from_process();
+        let find = |new: &Config| {
             rehearses.store(true, Relaxed);
             let _ = rehearsed.replace(rehearse(&running, new, &source.arguments));
             rehearses.store(false, Relaxed);
             let Ok((_, plan)) = &*rehearsed.borrow() else { return Vec::new() };
             // The files of the process may hang.
-            image::check_for_reload(new, env, |process| {
+            image::check_for_reload(new, &environment, |process| {
                 process.name.clone_into(&mut locked(&looks));
                 plan.anew.contains(&process.name)
             })
         };
-        let loaded = load::load_to_reload(&source.paths, &Environment::from_process(), &find)
+        let loaded = load::load_to_reload(&source.paths, &environment, &find)
             .map_err(|problems| text(&problems) + "the config is wrong")?;
         refused::check(&running, &loaded.config)?;
         let (args, plan) = rehearsed.into_inner()?;

@@ -15,14 +15,13 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::AccessFlags;
 
 use crate::check::bootstrap::{self, Longest};
-use crate::check::image::{At, Finding, ImageLookup};
+use crate::check::image::{Finding, ImageLookup};
 use crate::keys::{
     Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, Hook, Hooks,
     LogMode, OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
@@ -63,75 +62,74 @@ impl Image {
     }
 
     /// Loads a config for `check`, and checks all paths, programs and users that it names, except
-    /// below `mounts`. `is_held_back` says whether a `preStop` hook of the pod delays the stop signal.
+    /// below the mounts.
     pub fn load(
         &self,
         paths: &[PathBuf],
-        environment: &Environment,
-        mounts: &[PathBuf],
-        is_held_back: bool,
+        around: &Surroundings<'_>,
     ) -> Result<Loaded, Vec<Diagnostic>> {
-        let find = |config: &_, environment: &_| {
-            let mut found = check(config, environment, mounts, self.is_image());
+        let find = |config: &_| {
+            let mut found = check(config, around, self.is_image());
             let is_bare = || !found.has_program && detect::is_bare();
             // Without any program of the config, a bare image cannot be the image of the config.
             if !self.is_said && self.is_image() && is_bare() {
                 self.is_image.set(false);
-                found = check(config, environment, mounts, false);
+                found = check(config, around, false);
             }
             self.note(found)
         };
-        load_to_check(paths, environment, ImageLookup { find: &find, is_held_back })
+        let lookup = ImageLookup { find: &find, is_held_back: around.is_held_back };
+        load_to_check(paths, around.environment, lookup)
     }
 
     /// Searches for a program that a pod names for a container. Returns why the program cannot run;
     /// `None` if it can.
-    pub fn missing_program(
-        &self,
-        name: &str,
-        environment: &Environment,
-        mounts: &[PathBuf],
-    ) -> Option<String> {
+    pub fn missing_program(&self, name: &str, around: &Surroundings<'_>) -> Option<String> {
         let config = &Config::default();
-        let mut checker = Checker::new(config, environment, mounts, self.is_image());
-        checker.command((None, "program"), None, &[name.to_owned()], Severity::Error);
-        self.note(checker.result).into_iter().next().map(|finding| finding.message)
+        let mut checker = Checker::new(config, around, self.is_image());
+        let part = Part { index: None, key: "program", severity: Severity::Error };
+        checker.command(part, None, &[name.to_owned()]);
+        self.note(checker).into_iter().next().map(|finding| finding.message)
     }
 
-    fn note(&self, found: ImageCheck) -> Vec<Finding> {
-        self.unchecked.borrow_mut().extend(found.unchecked);
-        found.findings
+    fn note(&self, checker: Checker<'_>) -> Vec<Finding> {
+        self.unchecked.borrow_mut().extend(checker.unchecked);
+        checker.findings
     }
 }
 
-#[derive(Debug, Default)]
-struct ImageCheck {
-    findings: Vec<Finding>,
-    /// Paths, programs and users that could not be checked, as text.
-    unchecked: BTreeSet<String>,
-    /// Whether any program of the config exists here.
-    has_program: bool,
+/// The surroundings of the processes of a config, on which the findings in the image depend.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    pub environment: &'a Environment,
+    /// The paths at which volumes are mounted. Nothing below them belongs to the image.
+    pub mounts: &'a [PathBuf],
+    /// Whether a `preStop` hook of the pod delays the stop signal.
+    pub is_held_back: bool,
 }
 
-/// Checks all paths, programs and users that a config names, except below `mounts`. Without
+impl<'a> Surroundings<'a> {
+    /// Those of a config without a pod.
+    pub fn of(environment: &'a Environment) -> Self {
+        Self { environment, mounts: &[], is_held_back: false }
+    }
+}
+
+/// Checks all paths, programs and users that a config names, except below the mounts. Without
 /// `is_image`, everything counts as unchecked.
-fn check(
-    config: &Config,
-    environment: &Environment,
-    mounts: &[PathBuf],
-    is_image: bool,
-) -> ImageCheck {
-    let mut checker = Checker::new(config, environment, mounts, is_image);
+fn check<'a>(config: &'a Config, around: &'a Surroundings<'_>, is_image: bool) -> Checker<'a> {
+    let mut checker = Checker::new(config, around, is_image);
+    let part = |key| Part { index: None, key, severity: Severity::Error };
     if let Some(socket) = config.control.socket.path() {
-        checker.socket((None, "control.socket"), "control.socket", socket);
+        checker.socket(part("control.socket"), socket);
     }
     for hook in hooks_of(&config.hooks) {
-        checker.hook((None, "hooks"), hook, Severity::Error);
+        checker.hook(part("hooks"), hook);
     }
     for (index, process) in config.processes.iter().enumerate() {
         checker.process(index, process);
     }
-    checker.result
+    checker
 }
 
 /// Checks all paths, programs and users of those processes that a reload starts or replaces.
@@ -140,7 +138,8 @@ pub fn check_for_reload(
     environment: &Environment,
     starts: impl Fn(&Process) -> bool,
 ) -> Vec<Finding> {
-    let mut checker = Checker::new(config, environment, &[], true);
+    let around = Surroundings::of(environment);
+    let mut checker = Checker::new(config, &around, true);
     let started: Vec<_> =
         config.processes.iter().enumerate().filter(|(_, it)| starts(it)).collect();
     checker.is_reload = true;
@@ -149,7 +148,7 @@ pub fn check_for_reload(
     for (index, process) in started {
         checker.process(index, process);
     }
-    checker.result.findings
+    checker.findings
 }
 
 /// Whether a process may create paths that other processes need.
@@ -161,17 +160,29 @@ fn hooks_of(hooks: &Hooks) -> impl Iterator<Item = &Hook> {
     [&hooks.pre_start, &hooks.pre_stop, &hooks.post_stop].into_iter().flatten()
 }
 
+/// A part of the config that is looked at: the index of the process (`None` for the container), the
+/// path of the key, and the severity of a fault.
+#[derive(Clone, Copy)]
+struct Part {
+    index: Option<usize>,
+    key: &'static str,
+    severity: Severity,
+}
+
 struct Checker<'a> {
     config: &'a Config,
-    environment: &'a Environment,
-    mounts: &'a [PathBuf],
+    around: &'a Surroundings<'a>,
     is_image: bool,
     /// Whether drainit itself looks, and not `drainit check`.
     is_reload: bool,
     /// The number of processes that may create paths which other processes need. The number is
     /// computed only once, because there can be thousands of processes.
     makers: usize,
-    result: ImageCheck,
+    findings: Vec<Finding>,
+    /// Paths, programs and users that could not be checked, as text.
+    unchecked: BTreeSet<String>,
+    /// Whether any program of the config exists here.
+    has_program: bool,
 }
 
 const UNREADABLE: &str = "cannot be read by the user that runs drainit";
@@ -193,18 +204,16 @@ fn reason(error: &io::Error, other: &str) -> String {
 }
 
 impl<'a> Checker<'a> {
-    fn new(
-        config: &'a Config,
-        environment: &'a Environment,
-        mounts: &'a [PathBuf],
-        is_image: bool,
-    ) -> Self {
+    fn new(config: &'a Config, around: &'a Surroundings<'a>, is_image: bool) -> Self {
         let makers = config.processes.iter().filter(|process| may_make_paths(process)).count();
-        let (is_reload, result) = (false, ImageCheck::default());
-        Self { config, environment, mounts, is_image, is_reload, makers, result }
+        let (is_reload, has_program) = (false, false);
+        let (findings, unchecked) = (Vec::new(), BTreeSet::new());
+        Self { config, around, is_image, is_reload, makers, findings, unchecked, has_program }
     }
 
     fn process(&mut self, index: usize, process: &Process) {
+        let severity = self.severity(index);
+        let part = |key| Part { index: Some(index), key, severity };
         match &process.only_if {
             Some(OnlyIf::Never) => return,
             // A process whose `only_if` does not hold would not start here, so the process is not
@@ -212,49 +221,43 @@ impl<'a> Checker<'a> {
             Some(only_if) if self.is_image => match only_if.holds() {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => {
-                    return self.add((Some(index), "only_if"), self.severity(index), &error);
-                }
+                Err(error) => return self.add(part("only_if"), &error),
             },
             _ => {}
         }
-        let at = |part| (Some(index), part);
         for socket in &process.listen {
             if let Address::Unix(path) = &socket.address {
-                self.socket(at("listen"), "listen", path);
+                self.socket(part("listen"), path);
             }
         }
-        let severity = self.severity(index);
-        let user = self.user(at("user"), process.user.as_ref(), severity);
-        let user = user.as_ref();
-        if let Some(dir) = &process.working_dir {
-            let is_wrong = self.can_check(dir) && self.directory(index, user, dir, severity);
-            if is_wrong {
-                // Other paths may be relative to the working directory, so they are not checked.
-                return;
-            }
+        let user = self.user(part("user"), process.user.as_ref());
+        if let Some(dir) = &process.working_dir
+            && self.can_check(dir)
+            && self.has_wrong_directory(part("working_dir"), user.as_ref(), dir)
+        {
+            // Other paths may be relative to the working directory, so they are not checked.
+            return;
         }
-        self.values(index, process, severity);
+        self.values(process, part);
         if let LogMode::File(file) = &process.log.mode {
-            file.paths().for_each(|path| self.log_file(index, path, severity));
+            file.paths().for_each(|path| self.log_file(part("log"), path));
         }
         // The `pre_start` hook of the process may install the program of the process. With such a
         // hook, a missing program is only a warning.
         let brings = process.hooks.pre_start.is_some();
         let of_program = if brings { Severity::Warning } else { severity };
-        self.command(at("command"), None, &process.command, of_program);
+        let program = |key| Part { severity: of_program, ..part(key) };
+        self.command(program("command"), None, &process.command);
         for hook in hooks_of(&process.hooks) {
-            self.hook(at("hooks"), hook, severity);
+            self.hook(part("hooks"), hook);
         }
         for (key, probe) in process.probes() {
             if let Probe::Exec(command) = probe {
-                self.call(at(key), None, command, of_program);
+                self.call(program(key), None, command);
             }
         }
         match process.drain.as_ref().map(|drain| &drain.method) {
-            Some(DrainMethod::Exec(exec)) => {
-                self.call(at("drain"), None, &exec.command, of_program);
-            }
+            Some(DrainMethod::Exec(exec)) => self.call(program("drain"), None, &exec.command),
             Some(DrainMethod::Http(http)) => {
                 for header in &http.headers {
                     if let HeaderValue::File(path) = &header.value
@@ -262,44 +265,39 @@ impl<'a> Checker<'a> {
                     {
                         let message =
                             format!("the value of `{}`, `{}`, {why}", header.name, path.display());
-                        self.add(at("drain"), severity, &message);
+                        self.add(part("drain"), &message);
                     }
                 }
             }
-            Some(DrainMethod::Envoy(envoy)) => self.envoy(index, process, envoy, of_program),
+            Some(DrainMethod::Envoy(envoy)) => self.envoy(program("drain"), process, envoy),
             _ => {}
         }
     }
 
     /// Looks up a user, and checks that drainit can become this user. `None` if the config names no
     /// user, if drainit cannot check this, or if the user does not exist.
-    fn user(&mut self, at: At, wanted: Option<&Account>, severity: Severity) -> Option<User> {
+    fn user(&mut self, part: Part, wanted: Option<&Account>) -> Option<User> {
         let wanted = wanted?;
         if let Account::Written(text) = wanted
             && !["/etc/passwd", "/etc/group"].iter().all(|file| self.is_here(Path::new(file)))
         {
             let is_number = |part: &str| part.parse::<u32>().is_ok();
             if !text.split(':').all(is_number) {
-                self.result.unchecked.insert(format!("user: {text}"));
+                self.unchecked.insert(format!("user: {text}"));
             }
             return None;
         }
-        match at_start::account(wanted) {
-            Err(error) => self.add(at, severity, &error),
-            Ok(account) => {
-                let user = account.found()?.clone();
-                if let Some(error) = cannot_change_user(&user) {
-                    self.add(at, Severity::Warning, &error);
-                }
-                return Some(user);
-            }
+        let account = at_start::account(wanted).map_err(|error| self.add(part, &error)).ok()?;
+        let user = account.found()?.clone();
+        if let Some(error) = cannot_change_user(&user) {
+            self.add(Part { severity: Severity::Warning, ..part }, &error);
         }
-        None
+        Some(user)
     }
 
     /// Compares the keys of a drain, such as the address of the admin and the time, with Envoy's
     /// own config.
-    fn envoy(&mut self, index: usize, process: &Process, drain: &EnvoyDrain, severity: Severity) {
+    fn envoy(&mut self, part: Part, process: &Process, drain: &EnvoyDrain) {
         let admin = &drain.admin;
         let is_given = |path: &Path| {
             self.is_here(path) && !process.render.iter().any(|render| render.to == path)
@@ -308,13 +306,13 @@ impl<'a> Checker<'a> {
         let path = bootstrap::config_file(process, &[]).filter(|path| is_given(path));
         if let Some((place, other)) = other {
             let what = format!("its admin is `{admin}` here, and in `{place}` {other}");
-            self.add((Some(index), "drain"), severity, &what);
+            self.add(part, &what);
         }
         let Some(path) = path else { return };
         let (name, file) = (&process.name, path.display());
         let mut warn = |message: String, help: String| {
-            let (at, severity) = ((Some(index), "drain"), Severity::Warning);
-            self.result.findings.push(Finding { at, severity, message, help });
+            let (at, severity) = ((part.index, part.key), Severity::Warning);
+            self.findings.push(Finding { at, severity, message, help });
         };
         if drain.until == DrainUntil::Requests
             && let Some(line) = bootstrap::tcp_proxy(&path, drain)
@@ -341,10 +339,10 @@ impl<'a> Checker<'a> {
 
     /// Checks the files that a start reads or renders, but never their content, which may be
     /// secret.
-    fn values(&mut self, index: usize, process: &Process, severity: Severity) {
+    fn values(&mut self, process: &Process, part: impl Fn(&'static str) -> Part) {
         for variable in &process.environment {
             let Some(file) = variable.file() else { continue };
-            let (part, what) = match variable {
+            let (key, what) = match variable {
                 Variable::FromFile { name, .. } => ("environment", format!("the file of {name}")),
                 _ => ("env_file", "its env_file".to_owned()),
             };
@@ -352,7 +350,7 @@ impl<'a> Checker<'a> {
                 && (file.required || file.path.exists())
             {
                 let message = format!("{what}, `{}`, {why}", file.path.display());
-                self.add((Some(index), part), severity, &message);
+                self.add(part(key), &message);
             } else if let Variable::FromFile { name, .. } = variable
                 && self.is_here(&file.path)
                 && fs::metadata(&file.path)
@@ -360,28 +358,27 @@ impl<'a> Checker<'a> {
             {
                 let path = file.path.display();
                 let message = format!("{what}, `{path}`, is larger than 128 KiB with the name");
-                self.add((Some(index), part), severity, &message);
+                self.add(part(key), &message);
             }
         }
         for Render { from, to, .. } in &process.render {
-            let at = (Some(index), "render");
             if let Some(why) = self.unreadable(from) {
                 let message = format!("the template `{}` {why}", from.display());
-                self.add(at, severity, &message);
+                self.add(part("render"), &message);
             }
             if let Some(why) = self.unwritable(parent(to)) {
                 let message =
                     format!("the directory of the rendered file `{}` {why}", to.display());
-                self.add(at, severity, &message);
+                self.add(part("render"), &message);
             } else if self.is_image && to.exists() && !to.is_file() {
                 let message = format!("the rendered file `{}` is not a regular file", to.display());
-                self.add(at, severity, &message);
+                self.add(part("render"), &message);
             }
         }
     }
 
     /// Checks that a log file can be opened or created.
-    fn log_file(&mut self, index: usize, path: &Path, severity: Severity) {
+    fn log_file(&mut self, part: Part, path: &Path) {
         // Like a start, this check does not follow a symbolic link to a log file.
         let found = Place::of(path).and_then(|place| place.stat()).ok().filter(|_| self.is_image);
         let (what, why) = match found {
@@ -396,7 +393,7 @@ impl<'a> Checker<'a> {
         };
         if let Some(why) = why {
             let message = format!("{what}its log file `{}` {why}", path.display());
-            self.add((Some(index), "log"), severity, &message);
+            self.add(part, &message);
         }
     }
 
@@ -448,49 +445,46 @@ impl<'a> Checker<'a> {
 
     /// Whether this is the image, and the path is not below a mount.
     fn is_here(&self, path: &Path) -> bool {
-        self.is_image && !self.mounts.iter().any(|mount| path.starts_with(mount))
+        self.is_image && !self.around.mounts.iter().any(|mount| path.starts_with(mount))
     }
 
     /// Whether a path can be checked. If not, records the path as unchecked.
     fn can_check(&mut self, path: &Path) -> bool {
         let can_check = self.is_here(path);
         if !can_check {
-            self.result.unchecked.insert(path.display().to_string());
+            self.unchecked.insert(path.display().to_string());
         }
         can_check
     }
 
-    fn add(&mut self, at: At, severity: Severity, error: &dyn std::fmt::Display) {
+    fn add(&mut self, part: Part, error: &dyn std::fmt::Display) {
+        let Part { index, key, severity } = part;
         let fix = match severity {
             Severity::Error => "correct the image or the config",
             Severity::Warning | Severity::Note => {
                 "correct the image or the config, unless a process or hook that runs before creates it"
             }
         };
-        let name = at.0.map(|index| &self.config.processes[index].name);
-        let message = match (name, at.1) {
-            (None, "hooks") => format!("a hook of the container cannot run: {error}"),
-            (None, _) => error.to_string(),
-            (Some(name), "readiness") => {
-                format!("the readiness probe of `{name}` cannot run: {error}")
-            }
-            (Some(name), "liveness") => {
-                format!("the liveness check of `{name}` cannot run: {error}")
-            }
-            (Some(name), "hooks") => format!("a hook of `{name}` cannot run: {error}"),
-            (Some(name), "drain") => format!("`{name}` cannot be drained: {error}"),
-            (Some(name), _) => format!("`{name}` cannot be started: {error}"),
+        let name = index.map(|index| &self.config.processes[index].name);
+        let what = match (name, key) {
+            (None, "hooks") => "a hook of the container cannot run: ".to_owned(),
+            (None, _) => String::new(),
+            (Some(name), "readiness") => format!("the readiness probe of `{name}` cannot run: "),
+            (Some(name), "liveness") => format!("the liveness check of `{name}` cannot run: "),
+            (Some(name), "hooks") => format!("a hook of `{name}` cannot run: "),
+            (Some(name), "drain") => format!("`{name}` cannot be drained: "),
+            (Some(name), _) => format!("`{name}` cannot be started: "),
         };
         let elsewhere = "; use `--image=false` if this is not the image that runs it";
         let otherwise = if self.is_reload { "" } else { elsewhere };
-        let help = format!("{fix}{otherwise}");
-        self.result.findings.push(Finding { at, severity, message, help });
+        let (message, help) = (format!("{what}{error}"), format!("{fix}{otherwise}"));
+        self.findings.push(Finding { at: (index, key), severity, message, help });
     }
 
     /// Checks the directory of a socket. drainit binds the socket before it starts anything, so no
     /// hook or process can create the directory.
-    fn socket(&mut self, at: At, key: &str, socket: &Path) {
-        let directory = parent(socket);
+    fn socket(&mut self, part: Part, socket: &Path) {
+        let (directory, key) = (parent(socket), part.key);
         let message = if let Some(why) = self.unwritable(directory) {
             format!("the directory of `{key}`, `{}`, {why}", directory.display())
         } else if self.is_here(socket)
@@ -500,17 +494,11 @@ impl<'a> Checker<'a> {
         } else {
             return;
         };
-        self.add(at, Severity::Error, &message);
+        self.add(Part { severity: Severity::Error, ..part }, &message);
     }
 
     /// Whether the working directory of a process is unusable. If so, adds a finding.
-    fn directory(
-        &mut self,
-        index: usize,
-        user: Option<&User>,
-        dir: &Path,
-        severity: Severity,
-    ) -> bool {
+    fn has_wrong_directory(&mut self, part: Part, user: Option<&User>, dir: &Path) -> bool {
         let wrong = wrong_with_dir(dir).or_else(|| {
             let user = user?;
             let may = fs::metadata(dir).ok().is_none_or(|found| allows(&found, user, 1));
@@ -518,35 +506,29 @@ impl<'a> Checker<'a> {
             (!may).then(|| SpawnError::WorkingDir { path: dir.to_owned(), why })
         });
         if let Some(wrong) = &wrong {
-            self.add((Some(index), "working_dir"), severity, wrong);
+            self.add(part, wrong);
         }
         wrong.is_some()
     }
 
     /// Checks a hook and its own user.
-    fn hook(&mut self, at: At, hook: &Hook, severity: Severity) {
-        self.user(at, hook.user.as_ref(), severity);
-        self.call(at, hook.user.as_ref(), &hook.command, severity);
+    fn hook(&mut self, part: Part, hook: &Hook) {
+        self.user(part, hook.user.as_ref());
+        self.call(part, hook.user.as_ref(), &hook.command);
     }
 
     /// Checks the command of a hook, probe or drain. If the command is a shell with a script, also
     /// checks the programs that the script certainly runs.
-    fn call(&mut self, at: At, own: Option<&Account>, command: &[String], severity: Severity) {
-        self.command(at, own, command, severity);
-        let place = script::place(command.iter().map(String::as_str));
-        if let (Some(first), Some(place)) = (command.first(), place)
-            && script::is_shell(first)
-        {
-            for program in script::programs(&command[place]) {
-                self.command(at, own, &[program], severity);
-            }
+    fn call(&mut self, part: Part, own: Option<&Account>, command: &[String]) {
+        self.command(part, own, command);
+        for program in script::of(command).map(script::programs).unwrap_or_default() {
+            self.command(part, own, &[program]);
         }
     }
 
     /// Checks the program of a command that runs as the user `own`, or else as that of its process.
-    fn command(&mut self, at: At, own: Option<&Account>, command: &[String], severity: Severity) {
-        let config = self.config;
-        let process = at.0.and_then(|index| config.processes.get(index)).map(Arc::as_ref);
+    fn command(&mut self, part: Part, own: Option<&Account>, command: &[String]) {
+        let process = part.index.map(|index| &*self.config.processes[index]);
         let Some(name) = command.first().filter(|name| !name.is_empty()) else { return };
         let dir = process.and_then(|process| process.working_dir.as_deref());
         let is_path = name.contains('/');
@@ -563,9 +545,9 @@ impl<'a> Checker<'a> {
         let user = account.as_ref().and_then(Account::found);
         let (program, search) = (OsStr::new(name), path.as_deref());
         let wrong = foresee(&Attempt { program, search, working_dir: dir, user });
-        self.result.has_program |= wrong.is_none();
+        self.has_program |= wrong.is_none();
         if let Some(wrong) = wrong {
-            self.add(at, severity, &wrong);
+            self.add(part, &wrong);
         }
     }
 
@@ -580,7 +562,7 @@ impl<'a> Checker<'a> {
             }
         }
         let default = self.config.env.iter().rev().find(|(name, _)| name == "PATH");
-        let given = || self.environment.get("PATH").map(OsString::from);
+        let given = || self.around.environment.get("PATH").map(OsString::from);
         let text = default.map(|(_, path)| OsString::from(path)).or_else(given);
         text.or_else(|| std::env::var_os("PATH"))
     }

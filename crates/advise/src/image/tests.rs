@@ -12,7 +12,8 @@ fn found(dir: &TempDir, text: &str, mounts: &[PathBuf]) -> Vec<String> {
     let config = testing::config(&text);
     let environment = [("PATH", dir.root().join("bin").display().to_string())];
     let environment = environment.into_iter().collect();
-    let seen = check(&config, &environment, mounts, true);
+    let around = Surroundings { mounts, ..Surroundings::of(&environment) };
+    let seen = check(&config, &around, true);
     let line = |finding: &Finding| {
         let severity = if finding.severity == Severity::Error { "E" } else { "W" };
         let message = finding.message.replace(dir.root().to_str().unwrap(), "DIR");
@@ -274,7 +275,9 @@ fn everything_is_unchecked_outside_the_image() {
     let config = testing::config(
         "control: {socket: /run/x/s}\nprocesses:\n  a: {command: [/no/such], working_dir: /no, user: 'web:7'}\n  b: {command: [envoy], only_if: {path_exists: /no}}\n  c: {command: [never], only_if: {value: '', is: x}}\n",
     );
-    let result = check(&config, &Environment::default(), &[], false);
+    let environment = Environment::default();
+    let around = Surroundings::of(&environment);
+    let result = check(&config, &around, false);
     assert_eq!(result.findings, []);
     let names: Vec<_> = result.unchecked.iter().map(String::as_str).collect();
     assert_eq!(names, ["/no", "/no/such", "/run/x", "envoy", "user: web:7"]);
@@ -443,7 +446,7 @@ fn the_time_of_the_check_grows_only_with_the_number_of_processes() {
     let config = testing::config(&format!("processes:\n{}", many.collect::<String>()));
     let environment = std::iter::empty::<(&str, String)>().collect();
     let start = std::time::Instant::now();
-    assert_eq!(check(&config, &environment, &[], false).unchecked.len(), 1);
+    assert_eq!(check(&config, &Surroundings::of(&environment), false).unchecked.len(), 1);
     // If each process looked at all other processes, the check would take minutes.
     assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
 }

@@ -35,7 +35,7 @@ mod volumes;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::image::Image;
+use crate::image::{Image, Surroundings};
 use crate::keys::Drain;
 use crate::kubernetes::audit::Audit;
 use crate::kubernetes::env::PodEnv;
@@ -53,9 +53,22 @@ use crate::types::human;
 use crate::types::suggest::{list, nearest};
 use drainit_commands::exec::KEY_OPTIONS;
 
-/// Searches the image for a program that a pod names, except below the mount points of volumes.
-/// Returns why the program cannot run; `None` if it can.
-pub type FindProgram<'a> = &'a dyn Fn(&str, &Environment, &[PathBuf]) -> Option<String>;
+/// The things that `check --pod` compares with a manifest.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    pub configs: &'a [PathBuf],
+    pub image: &'a Image,
+    /// The name of the containers to check. Without a name, those are checked whose command or
+    /// `preStop` hook contains drainit. If there are none, the only container of the manifest is.
+    pub container: Option<&'a str>,
+    /// Whether there is no config.
+    pub is_audit: bool,
+    /// The environment of `drainit check` itself, which may have values of variables that the
+    /// manifest sets by `valueFrom`.
+    pub here: &'a Environment,
+    /// The variables of the image.
+    pub of_image: &'a Environment,
+}
 
 #[derive(Debug, Default)]
 pub struct PodCheck {
@@ -68,40 +81,16 @@ pub struct PodCheck {
     pub audit: Option<Audit>,
 }
 
-/// Reads a manifest (`-` means standard input), and checks the config against the containers with
-/// this `name`. Without a `name`, checks the containers whose command or `preStop` hook contains
-/// drainit. If there are none, checks the only container of the manifest. `here` is the environment
-/// of `drainit check` itself, which may have values of variables that the manifest sets by
-/// `valueFrom`. `of_image` has the variables of the image. `is_audit` says that there is no config.
-pub fn check(
-    configs: &[PathBuf],
-    manifest: &Path,
-    (name, is_audit): (Option<&str>, bool),
-    (here, of_image): (&Environment, &Environment),
-    image: &Image,
-) -> PodCheck {
-    let mut problems = Problems::default();
+/// Reads a manifest (`-` means standard input), and checks the config against its containers.
+pub fn check(manifest: &Path, asked: &Asked<'_>) -> PodCheck {
     let of_file = || Source::read_within(manifest, &MANIFEST);
     let source = if manifest == Path::new("-") { Source::read_stdin() } else { of_file() };
-    let file = match source {
-        Ok(source) => problems.add_source(source),
-        Err(bad) => {
-            let help = || "name the manifest of a workload, or `-` for standard input".to_owned();
-            problems.unreadable(manifest, bad, help);
-            return PodCheck { diagnostics: problems.finish(), ..PodCheck::default() };
-        }
-    };
-    let files = |path: &PathBuf| directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
-    let files = configs.iter().flat_map(files).flatten();
-    let texts: Vec<_> = files.filter_map(|path| Some(Source::read(&path).ok()?.text)).collect();
-    let texts: Vec<_> = texts.iter().map(|text| text.as_str()).collect();
-    let load = |environment: &Environment, mounts: &[PathBuf], is_held_back| {
-        image.load(configs, environment, mounts, is_held_back)
-    };
-    let find_program: FindProgram<'_> =
-        &|name, environment, mounts| image.missing_program(name, environment, mounts);
-    let read = (load, find_program);
-    check_manifest((problems, file), (name, is_audit), (here, of_image), read, &texts)
+    source.map(|source| check_manifest(source, asked)).unwrap_or_else(|bad| {
+        let mut problems = Problems::default();
+        let help = || "name the manifest of a workload, or `-` for standard input".to_owned();
+        problems.unreadable(manifest, bad, help);
+        PodCheck { diagnostics: problems.finish(), ..PodCheck::default() }
+    })
 }
 
 /// Reports variables that begin with `DRAINIT_`, but that neither drainit nor the config uses.
@@ -120,18 +109,13 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
     }
 }
 
-/// Like [`check`], but for a manifest that is in memory. `load` reads the config. `find_program`
-/// searches the image.
-pub fn check_manifest(
-    (mut problems, file): (Problems, usize),
-    (name, is_audit): (Option<&str>, bool),
-    (here, image): (&Environment, &Environment),
-    (load, find_program): (
-        impl Fn(&Environment, &[PathBuf], bool) -> Result<Loaded, Vec<Diagnostic>>,
-        FindProgram<'_>,
-    ),
-    texts: &[&str],
-) -> PodCheck {
+/// Like [`check`], but for a manifest that was read already.
+pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
+    let mut problems = Problems::default();
+    let file = problems.add_source(manifest);
+    let files = |path: &PathBuf| directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
+    let files = asked.configs.iter().flat_map(files).flatten();
+    let texts: Vec<_> = files.filter_map(|path| Some(Source::read(&path).ok()?.text)).collect();
     // A config uses a variable as `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
     let uses = |name: &str| {
         let forms = [format!("${{{name}}}"), format!("${{{name}:")];
@@ -142,23 +126,24 @@ pub fn check_manifest(
         let help = "render it first: `helm template CHART | drainit check --pod -`";
         problems.note(Span::whole(file), "with its `{{`, this file may be a template").help(help);
     }
-    let audit = audit::of(&documents).filter(|_| is_audit);
+    let audit = audit::of(&documents).filter(|_| asked.is_audit);
     if documents.is_empty() && problems.has_errors() || audit.is_some() {
         return PodCheck { diagnostics: problems.finish(), containers: Vec::new(), audit };
     }
     let (mut diagnostics, mut containers) = (Vec::new(), Vec::new());
-    let mut before: Option<Rc<Node>> = None;
-    for (mut workload, container) in find(&mut problems, (file, &documents), name) {
-        if !before.is_some_and(|pod| Rc::ptr_eq(&pod, &workload.pod)) {
-            let env = |container: &Container| PodEnv::read(container, here, image);
-            binary::check(&mut problems, &workload, env);
-        }
-        before = Some(Rc::clone(&workload.pod));
+    let read_env = |container: &Container| PodEnv::read(container, asked.here, asked.of_image);
+    let found = find(&mut problems, (file, &documents), asked.container);
+    for of_pod in found.chunk_by(|(one, _), (other, _)| Rc::ptr_eq(&one.pod, &other.pod)) {
+        binary::check(&mut problems, &of_pod[0].0, read_env);
+    }
+    for (mut workload, container) in found {
         commands::check(&mut problems, &container);
-        let env = PodEnv::read(&container, here, image);
-        let mounts = manifest::mounts(&container.node);
-        let environment = env.environment();
-        let why = |program: &str| find_program(program, &environment, &mounts);
+        let env = read_env(&container);
+        let hook = pre_stop::read(&container);
+        let (environment, mounts) = (env.environment(), manifest::mounts(&container.node));
+        let is_held_back = hook.span.is_some() && !hook.drains;
+        let around = Surroundings { environment: &environment, mounts: &mounts, is_held_back };
+        let why = |program: &str| asked.image.missing_program(program, &around);
         commands::missing(&mut problems, &container, why);
         let exec = exec::read(&mut problems, &mut workload, &container, &env);
         let is_exec = exec.is_some();
@@ -172,19 +157,16 @@ pub fn check_manifest(
             problems.warning(value.span, message).help(help);
         }
         let arguments = entry::arguments(&mut problems, &container, is_exec);
-        let hook = pre_stop::read(&container);
-        let is_held_back = hook.span.is_some() && !hook.drains;
-        let loaded = exec.map_or_else(|| load(&environment, &mounts, is_held_back).map(Some), Ok);
-        let (new, loaded) = match loaded {
+        let loaded = exec.map_or_else(|| asked.image.load(asked.configs, &around).map(Some), Ok);
+        let (mut new, loaded): (Vec<_>, _) = match loaded {
             Ok(loaded) => (loaded.iter().flat_map(|it| it.warnings.clone()).collect(), loaded),
             Err(errors) => (errors, None),
         };
         // Without `drainit run`, the container perhaps needs no config. If several containers run
         // the same config, its problems are reported only once.
         if arguments.is_some() || !texts.is_empty() {
-            let is_new = |problem: &Diagnostic| !diagnostics.contains(problem);
-            let new: Vec<_> = new.into_iter().filter(is_new).collect();
-            diagnostics.extend(new);
+            new.retain(|problem| !diagnostics.contains(problem));
+            diagnostics.append(&mut new);
         }
         let shown = format!("{} {}, container {}", workload.kind, workload.name, container.name);
         let Some(loaded) = loaded else {
@@ -253,7 +235,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// The containers to check, as the comment of [`check`] says.
+/// The containers to check, as the comment of [`Asked::container`] says.
 fn find(
     problems: &mut Problems,
     (file, documents): (usize, &[Rc<Node>]),

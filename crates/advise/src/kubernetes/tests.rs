@@ -2,13 +2,11 @@
 //! place.
 
 use std::fmt::Debug;
-use std::path::PathBuf;
 
 use crate::image::Image;
-use crate::kubernetes::{FindProgram, PodCheck, check_manifest};
-use crate::language::diagnostics::problems::Problems;
+use crate::kubernetes::{Asked, PodCheck, check_manifest};
 use crate::language::source::Source;
-use crate::load::{Diagnostic, Environment, testing};
+use crate::load::{Diagnostic, Environment};
 use drainit_config::testing::temp_dir::TempDir;
 
 pub(super) const CONFIG: &str = "
@@ -60,28 +58,29 @@ pub(super) fn check(config: &str, manifest: &str) -> PodCheck {
 }
 
 /// Like [`check`], but only of the container with a name, with variables of the check itself, and
-/// with variables of the image.
+/// with variables of the image. With a `PATH` of the image, the check looks into the image.
 fn check_with(
     config: &str,
     manifest: &str,
-    name: Option<&str>,
+    container: Option<&str>,
     here: &[(&str, &str)],
     image: &[(&str, &str)],
 ) -> PodCheck {
-    let mut problems = Problems::default();
-    let file = problems.add_source(Source::new("pod.yaml", manifest.to_owned()));
-    let load = |environment: &Environment, _: &[PathBuf], is_held_back| {
-        testing::load_of_pod(config, environment, is_held_back)
-    };
-    let [here, image] = [here, image].map(|variables| variables.iter().copied().collect());
-    // The image has `drainit` and a shell, and nothing else.
-    let find_program = |program: &str, environment: &Environment, _: &[PathBuf]| {
-        let is_image = environment.get("IS_IMAGE").is_some();
-        let is_there = ["drainit", "sh"].contains(&program);
-        (is_image && !is_there).then(|| format!("`{program}` is nowhere"))
-    };
-    let read = (load, &find_program as FindProgram<'_>);
-    let checked = check_manifest((problems, file), (name, false), (&here, &image), read, &[config]);
+    let dir = TempDir::new();
+    let configs = [dir.write("0.yaml", config.as_bytes())];
+    let is_image = image.iter().any(|(name, _)| *name == "PATH");
+    let [here, of_image] = [here, image].map(|variables| variables.iter().copied().collect());
+    let checked = check_manifest(
+        Source::new("pod.yaml", manifest.to_owned()),
+        &Asked {
+            configs: &configs,
+            image: &Image::new(Some(is_image), false),
+            container,
+            is_audit: false,
+            here: &here,
+            of_image: &of_image,
+        },
+    );
     for problem in &checked.diagnostics {
         assert!(problem.help.is_some(), "no help: {problem}");
     }
@@ -605,7 +604,9 @@ fn variables_in_a_directory_of_configs_are_seen() {
     let image = Image::new(Some(false), false);
     let none = Environment::default();
     let configs = [dir.root().to_owned()];
-    let found = lines(&super::check(&configs, &manifest, (None, false), (&none, &none), &image));
+    let (configs, here, of_image, image) = (&configs, &none, &none, &image);
+    let asked = Asked { configs, image, container: None, is_audit: false, here, of_image };
+    let found = lines(&super::check(&manifest, &asked));
     let expected = "14:56 W `TERMINATION_GRACE_PERIOD_SECONDS`, not known here: it counts as unset";
     assert!(are_these(&found, expected), "{found:?}");
 }
@@ -1023,22 +1024,34 @@ fn exec_takes_short_grace_periods() {
 fn a_program_that_is_not_in_the_image_is_reported() {
     let rows = [
         (hook("[drainit, drain]"), ""),
-        (hook("[/bin/deregister]"), "10:50 E this hook cannot run: `/bin/deregister` is nowhere"),
+        (
+            hook("[/bin/deregister]"),
+            "10:50 E this hook cannot run: `/bin/deregister` does not exist",
+        ),
         (ready("[drainit, health]"), ""),
         (
             ready("[curl, 'http://localhost:9902/readyz']"),
-            "18:45 E this probe cannot run: `curl` is nowhere",
+            "18:45 E this probe cannot run: `curl` is in none of the directories",
         ),
         (hook("[sh, -c, 'drainit drain && curl x; [ -x /a ] && /a']"), ""),
         (
             hook("[sh, -c, 'drainit drain; exec curl -f localhost']"),
-            "10:58 E this hook cannot run: `curl` is nowhere",
+            "10:58 E this hook cannot run: `curl` is in none of the directories",
         ),
-        (hook("[dash, -c, curl]"), "10:50 E this hook cannot run: `dash` is nowhere"),
+        (
+            hook("[dash, -c, curl]"),
+            "10:50 E this hook cannot run: `dash` is in none of the directories",
+        ),
     ];
     let rows = rows.iter().map(|(manifest, expected)| (&**manifest, *expected));
+    let dir = TempDir::new();
+    // The image has `drainit` and a shell, and nothing else.
+    for name in ["drainit", "sh"] {
+        dir.file(name, 0o755, "#!/bin/sh\n");
+    }
+    let path = dir.root().to_str().unwrap();
     each(rows, |manifest| {
-        let mut found = lines(&check_with(CONFIG, manifest, None, &[], &[("IS_IMAGE", "1")]));
+        let mut found = lines(&check_with(CONFIG, manifest, None, &[], &[("PATH", path)]));
         found.retain(|line| line.contains("cannot run"));
         found
     });

@@ -6,11 +6,10 @@ use std::collections::BTreeSet;
 use crate::keys::Config;
 use crate::language::diagnostics::diagnostic::Severity;
 use crate::language::diagnostics::problems::Problems;
-use crate::language::environment::Environment;
 use crate::language::places::Places;
 
 /// Searches the image for the files that a config names.
-pub type Find<'a> = &'a dyn Fn(&Config, &Environment) -> Vec<Finding>;
+pub type Find<'a> = &'a dyn Fn(&Config) -> Vec<Finding>;
 
 /// The search of the image, and a fact about the pod that runs the config.
 #[derive(Clone, Copy)]
@@ -35,13 +34,12 @@ pub struct Finding {
 pub(crate) fn check(
     problems: &mut Problems,
     config: &Config,
-    environment: &Environment,
     places: &Places,
     lookup: ImageLookup<'_>,
 ) {
     let mut of_entries = BTreeSet::new();
     let names = config.processes.iter().map(|process| process.name.as_str()).collect();
-    for finding in (lookup.find)(config, environment) {
+    for finding in (lookup.find)(config) {
         let (process, key) = finding.at;
         let span = match process {
             Some(index) => places.processes[index].at(key),

@@ -261,7 +261,7 @@ fn finish(
     check::unique::check(&mut problems, &config, &places);
     check::shared_addresses::check(&mut problems, &config, &places);
     if let Some(lookup) = lookup {
-        check::image::check(&mut problems, &config, environment, &places, lookup);
+        check::image::check(&mut problems, &config, &places, lookup);
     }
     problems.keep_written(config.processes.iter().map(|process| process.name.as_str()));
     let failed = problems.has_errors();

@@ -33,7 +33,7 @@ pub fn load_of_pod(
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut problems = Problems::of(&Reads::default(), true);
     let roots = vec![crate::load::parse_source(&mut problems, Source::new("0.yaml", text.into()))];
-    let lookup = ImageLookup { find: &|_, _| Vec::new(), is_held_back };
+    let lookup = ImageLookup { find: &|_| Vec::new(), is_held_back };
     crate::load::finish(problems, roots, environment, Some(lookup))
 }
 
