@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::keys::Shutdown;
 use crate::known::{Kind, Known, find};
 use crate::kubernetes::entry::names_drainit;
-use crate::kubernetes::manifest;
-use crate::kubernetes::manifest::{Container, Workload, base, containers, seconds, text, words};
+use crate::kubernetes::manifest::{
+    self, Container, Workload, base, command_line, containers, image_name, seconds, text,
+};
 use crate::kubernetes::pre_stop::{self, PreStop};
 use crate::language::yaml::node::Node;
 use crate::types::suggest::list;
@@ -62,20 +63,20 @@ fn judge(workload: &Workload) -> (Effect, String) {
     let given = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
     let grace = given.unwrap_or(Shutdown::default().grace_period);
     let by_default = if given.is_none() { " by default" } else { "" };
-    let all = containers(&workload.pod).into_iter();
-    let all: Vec<_> = all.map(|it| (it.clone(), Front::of(&it), pre_stop::read(&it))).collect();
+    let all = containers(&workload.pod);
+    let all: Vec<_> = all.iter().map(Front::of).collect();
     // A helper beside a known server says nothing of the requests.
-    let has_known = all.iter().any(|(_, front, _)| front.name().is_some());
-    let counts = all.iter().filter(|(_, front, _)| !has_known || front.name().is_some());
-    let worst = counts.clone().map(|it| effect(it, grace)).max_by_key(|(effect, _)| *effect);
+    let has_known = all.iter().any(|front| front.name.is_some());
+    let counts = all.iter().filter(|front| !has_known || front.name.is_some());
+    let worst = counts.clone().map(|front| front.effect(grace)).max_by_key(|(effect, _)| *effect);
     let (effect, why) = match worst {
         _ if workload.is_job() => (Effect::Keeps, "nobody sends requests to it".to_owned()),
         worst => worst.unwrap_or((Effect::Unknown, "it has no containers".to_owned())),
     };
-    let mut hooks: Vec<_> = all.iter().filter_map(|(_, _, it)| hook(it)).collect();
+    let mut hooks: Vec<_> = all.iter().filter_map(|front| hook(&front.hook)).collect();
     hooks.dedup();
     let hooks = if hooks.is_empty() { "no preStop".to_owned() } else { hooks.join(", ") };
-    let fronts = list(counts.map(|(_, front, _)| front.name().unwrap_or("unknown program")));
+    let fronts = list(counts.map(|front| front.name.as_deref().unwrap_or("unknown program")));
     let (kind, name, grace) = (&workload.kind, &workload.name, human(grace));
     let line = format!(
         "{kind} {name}: grace period {grace}{by_default}; {hooks}; {fronts}; {}: {why}",
@@ -93,68 +94,54 @@ fn hook(hook: &PreStop) -> Option<String> {
     })
 }
 
-/// The program that gets the stop signal and the requests.
-enum Front {
-    Drainit,
-    Envoy,
-    /// The program that the command or the image names.
-    Known(Known),
-    Unknown,
+/// The program of a container that gets the stop signal and the requests.
+struct Front<'a> {
+    container: &'a Container,
+    hook: PreStop,
+    /// The name of the program, if the command or the image shows it.
+    name: Option<String>,
+    /// The program, if it is neither drainit nor Envoy.
+    known: Option<Known>,
 }
 
-impl Front {
-    fn of(container: &Container) -> Self {
-        let of = |key| words(&container.node, &[key]);
-        let line = [of("command"), of("args")].concat();
-        let image = text(&container.node, &["image"]).map(|it| it.text).unwrap_or_default();
-        let image = base(&image).split([':', '@']).next().unwrap_or_default();
-        let is_own = of("command").is_empty();
-        // An image such as `calico/node` has only the name of a runtime.
-        let by_image = || find([image]).filter(|it| is_own && it.program.kind != Kind::Maybe);
+impl<'a> Front<'a> {
+    fn of(container: &'a Container) -> Self {
+        let (line, is_of_image) = command_line(container);
         let line = || line.iter().map(|it| &*it.text);
-        match find(line()).or_else(by_image) {
-            _ if names_drainit(container) => Self::Drainit,
-            _ if is_envoy(line()) || is_own && image == "envoy" => Self::Envoy,
-            known => known.map_or(Self::Unknown, Self::Known),
-        }
+        let image = image_name(&container.node, &["image"]);
+        // An image such as `calico/node` has only the name of a runtime.
+        let is_sure = |it: &Known| is_of_image && it.program.kind != Kind::Maybe;
+        let is_envoy = is_envoy(line()) || is_of_image && image == "envoy";
+        let (name, known) = match find(line()).or_else(|| find([&*image]).filter(is_sure)) {
+            _ if names_drainit(container) => (Some("drainit".to_owned()), None),
+            _ if is_envoy => (Some("envoy".to_owned()), None),
+            known => (known.as_ref().map(|it| it.name.clone()), known),
+        };
+        Self { container, hook: pre_stop::read(container), name, known }
     }
 
-    fn name(&self) -> Option<&str> {
-        match self {
-            Self::Drainit => Some("drainit"),
-            Self::Envoy => Some("envoy"),
-            Self::Known(known) => Some(&known.name),
-            Self::Unknown => None,
-        }
+    /// The effect of a rollout on the requests, and the reason.
+    fn effect(&self, grace: Duration) -> (Effect, String) {
+        let name = self.name.as_deref();
+        let kind = self.known.as_ref().map(|it| it.program.kind);
+        let is_server = name == Some("envoy") || kind.is_some_and(Kind::is_server);
+        let (effect, why) = match &self.known {
+            _ if name == Some("drainit") => (Effect::Drained, "check it with its config"),
+            // The kubelet never gives less than `minimumGracePeriodInSeconds`.
+            _ if self.hook.sleeps >= grace => {
+                (Effect::Loses, "SIGKILL follows 2s after its stop signal")
+            }
+            _ if is_server && self.hook.span.is_none() => (
+                Effect::Loses,
+                "without a preStop, it stops before every node knows that the pod leaves",
+            ),
+            _ if self.hook.is_unknown => (Effect::Unknown, "the effect of its preStop"),
+            Some(known) => return at_stop(self.container, known),
+            None if is_server => (Effect::Loses, "envoy closes every connection at SIGTERM"),
+            None => (Effect::Unknown, "its program"),
+        };
+        (effect, why.to_owned())
     }
-
-    fn is_server(&self) -> bool {
-        match self {
-            Self::Known(known) => known.program.kind.is_server(),
-            _ => matches!(self, Self::Envoy),
-        }
-    }
-}
-
-/// The effect on the requests of a container with this program and this hook, and the reason.
-fn effect(
-    (container, front, hook): &(Container, Front, PreStop),
-    grace: Duration,
-) -> (Effect, String) {
-    let (effect, why) = match front {
-        Front::Drainit => (Effect::Drained, "check it with its config"),
-        // The kubelet never gives less than `minimumGracePeriodInSeconds`.
-        _ if hook.sleeps >= grace => (Effect::Loses, "SIGKILL follows 2s after its stop signal"),
-        _ if front.is_server() && hook.span.is_none() => (
-            Effect::Loses,
-            "without a preStop, it stops before every node knows that the pod leaves",
-        ),
-        _ if hook.is_unknown => (Effect::Unknown, "the effect of its preStop"),
-        Front::Envoy => (Effect::Loses, "envoy closes every connection at SIGTERM"),
-        Front::Known(known) => return at_stop(container, known),
-        Front::Unknown => (Effect::Unknown, "its program"),
-    };
-    (effect, why.to_owned())
 }
 
 /// Whether a command starts Envoy, perhaps by an entrypoint. Envoy takes options only, so `contour

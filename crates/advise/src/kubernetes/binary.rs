@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::kubernetes::commands::{Found, HOOKS, commands, has_subcommand, one_words, refused};
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{
-    Container, Word, Workload, base, container, is_drainit, items, text, words,
+    Container, Word, base, command_line, container, image_name, is_drainit, items, text, words,
 };
 use crate::kubernetes::sidecar::never_ends;
 use crate::kubernetes::volumes::{InVolume, READ_ONLY, in_volume, is_of, mounts};
@@ -40,21 +40,15 @@ impl Binary {
 /// Reports commands of a pod that do not find the installed drainit, and init containers that
 /// install drainit where nobody finds it, or that never end. `env` reads the environment of a
 /// container.
-pub(super) fn check(
-    problems: &mut Problems,
-    workload: &Workload,
-    env: impl Fn(&Container) -> PodEnv,
-) {
-    let all = |list: &str| items(&workload.pod, &[list]).iter().map(container);
+pub(super) fn check(problems: &mut Problems, pod: &Node, env: impl Fn(&Container) -> PodEnv) {
+    let all = |list: &str| items(pod, &[list]).iter().map(container);
     let inits: Vec<_> = all("initContainers").collect();
-    let mut binaries = Vec::from_iter(items(&workload.pod, &["volumes"]).iter().filter_map(image));
-    let mut wrong = Vec::new();
-    for container in inits.iter().cloned().chain(all("containers")) {
-        one_words(&mut wrong, &container);
-    }
+    let containers: Vec<_> = inits.iter().cloned().chain(all("containers")).collect();
+    let mut binaries = Vec::from_iter(items(pod, &["volumes"]).iter().filter_map(image));
+    let mut wrong: Vec<_> = containers.iter().flat_map(one_words).collect();
     for (place, init) in inits.iter().enumerate() {
         wrong.extend(never_ends(init));
-        match install(workload, init, place) {
+        match install(pod, init, place) {
             Ok(new) => binaries.extend(new),
             Err(found) => wrong.push(found),
         }
@@ -62,22 +56,14 @@ pub(super) fn check(
     // After a wrong installation, nobody knows where the binary is, so the containers that use it
     // cannot be checked.
     if wrong.is_empty() {
-        let pod = Pod { workload, inits: &inits, binaries };
-        let mains = all("containers").map(|main| (inits.len(), main));
-        for (place, container) in inits.iter().cloned().enumerate().chain(mains) {
-            pod.uses(&mut wrong, &container, &env(&container), place);
+        let pod = Pod { node: pod, containers: &containers, inits: &inits, binaries };
+        for (place, container) in containers.iter().enumerate() {
+            pod.uses(&mut wrong, container, &env(container), place.min(inits.len()));
         }
     }
     for (span, message, help) in wrong {
         problems.error(span, message).shared().help(help);
     }
-}
-
-/// The name of an image, without its registry and its version; empty if there is none.
-fn image_name(node: &Node, path: &[&str]) -> String {
-    let reference = text(node, path).map(|image| image.text).unwrap_or_default();
-    let name = base(reference.split('@').next().unwrap_or_default());
-    name.split(':').next().unwrap_or_default().to_owned()
 }
 
 /// The drainit in the volume of an image. drainit's own image has it at the root.
@@ -91,16 +77,16 @@ fn image(volume: &Rc<Node>) -> Option<Binary> {
 
 /// The binary that an init container installs, or the reason why no other container finds it.
 /// `None` if the container does not install drainit, or if the path is not known here.
-fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option<Binary>, Found> {
-    let (command, args) = (words(&init.node, &["command"]), words(&init.node, &["args"]));
+fn install(pod: &Node, init: &Container, place: usize) -> Result<Option<Binary>, Found> {
+    let (mut line, is_image) = command_line(init);
     let image = image_name(&init.node, &["image"]);
     let is_install = |word: &Word| word.text == "install";
-    let is_image = command.is_empty();
     // The ENTRYPOINT of another image may have a subcommand `install`, too.
     let is_sure = !is_image || image.contains("drainit");
-    let by_image = image == "drainit" || is_sure && args.first().is_some_and(is_install);
-    let is_own = command.first().map_or(by_image, |program| is_drainit(&program.text));
-    let mut line: Vec<_> = command.into_iter().chain(args).collect();
+    let is_own = match line.first() {
+        Some(program) if !is_image => is_drainit(&program.text),
+        first => image == "drainit" || is_sure && first.is_some_and(is_install),
+    };
     if is_image {
         line.insert(0, Word { text: "drainit".to_owned(), span: init.span });
     }
@@ -127,7 +113,7 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
         );
         return wrong(why, "let the path and the `mountPath` agree");
     };
-    if at.is_read_only || is_of(&workload.pod, &at.volume, &READ_ONLY) {
+    if at.is_read_only || is_of(pod, &at.volume, &READ_ONLY) {
         let volume = &at.volume;
         let why =
             format!("drainit cannot be installed as `{path}`: the volume `{volume}` is read-only");
@@ -146,7 +132,8 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
 
 /// The pod, and the volumes in which it has drainit.
 struct Pod<'a> {
-    workload: &'a Workload,
+    node: &'a Node,
+    containers: &'a [Container],
     inits: &'a [Container],
     binaries: Vec<Binary>,
 }
@@ -156,11 +143,10 @@ impl Pod<'_> {
     /// run before it.
     fn uses(&self, wrong: &mut Vec<Found>, container: &Container, env: &PodEnv, place: usize) {
         let node = &container.node;
-        let command = words(node, &["command"]);
         // Without `command`, the image's ENTRYPOINT gets the arguments. This ENTRYPOINT is not
         // known.
-        let args = if command.is_empty() { Vec::new() } else { words(node, &["args"]) };
-        let line = command.into_iter().chain(args).collect();
+        let (line, is_of_image) = command_line(container);
+        let line = if is_of_image { Vec::new() } else { line };
         for line in [line].into_iter().chain(HOOKS.map(|hook| words(node, hook))) {
             let sets_path = line.iter().any(|word| word.text.contains("PATH="));
             for words in commands(line) {
@@ -213,7 +199,7 @@ impl Pod<'_> {
             Some(binary) => (is_named || binary.behind > 0 && !is_open).then(|| {
                 (format!("{} the volume `{volume}`", binary.how), "let both name the same file")
             }),
-            None if !is_named || is_open || !is_of(&self.workload.pod, volume, &WITHOUT) => None,
+            None if !is_named || is_open || !is_of(self.node, volume, &WITHOUT) => None,
             None => Some((
                 format!("nothing has installed drainit into the volume `{volume}` before"),
                 "add an init container with the image of drainit, `args: [install, PATH]` and a mount of this volume",
@@ -225,16 +211,15 @@ impl Pod<'_> {
     /// is expected to use that drainit, unless the name of its image contains `drainit`.
     fn outside(&self, node: &Node, name: &str, place: usize) -> Option<(String, &str)> {
         let is_mounted = |it: &&Binary| it.behind <= place && mounts(node, &it.volume, false);
-        let all = ["initContainers", "containers"].into_iter();
-        let mut all = all.flat_map(|list| items(&self.workload.pod, &[list]));
-        let is_at = |at: InVolume| self.binaries.iter().any(|binary| binary.is_at(&at));
+        let has = |at: InVolume| self.binaries.iter().any(|binary| binary.is_at(&at));
+        let mounts_it = |it: &Container| in_volume(&it.node, name).is_some_and(has);
         match self.binaries.iter().find(is_mounted) {
             Some(_) if image_name(node, &["image"]).contains("drainit") => None,
             Some(mounted) => Some((
                 format!("it is only in the volume `{}`, which is mounted elsewhere", mounted.volume),
                 "let the command agree with the `mountPath`",
             )),
-            None => all.any(|other| in_volume(other, name).is_some_and(is_at)).then(|| (
+            None => self.containers.iter().any(mounts_it).then(|| (
                 "this container does not mount the volume into which the init container installs drainit"
                     .to_owned(),
                 "add the volume to `volumeMounts`",

@@ -9,9 +9,9 @@ use drainit_commands::{Cli, parse};
 
 use crate::keys::ControlSocket;
 use crate::kubernetes::Context;
-use crate::kubernetes::entry::{EntryPoint, at, entry, script};
+use crate::kubernetes::entry::{EntryPoint, entry, script};
 use crate::kubernetes::manifest::{
-    Container, Word, containers, is_drainit, is_true, items, one_word, text, words,
+    Container, Word, at, containers, is_drainit, is_true, items, one_word, text, words,
 };
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::{self, is_builtin};
@@ -168,14 +168,14 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
     }
 }
 
-/// Reports commands that have the program and its arguments in one item, as in `[drainit drain]`.
-pub(super) fn one_words(wrong: &mut Vec<Found>, container: &Container) {
-    for path in [&["command"][..]].into_iter().chain(HOOKS) {
-        let Some(word) = one_word(&container.node, path) else { continue };
+/// Finds commands that have the program and its arguments in one item, as in `[drainit drain]`.
+pub(super) fn one_words(container: &Container) -> impl Iterator<Item = Found> {
+    let places = [&["command"][..]].into_iter().chain(HOOKS);
+    places.filter_map(|path| one_word(&container.node, path)).map(|word| {
         let message = format!("`{}` is one word: no program has this name", word.text);
         let items = word.text.split_whitespace().collect::<Vec<_>>().join(", ");
-        wrong.push((word.span, message, format!("write `[{items}]`")));
-    }
+        (word.span, message, format!("write `[{items}]`"))
+    })
 }
 
 /// Reports a probe or hook whose program cannot run in the image, as `why` says. Kubernetes starts the container in

@@ -5,10 +5,9 @@ use drainit_commands::{Command, RunArgs, parse};
 use crate::kubernetes::Context;
 use crate::kubernetes::commands::{own_commands, program};
 use crate::kubernetes::env::SHELL_WORD;
-use crate::kubernetes::manifest::{Container, Word, base, is_drainit, words};
+use crate::kubernetes::manifest::{Container, Word, at, base, command_line, is_drainit};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::{self, is_builtin, is_shell, place};
-use crate::language::span::Span;
 use crate::load::args::{self, ArgsError};
 
 /// The program that the container starts, if the manifest shows it.
@@ -27,13 +26,12 @@ pub(super) enum EntryPoint {
 }
 
 pub(super) fn entry(container: &Container) -> EntryPoint {
-    let (command, args) = (words(&container.node, &["command"]), words(&container.node, &["args"]));
-    match (command.is_empty(), args.split_first()) {
-        (true, Some((first, rest))) if is_drainit(&first.text) => {
-            EntryPoint::Drainit(rest.to_vec())
-        }
-        (true, _) => EntryPoint::Image(args),
-        (false, _) => of_line(&[command, args].concat()),
+    match command_line(container) {
+        (line, false) => of_line(&line),
+        (args, true) => match args.split_first() {
+            Some((first, rest)) if is_drainit(&first.text) => EntryPoint::Drainit(rest.to_vec()),
+            _ => EntryPoint::Image(args),
+        },
     }
 }
 
@@ -63,11 +61,6 @@ fn of_line(line: &[Word]) -> EntryPoint {
         Some(place) => EntryPoint::Drainit(line[place + 1..].to_vec()),
         None => EntryPoint::Other(line[0].clone()),
     }
-}
-
-/// Gives each word of a script the place of the script.
-pub(super) fn at(words: Vec<String>, span: Span) -> Vec<Word> {
-    words.into_iter().map(|text| Word { text, span }).collect()
 }
 
 /// Whether only the shell knows the value of a word.
@@ -123,11 +116,7 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
 
 /// The arguments of `drainit run`. `None` if the command is wrong, or does not show whether it runs
 /// `drainit run`: the container then perhaps needs no config. Reports a wrong command.
-pub(super) fn arguments(
-    problems: &mut Problems,
-    container: &Container,
-    is_exec: bool,
-) -> Option<Vec<Word>> {
+pub(super) fn arguments(problems: &mut Problems, container: &Container) -> Option<Vec<Word>> {
     let words = match entry(container) {
         EntryPoint::ShellChild(Word { text: name, span }) => {
             let message = "the shell gets the signals, and drainit, its child, does not";
@@ -153,7 +142,7 @@ pub(super) fn arguments(
     };
     let (message, span) = match words.split_first() {
         Some((run, rest)) if run.text == "run" => return Some(rest.to_vec()),
-        Some((exec, _)) if exec.text == "exec" && is_exec => return Some(Vec::new()),
+        Some((exec, _)) if exec.text == "exec" => return Some(Vec::new()),
         Some((other, _)) => (format!("`drainit {}` does not run a config", other.text), other.span),
         None => ("drainit has no subcommand".to_owned(), container.span),
     };

@@ -15,10 +15,9 @@ const LONGEST: usize = 128 << 10;
 
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {
-    /// The variables that the manifest gives.
-    own: BTreeMap<String, PodValue>,
-    /// The variables of the image that `check` knows, for example from its option `--env`.
-    image: BTreeMap<String, PodValue>,
+    /// The variables that the manifest gives, and those of the image that `check` knows, for example
+    /// from its option `--env`.
+    all: BTreeMap<String, PodValue>,
     /// The prefixes of the variables that `envFrom` brings.
     prefixes: Vec<String>,
 }
@@ -30,6 +29,8 @@ pub(super) struct PodValue {
     /// such a variable, or is too long.
     pub(super) text: Option<String>,
     pub(super) span: Span,
+    /// Whether the manifest gives the variable.
+    is_own: bool,
 }
 
 impl PodEnv {
@@ -37,16 +38,14 @@ impl PodEnv {
     /// have the values of variables that the manifest sets by `valueFrom`. `image` has the
     /// variables of the image.
     pub(super) fn read(container: &Container, here: &Environment, image: &Environment) -> Self {
+        let span = container.span;
         let of_image = |(name, text): (&str, &str)| {
-            (name.to_owned(), PodValue { text: Some(text.to_owned()), span: container.span })
+            (name.to_owned(), PodValue { text: Some(text.to_owned()), span, is_own: false })
         };
         let prefix = |item| text(item, &["prefix"]).map(|prefix| prefix.text).unwrap_or_default();
-        let mut env = Self {
-            image: image.iter().map(of_image).collect(),
-            prefixes: items(&container.node, &["envFrom"]).iter().map(|it| prefix(it)).collect(),
-            ..Self::default()
-        };
-        env.own.insert("@".to_owned(), PodValue { text: None, span: container.span });
+        let prefixes = items(&container.node, &["envFrom"]).iter().map(|it| prefix(it)).collect();
+        let mut env = Self { all: image.iter().map(of_image).collect(), prefixes };
+        env.all.insert("@".to_owned(), PodValue { text: None, span, is_own: true });
         for item in items(&container.node, &["env"]) {
             let Some(name) = text(item, &["name"]) else { continue };
             let (text, span) = match (key(item, "valueFrom"), text(item, &["value"])) {
@@ -54,20 +53,19 @@ impl PodEnv {
                 (None, Some(word)) => (env.substitute(&word.text), word.span),
                 (None, None) => (Some(String::new()), name.span),
             };
-            env.own.insert(name.text, PodValue { text, span });
+            env.all.insert(name.text, PodValue { text, span, is_own: true });
         }
         env
     }
 
     /// The variables whose values are known, for `${…}` in the config.
     pub(super) fn environment(&self) -> Environment {
-        let of_image = self.image.iter().filter(|(name, _)| !self.own.contains_key(*name));
         let known = |(name, value): (&String, &PodValue)| Some((name.clone(), value.text.clone()?));
-        of_image.chain(&self.own).filter_map(known).collect()
+        self.all.iter().filter_map(known).collect()
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&PodValue> {
-        self.own.get(name).or_else(|| self.image.get(name))
+        self.all.get(name)
     }
 
     /// Whether this variable is missing here, but `envFrom` may bring it.
@@ -76,8 +74,8 @@ impl PodEnv {
     }
 
     /// The variables that the manifest gives.
-    pub(super) fn own(&self) -> impl Iterator<Item = (&str, &PodValue)> {
-        self.own.iter().map(|(name, value)| (name.as_str(), value))
+    pub(super) fn own(&self) -> impl Iterator<Item = (&String, &PodValue)> {
+        self.all.iter().filter(|(_, value)| value.is_own)
     }
 
     /// Expands `$(NAME)` as Kubernetes does in `value`, `command` and `args`. A name that is not
@@ -95,7 +93,8 @@ impl PodEnv {
                 continue;
             }
             let name = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
-            match name.and_then(|(name, more)| Some((self.own.get(name)?, more))) {
+            let own = |name| self.get(name).filter(|value| value.is_own);
+            match name.and_then(|(name, more)| Some((own(name)?, more))) {
                 Some((value, more)) => {
                     out.push_str(value.text.as_ref()?);
                     rest = more;

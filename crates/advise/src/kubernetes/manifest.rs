@@ -38,40 +38,6 @@ pub(super) struct Local {
     pub(super) is_external: bool,
 }
 
-/// The parts of a Service that say which pods get its traffic, over which nodes and at which ports.
-struct Service {
-    selector: Rc<Node>,
-    local: Option<Local>,
-    /// The ports of the pods.
-    ports: Vec<Word>,
-}
-
-impl Service {
-    fn read(node: &Node) -> Option<Self> {
-        let selector = get(node, &["spec", "selector"])?;
-        let policy = |key, is_external| {
-            let policy = text(node, &["spec", key]).filter(|policy| policy.text == "Local")?;
-            Some(Local { span: policy.span, is_external })
-        };
-        let local = policy("externalTrafficPolicy", true);
-        let local = local.or_else(|| policy("internalTrafficPolicy", false));
-        let ports = items(node, &["spec", "ports"]).iter();
-        let ports =
-            ports.filter_map(|it| text(it, &["targetPort"]).or_else(|| text(it, &["port"])));
-        Some(Self { selector: Rc::clone(selector), local, ports: ports.collect() })
-    }
-
-    /// Whether a pod with these labels is selected: it must have every label of the selector. An
-    /// empty selector selects no pod.
-    fn selects(&self, labels: &Node) -> bool {
-        let wanted = self.selector.entries();
-        let has = |name: &str, value: &Node| {
-            text(labels, &[name]).is_some_and(|label| Some(&*label.text) == value.scalar())
-        };
-        !wanted.is_empty() && wanted.iter().all(|(name, value)| has(&name.text, value))
-    }
-}
-
 /// A container that may run drainit.
 #[derive(Clone, Debug)]
 pub(super) struct Container {
@@ -91,6 +57,9 @@ pub(super) struct Word {
     pub(super) span: Span,
 }
 
+/// The kinds of workloads that have a template of their pods.
+const TEMPLATES: &str = "Deployment StatefulSet DaemonSet ReplicaSet Job Rollout ReplicationController DeploymentConfig";
+
 /// Finds all workloads in the documents of a manifest. Also returns the kinds of the other
 /// documents.
 pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, BTreeSet<String>) {
@@ -102,14 +71,7 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, BTreeSet<Stri
         let Some(kind) = text(&node, &["kind"]) else { continue };
         let path: &[&str] = match &*kind.text {
             "Pod" => &["spec"],
-            "Deployment"
-            | "StatefulSet"
-            | "DaemonSet"
-            | "ReplicaSet"
-            | "Job"
-            | "Rollout"
-            | "ReplicationController"
-            | "DeploymentConfig" => &["spec", "template", "spec"],
+            kind if TEMPLATES.split(' ').any(|it| it == kind) => &["spec", "template", "spec"],
             "CronJob" => &["spec", "jobTemplate", "spec", "template", "spec"],
             "List" => {
                 todo.extend(items(&node, &["items"]).iter().rev().cloned());
@@ -117,7 +79,7 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, BTreeSet<Stri
             }
             _ => {
                 if kind.text == "Service" {
-                    services.extend(Service::read(&node));
+                    services.push(node);
                 }
                 others.insert(kind.text);
                 continue;
@@ -135,12 +97,37 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, BTreeSet<Stri
         found.push(Workload { kind, name, pod, local: None, served: Vec::new() });
     }
     for (workload, labels) in found.iter_mut().zip(labels) {
-        let is_of = |service: &&Service| labels.as_ref().is_some_and(|it| service.selects(it));
+        let is_of = |service: &&Rc<Node>| labels.as_ref().is_some_and(|it| selects(service, it));
         let selected = || services.iter().filter(is_of);
-        workload.local = selected().find_map(|service| service.local);
-        workload.served = selected().flat_map(|service| service.ports.iter().cloned()).collect();
+        workload.local = selected().find_map(|service| local(service));
+        workload.served = selected().flat_map(|service| ports(service)).collect();
     }
     (found, others)
+}
+
+/// Whether a Service selects pods with these labels: they must have every label of the selector. An
+/// empty selector selects no pod.
+fn selects(service: &Node, labels: &Node) -> bool {
+    let wanted = get(service, &["spec", "selector"]).map(|it| it.entries()).unwrap_or_default();
+    let has = |name: &str, value: &Node| {
+        text(labels, &[name]).is_some_and(|label| Some(&*label.text) == value.scalar())
+    };
+    !wanted.is_empty() && wanted.iter().all(|(name, value)| has(&name.text, value))
+}
+
+/// The traffic policy `Local` of a Service. If the Service has both, that of the load balancer.
+fn local(service: &Node) -> Option<Local> {
+    let policy = |(key, is_external)| {
+        let policy = text(service, &["spec", key]).filter(|policy| policy.text == "Local")?;
+        Some(Local { span: policy.span, is_external })
+    };
+    [("externalTrafficPolicy", true), ("internalTrafficPolicy", false)].into_iter().find_map(policy)
+}
+
+/// The ports of the pods to which a Service sends requests.
+fn ports(service: &Node) -> impl Iterator<Item = Word> {
+    let ports = items(service, &["spec", "ports"]).iter();
+    ports.filter_map(|it| text(it, &["targetPort"]).or_else(|| text(it, &["port"])))
 }
 
 /// Reads a container of the pod. An init container with `restartPolicy: Always` is a sidecar.
@@ -190,14 +177,31 @@ pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
 /// The words of the command at a path of keys, without the items that are lists or mappings. An
 /// item that [`one_word`] finds is split into its words.
 pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
-    let mut words = Vec::new();
-    let one = one_word(node, path);
-    if let Some(Word { text, span }) = &one {
-        let parts = text.split_whitespace();
-        words.extend(parts.map(|part| Word { text: part.to_owned(), span: *span }));
+    let mut words: Vec<_> = items(node, path).iter().filter_map(word).collect();
+    if let Some(Word { text, span }) = one_word(node, path) {
+        words.splice(..1, at(text.split_whitespace(), span));
     }
-    words.extend(items(node, path).iter().skip(usize::from(one.is_some())).filter_map(word));
     words
+}
+
+/// The words of `command` and `args` of a container. Also returns whether they stand behind the
+/// image's ENTRYPOINT, because there is no `command`.
+pub(super) fn command_line(container: &Container) -> (Vec<Word>, bool) {
+    let [command, args] = ["command", "args"].map(|key| words(&container.node, &[key]));
+    let is_behind_entrypoint = command.is_empty();
+    ([command, args].concat(), is_behind_entrypoint)
+}
+
+/// Gives each word the same place.
+pub(super) fn at(words: impl IntoIterator<Item = impl Into<String>>, span: Span) -> Vec<Word> {
+    words.into_iter().map(|text| Word { text: text.into(), span }).collect()
+}
+
+/// The name of an image, without its registry and its version; empty if there is none.
+pub(super) fn image_name(node: &Node, path: &[&str]) -> String {
+    let reference = text(node, path).map(|image| image.text).unwrap_or_default();
+    let name = base(reference.split('@').next().unwrap_or_default());
+    name.split(':').next().unwrap_or_default().to_owned()
 }
 
 /// The first item of a list, if this single item has both the program `drainit` or `sleep` and the

@@ -134,7 +134,7 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
     let read_env = |container: &Container| PodEnv::read(container, asked.here, asked.of_image);
     let found = find(&mut problems, (file, &documents), asked.container);
     for of_pod in found.chunk_by(|(one, _), (other, _)| Rc::ptr_eq(&one.pod, &other.pod)) {
-        binary::check(&mut problems, &of_pod[0].0, read_env);
+        binary::check(&mut problems, &of_pod[0].0.pod, read_env);
     }
     for (mut workload, container) in found {
         commands::check(&mut problems, &container);
@@ -156,7 +156,7 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
             let help = format!("set it for this check: `{name}=VALUE drainit check …`");
             problems.warning(value.span, message).help(help);
         }
-        let arguments = entry::arguments(&mut problems, &container, is_exec);
+        let arguments = entry::arguments(&mut problems, &container);
         let loaded = exec.map_or_else(|| asked.image.load(asked.configs, &around).map(Some), Ok);
         let (mut new, loaded): (Vec<_>, _) = match loaded {
             Ok(loaded) => (loaded.iter().flat_map(|it| it.warnings.clone()).collect(), loaded),

@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::kubernetes::commands::{Found, has_socket};
 use crate::kubernetes::entry::{EntryPoint, entry, names_drainit};
 use crate::kubernetes::grace::rounded_up;
-use crate::kubernetes::manifest::{Container, Word, containers, items, key, text, words};
+use crate::kubernetes::manifest::{
+    Container, Word, command_line, containers, items, key, text, words,
+};
 use crate::kubernetes::{Context, exec, pre_stop};
 use crate::language::yaml::node::get;
 use crate::types::human;
@@ -16,8 +18,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     let main: Vec<_> =
         containers(&ctx.workload.pod).into_iter().filter(|it| !it.is_sidecar).collect();
     let is_end = |word: &Word| word.text.contains("shutdown");
-    let ends = |of: &Container, key| words(&of.node, &[key]).iter().any(is_end);
-    let is_job = |it: &Container| !names_drainit(it) && !ends(it, "command") && !ends(it, "args");
+    let is_job = |it: &Container| !names_drainit(it) && !command_line(it).0.iter().any(is_end);
     match (ctx.workload.is_job(), ctx.container.is_sidecar) {
         (true, false) if main.iter().any(is_job) && !ctx.plan.after_signal.steps.is_empty() => {
             let message = "the Job goes on as long as this container, which nothing ends";
