@@ -11,7 +11,7 @@ use crate::kubernetes::entry::names_drainit;
 use crate::kubernetes::manifest::{
     self, Container, Workload, base, command_line, containers, image_name, seconds, text,
 };
-use crate::kubernetes::pre_stop::{self, PreStop};
+use crate::kubernetes::termination::{PreStop, pre_stop};
 use crate::language::yaml::node::Node;
 use crate::types::suggest::list;
 use crate::types::{Signal, counted, harmless, human};
@@ -117,7 +117,7 @@ impl<'a> Front<'a> {
             _ if is_envoy => (Some("envoy".to_owned()), None),
             known => (known.as_ref().map(|it| it.name.clone()), known),
         };
-        Self { container, hook: pre_stop::read(container), name, known }
+        Self { container, hook: pre_stop(container), name, known }
     }
 
     /// The effect of a rollout on the requests, and the reason.

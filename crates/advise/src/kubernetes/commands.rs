@@ -1,5 +1,7 @@
 //! Finds the commands of a container, and checks those of drainit in its probes and hooks.
 
+use std::mem;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use clap::CommandFactory as _;
@@ -115,16 +117,21 @@ pub(super) struct OwnCommand {
     /// Whether the command belongs to a probe, and not to a hook.
     is_probe: bool,
     pub(super) is_pre_stop: bool,
-    /// The program `drainit`.
-    pub(super) program: Word,
+    /// The place of the program `drainit`.
+    pub(super) span: Span,
     /// The subcommand and its options.
-    pub(super) words: Vec<Word>,
+    words: Vec<Word>,
 }
 
 impl OwnCommand {
     /// The subcommand; empty if there is none.
     pub(super) fn name(&self) -> &str {
         self.words.first().map(|word| word.text.as_str()).unwrap_or_default()
+    }
+
+    /// Whether the command sends a request to a control socket.
+    pub(super) fn asks(&self) -> bool {
+        self.name() == "drain" || self.name() == "health" && !self.has("--url")
     }
 
     /// Whether the command has an option of this name, also as `--name=VALUE`.
@@ -135,19 +142,19 @@ impl OwnCommand {
 
 /// The commands of drainit in the probes and hooks of a container.
 pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
-    let all = HOOKS.iter().flat_map(|hook| {
-        commands(words(&container.node, hook)).into_iter().map(move |words| (hook, words))
-    });
-    let own = all.filter_map(|(hook, words)| {
-        let after_exec = usize::from(words.first().is_some_and(|word| word.text == "exec"));
-        let is_started = |at: usize| at == after_exec || has_subcommand(&words, at);
-        let mut all = words.iter().enumerate();
-        let (at, program) = all.find(|(at, word)| is_drainit(&word.text) && is_started(*at))?;
-        let (is_probe, is_pre_stop) = (hook[0] != "lifecycle", hook[1] == "preStop");
-        let words = words[at + 1..].to_vec();
-        Some(OwnCommand { is_probe, is_pre_stop, program: program.clone(), words })
-    });
-    own.collect()
+    let mut own = Vec::new();
+    for hook in HOOKS {
+        for words in commands(words(&container.node, hook)) {
+            let after_exec = usize::from(words.first().is_some_and(|word| word.text == "exec"));
+            let is_started = |at: usize| at == after_exec || has_subcommand(&words, at);
+            let is_own = |at: &usize| is_drainit(&words[*at].text) && is_started(*at);
+            let Some(at) = (0..words.len()).find(is_own) else { continue };
+            let (is_probe, is_pre_stop) = (hook[0] != "lifecycle", hook[1] == "preStop");
+            let (span, words) = (words[at].span, words[at + 1..].to_vec());
+            own.push(OwnCommand { is_probe, is_pre_stop, span, words });
+        }
+    }
+    own
 }
 
 /// Reports a probe or hook whose command always fails because drainit would refuse it. Also reports
@@ -156,14 +163,13 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
     for command in own_commands(container) {
         let verb = if command.is_pre_stop { "drain" } else { "health" };
         let usage = format!("write `[drainit, {verb}]`");
-        let span = command.program.span;
-        if let Some((span, message, help)) = refused(span, &command.words, &usage) {
+        if let Some((span, message, help)) = refused(command.span, &command.words, &usage) {
             problems.error(span, message).shared().help(help);
         } else if !command.is_pre_stop && command.name() == "drain" {
             let what = if command.is_probe { "probe" } else { "hook" };
             let message =
                 format!("this {what} drains the pod when it first runs, and nothing undoes it");
-            problems.error(span, message).shared().help("move it to `preStop`");
+            problems.error(command.span, message).shared().help("move it to `preStop`");
         }
     }
 }
@@ -198,26 +204,40 @@ pub(super) fn missing(
     }
 }
 
-/// If the containers of the pod share their PID namespace, a command may find the sockets of
-/// several drainits. Reports such a command.
-pub(super) fn ambiguous(ctx: &mut Context<'_>) {
+/// Checks that drainit has the socket to which its own command sends its request. If the containers
+/// of the pod share their PID namespace, a command may find the sockets of several drainits, which
+/// is reported once.
+pub(super) fn sockets(ctx: &mut Context<'_>) {
     let (pod, control) = (&ctx.workload.pod, &ctx.loaded.config.control);
-    let containers = containers(pod);
-    let has_several = containers.iter().filter(|container| has_socket(container)).count() > 1;
-    let is_shared = has_several && is_true(pod, &["shareProcessNamespace"]);
-    let is_private = control.socket == ControlSocket::Private;
-    let asks = |command: &OwnCommand| match command.name() {
-        "health" => control.listen.is_none() && !command.has("--url"),
-        name => name == "drain",
-    };
-    let asks = |it: &OwnCommand| is_shared && is_private && !it.has("--socket") && asks(it);
-    let Some(command) = own_commands(ctx.container).into_iter().find(asks) else { return };
-    let name = command.name();
-    let message = format!(
-        "`drainit {name}` does not know whom to ask: the pod shares its PID namespace, and has several drainits"
-    );
-    let help = "write another `control: {socket: PATH}` into each config, or remove `shareProcessNamespace`";
-    ctx.error(command.program.span, message, help);
+    let own = &control.socket;
+    let has_several = containers(pod).iter().filter(|it| has_socket(it)).count() > 1;
+    let mut is_unclear =
+        has_several && is_true(pod, &["shareProcessNamespace"]) && *own == ControlSocket::Private;
+    for command in own_commands(ctx.container).into_iter().filter(OwnCommand::asks) {
+        let mut words = command.words.iter().map(|word| &*word.text);
+        let path = match words.find(|word| word.starts_with("--socket")) {
+            Some("--socket") => words.next(),
+            found => found.and_then(|word| word.strip_prefix("--socket=")),
+        };
+        let name = command.name();
+        let has_port = name == "health" && control.listen.is_some();
+        let (why, help) = match path {
+            Some(path) if own.path() != Some(Path::new(path)) => (
+                format!("gets no answer at {path}"),
+                format!("set `control: {{socket: {path}}}` in the config, or write its socket here"),
+            ),
+            None if *own == ControlSocket::Off && !has_port => (
+                "gets no answer from a drainit with `control: {socket: off}`".to_owned(),
+                "remove `socket: off` from the config".to_owned(),
+            ),
+            None if !has_port && !command.has("--socket") && mem::take(&mut is_unclear) => (
+                "does not know whom to ask: the pod shares its PID namespace, and has several drainits".to_owned(),
+                "write another `control: {socket: PATH}` into each config, or remove `shareProcessNamespace`".to_owned(),
+            ),
+            _ => continue,
+        };
+        ctx.error(command.span, format!("`drainit {name}` {why}"), help);
+    }
 }
 
 /// Whether the container runs a drainit with a control socket: `run`, or `exec` with a drain.
@@ -231,18 +251,4 @@ pub(super) fn has_socket(container: &Container) -> bool {
         Some("exec") => words.into_iter().chain(variables).any(is_drain),
         _ => false,
     }
-}
-
-/// Reports the first command that asks the container's `drainit exec`, which has no drain and
-/// therefore no control socket. Returns whether there is such a command.
-pub(super) fn unanswered(problems: &mut Problems, container: &Container) -> bool {
-    let asks = |it: &OwnCommand| matches!(it.name(), "health" | "drain") && !it.has("--url");
-    let Some(command) = own_commands(container).into_iter().find(asks) else { return false };
-    let name = command.name();
-    let message = format!(
-        "`drainit {name}` gets no answer: a `drainit exec` without a drain has no control socket"
-    );
-    let help = "name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`, or let the probe or hook ask the program itself";
-    problems.error(command.program.span, message).help(help);
-    true
 }

@@ -2,14 +2,13 @@
 //! what it would refuse, and makes the config of a command with a drain.
 
 use drainit_commands::exec::{
-    ADMIN, ExecArgs, GRACE_PERIOD, KEY_OPTIONS, KeyOption, MIN, TIME, UNREADY_DELAY, Wrong,
-    cut_short,
+    ADMIN, ExecArgs, GRACE_PERIOD, KEY_OPTIONS, MIN, TIME, UNREADY_DELAY, Wrong, cut_short,
 };
 use drainit_commands::value::UNKNOWN;
 use drainit_commands::{Cli, Command, parse};
 
 use crate::keys::Shutdown;
-use crate::kubernetes::commands::{Found, commands, program, refusal, unanswered};
+use crate::kubernetes::commands::{Found, OwnCommand, commands, own_commands, program, refusal};
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Word, Workload, base, seconds};
@@ -67,21 +66,17 @@ fn drained(
         let is_it = |word: &&Word| word.text.split('=').next() == Some(name);
         options.iter().rfind(is_it).map_or(exec.span, |word| word.span)
     };
-    let written = |it: &KeyOption| {
-        let text = args.keys.text(it.name)?.to_owned();
-        Some((it.name, Word { text, span: span(it.name) }))
-    };
+    let of_variable = |name: &str| variable(env, name, container.span);
     let given = KEY_OPTIONS.iter().filter_map(|it| {
-        let of_variable = || Some((it.variable, variable(env, it, container.span)?));
-        let (name, Word { text, span }) = written(it).or_else(of_variable)?;
+        let (name, (text, span)) = match args.keys.text(it.name) {
+            Some(text) => (it.name, (text, span(it.name))),
+            None => (it.variable, of_variable(it.variable)?),
+        };
         Some(Given { option: it.name, name, span, is_known: !text.contains(UNKNOWN) })
     });
     let given: Vec<_> = given.collect();
-    let of = |name: &str| {
-        let it = KEY_OPTIONS.iter().find(|it| it.variable == name)?;
-        Some(variable(env, it, container.span)?.text)
-    };
-    let drain = match args.checked(&of, pod.unwrap_or(Shutdown::default().grace_period)) {
+    let text_of = |name: &str| Some(of_variable(name)?.0.to_owned());
+    let drain = match args.checked(&text_of, pod.unwrap_or(Shutdown::default().grace_period)) {
         Ok((_, drain)) => drain,
         Err(refusal) => {
             let it = given.iter().find(|it| it.name == refusal.name);
@@ -96,7 +91,9 @@ fn drained(
     };
     check_command(problems, command);
     let Some((drain, config)) = drain else {
-        undrained(problems, container, env, (&given, command));
+        if !may_drain(env) {
+            undrained(problems, container, &given, command);
+        }
         return None;
     };
     // If `min` or the unready delay is not known, nobody knows whether the drain suits a traffic
@@ -115,10 +112,9 @@ fn drained(
     Some(Loaded {
         graph: config.graph().ok()?,
         config: *config,
-        grace_variables: Vec::new(),
         has_grace_period: true,
         says_how_traffic_leaves: true,
-        warnings: Vec::new(),
+        ..Loaded::default()
     })
 }
 
@@ -171,15 +167,15 @@ fn may_drain(env: &PodEnv) -> bool {
     KEY_OPTIONS.iter().any(|it| it.name == ADMIN && env.may_bring(it.variable))
 }
 
-/// The variable that stands for an option. A value that is not known is [`UNKNOWN`]. `envFrom` at
-/// `span` may bring a grace period.
-fn variable(env: &PodEnv, option: &KeyOption, span: Span) -> Option<Word> {
-    let (text, span) = match env.get(option.variable) {
+/// The text and the place of a variable that stands for an option. A value that is not known is
+/// [`UNKNOWN`]. `envFrom` at `span` may bring a grace period.
+fn variable<'e>(env: &'e PodEnv, name: &str, span: Span) -> Option<(&'e str, Span)> {
+    let found = match env.get(name) {
         Some(value) => (value.text.as_deref().unwrap_or(UNKNOWN), value.span),
-        None if option.name == GRACE_PERIOD && env.may_bring(option.variable) => (UNKNOWN, span),
+        None if name == "DRAINIT_GRACE_PERIOD" && env.may_bring(name) => (UNKNOWN, span),
         None => return None,
     };
-    (!text.is_empty()).then(|| Word { text: text.to_owned(), span })
+    (!found.0.is_empty()).then_some(found)
 }
 
 /// Reports a command whose first words look like options of another program, and options of drainit
@@ -200,18 +196,19 @@ fn check_command(problems: &mut Problems, command: &[Word]) {
     }
 }
 
-/// Checks a command without a drain. If `envFrom` may bring a drain, nothing is checked.
-fn undrained(
-    problems: &mut Problems,
-    container: &Container,
-    env: &PodEnv,
-    (given, command): (&[Given], &[Word]),
-) {
-    if may_drain(env) {
-        return;
+/// Checks a command without a drain, which therefore has no control socket.
+fn undrained(problems: &mut Problems, container: &Container, given: &[Given], command: &[Word]) {
+    let asks = |it: &OwnCommand| it.asks() && !it.has("--url");
+    let asking = own_commands(container).into_iter().find(asks);
+    if let Some(command) = &asking {
+        let name = command.name();
+        let message = format!(
+            "`drainit {name}` gets no answer: a `drainit exec` without a drain has no control socket"
+        );
+        let help = "name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`, or let the probe or hook ask the program itself";
+        problems.error(command.span, message).help(help);
     }
-    let is_asked = unanswered(problems, container);
-    let is_envoy = |word: &&Word| !is_asked && base(&word.text) == "envoy";
+    let is_envoy = |word: &&Word| asking.is_none() && base(&word.text) == "envoy";
     let mut of_a_drain = given.iter().filter(|it| it.option != GRACE_PERIOD && it.is_known);
     if let Some(Given { name, span, .. }) = of_a_drain.next_back() {
         let message = format!("`{name}` has no effect: there is no drain");

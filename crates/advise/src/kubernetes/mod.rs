@@ -22,11 +22,10 @@ mod env;
 mod exec;
 #[cfg(test)]
 mod exec_tests;
-mod grace;
 mod manifest;
-mod pre_stop;
 mod probes;
 mod sidecar;
+mod termination;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -139,7 +138,7 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
     for (mut workload, container) in found {
         commands::check(&mut problems, &container);
         let env = read_env(&container);
-        let hook = pre_stop::read(&container);
+        let hook = termination::pre_stop(&container);
         let (environment, mounts) = (env.environment(), manifest::mounts(&container.node));
         let is_held_back = hook.span.is_some() && !hook.drains;
         let around = Surroundings { environment: &environment, mounts: &mounts, is_held_back };
@@ -189,12 +188,15 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
             plan,
         };
         entry::route(&mut ctx, &arguments.unwrap_or_default());
-        commands::ambiguous(&mut ctx);
+        commands::sockets(&mut ctx);
         volumes::sockets(&mut ctx);
-        pre_stop::check(&mut ctx, &hook);
-        grace::check(&mut ctx, &hook);
+        termination::stop_signal(&mut ctx);
+        termination::of_sidecar(&mut ctx, &hook);
+        termination::grace_period(&mut ctx, &hook);
         probes::check(&mut ctx);
-        traffic::check(&mut ctx, &hook);
+        traffic::local(&mut ctx);
+        traffic::egress(&mut ctx);
+        traffic::endpoint(&mut ctx, &hook);
         sidecar::check(&mut ctx);
     }
     diagnostics.extend(problems.finish());

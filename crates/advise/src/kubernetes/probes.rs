@@ -55,10 +55,10 @@ enum ProbedServer {
 }
 
 pub(super) fn check(ctx: &mut Context<'_>) {
-    let node = Rc::clone(&ctx.container.node);
+    let node = &ctx.container.node;
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        let Some(probe) = get(&node, &[name]) else { continue };
-        let probe = read(ctx, &node, probe);
+        let Some(probe) = get(node, &[name]) else { continue };
+        let probe = read(ctx, probe);
         // The advice for a liveness probe never names `/readyz`, because the kubelet would then
         // kill a container that starts slowly.
         let path = if name == "livenessProbe" { "/livez" } else { "/readyz" };
@@ -71,8 +71,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
             kills(ctx, &probe, name == "livenessProbe");
         }
     }
-    if get(&node, &["readinessProbe"]).is_none() && !ctx.container.is_sidecar && gets_requests(ctx)
-    {
+    if get(node, &["readinessProbe"]).is_none() && !ctx.container.is_sidecar && gets_requests(ctx) {
         let name = &ctx.container.name;
         let message = format!(
             "`{name}` has no readiness probe: it gets requests before its processes are ready"
@@ -93,24 +92,25 @@ fn gets_requests(ctx: &Context<'_>) -> bool {
     !ctx.workload.is_job() && (has_port || !ctx.workload.served.is_empty() || is_server)
 }
 
-fn read(ctx: &mut Context<'_>, container: &Node, node: &Rc<Node>) -> PodProbe {
-    let time = |key: &str| seconds(node, &[key]).map(|(time, _)| time);
+fn read(ctx: &mut Context<'_>, node: &Rc<Node>) -> PodProbe {
+    let period = seconds(node, &["periodSeconds"]).map_or(PERIOD, |(period, _)| period);
     let threshold = text(node, &["failureThreshold"]).and_then(|word| word.text.parse().ok());
-    let fails_after =
-        time("periodSeconds").unwrap_or(PERIOD).saturating_mul(threshold.unwrap_or(THRESHOLD));
+    let fails_after = period.saturating_mul(threshold.unwrap_or(THRESHOLD));
     let port = ["httpGet", "tcpSocket", "grpc"].iter().find_map(|how| text(node, &[how, "port"]));
     let path = get(node, &["httpGet"]).map(|get| {
         let otherwise = Word { text: "/".to_owned(), span: get.span };
         let word = text(get, &["path"]).unwrap_or(otherwise);
         Word { text: without_query(&word.text), ..word }
     });
-    let number = |port: &Word| Some((number(container, &port.text)?, port.span));
-    if let Some(port) = port.as_ref().filter(|port| number(port).is_none()) {
-        let message = format!("this probe never succeeds: it has no port `{}`", port.text);
-        let help = "write the number, or the name of one of the container's `ports`";
-        ctx.error(port.span, message, help);
-    }
-    let port = port.as_ref().and_then(number);
+    let port = port.and_then(|port| {
+        let number = number(&ctx.container.node, &port.text);
+        if number.is_none() {
+            let message = format!("this probe never succeeds: it has no port `{}`", port.text);
+            let help = "write the number, or the name of one of the container's `ports`";
+            ctx.error(port.span, message, help);
+        }
+        Some((number?, port.span))
+    });
     let by_kubelet =
         port.map(|(port, _)| owner(ctx, &Address::Tcp((Ipv4Addr::LOCALHOST, port).into())));
     let asked = asked_by_command(ctx, node);

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::kubernetes::commands::{Found, has_socket};
 use crate::kubernetes::entry::{EntryPoint, entry, names_drainit};
-use crate::kubernetes::grace::rounded_up;
 use crate::kubernetes::manifest::{
     Container, Word, command_line, containers, items, key, text, words,
 };
-use crate::kubernetes::{Context, exec, pre_stop};
+use crate::kubernetes::termination::{pre_stop, rounded_up};
+use crate::kubernetes::{Context, exec};
 use crate::language::yaml::node::get;
 use crate::types::human;
 
@@ -59,7 +59,7 @@ fn start(ctx: &mut Context<'_>) {
 /// one main container lasts as long as the drain, or for an unknown time. One such container is
 /// enough, because only the author of the manifest knows which container the sidecar serves.
 fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
-    let hooks = main.iter().map(pre_stop::read);
+    let hooks = main.iter().map(pre_stop);
     let longest = hooks.map(|it| if it.is_unknown || it.drains { drain } else { it.sleeps }).max();
     let longest = longest.filter(|it| *it < drain);
     let (Some(slept), Some(first)) = (longest, main.first()) else { return };

@@ -6,22 +6,18 @@ use std::sync::Arc;
 use crate::keys::{DrainMethod, Process};
 use crate::kubernetes::Context;
 use crate::kubernetes::manifest::{items, text};
-use crate::kubernetes::pre_stop::PreStop;
 use crate::kubernetes::probes::number;
-
-pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
-    local(ctx);
-    egress(ctx);
-    if before.span.is_none() && is_served(ctx) {
-        endpoint(ctx);
-    }
-}
+use crate::kubernetes::termination::PreStop;
 
 /// Warns of what stops before the pod's endpoint is removed: for about a second after the pod is
 /// deleted, the nodes still send new connections. A process with `min: 0s` stops as soon as it is
 /// drained, and one without a drain at once. There is no warning if the config says how the traffic
-/// leaves, or if the check of the config has already warned of a process that listens.
-fn endpoint(ctx: &mut Context<'_>) {
+/// leaves, if a `preStop` hook comes before, or if the check of the config has already warned of a
+/// process that listens.
+pub(super) fn endpoint(ctx: &mut Context<'_>, before: &PreStop) {
+    if before.span.is_some() || !is_served(ctx) {
+        return;
+    }
     let config = &ctx.loaded.config;
     let stops_early = |process: &&Arc<Process>| {
         process.drain.as_ref().is_some_and(|drain| drain.min.is_zero() && !drain.time.is_zero())
@@ -58,7 +54,7 @@ fn is_served(ctx: &Context<'_>) -> bool {
 /// load balancer's own health check of the node fails. With `internalTrafficPolicy`, the clients on
 /// a node can use only the pods of that node. kube-proxy passes the requests on to a terminating
 /// pod only while that pod is ready (KEP-1669).
-fn local(ctx: &mut Context<'_>) {
+pub(super) fn local(ctx: &mut Context<'_>) {
     let shutdown = &ctx.loaded.config.shutdown;
     let longest = ctx.drains().map(|drain| drain.min).max();
     let (Some(local), Some(min)) = (ctx.workload.local, longest) else { return };
@@ -92,7 +88,7 @@ fn local(ctx: &mut Context<'_>) {
 
 /// Warns of a sidecar whose drain has no `direction`. A drain without `direction` also closes the
 /// listeners through which the application sends its own requests.
-fn egress(ctx: &mut Context<'_>) {
+pub(super) fn egress(ctx: &mut Context<'_>) {
     let is_undecided = |process: &&Arc<Process>| {
         let method = process.drain.as_ref().map(|drain| &drain.method);
         matches!(method, Some(DrainMethod::Envoy(envoy)) if envoy.direction.is_none())

@@ -39,7 +39,7 @@ use crate::language::{expand, yaml};
 use crate::plan::Plan;
 
 /// A config without errors, which drainit can run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Loaded {
     pub config: Config,
     pub graph: Graph,
