@@ -50,7 +50,7 @@ PRODUCTS = {
 # The most lines of each product. A limit above its goal is the present size: it may only become smaller.
 LIMITS = {
     "init": 31145,  # goal: 26000
-    "adviser": 5489,  # goal: 5200
+    "adviser": 5200,
     "cockpit": 4700,
     "deployer": 2900,
 }
