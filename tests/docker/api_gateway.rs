@@ -11,10 +11,8 @@ use gateway::{
     ADMIN, ENGINE, POLICY_ENGINE, PYTHON_EXECUTOR, ROUTER, Setup, assert_variables, given,
 };
 
-use crate::support::client::Client;
 use crate::support::docker_gateway::BOOTSTRAP;
-use crate::support::http::get_unix;
-use crate::support::{LONG, Stream, leave_socket, ms, said};
+use crate::support::{Client, LONG, Stream, get_unix, leave_socket, ms, said};
 
 const SOCKETS: &str = "/var/run/api-platform";
 const HELLO: &str = "hello from the gateway\n";

@@ -9,11 +9,7 @@ use testkit::docker::{Container, LABEL};
 use testkit::envoy::checkout;
 
 use super::PORT;
-use crate::support::client::Client;
-use crate::support::docker_images::images;
-use crate::support::namespace::skip_unless;
-use crate::support::temp_dir::TempDir;
-use crate::support::{LONG, ms, said};
+use crate::support::{Client, LONG, TempDir, images, ms, said, skip_unless};
 
 #[test]
 fn compose_waits_for_health_and_stops_the_gateway_first() {

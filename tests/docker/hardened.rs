@@ -6,10 +6,7 @@ use std::thread::{self, sleep};
 use testkit::docker::Container;
 
 use super::PORT;
-use crate::support::client::Client;
-use crate::support::docker_images::images;
-use crate::support::temp_dir::TempDir;
-use crate::support::{ms, said};
+use crate::support::{Client, TempDir, images, ms, said};
 
 const OPTIONS: [&str; 8] = [
     "--user=10001:10001",

@@ -7,8 +7,7 @@ use std::thread;
 use testkit::docker::{Container, docker, mount};
 
 use crate::support::docker_images::child_image;
-use crate::support::said;
-use crate::support::temp_dir::TempDir;
+use crate::support::{TempDir, said};
 
 // holds: S115
 #[test]

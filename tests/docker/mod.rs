@@ -18,9 +18,7 @@ use std::net::Ipv4Addr;
 use testkit::docker::{Container, files, mount, run};
 
 use crate::support::docker_gateway::gateway_images;
-use crate::support::docker_images::images;
-use crate::support::said;
-use crate::support::temp_dir::TempDir;
+use crate::support::{TempDir, images, said};
 
 /// The port of tests/fixtures/docker-envoy.yaml.
 const PORT: u16 = 10000;

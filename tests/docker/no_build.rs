@@ -4,9 +4,7 @@
 use testkit::docker::{Container, docker, run};
 
 use crate::docker::PORT;
-use crate::support::client::Client;
-use crate::support::docker_images::{envoy_image, images};
-use crate::support::said;
+use crate::support::{Client, envoy_image, images, said};
 
 /// A volume that is removed at the end.
 struct Volume(String);

@@ -11,13 +11,10 @@ use testkit::envoy::checkout;
 
 use super::GREETING;
 use crate::config::pod::rendered;
-use crate::support::client::Client;
 use crate::support::docker_gateway::{examples, gateway_images};
-use crate::support::example::is_installed;
-use crate::support::http::free_address;
-use crate::support::namespace::is_root_for;
-use crate::support::temp_dir::TempDir;
-use crate::support::{Duration, in_parallel, ms, said};
+use crate::support::{
+    Client, Duration, TempDir, free_address, in_parallel, is_installed, is_root_for, ms, said,
+};
 
 #[test]
 fn podman_drains_the_pods_of_the_manifests() {

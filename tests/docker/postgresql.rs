@@ -6,9 +6,8 @@ use std::time::Instant;
 use testkit::docker::{Container, docker, mount};
 use testkit::envoy::checkout;
 
-use crate::support::docker_images::{postgresql_image, static_drainit};
-use crate::support::http::get;
-use crate::support::{Duration, said};
+use crate::support::docker_images::postgresql_image;
+use crate::support::{Duration, get, said, static_drainit};
 
 /// The time after which a plain `docker stop` kills the container.
 const STOCK: Duration = Duration::from_secs(10);

@@ -8,9 +8,7 @@ use std::process::Command;
 
 use testkit::envoy::checkout;
 
-use crate::support::docker_images::{envoy_image, images};
-use crate::support::example::is_installed;
-use crate::support::temp_dir::TempDir;
+use crate::support::{TempDir, envoy_image, images, is_installed};
 
 /// Whether the rehearsal passes, and what the script says.
 fn rehearse(words: &[&str]) -> (bool, String) {

@@ -4,8 +4,7 @@
 use crate::drain::run_signals;
 use crate::exec::signals;
 use crate::host::minimal_environment;
-use crate::support::docker_images::static_drainit;
-use crate::support::{Rig, elf};
+use crate::support::{Rig, elf, static_drainit};
 
 /// Returns a rig with the static binary as PID 1, if that is possible, and a rig with the static
 /// binary as an ordinary process.

@@ -7,10 +7,8 @@ use std::time::Instant;
 use testkit::docker::{Container, Finished};
 
 use super::{GREETING, PORT};
-use crate::support::client::Client;
 use crate::support::docker_images::systemd_image;
-use crate::support::http::get;
-use crate::support::{LONG, ms};
+use crate::support::{Client, LONG, get, ms};
 
 #[test]
 fn systemctl_stop_drains_the_gateway_and_a_wrong_config_is_not_restarted() {

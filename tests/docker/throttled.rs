@@ -8,9 +8,7 @@ use serde_json::json;
 use testkit::docker::Container;
 
 use super::PORT;
-use crate::support::docker_images::images;
-use crate::support::temp_dir::TempDir;
-use crate::support::{Duration, LONG, said};
+use crate::support::{Duration, LONG, TempDir, images, said};
 
 /// The config of an Envoy with 1,000 clusters, which answers each request after 12 s.
 fn envoy_config() -> String {

@@ -6,8 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use testkit::envoy::checkout;
 
-use crate::support::example::is_installed;
-use crate::support::temp_dir::TempDir;
+use crate::support::{TempDir, is_installed};
 
 fn pod(name: usize, terminated: &Value) -> Value {
     let status = json!({"name": "web", "state": {"terminated": terminated}});

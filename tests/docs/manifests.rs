@@ -9,8 +9,7 @@ use testkit::envoy::checkout;
 
 use crate::config::pod::rendered;
 use crate::docs::pages::{pages, split};
-use crate::support::python_tool;
-use crate::support::temp_dir::TempDir;
+use crate::support::{TempDir, python_tool};
 
 /// The newest version of Kubernetes that the tool knows, and the oldest version for which the
 /// manifests without [`NEWER`] are meant.

@@ -9,7 +9,7 @@ use std::process::Command;
 use regex_lite::Regex;
 use testkit::envoy::checkout;
 
-use crate::support::example::is_installed;
+use crate::support::is_installed;
 
 fn examples() -> PathBuf {
     checkout().join("examples/prometheus")

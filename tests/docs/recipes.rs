@@ -7,8 +7,7 @@ use std::process::Command;
 
 use testkit::envoy::checkout;
 
-use crate::support::python_tool;
-use crate::support::temp_dir::TempDir;
+use crate::support::{TempDir, python_tool};
 
 const PROJECTS: [&str; 4] = ["envoy-gateway", "contour", "kgateway", "istio"];
 

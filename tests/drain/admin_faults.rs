@@ -3,8 +3,7 @@
 //! the failure. A simulation of the dialogue between drainit and Envoy tests which calls drainit
 //! makes, and how often.
 
-use crate::support::http::free_address;
-use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, in_parallel, ms};
+use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, free_address, in_parallel, ms};
 
 const CONFIG: &str = "
 shutdown: {grace_period: 20s, reserve: 1s}

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::thread;
 
-use crate::support::client::{Client, RequestResult};
-use crate::support::example::is_installed;
-use crate::support::http::free_address;
 use crate::support::rig::REFUSING;
-use crate::support::{Duration, Ended, LONG, Rig, Running, Signal, in_parallel, ms, now, said};
+use crate::support::{
+    Client, Duration, Ended, LONG, RequestResult, Rig, Running, Signal, free_address, in_parallel,
+    is_installed, ms, now, said,
+};
 
 /// An app that answers `GET /N` after N milliseconds. It runs under uvicorn (`app:asgi`), under
 /// gunicorn (`app:wsgi`), or alone. With `PARTS`, the app sends the head at once, and then a byte

@@ -9,9 +9,7 @@ use std::thread;
 use serde_json::Value;
 
 use crate::drain::admin_faults::ONCE;
-use crate::support::http::get_unix;
-use crate::support::temp_dir::TempDir;
-use crate::support::{Admin, Rig, Running, Said, in_parallel, ms, said};
+use crate::support::{Admin, Rig, Running, Said, TempDir, get_unix, in_parallel, ms, said};
 
 fn status(drainit: &Running) -> Value {
     let (_, body) = get_unix(&drainit.path("control.sock"), "/status").unwrap();

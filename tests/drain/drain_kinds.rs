@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::http::{free_address, get};
-use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms, said};
+use crate::support::{
+    Admin, Answer, Ended, LONG, Rig, Running, Signal, free_address, get, ms, said,
+};
 
 /// The longest time that a drain may take if the test expects an early end. A drain without an
 /// early end takes much longer: 8 s (`time`), or until the deadline.

@@ -5,11 +5,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 
-use crate::support::client::{Client, RequestResult};
-use crate::support::example::is_installed;
-use crate::support::http::free_address;
 use crate::support::rig::REFUSING;
-use crate::support::{Ended, LONG, Rig, Running, in_parallel, ms, said};
+use crate::support::{
+    Client, Ended, LONG, RequestResult, Rig, Running, free_address, in_parallel, is_installed, ms,
+    said,
+};
 
 /// A server that answers `GET /N` after N milliseconds, and closes the connection. The first
 /// argument says what the server does at SIGTERM: `finish`, `reraise` after finishing, `exit` at

@@ -3,9 +3,7 @@
 
 use std::thread;
 
-use crate::support::client::{Client, RequestResult};
-use crate::support::http::{free_address, get};
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::{Client, LONG, RequestResult, Rig, Running, Signal, free_address, get, ms};
 
 /// A server that answers `GET /N` after N milliseconds. At `GET /7`, the server moves to its second
 /// port. At `GET /9`, a child that listens on the first port, too, becomes the main process.

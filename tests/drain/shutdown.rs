@@ -2,9 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::example::is_installed;
-use crate::support::namespace::{is_root_for, skip_unless};
-use crate::support::{LONG, Rig, Running, Signal, ms, said};
+use crate::support::{
+    LONG, Rig, Running, Signal, is_installed, is_root_for, ms, said, skip_unless,
+};
 
 fn start(config: &str, names: &[&str]) -> Option<Running> {
     let drainit = Rig::new()?.start(config);

@@ -4,9 +4,7 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use crate::support::client::Client;
-use crate::support::http::{free_address, get};
-use crate::support::{LONG, Rig, in_parallel, namespace};
+use crate::support::{Client, LONG, Rig, free_address, get, in_parallel, namespace};
 
 /// A server that moves its sockets where `/proc/PID/fd` does not show them, and answers nothing.
 const SERVER: &str = r#"

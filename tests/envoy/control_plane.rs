@@ -2,9 +2,7 @@
 
 use testkit::envoy::TESTED;
 
-use crate::support::http::get_unix;
-use crate::support::in_parallel;
-use crate::support::real_envoy::{RealEnvoy, add_control_plane};
+use crate::support::{RealEnvoy, add_control_plane, get_unix, in_parallel};
 
 // holds: C213, C223
 #[test]

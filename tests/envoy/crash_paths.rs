@@ -6,9 +6,7 @@ use std::thread;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::support::client::{Client, RequestResult};
-use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Running, Signal, ms, said};
+use crate::support::{Client, LONG, RealEnvoy, RequestResult, Running, Signal, ms, said};
 
 /// Starts an Envoy with a drain of these times and a client that keeps its connection. Also returns
 /// the PID of Envoy.

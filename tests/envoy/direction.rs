@@ -6,10 +6,9 @@ use std::thread;
 use serde_json::Value;
 use testkit::envoy::TESTED;
 
-use crate::support::client::{Client, RequestResult};
-use crate::support::http::get_unix;
-use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Signal, in_parallel, ms, said};
+use crate::support::{
+    Client, LONG, RealEnvoy, RequestResult, Signal, get_unix, in_parallel, ms, said,
+};
 
 const STAYS: RequestResult = RequestResult::Answered { closes: false };
 const CLOSES: RequestResult = RequestResult::Answered { closes: true };

@@ -8,10 +8,10 @@ use std::thread;
 use serde_json::{Value, json};
 use testkit::envoy::TESTED;
 
-use crate::support::client::{Client, RequestResult};
-use crate::support::http::get_unix;
-use crate::support::real_envoy::{RealEnvoy, add_control_plane};
-use crate::support::{Duration, LONG, Running, Signal, in_parallel, ms};
+use crate::support::{
+    Client, Duration, LONG, RealEnvoy, RequestResult, Running, Signal, add_control_plane, get_unix,
+    in_parallel, ms,
+};
 
 /// The longest time that a drain may take if the test expects an early end, even on a busy machine.
 /// This time is shorter than the drain's `time`.

@@ -9,10 +9,10 @@ use serde_json::Value;
 use testkit::envoy;
 use testkit::load::{IdleClose, Plan};
 
-use crate::support::client::{Client, Request, RequestResult};
-use crate::support::http::{free_address, get};
-use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Running, Signal, example, in_parallel, ms, said};
+use crate::support::{
+    Client, LONG, RealEnvoy, Request, RequestResult, Running, Signal, example, free_address, get,
+    in_parallel, ms, said,
+};
 
 const BASE: &str = "examples/gateway/drainit.yaml";
 const OVERLAY: &str = "examples/gateway/hot-restart.yaml";

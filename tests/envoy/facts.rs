@@ -5,7 +5,7 @@ use std::process::Command;
 
 use testkit::envoy::{TESTED, binary, checkout};
 
-use crate::support::namespace::skip_unless;
+use crate::support::skip_unless;
 
 // holds: S441
 #[test]

@@ -8,9 +8,10 @@ use std::{fs, thread};
 
 use serde_json::{Value, json};
 
-use crate::support::client::{Client, RequestResult};
-use crate::support::real_envoy::{RealEnvoy, add_control_plane};
-use crate::support::{Duration, LONG, Running, Signal, in_parallel, ms};
+use crate::support::{
+    Client, Duration, LONG, RealEnvoy, RequestResult, Running, Signal, add_control_plane,
+    in_parallel, ms,
+};
 
 /// The longest time that a drain may take after its last request, even on a busy machine. This time
 /// is far shorter than the `time` of the drain.

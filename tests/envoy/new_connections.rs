@@ -6,10 +6,7 @@ use std::{fs, thread};
 use serde_json::{Value, json};
 use testkit::envoy::{DEFAULT, TESTED};
 
-use crate::support::client::{Client, RequestResult};
-use crate::support::http::get_unix;
-use crate::support::real_envoy::RealEnvoy;
-use crate::support::{in_parallel, ms, now, said};
+use crate::support::{Client, RealEnvoy, RequestResult, get_unix, in_parallel, ms, now, said};
 
 /// Asserts that new connections are served until the drain is over. By default, Envoy closes its
 /// listeners after `--drain-time-s`, here long before `min` is over.

@@ -4,10 +4,7 @@ use std::thread;
 
 use testkit::envoy::TESTED;
 
-use crate::support::client::{Client, RequestResult};
-use crate::support::http::get_unix;
-use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Signal, in_parallel};
+use crate::support::{Client, LONG, RealEnvoy, RequestResult, Signal, get_unix, in_parallel};
 
 const WARNING: &str = r"^\[drainit\] .* warning: router: ";
 

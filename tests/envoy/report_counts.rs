@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use testkit::envoy;
 
-use crate::support::client::{Client, Request, RequestResult};
-use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Signal, in_parallel, ms, now, said};
+use crate::support::{
+    Client, LONG, RealEnvoy, Request, RequestResult, Signal, in_parallel, ms, now, said,
+};
 
 /// Opens a WebSocket that the server closes after this many milliseconds.
 fn web_socket(address: SocketAddr, lasts: u64) -> TcpStream {

@@ -7,8 +7,7 @@ use serde_json::json;
 use testkit::envoy;
 
 use crate::support::example::{Example, Rolled, roll};
-use crate::support::temp_dir::TempDir;
-use crate::support::{Stream, in_parallel};
+use crate::support::{Stream, TempDir, in_parallel};
 
 /// Replaces the gateway, with stock Envoy flags and this overlay, under load, and asserts that no
 /// request failed. Returns `None` if PID namespaces are not permitted.

@@ -7,9 +7,7 @@ use std::thread::{self, sleep};
 use serde_json::{Value, json};
 
 use super::drain_end::has_request;
-use crate::support::client::{Client, RequestResult};
-use crate::support::real_envoy::RealEnvoy;
-use crate::support::{Duration, LONG, ms, now, said};
+use crate::support::{Client, Duration, LONG, RealEnvoy, RequestResult, ms, now, said};
 
 fn add_clusters(config: &mut Value, number: usize) {
     let clusters = config["static_resources"]["clusters"].as_array_mut().unwrap();

@@ -13,9 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::support::http::get_unix;
-use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Running, Signal, in_parallel, ms, now};
+use crate::support::{LONG, RealEnvoy, Running, Signal, get_unix, in_parallel, ms, now};
 
 /// The period of the load balancer's health checks.
 const PERIOD: Duration = ms(200);

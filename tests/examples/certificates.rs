@@ -13,10 +13,7 @@ use std::thread::{self, sleep};
 use testkit::envoy;
 use testkit::load::{IdleClose, Load, Plan, Service};
 
-use crate::support::example::{self, is_installed};
-use crate::support::http::free_address;
-use crate::support::namespace::skip_unless;
-use crate::support::{LONG, Over, Signal, ms};
+use crate::support::{LONG, Over, Signal, example, free_address, is_installed, ms, skip_unless};
 
 /// Writes a certificate with this name as a version of a Secret, and swaps it in as the kubelet
 /// does.

@@ -4,8 +4,8 @@
 use drainit_config::known::{Kind, find, short};
 
 use crate::drain::connections::{HAPROXY, NGINX};
-use crate::support::example::{self, Pod, is_installed, replace};
-use crate::support::http::free_address;
+use crate::support::example::{Pod, replace};
+use crate::support::{example, free_address, is_installed};
 use testkit::load::{Failure, IdleClose};
 
 /// Without uvicorn: in one of four runs, it resets one of 780 requests, which arrives while it closes

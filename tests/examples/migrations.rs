@@ -7,12 +7,11 @@ use std::process::Command;
 
 use testkit::envoy::checkout;
 
-use crate::support::example::is_installed;
-use crate::support::http::free_address;
-use crate::support::namespace::is_root_for;
 use crate::support::rig::NOBODY;
-use crate::support::temp_dir::TempDir;
-use crate::support::{Ended, LONG, Rig, Running, Signal, Stream, in_parallel};
+use crate::support::{
+    Ended, LONG, Rig, Running, Signal, Stream, TempDir, free_address, in_parallel, is_installed,
+    is_root_for,
+};
 
 /// The supervisor of the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,8 @@ use std::process::Command;
 use testkit::envoy::checkout;
 use testkit::load::{Failure, IdleClose, Plan, Report};
 
-use crate::support::example::{self, is_installed, under_load};
-use crate::support::http::{free_address, get};
-use crate::support::{LONG, Running, Signal, ms};
+use crate::support::example::under_load;
+use crate::support::{LONG, Running, Signal, example, free_address, get, is_installed, ms};
 
 /// The server of examples/go, once it is built.
 const GO_SERVER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/go-server");

@@ -4,11 +4,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::{fs, thread};
 
-use crate::support::client::{Client, RequestResult};
-use crate::support::example::{self, Example, Rolled, is_installed, roll};
-use crate::support::http::{free_address, get};
-use crate::support::temp_dir::TempDir;
-use crate::support::{LONG, Running, Signal, ms};
+use crate::support::example::{Example, Rolled, roll};
+use crate::support::{
+    Client, LONG, RequestResult, Running, Signal, TempDir, example, free_address, get,
+    is_installed, ms,
+};
 use serde_json::Value;
 
 const NGINX: Example = Example::new("nginx", "NGINX_");

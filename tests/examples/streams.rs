@@ -6,9 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::thread;
 
-use crate::support::example::{Example, Pod, is_installed, roll};
-use crate::support::http::free_address;
-use crate::support::{Duration, Ended, LONG, Signal, ms};
+use crate::support::example::{Example, Pod, roll};
+use crate::support::{Duration, Ended, LONG, Signal, free_address, is_installed, ms};
 
 const SELF_DRAINING: Example = Example::new("self-draining", "GATEWAY_");
 

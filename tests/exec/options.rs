@@ -5,8 +5,7 @@ use std::fs;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::support::example::is_installed;
-use crate::support::{LONG, Rig, Running, Signal, Stream, ms};
+use crate::support::{LONG, Rig, Running, Signal, Stream, is_installed, ms};
 
 pub(crate) fn exec(rig: Rig, options: &[&str], command: &[&str]) -> Running {
     rig.start_with(&[&["exec"], options, &["--"], command].concat())

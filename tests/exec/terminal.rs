@@ -1,9 +1,8 @@
 //! `drainit exec` on a terminal: as PID 1 of `docker run -it`, as the leader of a session, and below
 //! a shell. One test is for `drainit run`.
 
-use crate::support::temp_dir::TempDir;
 use crate::support::terminal::Terminal;
-use crate::support::{ms, namespace};
+use crate::support::{TempDir, ms, namespace};
 
 const DRAINIT: &str = env!("CARGO_BIN_EXE_drainit");
 const BASH: [&str; 4] = ["bash", "--norc", "--noprofile", "-i"];

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use testkit::envoy::checkout;
 
 use crate::support::fake_admin::Admin;
-use crate::support::namespace::skip_unless;
-use crate::support::{LONG, Rig, Signal, elf};
+use crate::support::{LONG, Rig, Signal, elf, skip_unless};
 
 /// Returns the path where `make static ARCH=aarch64` leaves the binary.
 fn binary() -> PathBuf {

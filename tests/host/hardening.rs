@@ -3,8 +3,7 @@
 
 use std::process::Command;
 
-use crate::support::namespace::is_root_for;
-use crate::support::{Duration, LONG, Rig, Running, Signal};
+use crate::support::{Duration, LONG, Rig, Running, Signal, is_root_for};
 
 // holds: S124, S204
 #[test]

@@ -5,8 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
 
-use crate::support::Rig;
-use crate::support::namespace::is_root_for;
+use crate::support::{Rig, is_root_for};
 
 const THEIRS: u32 = 10_001;
 const SECRET: &str = "geheim-1234";

@@ -4,8 +4,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 
-use crate::support::http::{free_address, get, get_unix};
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::{LONG, Rig, Running, Signal, free_address, get, get_unix, ms};
 
 // holds: S9, S10, C95, C135, C609
 #[test]

@@ -7,9 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use crate::support::http::free_address;
-use crate::support::temp_dir::TempDir;
-use crate::support::{LONG, Rig, Signal, said};
+use crate::support::{LONG, Rig, Signal, TempDir, free_address, said};
 
 /// Returns the exit code and the output of `drainit health`.
 pub(super) fn health(args: &[&str]) -> (i32, String) {

@@ -3,9 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::support::example::is_installed;
-use crate::support::http::{free_address, get};
-use crate::support::{Admin, LONG, Rig, Signal};
+use crate::support::{Admin, LONG, Rig, Signal, free_address, get, is_installed};
 
 /// Asserts that Prometheus accepts these metrics and has no complaint about their names.
 #[track_caller]

@@ -2,9 +2,8 @@
 
 use std::process::Command;
 
-use crate::support::namespace::{self, UNSHARE};
-use crate::support::temp_dir::TempDir;
-use crate::support::{Said, child};
+use crate::support::namespace::UNSHARE;
+use crate::support::{Said, TempDir, child, namespace};
 
 /// Runs a shell script as PID 1 of a new PID namespace. `$drainit` starts drainit as user 10001,
 /// and `D` is drainit's program.

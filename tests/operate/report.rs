@@ -6,9 +6,8 @@ use nix::sys::signal::{Signal, kill};
 use regex_lite::Regex;
 use serde_json::Value;
 
-use crate::support::namespace::is_root_for;
 use crate::support::record::Stream;
-use crate::support::{Ended, Rig};
+use crate::support::{Ended, Rig, is_root_for};
 
 /// The chain router → policy → python. `policy` ignores its stop signal, and `router` is drained.
 const GRAPH: &str = "

@@ -6,9 +6,7 @@ use std::os::unix::fs::{FileExt, lchown, symlink};
 
 use nix::unistd::Pid;
 
-use crate::support::http::{free_address, get, get_unix};
-use crate::support::namespace::is_root_for;
-use crate::support::{Rig, Said};
+use crate::support::{Rig, Said, free_address, get, get_unix, is_root_for};
 
 const SECRET: &str = "geheim-1234";
 

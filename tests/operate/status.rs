@@ -9,9 +9,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::http::free_address;
 use crate::support::rig::NOBODY;
-use crate::support::{LONG, Rig, Running, Said, Signal, said};
+use crate::support::{LONG, Rig, Running, Said, Signal, free_address, said};
 
 fn json(drainit: &Running) -> Value {
     let said = drainit.exec(&["status", "--format", "json"]);

@@ -5,8 +5,7 @@ use std::process::Command;
 
 use testkit::envoy::checkout;
 
-use crate::support::temp_dir::TempDir;
-use crate::support::{Rig, Stream};
+use crate::support::{Rig, Stream, TempDir};
 
 // holds: C16
 #[test]

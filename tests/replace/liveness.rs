@@ -5,8 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::http::free_address;
-use crate::support::{Rig, ms};
+use crate::support::{Rig, free_address, ms};
 
 // holds: C229, C230, C236, C239, C249
 #[test]

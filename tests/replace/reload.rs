@@ -13,8 +13,7 @@ use testkit::load::{IdleClose, Plan};
 
 use crate::replace::watch::swap;
 use crate::support::example::under_load;
-use crate::support::http::{free_address, get};
-use crate::support::{LONG, Rig, Running, Signal, ms, said};
+use crate::support::{LONG, Rig, Running, Signal, free_address, get, ms, said};
 
 const SERVER: &str = include_str!("../fixtures/polite_server.py");
 

@@ -21,8 +21,9 @@ use self::answers::Answer;
 use self::graph::{Act, Graph, Schedule};
 use self::history::{MOMENT, Run};
 use self::random::Random;
-use crate::support::{Duration, LONG, Over, Rig, Running, Said, Signal};
-use crate::support::{in_parallel, leave_socket, ms, now};
+use crate::support::{
+    Duration, LONG, Over, Rig, Running, Said, Signal, in_parallel, leave_socket, ms, now,
+};
 use nix::sys::signal::kill;
 use serde_json::Value;
 

@@ -2,8 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::namespace::is_root_for;
-use crate::support::{LONG, Rig, Signal, ms};
+use crate::support::{LONG, Rig, Signal, is_root_for, ms};
 
 // holds: S54, S71, C142, C143, C144, C357, C358
 #[test]

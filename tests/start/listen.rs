@@ -5,8 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::support::http::{free_address, get, get_unix};
-use crate::support::{LONG, Rig, Running, Signal, leave_socket, said};
+use crate::support::{LONG, Rig, Running, Signal, free_address, get, get_unix, leave_socket, said};
 
 /// A server on the sockets of sd_listen_fds(3), which answers with its environment, and ends at
 /// `/exit`.

@@ -1,8 +1,6 @@
 //! Tests that another process becomes the main process of its instance (`MAINPID=`).
 
-use crate::support::example::is_installed;
-use crate::support::http::free_address;
-use crate::support::{LONG, Rig, Running, Signal, ms, said};
+use crate::support::{LONG, Rig, Running, Signal, free_address, is_installed, ms, said};
 
 const IS_NOW: &str = r"a: its main process is now \d+";
 

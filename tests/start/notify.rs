@@ -1,8 +1,6 @@
 //! Tests which senders of sd_notify(3) messages drainit accepts, and how it prints their text.
 
-use crate::support::example::is_installed;
-use crate::support::namespace::is_root_for;
-use crate::support::{Rig, Signal, Stream, said};
+use crate::support::{Rig, Signal, Stream, is_installed, is_root_for, said};
 
 const REFUSED: &str = r"warning: a: .*=.* is ignored: it comes from pid \d+ \(\w+\), which is neither the process itself";
 

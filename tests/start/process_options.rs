@@ -3,9 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::http::{free_address, get};
-use crate::support::namespace::is_root_for;
-use crate::support::{Rig, Stream};
+use crate::support::{Rig, Stream, free_address, get, is_root_for};
 
 // holds: C326, C327, C360
 #[test]

@@ -4,8 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use crate::support::namespace::is_root_for;
-use crate::support::{Ended, Rig};
+use crate::support::{Ended, Rig, is_root_for};
 
 /// The value that this variable had in the process that wrote the report.
 #[track_caller]

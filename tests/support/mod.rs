@@ -30,10 +30,17 @@ use std::thread;
 pub(crate) use std::time::Duration;
 use std::time::SystemTime;
 
+pub(crate) use client::{Client, Request, RequestResult};
+pub(crate) use docker_images::{envoy_image, images, static_drainit};
+pub(crate) use example::is_installed;
 pub(crate) use fake_admin::{Admin, Answer};
+pub(crate) use http::{free_address, get, get_unix};
+pub(crate) use namespace::{is_root_for, skip_unless};
+pub(crate) use real_envoy::{RealEnvoy, add_control_plane};
 pub(crate) use record::Stream;
 pub(crate) use rig::Rig;
 pub(crate) use running::{Ended, Running, Said};
+pub(crate) use temp_dir::TempDir;
 use testkit::envoy::checkout;
 pub(crate) use testkit::event::now;
 

@@ -8,10 +8,8 @@ use testkit::docker::{Container, Process};
 use testkit::event::{Event, LOG_VARIABLE, now};
 
 use crate::support::docker_gateway::{GatewayImages, gateway_images};
-use crate::support::http::get;
 use crate::support::record::{Line, Record};
-use crate::support::temp_dir::TempDir;
-use crate::support::{Ended, Stream, said};
+use crate::support::{Ended, Stream, TempDir, get, said};
 
 /// The options of every container. The image itself sets an unprivileged user.
 const OPTIONS: [&str; 4] = [
