@@ -286,10 +286,9 @@ fn without_a_view_of_the_descriptors_every_listener_on_the_ports_counts() {
 // holds: S305, S331
 #[test]
 fn connections_that_are_unknown_are_waited_for_until_time() {
-    let Some(rig) = Rig::new() else { return };
     let config =
         "processes: {web: {command: [CHILD, web], drain: {connections: {min: 0, time: 2s}}}}";
-    let drainit = rig.start_ready(config);
+    let Some(drainit) = Rig::ready(config) else { return };
     let ended = drainit.stop();
     ended
         .assert_stopped_within(ms(2000)..ms(6000))

@@ -79,9 +79,7 @@ fn drain_waits_for_all_stops_nothing_and_sigterm_continues_from_there() {
 // holds: C845
 #[test]
 fn a_process_that_ends_during_the_drain_has_a_line() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
+    let config = "
         processes:
           engine: {command: [CHILD, engine]}
           early:
@@ -91,8 +89,8 @@ fn a_process_that_ends_during_the_drain_has_a_line() {
             command: [CHILD, router, 'on=USR1:exit:0:300']
             on_exit: ignore
             drain: {signal: {signal: USR1, time: 8s}}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::ready(config) else { return };
     // `early` is drained and stopped before the request, so the answer does not report this drain.
     drainit.exec(&["stop", "early"]).assert(0, "");
     let said = drainit.exec(&["drain"]);

@@ -222,14 +222,13 @@ fn a_drain_by_signal_is_over_when_the_process_ends() {
 #[test]
 fn a_notification_ends_a_drain_and_the_status_is_shown_meanwhile() {
     let address = free_address();
-    let Some(rig) = Rig::new() else { return };
     let steps = "'spawn=member,on=USR1:ignore', await=DIR/drain, notify=STATUS=3 items left, \
                  await=DIR/go, notify=DRAINED=1";
     let config = CONFIG
         .replace("STEPS", steps)
         .replace("HOW", "notify: {signal: USR1, time: 8s}")
         .replace("processes:", &format!("control: {{listen: '{address}'}}\nprocesses:"));
-    let drainit = rig.start_ready(&config);
+    let Some(drainit) = Rig::ready(&config) else { return };
     drainit.wait_for_start(&["app", "member"]);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_until("a status", || {

@@ -176,10 +176,7 @@ fn a_request_says_which_requests_the_end_of_a_process_has_cut() {
         let asked = format!("GET /{takes} HTTP/1.1\r\n\r\n");
         clients.iter().for_each(|mut client| client.write_all(asked.as_bytes()).unwrap());
         thread::sleep(ms(100));
-        let config = drainit.path("drainit.yaml");
-        let text = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(&config, text.replace("readiness", "environment: {A: b}, readiness"))
-            .unwrap();
+        drainit.edit("readiness", "environment: {A: b}, readiness");
         let words = [&[request][..], if request == "reload" { &[] } else { &["web"] }].concat();
         let said = drainit.exec(&words).stdout;
         let told = said.split_once("; requests ").map_or("", |(_, told)| told);

@@ -16,9 +16,8 @@ fn heard() -> impl Iterator<Item = i32> {
 fn every_signal_is_passed_on() {
     Rig::both().for_each(all_are_passed_on);
     // The runs above do not forward signal 28 (WINCH), which is their stop signal.
-    let Some(rig) = Rig::new() else { return };
     let config = "processes: {a: {command: [CHILD, a, record=28], forward_signals: [WINCH], on_exit: shutdown}}";
-    let drainit = rig.start_ready(config);
+    let Some(drainit) = Rig::ready(config) else { return };
     drainit.wait_for_line("^ready");
     send(&drainit, 28);
     drainit.wait_exit(LONG).assert_code(0);

@@ -72,16 +72,15 @@ fn a_process_that_is_exiting_is_not_killed_and_keeps_the_code() {
     }
     let Some(rig) = Rig::new() else { return };
     rig.write("exits.py", SLOW_EXIT);
-    let drainit = rig.start_ready(
-        "
+    let config = "
         shutdown: {grace_period: 60s, reserve: 1s}
         processes:
           a:
             command: [python3, DIR/exits.py, DIR/ready]
             stop_grace_period: 1s
             readiness: {file: DIR/ready}
-        ",
-    );
+        ";
+    let drainit = rig.start_ready(config);
     drainit
         .stop()
         .assert_code(0)
@@ -173,16 +172,16 @@ fn processes_that_proc_hides_are_signalled_and_named() {
     // Hides the processes of other users from drainit, although drainit is root: drainit lacks
     // CAP_SYS_PTRACE, and is not in the group `gid`.
     let hide = "mount -o remount,hidepid=2,gid=54321 /proc && exec setpriv --bounding-set=-sys_ptrace \"$@\"";
-    let drainit = rig.readable_by_everybody().wrapper(&["sh", "-c", hide, "sh"]).start_ready(
-        "
+    let config = "
         processes:
           a:
             stop_grace_period: 10s
             command: [sh, -c, 'setsid CHILD b touch=DIR/b on=TERM:ignore & exec CHILD a']
             user: '12345:12345'
             readiness: {file: DIR/b}
-        ",
-    );
+        ";
+    let drainit =
+        rig.readable_by_everybody().wrapper(&["sh", "-c", hide, "sh"]).start_ready(config);
     let ended = drainit.stop();
     ended
         .assert_code(137)
@@ -209,7 +208,7 @@ fn a_job_behind_two_shells_gets_no_signal_while_the_pool_runs() {
     drainit.wait_for_event("keeper", "group");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_event("pool", "got SIGTERM");
-    std::fs::write(drainit.path("go"), "").unwrap();
+    drainit.touch("go");
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_no_event("job", "got SIGTERM");
     ended.event("job", "exit 0");
@@ -268,10 +267,8 @@ fn times_include_the_sleep_of_the_machine() {
 #[test]
 fn end_right_after_stop_signal_is_seen_at_once() {
     for _ in 0..20 {
-        let Some(rig) = Rig::new() else { return };
-        let drainit = rig.start(
-            "processes: {a: {command: [sh, -c, 'sleep 60 & exec CHILD a notify=READY=1'], readiness: {notify: true}}}",
-        );
+        let config = "processes: {a: {command: [sh, -c, 'sleep 60 & exec CHILD a notify=READY=1'], readiness: {notify: true}}}";
+        let Some(drainit) = Rig::started(config) else { return };
         drainit.wait_for_line(&said::ready("a"));
         drainit.stop().assert_code(0);
     }
@@ -280,9 +277,7 @@ fn end_right_after_stop_signal_is_seen_at_once() {
 // holds: S880
 #[test]
 fn a_worker_with_a_drain_is_asked_at_once_and_shortens_no_other_drain() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
+    let config = "
         shutdown: {grace_period: 9s, reserve: 1s}
         processes:
           web:
@@ -293,8 +288,8 @@ fn a_worker_with_a_drain_is_asked_at_once_and_shortens_no_other_drain() {
             command: [CHILD, worker, 'on=TERM:exit:0:1500']
             depends_on: []
             drain: {signal: {signal: TERM, time: 7s, min: 0s}}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::ready(config) else { return };
     drainit.wait_for_start(&["web", "worker"]);
     let t0 = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
@@ -308,10 +303,9 @@ fn a_worker_with_a_drain_is_asked_at_once_and_shortens_no_other_drain() {
 // holds: S371
 #[test]
 fn a_process_that_had_failed_by_itself_was_not_asked_to_stop() {
-    let Some(rig) = Rig::new() else { return };
     let config =
         "processes: {a: {command: [CHILD, a, await=DIR/go, exit=3]}, b: {command: [CHILD, b]}}";
-    let drainit = rig.start_ready(config);
+    let Some(drainit) = Rig::ready(config) else { return };
     drainit.wait_for_start(&["a", "b"]);
     // While drainit is suspended, first `a` fails, and then the stop signal comes.
     drainit.signal(Signal::SIGSTOP);

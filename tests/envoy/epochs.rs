@@ -118,11 +118,8 @@ fn restarts_under_load_fail_no_request() {
 fn a_wrong_config_is_refused_before_anything_is_started() {
     let Some((drainit, address, _memory)) = start(&quick()) else { return };
     let right = fs::read_to_string(drainit.path("envoy.json")).unwrap();
-    fs::write(
-        drainit.path("envoy.json"),
-        right.replace("\"upstream\",\"timeout\"", "\"nowhere\",\"timeout\""),
-    )
-    .unwrap();
+    let wrong = right.replace("\"upstream\",\"timeout\"", "\"nowhere\",\"timeout\"");
+    drainit.write("envoy.json", wrong);
     under_load(&drainit, address, 0, || {
         drainit.exec(&["restart", "router"]).assert(1, "unknown cluster 'nowhere'");
         assert_alone(&drainit, 0);
@@ -130,12 +127,12 @@ fn a_wrong_config_is_refused_before_anything_is_started() {
         let mut config: Value = serde_json::from_str(&right).unwrap();
         let other = drainit.path("other.sock");
         config["admin"]["address"]["pipe"]["path"] = other.to_string_lossy().into();
-        fs::write(drainit.path("envoy.json"), config.to_string()).unwrap();
+        drainit.write("envoy.json", config.to_string());
         let said = drainit.exec(&["restart", "router"]);
         said.assert(1, "other.sock: change `readiness` and `drain`, too");
         assert_eq!(drainit.processes(&["router"]).len(), 1);
         // The refused configs do not prevent the next restart.
-        fs::write(drainit.path("envoy.json"), right).unwrap();
+        drainit.write("envoy.json", right);
         drainit.exec(&["restart", "router"]).assert(0, "");
         assert_eq!(drainit.processes(&["router"])[0]["epoch"], 1);
     });
@@ -153,12 +150,12 @@ fn a_new_epoch_that_cannot_serve_is_rolled_back_and_the_old_epoch_keeps_running(
     second["name"] = "second".into();
     second["address"]["socket_address"]["port_value"] = taken.local_addr().unwrap().port().into();
     config["static_resources"]["listeners"].as_array_mut().unwrap().push(second);
-    fs::write(drainit.path("envoy.json"), config.to_string()).unwrap();
+    drainit.write("envoy.json", config.to_string());
     under_load(&drainit, address, 0, || {
         drainit.exec(&["restart", "router"]).assert(1, "before it was ready");
         assert_alone(&drainit, 0);
         // Envoy permits only one attempt, so the next restart fails although the config is right.
-        fs::write(drainit.path("envoy.json"), right).unwrap();
+        drainit.write("envoy.json", right);
         drainit.exec(&["restart", "router"]).assert(1, "Envoy permits no further hot restart");
     });
     drainit.exec(&["stop", "router"]).assert(0, "");

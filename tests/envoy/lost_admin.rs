@@ -105,7 +105,7 @@ fn an_admin_that_a_failed_hot_restart_has_closed_is_reported_and_not_probed() {
     let mut config: Value =
         serde_json::from_slice(&fs::read(drainit.path("envoy.json")).unwrap()).unwrap();
     add_control_plane(&mut config, "lds", ([127, 0, 0, 1], 1).into(), "0s");
-    fs::write(drainit.path("envoy.json"), config.to_string()).unwrap();
+    drainit.write("envoy.json", config.to_string());
     drainit.exec(&["restart", "router"]).assert(1, "did not become ready within 3s");
     let why = "the failed hot restart has closed its admin for good";
     drainit.wait_for_line(&format!(

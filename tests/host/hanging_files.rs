@@ -20,16 +20,15 @@ fn hanging_program(rig: &Rig) -> Option<Lease> {
 fn a_stop_does_not_wait_for_a_program_that_hangs() {
     let Some(rig) = Rig::new() else { return };
     let Some(_lease) = hanging_program(&rig) else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         shutdown: {grace_period: 12s, reserve: 2s}
         processes:
           hangs: {command: [DIR/hangs, '60']}
           given_up: {command: [DIR/hangs, '60']}
           database: {command: [CHILD, database]}
           above: {command: [CHILD, above], depends_on: [hangs]}
-        ",
-    );
+        ";
+    let drainit = rig.start(config);
     drainit.wait_for_start(&["database"]);
     drainit.wait_until("the program hangs", || drainit.children().len() == 3);
     drainit.exec(&["stop", "given_up"]).assert(0, "");
@@ -72,7 +71,7 @@ fn a_file_under_a_lease_is_opened_once_the_lease_is_given_up() {
     let Some((rig, _leases)) = leased(&files, Lease::take_politely) else { return };
     let drainit = rig.start_with(&["run", "-c", "DIR/leased.yaml"]);
     drainit.wait_for_start(&["values", "logs", "watches"]);
-    fs::write(drainit.path("watched"), "new").unwrap();
+    drainit.write("watched", "new");
     drainit.wait_for_event("watches", "got SIGUSR1");
     drainit.stop().assert_code(0).assert_no_line("lease");
 }
@@ -121,8 +120,7 @@ fn beside_hanging_files() -> Option<(Rig, String)> {
 #[test]
 fn nothing_waits_for_a_file_system_that_hangs() {
     let Some((rig, _)) = beside_hanging_files() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         shutdown: {grace_period: 12s, reserve: 2s}
         processes:
           waits: {command: [CHILD, waits], readiness: {file: DIR/hung/ready, timeout: 60s}}
@@ -138,8 +136,8 @@ fn nothing_waits_for_a_file_system_that_hangs() {
             drain: {http: {url: 'http://127.0.0.1:1/d', time: 2s, headers: {a: {file: DIR/hung/a}}}}
           hook: {command: [CHILD, hook], working_dir: DIR/hung, hooks: {pre_start: [CHILD, pre]}}
           fine: {command: [CHILD, fine]}
-        ",
-    );
+        ";
+    let drainit = rig.start(config);
     drainit.wait_for_line("mounted|skipped");
     drainit.wait_for_start(&["waits", "fine"]);
     drainit.wait_for_line("watches: .*hung/w has not been read within 1s");
@@ -162,17 +160,14 @@ sys.exit(covered)
 fn neither_a_reload_nor_the_service_manager_holds_up_the_loop_if_a_socket_hangs() {
     let Some((rig, hung)) = beside_hanging_files() else { return };
     let rig = rig.env("NOTIFY_SOCKET", &format!("{hung}/notify"));
-    let drainit = rig.start_ready(
-        "
+    let config = "
         shutdown: {grace_period: 12s, reserve: 2s}
         processes:
           app: {command: [CHILD, app]}
-        ",
-    );
+        ";
+    let drainit = rig.start_ready(config);
     drainit.exec(&["status"]).assert(0, "app");
-    let listen = format!("listen: ['unix:{hung}/app.sock'], command");
-    let config = fs::read_to_string(drainit.path("drainit.yaml")).unwrap();
-    fs::write(drainit.path("drainit.yaml"), config.replace("command", &listen)).unwrap();
+    drainit.edit("command", &format!("listen: ['unix:{hung}/app.sock'], command"));
     drainit.exec(&["reload"]).assert(
         1,
         "the files of `app` cannot be looked at: a file system or a socket has not answered",
@@ -225,8 +220,7 @@ fn a_file_system_that_begins_to_hang_is_reported_once() {
     rig.write("run/watched", "");
     rig.write_program("run/check", "#!/bin/sh\n");
     rig.write("cover.py", COVER);
-    let drainit = rig.start_ready(
-        "
+    let config = "
         shutdown: {grace_period: 12s, reserve: 2s}
         control: {socket: DIR/run/control.sock}
         processes:
@@ -236,8 +230,8 @@ fn a_file_system_that_begins_to_hang_is_reported_once() {
             listen: ['unix:DIR/run/app.sock']
             liveness: {exec: [DIR/run/check], interval: 100ms, timeout: 300ms, retries: 1000}
             watch: [{path: DIR/run/watched, action: restart}]
-        ",
-    );
+        ";
+    let drainit = rig.start_ready(config);
     drainit.exec(&["start", "cover"]).assert(0, "");
     let line = "app: .*run/watched has not been read within 5s; drainit sees no change";
     drainit.wait_for_line(line);

@@ -11,13 +11,13 @@ fn all_processes_are_stopped_if_drainit_cannot_continue() {
     let rig = Rig::not_init();
     let child = rig.fill("CHILD");
     let refused = nix::libc::SYS_timerfd_settime.to_string();
-    let drainit = rig.wrapper(&[&child, "wrapper", &format!("refuse={refused}")]).start_ready(
-        "
+    let config = "
         processes:
           base: {command: [CHILD, base]}
           a: {command: [CHILD, a, 'daemon=b', 'on=TERM:ignore'], depends_on: [base]}
-        ",
-    );
+        ";
+    let drainit =
+        rig.wrapper(&[&child, "wrapper", &format!("refuse={refused}")]).start_ready(config);
     drainit.wait_for_start(&["base", "a", "b"]);
     // drainit sets its first timer at SIGTERM, and the kernel refuses this timer.
     let asked = drainit.signal(Signal::SIGTERM);
@@ -43,7 +43,7 @@ fn all_processes_are_stopped_if_drainit_gets_no_memory() {
         // The memory is enough for the stack of the thread that reads the file, but not for the
         // file.
         let comment = format!("# {}\n", "x".repeat(3_900_000));
-        std::fs::write(drainit.path("drainit.yaml"), comment).unwrap();
+        drainit.write("drainit.yaml", comment);
         let pid = drainit.pid().to_string();
         let size = drainit.kilobytes("VmData");
         let limit = ["--pid", &pid, &format!("--data={}:", size * 1024 + 2_600_000)];
@@ -72,8 +72,7 @@ fn an_unsignallable_group_member_does_not_prevent_a_restart() {
         return;
     }
     let Some(rig) = Rig::new() else { return };
-    let ended = rig.wrapper(&["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"]).run(
-        "
+    let config = "
         shutdown: {grace_period: 5s, reserve: 1s}
         processes:
           a:
@@ -84,8 +83,8 @@ fn an_unsignallable_group_member_does_not_prevent_a_restart() {
               - up=$( (setpriv --reuid 10001 --clear-groups sh -c 'echo up; exec sleep 60 >/dev/null 2>&1' &) ); exit 3
             restart: on-failure:2
             restart_delay: 20ms
-        ",
-    );
+        ";
+    let ended = rig.wrapper(&["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"]).run(config);
     let refused =
         r"a: not allowed to signal the processes that are left in its process group \d+ \(sleep\)";
     let times =

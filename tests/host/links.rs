@@ -99,9 +99,8 @@ processes:
     }
     // A reload also refuses a link of the other user.
     let env = drainit.path("theirs/secret").display().to_string();
-    let added = format!("  added: {{command: [sleep, '60'], env_file: {env}}}\n");
-    let before = fs::read_to_string(drainit.path("drainit.yaml")).unwrap();
-    fs::write(drainit.path("drainit.yaml"), before + &added).unwrap();
+    drainit
+        .write_config(&format!("{config}  added: {{command: [sleep, '60'], env_file: {env}}}\n"));
     let refused = format!("theirs/secret` belongs to user {THEIRS}");
     drainit.exec(&["reload"]).assert(1, &refused);
     let ended = drainit.stop();

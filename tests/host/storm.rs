@@ -42,10 +42,8 @@ fn all_processes_that_end_in_a_pause_are_reaped() {
 
 #[test]
 fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
-    let Some(rig) = Rig::new() else { return };
     // This storm lasts until it is stopped.
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           a: {command: [CHILD, a, touch=DIR/a, torrent=1000000], readiness: {file: DIR/a}}
           late:
@@ -57,8 +55,8 @@ fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
             command: [CHILD, later]
             depends_on: [late]
             readiness: {exec: [CHILD, probe, exit=0]}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     drainit.wait_for_event("a", "torrent begins");
     drainit.wait_for_start(&["late"]);
     let began = now();
@@ -106,9 +104,7 @@ fn many_groups_without_a_leader_do_not_hold_up_the_end() {
 // holds: S242
 #[test]
 fn many_ends_beside_many_orphans_do_not_hold_up_a_signal() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           a: {command: [CHILD, a, horde=2000, touch=DIR/a], readiness: {file: DIR/a}}
           b:
@@ -117,8 +113,8 @@ fn many_ends_beside_many_orphans_do_not_hold_up_a_signal() {
             on_exit: ignore
             required: false
             depends_on: [a]
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     drainit.wait_for_events("b", "handling", 50);
     drainit.wait_for_line(said::ALL_READY);
     drainit.touch("go");
@@ -134,8 +130,7 @@ fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
     let Some(rig) = Rig::new() else { return };
     // Real-time signals are queued, so there is always one more. The level `warn` avoids a log line
     // for each.
-    let drainit = rig.env("DRAINIT_LOG_LEVEL", "warn").start(
-        "
+    let config = "
         processes:
           a:
             command: [sh, -c, 'i=0; while [ $$i -lt 20000000 ]; do kill -40 1; i=$$((i+1)); done']
@@ -151,8 +146,8 @@ fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
           d:
             command: [CHILD, d]
             depends_on: [c]
-        ",
-    );
+        ";
+    let drainit = rig.env("DRAINIT_LOG_LEVEL", "warn").start(config);
     // `d` starts once a probe is answered and drainit knows that `c` runs.
     drainit.wait_for_start(&["d"]);
     let ended = drainit.stop();

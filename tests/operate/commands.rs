@@ -6,9 +6,7 @@ use crate::support::{LONG, Rig};
 
 #[test]
 fn a_pattern_selects_processes_by_the_beginning_of_the_name() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
+    let config = "
         processes:
           app:
             command: [CHILD, 'app-${SCALE_INDEX}', print=serving, 'on=USR1:print:heard-${SCALE_INDEX}']
@@ -17,8 +15,8 @@ fn a_pattern_selects_processes_by_the_beginning_of_the_name() {
           app-migrate: {command: [CHILD, migrate, print=migrated, exit=0], type: oneshot}
           app-off: {command: [CHILD, off], only_if: {path_exists: DIR/nothing}}
           other: {command: [CHILD, other, print=up], update: start-first, readiness: {log: ^up$}}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::ready(config) else { return };
     let copies = || ["app-1", "app-2", "app-3"].map(|copy| drainit.state(copy));
     let before = copies();
     let shown = drainit.exec(&["status", "app-*"]).stdout;
@@ -68,8 +66,7 @@ processes:
 // holds: S722, S723, C711, C712, C716
 #[test]
 fn shutdown_drains_and_ends_the_container_and_answers_each_client() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(DRAINED);
+    let Some(drainit) = Rig::ready(DRAINED) else { return };
     thread::scope(|scope| {
         let first = scope.spawn(|| drainit.exec(&["shutdown"]));
         drainit.wait_for_event("drain", "start");
@@ -101,10 +98,9 @@ fn a_process_of_the_container_does_not_wait_for_a_shutdown() {
 // holds: S722, C711
 #[test]
 fn shutdown_fails_if_the_container_does_not_end_with_code_0() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "processes: {a: {command: [CHILD, a, 'on=TERM:ignore'], stop_grace_period: 100ms}}",
-    );
+    let config =
+        "processes: {a: {command: [CHILD, a, 'on=TERM:ignore'], stop_grace_period: 100ms}}";
+    let Some(drainit) = Rig::ready(config) else { return };
     drainit.wait_for_start(&["a"]);
     let said = drainit.exec(&["shutdown"]);
     said.assert(1, "error: the container ends with exit code 137").assert(1, "killed: 1 of 1");
@@ -139,23 +135,19 @@ fn a_second_restart_shares_the_run_and_the_answer_of_the_first() {
 // holds: S824
 #[test]
 fn a_restart_says_how_long_no_instance_was_ready() {
-    let Some(rig) = Rig::new() else { return };
     let app = "command: [CHILD, app, sleep=200, print=up], readiness: {log: ^up$}";
-    let drainit = rig.start_ready(&format!("processes: {{app: {{{app}}}}}"));
+    let Some(drainit) = Rig::ready(&format!("processes: {{app: {{{app}}}}}")) else { return };
     let restart = || drainit.exec(&["restart", "app"]).stdout;
     let down = || drainit.processes(&["app"])[0]["down_seconds"].as_f64();
     assert_eq!(down(), None);
     let said = restart();
     assert!(said.contains("ready after ") && said.contains("; down for "), "{said}");
     assert!(down().unwrap() >= 0.2, "{:?}", down());
-    let config = drainit.path("drainit.yaml");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace("sleep=200", "sleep=300")).unwrap();
+    drainit.edit("sleep=200", "sleep=300");
     let said = drainit.exec(&["reload"]).stdout;
     assert!(said.contains("; down for ") && down().unwrap() >= 0.3, "{said}");
     // The next instance starts beside this one, so one of the two is always ready.
-    let beside = text.replace("sleep=200", "sleep=300");
-    fs::write(&config, beside.replace("readiness", "update: start-first, readiness")).unwrap();
+    drainit.edit("readiness", "update: start-first, readiness");
     drainit.exec(&["reload"]).assert(0, "");
     let said = restart();
     assert!(!said.contains("down for") && down().is_none(), "{said}");

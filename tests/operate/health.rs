@@ -129,13 +129,12 @@ fn health_waits_until_everything_is_ready() {
     assert!(code == 1 && said.contains("another `control.socket` (after 50ms)"), "{said}");
     // Asks before drainit runs, while it starts, and when it is ready.
     let asking = thread::spawn(move || health(&["--socket", &socket, "--wait", "60s"]));
-    let drainit = rig.start(
-        "
+    let config = "
         control: {socket: DIR/control.sock}
         processes:
           a: {command: [CHILD, a, sleep=300, touch=DIR/a], readiness: {file: DIR/a}}
-        ",
-    );
+        ";
+    let drainit = rig.start(config);
     assert_eq!(asking.join().unwrap(), (0, "ready\n".to_owned()));
     drainit.exec(&["health", "--wait", "10s"]).assert(0, "ready");
     drainit.stop().assert_code(0);

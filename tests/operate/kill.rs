@@ -5,15 +5,13 @@ use crate::support::{LONG, Rig, Signal, said};
 // holds: C895
 #[test]
 fn a_signal_goes_to_the_process_alone() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
+    let config = "
         processes:
           a: {command: [CHILD, a, 'on=HUP:print:reloaded']}
           b: {command: [CHILD, b, 'on=HUP:print:wrong']}
           task: {type: oneshot, command: [CHILD, task, exit=0]}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::ready(config) else { return };
     drainit.wait_for_start(&["a", "b"]);
     drainit.exec(&["kill", "-s", "HUP", "a"]).assert(0, "");
     drainit.wait_for_line("reloaded");

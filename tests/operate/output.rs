@@ -57,9 +57,7 @@ fn each_form_of_log_leads_the_lines_where_the_config_says() {
 // holds: C136, C140, C434
 #[test]
 fn json_has_an_object_per_line() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.run(
-        r#"
+    let config = r#"
         logging: {format: json}
         processes:
           quiet: {type: oneshot, command: [CHILD, quiet, 'print=no log:', exit=0]}
@@ -67,8 +65,8 @@ fn json_has_an_object_per_line() {
             command: [CHILD, a, 'print=it says "hi"\', eprint=err, raw=tail, exit=0]
             depends_on: [quiet]
             log: {prefix: pa}
-        "#,
-    );
+        "#;
+    let Some(ended) = Rig::ran(config) else { return };
     ended.assert_code(0);
     let mut messages = Vec::new();
     for line in &ended.record.lines {
@@ -96,15 +94,14 @@ fn a_process_stuck_in_a_write_can_end() {
     let (unread, pipe) = full_pipe();
     let Some(rig) = Rig::new() else { return };
     // The process writes more than fits into all buffers, and ends only after its last line.
-    let drainit = rig.stdout(pipe).start(
-        "
+    let config = "
         processes:
           a:
             command: [sh, -c, 'trap \"seq 600000; exit 0\" TERM; touch DIR/a; while :; do sleep 0.05; done']
             readiness: {file: DIR/a}
             log: {prefix: a}
-        ",
-    );
+        ";
+    let drainit = rig.stdout(pipe).start(config);
     drainit.wait_for_line(said::ALL_READY);
     let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_within(ms(500)..LONG);

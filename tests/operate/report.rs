@@ -89,16 +89,15 @@ fn a_stop_after_a_failed_start_takes_no_longer_than_the_shutdown() {
     let Some(rig) = Rig::new() else { return };
     // Just before the shutdown, drainit logs the last lines of this output, which takes about 1 ms.
     // This time must not count for the stop.
-    let ended = rig.env("DRAINIT_LOG_FORMAT", "json").run(
-        "
+    let config = "
         shutdown: {grace_period: 8s}
         processes:
           a:
             command: [sh, -c, 'yes $(seq 3000) | head -c 400000; exec sleep 100']
             log: {prefix: a}
             readiness: {file: DIR/never, timeout: 300ms}
-        ",
-    );
+        ";
+    let ended = rig.env("DRAINIT_LOG_FORMAT", "json").run(config);
     let seconds = |event: &str| {
         let is_of = format!("\"event\":\"{event}\"");
         let lines = &ended.assert_code(1).record.lines;
@@ -147,7 +146,7 @@ fn a_kill_by_drainit_is_not_taken_for_the_oom_killer() {
            victim: {command: [CHILD, victim], on_exit: ignore}}",
     );
     drainit.wait_for_start(&["stubborn", "victim"]);
-    fs::write(drainit.path("count"), "oom_kill 1\n").unwrap();
+    drainit.write("count", "oom_kill 1\n");
     drainit.exec(&["stop", "stubborn"]).assert(0, "stubborn");
     kill(drainit.children()[0], Signal::SIGKILL).unwrap();
     drainit.wait_for_line("victim: was ended by SIGKILL, probably by the kernel's OOM killer");

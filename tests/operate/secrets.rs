@@ -64,7 +64,7 @@ processes:
         said.code
     };
     for (name, content) in &broken {
-        fs::write(drainit.path(name), content).unwrap();
+        drainit.write(name, content);
         assert_eq!(ask(&["restart", name]), 1, "{name}");
     }
     // A reload compares the new secrets with the old ones.
@@ -179,7 +179,7 @@ processes:
         }
         let drainit = rig.env("P", &secret).env("DRAINIT_LOG_LEVEL", "debug").start(&config);
         drainit.wait_for_start(&["base", "watched", "alive-unix"]);
-        fs::write(drainit.path(&format!("{secret}.file")), "y").unwrap();
+        drainit.write(&format!("{secret}.file"), "y");
         drainit.wait_for_line("watched: .* changed");
         drainit.wait_until("told of all", || {
             let now = get(address, "/status").unwrap().1;
@@ -204,8 +204,7 @@ processes:
             shown.push((command.to_owned(), format!("{said:?}")));
         }
         // A socket that cannot be opened makes the reload fail.
-        let other = config.replace("[CHILD, base]", "[CHILD, base], listen: ['unix:/none/${P}']");
-        fs::write(drainit.path("drainit.yaml"), drainit.fill(&other)).unwrap();
+        drainit.edit("base]", "base], listen: ['unix:/none/${P}']");
         shown.push(("reload".to_owned(), format!("{:?}", drainit.exec(&["reload"]))));
         let ended = drainit.stop();
         for (what, text) in &shown {

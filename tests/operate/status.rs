@@ -28,16 +28,14 @@ fn private(drainit: &Running) -> SocketAddr {
 // holds: C89, C895
 #[test]
 fn status_shows_every_process_without_a_control_section() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           a: {command: [CHILD, a]}
           waits: {command: [CHILD, waits, await=DIR/go, touch=DIR/w], readiness: {file: DIR/w}}
           task: {type: oneshot, command: [CHILD, task, exit=0]}
           fails: {command: [CHILD, fails, await=DIR/end, exit=7], restart: always, restart_delay: 10ms}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     drainit.wait_for_start(&["a", "waits"]);
     drainit.wait_for_line("task: completed");
     let said = drainit.exec(&["status"]);
@@ -116,13 +114,11 @@ fn other_users_and_other_containers_are_refused() {
 
 #[test]
 fn status_shows_the_progress_of_a_shutdown_and_watch_ends_then() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         shutdown: {grace_period: 60s}
         processes: {a: {command: [CHILD, a, 'on=TERM:ignore'], stop_grace_period: 50s}}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     drainit.wait_for_start(&["a"]);
     let mut watch =
         drainit.exec_as(None, &["status", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
@@ -166,9 +162,7 @@ fn without_a_socket_the_commands_name_the_reason() {
 // holds: C891
 #[test]
 fn the_note_says_why_a_process_is_not_ready_or_could_not_be_started() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           silent: {command: [CHILD, silent], readiness: {notify: true}}
           hang: {command: [CHILD, hang], readiness: {exec: [sleep, '60'], timeout: 60s}}
@@ -177,8 +171,8 @@ fn the_note_says_why_a_process_is_not_ready_or_could_not_be_started() {
             command: [CHILD, deaf]
             autostart: false
             readiness: {tcp: '127.0.0.1:1', timeout: 100ms}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     drainit.wait_for_start(&["silent", "hang"]);
     drainit.exec(&["start", "bad"]).assert(1, "bad failed");
     drainit.exec(&["start", "deaf"]).assert(1, "deaf did not become ready");
@@ -196,7 +190,6 @@ fn the_note_says_why_a_process_is_not_ready_or_could_not_be_started() {
 // holds: S853
 #[test]
 fn a_named_process_that_is_not_ready_shows_last_lines_and_listening_addresses() {
-    let Some(rig) = Rig::new() else { return };
     let [open, asked] = [free_address(), free_address()].map(|it| it.to_string());
     let config = "
         processes:
@@ -207,7 +200,7 @@ fn a_named_process_that_is_not_ready_shows_last_lines_and_listening_addresses() 
           b: {command: [CHILD, b]}
         ";
     let config = config.replace("OPEN", &open).replace("ASKED", &asked);
-    let drainit = rig.start(&config);
+    let Some(drainit) = Rig::started(&config) else { return };
     drainit.wait_until("a socket", || {
         let said = drainit.exec(&["status", "a"]);
         said.stdout.contains(&format!("\na listens on {open}\n"))
@@ -224,9 +217,7 @@ fn a_named_process_that_is_not_ready_shows_last_lines_and_listening_addresses() 
 // holds: C889, C890, C891
 #[test]
 fn the_note_says_what_a_process_waits_for_and_nothing_about_a_normal_stop() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           db: {command: [CHILD, db, await=DIR/go, touch=DIR/db], readiness: {file: DIR/db}}
           cache: {command: [CHILD, cache]}
@@ -234,8 +225,8 @@ fn the_note_says_what_a_process_waits_for_and_nothing_about_a_normal_stop() {
             command: [CHILD, web]
             depends_on: [db, cache]
             drain: {exec: {command: ['true']}}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     drainit.wait_for_start(&["db", "cache"]);
     let row = |name: &str| {
         let said = drainit.exec(&["status"]).stdout;

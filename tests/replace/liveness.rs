@@ -54,14 +54,13 @@ fn probes_leave_nothing_in_their_process_group() {
     let Some(rig) = Rig::new() else { return };
     // Each run counts the processes that the earlier runs have left.
     rig.write("probe", "echo $(pgrep -xfc 'sleep 4325') >>${0%/*}/left\nsleep 4325 & exit 0\n");
-    let drainit = rig.start(
-        r"
+    let config = r"
         processes:
           a:
             command: [sleep, '4324']
             liveness: {exec: [sh, DIR/probe], interval: 20ms}
-        ",
-    );
+        ";
+    let drainit = rig.start(config);
     let text = || fs::read_to_string(drainit.path("left")).unwrap_or_default();
     drainit.wait_until("probed", || text().lines().count() > 10);
     assert!(text().lines().all(|line| line == "0"), "{}", text());
@@ -92,17 +91,15 @@ fn missing_watchdog_messages_end_the_container_if_nothing_restarts_the_process()
 // holds: C246
 #[test]
 fn a_process_can_fail_the_check_itself() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
+    let config = "
         processes:
           a:
             command: [CHILD, a, notify=READY=1, await=DIR/broken, notify=WATCHDOG=trigger]
             readiness: {notify: true}
             restart: always
             restart_delay: 4s
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::ready(config) else { return };
     drainit.touch("broken");
     drainit.wait_for_line("a: failed its liveness check.*: it sent WATCHDOG=trigger");
     drainit.wait_until("the reason of the restart", || {
@@ -116,9 +113,7 @@ fn a_process_can_fail_the_check_itself() {
 // holds: C230, C235, C238, C240, C250, C693
 #[test]
 fn a_failed_check_counts_as_a_failure_and_the_others_keep_running() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           a:
             command: [CHILD, a]
@@ -129,8 +124,8 @@ fn a_failed_check_counts_as_a_failure_and_the_others_keep_running() {
             command: [CHILD, c]
             liveness: {exec: [sh, -c, 'yes & exit 1'], interval: 100ms, retries: 1}
             on_exit: ignore
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     let failed = drainit
         .wait_for_line("a: failed its liveness check.*: its command exited with code 1: bad");
     // A pause comes before each of the three probes. The test counts from the start of drainit,
@@ -152,7 +147,6 @@ fn a_failed_check_counts_as_a_failure_and_the_others_keep_running() {
 // holds: C251
 #[test]
 fn a_process_can_ask_for_more_time_while_saving() {
-    let Some(rig) = Rig::new() else { return };
     let config = "
         processes:
           a:
@@ -161,7 +155,7 @@ fn a_process_can_ask_for_more_time_while_saving() {
             stop_grace_period: 2s
         ";
     let more = "notify=EXTEND_TIMEOUT_USEC=20000000, sleep=3000";
-    let drainit = rig.start_ready(&config.replace("MORE", more));
+    let Some(drainit) = Rig::ready(&config.replace("MORE", more)) else { return };
     drainit
         .stop()
         .assert_code(0)
@@ -172,10 +166,8 @@ fn a_process_can_ask_for_more_time_while_saving() {
 // holds: C629
 #[test]
 fn a_command_that_hangs_is_killed_after_the_timeout() {
-    let Some(rig) = Rig::new() else { return };
     // Only the first probe hangs.
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           a:
             command: [CHILD, a]
@@ -183,8 +175,8 @@ fn a_command_that_hangs_is_killed_after_the_timeout() {
               exec: [sh, -c, 'test -e DIR/once && exit; touch DIR/once; exec CHILD probe']
               interval: 10ms
               timeout: 2s
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     let began = drainit.wait_for_event("probe", "start").at;
     let ended =
         drainit.wait_for_line(r"a: liveness probe failed \(1 of 3\): .*not ended after 2s").at;

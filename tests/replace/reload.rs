@@ -17,14 +17,6 @@ use crate::support::{LONG, Rig, Running, Signal, free_address, get, ms, said};
 
 const SERVER: &str = include_str!("../fixtures/polite_server.py");
 
-/// Replaces a text in the config.
-fn edit(drainit: &Running, from: &str, to: &str) {
-    let path = drainit.path("drainit.yaml");
-    let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains(from), "{text}");
-    fs::write(&path, text.replace(from, to)).unwrap();
-}
-
 /// The names of the processes, in the order of the status.
 fn names(drainit: &Running) -> Vec<String> {
     let processes = drainit.processes(&[]);
@@ -35,10 +27,6 @@ fn pid(drainit: &Running, name: &str) -> i64 {
     drainit.state(name).1.unwrap()
 }
 
-fn started(config: &str) -> Option<Running> {
-    Some(Rig::new()?.start_ready(config))
-}
-
 // holds: C570
 #[test]
 fn relative_paths_keep_the_start_directory_of_drainit() {
@@ -46,7 +34,7 @@ fn relative_paths_keep_the_start_directory_of_drainit() {
     rig.write("drainit.yaml", rig.fill("processes: {a: {command: [CHILD, a]}}"));
     let drainit = rig.start_with(&["run", "-c", "drainit.yaml"]);
     drainit.wait_for_line(said::ALL_READY);
-    edit(&drainit, "{a: {", "{b: {command: [sleep, infinity]}, a: {");
+    drainit.edit("{a: {", "{b: {command: [sleep, infinity]}, a: {");
     drainit.exec(&["reload"]).assert(0, "");
     assert_eq!(names(&drainit), ["b", "a"]);
     let directory = fs::read_link(format!("/proc/{}/cwd", drainit.pid())).unwrap();
@@ -68,11 +56,11 @@ fn changed_processes_are_replaced_and_the_rest_keeps_running() {
     };
     let old = "old: {command: [CHILD, old]}
           older: {command: [CHILD, older], depends_on: [old]}";
-    let Some(drainit) = started(&config("one", old)) else { return };
+    let Some(drainit) = Rig::ready(&config("one", old)) else { return };
     drainit.wait_for_start(&["base", "app", "user", "old", "older"]);
     let before = ["base", "app", "user"].map(|name| pid(&drainit, name));
     let new = config("two", "added: {command: [CHILD, added], depends_on: [app]}");
-    fs::write(drainit.path("drainit.yaml"), drainit.fill(&new)).unwrap();
+    drainit.write_config(&new);
 
     // The plan shows the steps, and changes nothing.
     let plan = drainit.exec(&["plan", "--reload"]);
@@ -124,12 +112,12 @@ fn a_changed_process_is_replaced_under_load_and_no_request_fails() {
         let plan = Plan { clients, rate, length, idle_close: IdleClose::Noticed };
         let report = under_load(address, plan, || {
             for number in 0..5 {
-                edit(&drainit, &format!("version-{number}"), &format!("version-{}", number + 1));
+                drainit.edit(&format!("version-{number}"), &format!("version-{}", number + 1));
                 drainit.exec(&["reload"]).assert(0, "");
                 assert_eq!(get(address, "/").unwrap().1, format!("version-{}", number + 1));
             }
             // A process with another name gets the same socket.
-            edit(&drainit, "app:", "renamed:");
+            drainit.edit("app:", "renamed:");
             drainit.exec(&["reload"]).assert(0, "");
         });
         assert!(report.total.failed == 0, "{report}\n{}", drainit.record());
@@ -139,7 +127,7 @@ fn a_changed_process_is_replaced_under_load_and_no_request_fails() {
         // drainit closes the old socket, because no process has it any more, and opens the new
         // socket.
         let other = free_address();
-        edit(&drainit, &address.to_string(), &other.to_string());
+        drainit.edit(&address.to_string(), &other.to_string());
         drainit.exec(&["reload"]).assert(0, "");
         assert_eq!(get(other, "/").unwrap().1, "version-5");
         assert!(std::net::TcpStream::connect(address).is_err());
@@ -178,7 +166,7 @@ fn a_config_that_cannot_be_used_changes_nothing_and_is_explained() {
         ("  b: {", "  b: {hooks: {pre_stop: {command: [/no/such]}}, ", "a hook of `b` cannot run"),
         ("  b: {", "  new: {command: [/no/such]}\n  b: {", "`new` cannot be started"),
     ] {
-        edit(&drainit, from, to);
+        drainit.edit(from, to);
         for command in [["reload"].as_slice(), &["plan", "--reload"]] {
             if command.len() == 2 && says.starts_with("address") {
                 continue; // A plan opens nothing.
@@ -187,7 +175,7 @@ fn a_config_that_cannot_be_used_changes_nothing_and_is_explained() {
             assert_eq!(said.code, 1, "{command:?} {to}: {said:?}");
             assert!(said.stderr.contains(says), "{command:?} {to}: {said:?}");
         }
-        fs::write(drainit.path("drainit.yaml"), &text).unwrap();
+        drainit.write("drainit.yaml", &text);
     }
     drainit.wait_for_line("reload failed, nothing was changed");
     fs::remove_file(drainit.path("drainit.yaml")).unwrap();
@@ -195,14 +183,14 @@ fn a_config_that_cannot_be_used_changes_nothing_and_is_explained() {
     for (old, new) in before.iter().zip(drainit.processes(&[])) {
         assert_eq!((&old["name"], &old["pid"]), (&new["name"], &new["pid"]));
     }
-    fs::write(drainit.path("drainit.yaml"), &text).unwrap();
-    edit(&drainit, "  a: {", "  a: {depends_on: [b], ");
-    edit(&drainit, "  b: {", "  b: {stop_signal: INT, ");
+    drainit.write("drainit.yaml", &text);
+    drainit.edit("  a: {", "  a: {depends_on: [b], ");
+    drainit.edit("  b: {", "  b: {stop_signal: INT, ");
     drainit.exec(&["reload"]).assert(0, "");
-    edit(&drainit, "  kept: {", "  kept: {depends_on: {b: {restart: true}}, ");
+    drainit.edit("  kept: {", "  kept: {depends_on: {b: {restart: true}}, ");
     drainit.exec(&["reload"]).assert(0, "");
     // A process that follows another one is replaced, too.
-    edit(&drainit, "INT", "TERM");
+    drainit.edit("INT", "TERM");
     drainit.exec(&["reload"]).assert(1, "`kept` cannot be started");
     drainit.stop().assert_code(0);
 }
@@ -219,25 +207,25 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
             forward_signals: [USR1]
           other: {command: [CHILD, other, print=one], depends_on: [app]}
         ";
-    let Some(drainit) = started(config) else { return };
+    let Some(drainit) = Rig::ready(config) else { return };
     let before = ["app", "other"].map(|name| pid(&drainit, name));
-    edit(&drainit, "print=up", "exit=3");
-    edit(&drainit, "[USR1]", "[USR2]");
-    edit(&drainit, "'0666'", "'0600'");
+    drainit.edit("print=up", "exit=3");
+    drainit.edit("[USR1]", "[USR2]");
+    drainit.edit("'0666'", "'0600'");
     drainit.exec(&["reload"]).assert(1, "app exited with code 3");
     let socket = drainit.path("app.sock").metadata().unwrap();
     assert_eq!(socket.permissions().mode() & 0o777, 0o666);
-    edit(&drainit, "'0600'", "'0666'");
+    drainit.edit("'0600'", "'0666'");
     drainit.signal(Signal::SIGUSR1);
     drainit.wait_for_line("got");
-    edit(&drainit, "[USR2]", "[USR1]");
+    drainit.edit("[USR2]", "[USR1]");
     assert_eq!(before, ["app", "other"].map(|name| pid(&drainit, name)));
     drainit.exec(&["health"]).assert(0, "");
     // After the failed reload, the process keeps its old definition: the plan reports the edit as a
     // change. Once the edit is undone, the plan reports nothing.
     let plan = drainit.exec(&["plan", "--reload"]);
     assert!(plan.stdout.contains("`command` differs"), "{plan:?}");
-    edit(&drainit, "exit=3", "print=up");
+    drainit.edit("exit=3", "print=up");
     drainit.exec(&["plan", "--reload"]).assert(0, "");
     assert_eq!(drainit.exec(&["plan", "--reload"]).stdout, "nothing has changed\n");
     drainit.exec(&["restart", "app"]).assert(0, "");
@@ -256,7 +244,7 @@ fn a_signal_drains_the_old_instance() {
             readiness: {log: ^up$}
             drain: {KIND: {signal: USR1, time: 8s}}
         ";
-        let Some(drainit) = started(&config.replace("KIND", kind)) else { return };
+        let Some(drainit) = Rig::ready(&config.replace("KIND", kind)) else { return };
         let before = pid(&drainit, "app");
         drainit.exec(&["restart", "app"]).assert(0, "");
         assert_ne!(pid(&drainit, "app"), before);
@@ -273,18 +261,17 @@ fn a_signal_drains_the_old_instance() {
 fn a_share_of_the_deadline_reaches_a_template_at_the_next_start() {
     let Some(rig) = Rig::new() else { return };
     rig.write("share", "${stop_seconds}");
-    let drainit = rig.start_ready(
-        "
+    let config = "
         shutdown: {grace_period: 6s}
         processes:
           a: {command: [CHILD, a], render: [{from: DIR/share, to: DIR/out}]}
           b: {command: [CHILD, b, '${stop_seconds}']}
-        ",
-    );
+        ";
+    let drainit = rig.start_ready(config);
     let before = ["a", "b"].map(|name| pid(&drainit, name));
     let share = || fs::read_to_string(drainit.path("out")).unwrap();
     assert_eq!(share(), "4");
-    edit(&drainit, "grace_period: 6s", "grace_period: 8s");
+    drainit.edit("grace_period: 6s", "grace_period: 8s");
     drainit.exec(&["reload"]).assert(0, "");
     // The reload replaces `b`, because its command contains the value. A template is not part of
     // the config, so `a` keeps running with the old file.
@@ -301,10 +288,10 @@ fn new_values_of_the_container_apply_at_once() {
         shutdown: {grace_period: 20s}
         processes: {a: {command: [CHILD, a]}}
         ";
-    let Some(drainit) = started(text) else { return };
+    let Some(drainit) = Rig::ready(text) else { return };
     let before = pid(&drainit, "a");
-    let report = drainit.fill("grace_period: 40s, signals: [USR2], report: DIR/report.json");
-    edit(&drainit, "grace_period: 20s", &report);
+    let shutdown = "grace_period: 40s, signals: [USR2], report: DIR/report.json";
+    drainit.edit("grace_period: 20s", shutdown);
     let plan = drainit.exec(&["plan", "--reload"]);
     assert_eq!(
         plan.stdout, "from now on, the container has the new `shutdown`\nnot touched: a\n",
@@ -373,7 +360,7 @@ fn a_file_of_a_command_is_read_again_by_a_reload_only() {
     let drainit =
         rig.start_ready("{processes: {app: {command: [CHILD, app, {join: [{file: step}]}]}}}");
     drainit.wait_for_line("^old$");
-    fs::write(drainit.path("step"), "print=new").unwrap();
+    drainit.write("step", "print=new");
     drainit.exec(&["restart", "app"]).assert(0, "");
     drainit.wait_for_lines("old", 2);
     assert!(drainit.record().line("^new$").is_none(), "{}", drainit.record());
@@ -390,10 +377,10 @@ fn a_stop_wins_and_a_second_reload_waits() {
           slow: {command: [CHILD, slow, print=one, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 20s}
           other: {command: [CHILD, other]}
         ";
-    let Some(drainit) = started(config) else { return };
+    let Some(drainit) = Rig::ready(config) else { return };
     drainit.wait_for_event("slow", "handling");
     let reload = || drainit.exec_as(None, &["reload"]).spawn().unwrap();
-    edit(&drainit, "print=one", "print=two");
+    drainit.edit("print=one", "print=two");
     let mut first = reload();
     drainit.wait_for_event("slow", "got SIGTERM");
     // No other request may begin during a reload.
@@ -401,7 +388,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
     let busy = "is under way; try again when that is done; slow is stopping";
     drainit.exec(&["plan", "--reload"]).assert(1, busy);
     assert_eq!(drainit.state("slow").0, "stopping");
-    edit(&drainit, "print=two", "print=three");
+    drainit.edit("print=two", "print=three");
     let mut second = reload();
     drainit.wait_for_lines("reload requested", 2);
     drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
@@ -409,7 +396,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
     // The second reload reads the file when the first reload is over.
     assert!(second.wait().unwrap().success());
     drainit.wait_for_line("three");
-    edit(&drainit, "print=three", "print=four");
+    drainit.edit("print=three", "print=four");
     let mut third = reload();
     drainit.wait("the last stop", LONG, |record| {
         let last =
@@ -443,13 +430,13 @@ fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
             readiness: {unix: DIR/y.sock}
           task: {command: [CHILD, task, exit=0], type: oneshot}
         ";
-    let Some(drainit) = started(config) else { return };
+    let Some(drainit) = Rig::ready(config) else { return };
     let (x, y) = (drainit.path("x.sock"), drainit.path("y.sock"));
     let before = ["a", "b"].map(|name| pid(&drainit, name));
     for (from, to) in [("x.sock", "z.sock"), ("y.sock", "x.sock"), ("z.sock", "y.sock")] {
-        edit(&drainit, from, to);
+        drainit.edit(from, to);
     }
-    edit(&drainit, "exit=0", "print=more, exit=0");
+    drainit.edit("exit=0", "print=more, exit=0");
     for command in [["plan", "--reload"].as_slice(), &["reload"]] {
         let said = drainit.exec(command);
         said.assert(1, &format!("a: `sockets`: b is running and has {}; ", y.display()));
@@ -474,10 +461,10 @@ fn a_held_socket_gets_new_permissions_and_a_lost_file_again() {
     let held = "[{address: 'unix:DIR/app.sock', mode: '0600'}]";
     let up = "command: [CHILD, app, print=up], readiness: {log: ^up$}";
     let config = format!("processes: {{app: {{{up}, listen: {held}}}}}");
-    let Some(drainit) = started(&config) else { return };
+    let Some(drainit) = Rig::ready(&config) else { return };
     let socket = drainit.path("app.sock");
     for (from, to, mode) in [("'0600'", "'0640'", 0o640), ("'0640'", "'0660'", 0o660)] {
-        edit(&drainit, from, to);
+        drainit.edit(from, to);
         drainit.exec(&["reload"]).assert(0, "");
         assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, mode);
         // Some servers remove their socket at their end.
@@ -502,14 +489,14 @@ fn a_reload_moves_a_socket_to_an_address_that_excludes_the_held_address() {
     let drainit = rig.start_ready(&config);
     let connect = |ip: &str| TcpStream::connect(format!("{ip}:{port}"));
     assert!(connect("127.0.0.1").is_ok() && connect("[::1]").is_err());
-    edit(&drainit, "0.0.0.0", "[::]");
-    edit(&drainit, "a/app.sock", "a/./app.sock");
+    drainit.edit("0.0.0.0", "[::]");
+    drainit.edit("a/app.sock", "a/./app.sock");
     drainit.exec(&["reload"]).assert(0, "");
     for ip in ["127.0.0.1", "[::1]"] {
         connect(ip).unwrap();
     }
     UnixStream::connect(drainit.path("a/app.sock")).unwrap();
-    edit(&drainit, "[::]", "127.0.0.1");
+    drainit.edit("[::]", "127.0.0.1");
     drainit.exec(&["reload"]).assert(0, "");
     assert!(connect("127.0.0.1").is_ok() && connect("[::1]").is_err());
     drainit.stop().assert_code(0).assert_gone("a/app.sock");

@@ -95,17 +95,15 @@ fn every_kind_of_change_restarts_once() {
 // holds: C294, C632, C634
 #[test]
 fn a_signal_goes_only_to_the_process_and_only_when_ready() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           app:
             command: [CHILD, app, 'on=HUP:print:hup', 'spawn=member,on=HUP:print:wrong', await=DIR/go, touch=DIR/up]
             readiness: {file: DIR/up, timeout: 60s}
             watch: [{path: DIR/tls, action: HUP}]
           other: {command: [CHILD, other, 'on=HUP:print:wrong']}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     drainit.wait_for_start(&["app", "member", "other"]);
     let tls = drainit.path("tls");
     fs::create_dir(&tls).unwrap();
@@ -166,10 +164,9 @@ fn a_process_that_fails_with_new_content_starts_with_the_next() {
 // holds: C293
 #[test]
 fn a_reload_ends_the_watches_that_the_config_no_longer_has() {
-    let Some(rig) = Rig::new() else { return };
     let watched = "watch: [{path: DIR/first, action: HUP}, {path: DIR/second, action: HUP}]";
     let config = format!("processes: {{app: {{command: [CHILD, app], {watched}}}}}");
-    let drainit = rig.start_ready(&config);
+    let Some(drainit) = Rig::ready(&config) else { return };
     let tasks = format!("/proc/{}/task", drainit.pid());
     let watching = || {
         let names = fs::read_dir(&tasks)
@@ -178,8 +175,7 @@ fn a_reload_ends_the_watches_that_the_config_no_longer_has() {
         names.filter(|name| name.trim() == "watch").count()
     };
     assert_eq!(watching(), 2);
-    let config = config.replace("{path: DIR/first, action: HUP}, ", "");
-    fs::write(drainit.path("drainit.yaml"), drainit.fill(&config)).unwrap();
+    drainit.write_config(&config.replace("{path: DIR/first, action: HUP}, ", ""));
     drainit.exec(&["reload"]).assert(0, "");
     drainit.wait_until("one thread is left", || watching() == 1);
     drainit.stop().assert_code(0);

@@ -168,12 +168,12 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
             Act::Reload(which) => {
                 answers.extend(reload.take().map(|reload| reloaded(&mut graph, reload)));
                 which.iter().for_each(|process| graph.processes[*process].generation += 1);
-                fs::write(running.path("drainit.yaml"), running.fill(&graph.config())).unwrap();
+                running.write_config(&graph.config());
                 reload = Some(ask(act, &["reload"]));
             }
             Act::Write(process, content) => {
                 graph.processes[*process].watched().for_each(|name| {
-                    fs::write(running.path(&name), content.to_string()).unwrap();
+                    running.write(&name, content.to_string());
                 });
             }
         }

@@ -7,9 +7,7 @@ use crate::support::{LONG, Rig, Signal, is_root_for, ms};
 // holds: S54, S71, C142, C143, C144, C357, C358
 #[test]
 fn hooks_run_at_the_documented_moments() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         hooks:
           pre_start: {command: [CHILD, first, exit=0]}
           pre_stop: {command: [CHILD, ending, exit=0]}
@@ -22,8 +20,8 @@ fn hooks_run_at_the_documented_moments() {
               pre_stop: {command: [CHILD, ending-a, exit=0]}
               post_stop: {command: [CHILD, after-a, exit=0]}
           b: {command: [CHILD, b, 'daemon=rest,on=TERM:exit:0:50'], depends_on: [a]}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     drainit.wait_for_start(&["a", "b", "rest"]);
     drainit.stop().assert_code(0).assert_order(&[
         "first start",
@@ -91,9 +89,7 @@ fn a_pre_start_that_fails_is_a_failed_start() {
 // holds: S71, C147, C657
 #[test]
 fn hooks_at_the_end_that_fail_or_hang_change_nothing() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         hooks:
           pre_stop: {command: [CHILD, ending], timeout: 600ms}
           post_stop: {command: [CHILD, last, exit=9]}
@@ -103,8 +99,8 @@ fn hooks_at_the_end_that_fail_or_hang_change_nothing() {
             hooks:
               pre_stop: {command: [CHILD, ending-a, exit=8]}
               post_stop: {command: [CHILD, after-a], timeout: 600ms}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     drainit.wait_for_start(&["a"]);
     drainit
         .stop()
@@ -126,9 +122,7 @@ fn hooks_at_the_end_that_fail_or_hang_change_nothing() {
 // holds: S490
 #[test]
 fn status_and_log_name_the_hook_or_delay_that_somebody_waits_for() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         shutdown: {readiness_delay: 20s}
         hooks:
           pre_start: [CHILD, first, await=DIR/first, exit=0]
@@ -142,8 +136,8 @@ fn status_and_log_name_the_hook_or_delay_that_somebody_waits_for() {
               post_stop: [CHILD, after, await=DIR/after, exit=0]
           b: {command: [CHILD, b]}
           c: {command: [CHILD, c], depends_on: [a]}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     let says = |note: &str| {
         drainit.wait_until(note, || drainit.exec(&["status"]).stdout.contains(note));
     };
@@ -169,17 +163,15 @@ fn status_and_log_name_the_hook_or_delay_that_somebody_waits_for() {
 // holds: C510
 #[test]
 fn a_pre_stop_hook_killed_with_the_process_has_not_failed() {
-    let Some(rig) = Rig::new() else { return };
     // The process ends when its hook has begun. The hook does not end by itself.
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           a:
             command: [CHILD, a, await=DIR/begun, exit=0]
             hooks:
               pre_stop: [CHILD, ending-a, 'on=TERM:ignore', 'spawn=member,on=TERM:ignore', touch=DIR/begun]
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     drainit.wait_for_start(&["a"]);
     drainit
         .stop()

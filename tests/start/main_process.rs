@@ -116,8 +116,7 @@ fn former_main_process_replaces_lost_main_process() {
 #[test]
 fn deadline_kills_main_process_in_another_session() {
     for rig in Rig::both() {
-        let drainit = rig.start(
-            "
+        let config = "
             shutdown: {grace_period: 4s, reserve: 1s}
             processes:
               a:
@@ -128,8 +127,8 @@ fn deadline_kills_main_process_in_another_session() {
                      exec CHILD a await=DIR/go exit=0'
                 readiness: {notify: true}
                 stop_grace_period: 200ms
-            ",
-        );
+            ";
+        let drainit = rig.start(config);
         drainit.wait_for_line(IS_NOW);
         // The next message of `b` arrives before drainit sees the end of `a`.
         end_former(&drainit, || {
@@ -155,16 +154,15 @@ fn deadline_kills_main_process_in_another_session() {
 #[test]
 fn the_group_of_a_main_process_that_drainit_has_not_started_is_killed() {
     for rig in Rig::both() {
-        let drainit = rig.start(
-            "
+        let config = "
             shutdown: {grace_period: 12s, reserve: 1s}
             processes:
               a:
                 command: [CHILD, a, 'spawn=b,group,spawn=c;on=TERM:ignore,notify=MAINPID=OWN,notify=READY=1,on=TERM:ignore', 'on=TERM:ignore']
                 readiness: {notify: true}
                 stop_grace_period: 200ms
-            ",
-        );
+            ";
+        let drainit = rig.start(config);
         drainit.wait_for_line(&said::ready("a"));
         drainit.wait_for_start(&["c"]);
         drainit
@@ -231,12 +229,11 @@ fn gunicorn_hands_over_to_successor() {
     let Some(rig) = Rig::new().filter(|_| is_installed("gunicorn")) else { return };
     rig.write("gunicorn.conf.py", rig.fill(GUNICORN));
     rig.write("app.py", "def app(request, start):\n    start('200 OK', [])\n    return []\n");
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           a: {command: [gunicorn, -c, DIR/gunicorn.conf.py], readiness: {notify: true}}
-        ",
-    );
+        ";
+    let drainit = rig.start(config);
     drainit.wait_for_line(&said::ready("a"));
     let first = drainit.state("a").1;
     end_former(&drainit, || {

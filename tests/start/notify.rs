@@ -8,13 +8,12 @@ const REFUSED: &str = r"warning: a: .*=.* is ignored: it comes from pid \d+ \(\w
 #[test]
 fn a_process_cannot_report_another_process_as_ready() {
     for rig in Rig::both() {
-        let ended = rig.run(
-            "
+        let config = "
             processes:
               a: {command: [CHILD, a, touch=DIR/a], readiness: {notify: true, timeout: 3s}}
               b: {command: [CHILD, b, await=DIR/a, forge=READY=1, forge=STATUS=lies, forge=READY=1, touch=DIR/b]}
-            ",
-        );
+            ";
+        let ended = rig.run(config);
         ended
             .assert_code(1)
             .assert_line("a: not ready after")
@@ -105,11 +104,9 @@ fn a_sender_that_has_ended_is_trusted_only_if_the_process_is_certain() {
     for (at_first, after_reload, is_believed) in
         [("", None, true), (other, None, false), ("", Some(""), true), ("", Some(other), false)]
     {
-        let Some(rig) = Rig::new() else { return };
-        let drainit = rig.start_ready(&format!("{config}{at_first}"));
+        let Some(drainit) = Rig::ready(&format!("{config}{at_first}")) else { return };
         if let Some(other) = after_reload {
-            let config = drainit.fill(&format!("{config}{other}"));
-            std::fs::write(drainit.path("drainit.yaml"), config).unwrap();
+            drainit.write_config(&format!("{config}{other}"));
             drainit.exec(&["reload"]).assert(0, "");
         }
         drainit.signal(Signal::SIGSTOP);

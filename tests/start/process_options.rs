@@ -81,16 +81,14 @@ fn a_program_that_changes_the_user_can_open_dev_stdout() {
     if !is_root_for("another user") {
         return;
     }
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.run(
-        "
+    let config = "
         processes:
           a:
             command: [setpriv, --reuid=65534, --clear-groups, sh, -c,
               'echo to stdout >/dev/stdout; echo to stderr >/dev/stderr; cat </dev/stdout || echo no']
             log: {}
-        ",
-    );
+        ";
+    let Some(ended) = Rig::ran(config) else { return };
     ended.assert_line("^.a. to stdout").assert_line("^.a. to stderr").assert_line("^.a. no$");
 }
 
@@ -154,9 +152,7 @@ fn a_log_file_that_cannot_be_opened_is_a_failed_start() {
 // holds: C350, C352
 #[test]
 fn log_and_report_say_why_an_optional_process_is_missing() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
+    let config = "
         processes:
           missing: {command: [no-such-program], required: false, on_exit: ignore}
           slow:
@@ -166,8 +162,8 @@ fn log_and_report_say_why_an_optional_process_is_missing() {
             on_exit: ignore
             readiness: {file: DIR/never, timeout: 100ms}
           a: {command: [CHILD, a], depends_on: [missing, slow]}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::ready(config) else { return };
     drainit
         .exec(&["status", "slow"])
         .assert(0, "slow has failed; its last lines were:\n  nearly\n");
@@ -201,16 +197,15 @@ fn a_limit_may_be_raised_before_the_user_is_changed() {
         return;
     }
     let Some(rig) = Rig::new() else { return };
-    let ended = rig.wrapper(&["sh", "-c", "ulimit -n 400; exec \"$@\"", "sh"]).run(
-        "
+    let config = "
         processes:
           a:
             command: [sh, -c, 'echo $(id -u) $(ulimit -n)']
             type: oneshot
             user: '65534:65534'
             ulimits: {nofile: 500}
-        ",
-    );
+        ";
+    let ended = rig.wrapper(&["sh", "-c", "ulimit -n 400; exec \"$@\"", "sh"]).run(config);
     assert_eq!(ended.assert_code(0).text(Stream::Stdout), "65534 500\n", "{}", ended.record);
 }
 

@@ -90,7 +90,7 @@ fn a_grpc_server_is_ready_and_alive_only_while_the_health_is_serving() {
     drainit.wait_for_line("a: started");
     // The server never reads a half-written file.
     let write = |health: &str| {
-        std::fs::write(drainit.path("new"), health).unwrap();
+        drainit.write("new", health);
         std::fs::rename(drainit.path("new"), drainit.path("health")).unwrap();
     };
     let why = "its health is NOT_SERVING";
@@ -120,7 +120,6 @@ fn a_timeout_says_why_the_last_attempt_failed() {
     ];
     in_parallel(cases, |(readiness, step, reason)| {
         let address = free_address().to_string();
-        let Some(rig) = Rig::new() else { return };
         let config = format!(
             "
             processes:
@@ -133,7 +132,7 @@ fn a_timeout_says_why_the_last_attempt_failed() {
         );
         let config = config.replace("ADDRESS", &address);
         let reason = reason.replace("ADDRESS", &address);
-        let ended = rig.run(&config);
+        let Some(ended) = Rig::ran(&config) else { return };
         ended.assert_code(1).assert_line(&format!("a: not ready after 3s.*{reason}"));
         ended.assert_no_line("required: false");
     });
@@ -141,29 +140,26 @@ fn a_timeout_says_why_the_last_attempt_failed() {
 
 #[test]
 fn a_restart_that_ends_the_container_says_how_the_container_would_continue() {
-    let Some(rig) = Rig::new() else { return };
     let once = "test -e DIR/old && exec sleep 60; touch DIR/old; echo up; sleep 0.1; exit 1";
     let config = format!(
         "processes: {{a: {{command: [sh, -c, '{once}'], readiness: {{log: up, timeout: 1s}}, \
          restart: always, restart_delay: 1ms}}}}"
     );
-    let ended = rig.run(&config);
+    let Some(ended) = Rig::ran(&config) else { return };
     ended.assert_code(1).assert_line("a: not ready after 1s.*set `required: false` and");
 }
 
 // holds: C221
 #[test]
 fn a_failed_start_repeats_the_last_20_lines_that_the_log_lacks() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.run(
-        "
+    let config = "
         processes:
           broken:
             command: [CHILD, broken, 'lines=15,out', 'elines=15,err', exit=3]
             readiness: {unix: DIR/broken.sock}
             log: {file: DIR/broken.log}
-        ",
-    );
+        ";
+    let Some(ended) = Rig::ran(config) else { return };
     ended
         .assert_code(3)
         .assert_line(r"^\[drainit\].*broken exited with code 3 before it was ready");
@@ -182,9 +178,7 @@ fn a_failed_start_repeats_the_last_20_lines_that_the_log_lacks() {
 // holds: S370
 #[test]
 fn a_slow_process_says_after_5_s_why_and_who_waits() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           db: {command: [CHILD, db, await=DIR/go, touch=DIR/db], readiness: {file: DIR/db, timeout: 60s}}
           told: {command: [CHILD, told, await=DIR/go, notify=READY=1], readiness: {notify: true, timeout: 60s}}
@@ -195,8 +189,8 @@ fn a_slow_process_says_after_5_s_why_and_who_waits() {
           job: {type: oneshot, command: [CHILD, job, await=DIR/go, exit=0]}
           lone: {type: oneshot, command: [CHILD, lone, await=DIR/go, exit=0]}
           after: {command: [CHILD, after], depends_on: {job: {condition: completed}}}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     let line = drainit.wait_for_line("Z db: not ready after 5s: .*; web, api wait for it$");
     drainit.wait_for_line("told: not ready after 5s: it has not sent READY=1$");
     drainit.wait_for_line("job: not complete after 5s; after waits for it$");

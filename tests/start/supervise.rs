@@ -58,8 +58,7 @@ fn only_if_leaves_a_process_out_and_the_dependents_start() {
     // Makes the socket that an earlier run would have left. drainit must remove it, so that no
     // client connects to it and waits for an answer.
     leave_socket(rig.fill("DIR/out.sock"));
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           out:
             command: [CHILD, out]
@@ -72,8 +71,8 @@ fn only_if_leaves_a_process_out_and_the_dependents_start() {
             only_if: {path_exists: DIR/there}
             readiness: {file: DIR/in}
           app: {command: [CHILD, app], depends_on: [out, off, in]}
-        ",
-    );
+        ";
+    let drainit = rig.start(config);
     drainit.wait_for_start(&["app"]);
     assert!(!drainit.path("out.sock").exists());
     let ended = drainit.stop();
@@ -179,8 +178,7 @@ fn the_environment_of_the_config_reaches_processes_hooks_and_probes() {
     let Some(rig) = Rig::new() else { return };
     rig.write("a.env", "FROM_FILE=file\nSTAYS=file\n");
     let rig = rig.env("GIVEN", "container").env("ALSO", "container").env("NOTIFY_SOCKET", "/other");
-    let drainit = rig.start_ready(
-        "
+    let config = "
         env: {DEFAULT: default, ALSO: default}
         hooks: {pre_stop: [CHILD, all, report=DIR/container.json, exit=0]}
         processes:
@@ -200,8 +198,8 @@ fn the_environment_of_the_config_reaches_processes_hooks_and_probes() {
             environment: {ONLY: this, '*': !reset }
             log: {prefix: none}
             on_exit: ignore
-        ",
-    );
+        ";
+    let drainit = rig.start_ready(config);
     drainit.wait_for_start(&["a", "b"]);
     let ended = drainit.stop();
     let env = |file: &str, name: &str| {

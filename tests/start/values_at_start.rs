@@ -15,9 +15,7 @@ fn variable(ended: &Ended, report: &str, name: &str) -> Option<String> {
 // holds: C267, C268
 #[test]
 fn a_process_gets_variables_that_a_oneshot_has_written() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           prepare:
             command: [sh, -c, 'echo \"URL=http://$HOST:80 # why\" >DIR/app.env']
@@ -29,8 +27,8 @@ fn a_process_gets_variables_that_a_oneshot_has_written() {
             env_file: [{path: DIR/app.env, read: start}, {path: DIR/none.env, required: false}]
             hooks: {post_stop: [CHILD, after, report=DIR/after.json, exit=0]}
           other: {command: [CHILD, other, report=DIR/other.json], depends_on: [app]}
-        ",
-    );
+        ";
+    let Some(drainit) = Rig::started(config) else { return };
     drainit.wait_for_event("other", "report");
     // The hooks of the process get the same variables, even if the file is gone by then.
     fs::remove_file(drainit.path("app.env")).unwrap();
@@ -48,8 +46,7 @@ fn a_restart_reads_the_files_again() {
     rig.write("token", "one");
     rig.write("app.env", "A=one");
     rig.write("app.tmpl", "token=${TOKEN} a=${A}\n");
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
           app:
             command: [sh, -c, 'cat DIR/app.conf; exec CHILD app touch=DIR/up await=DIR/go exit=1']
@@ -59,11 +56,11 @@ fn a_restart_reads_the_files_again() {
             environment: {TOKEN: {file: DIR/token}}
             render: [{from: DIR/app.tmpl, to: DIR/app.conf}]
             hooks: {pre_start: ['true']}
-        ",
-    );
+        ";
+    let drainit = rig.start(config);
     drainit.wait_for_line("^token=one a=one$");
-    fs::write(drainit.path("token"), "two").unwrap();
-    fs::write(drainit.path("app.env"), "A=two").unwrap();
+    drainit.write("token", "two");
+    drainit.write("app.env", "A=two");
     drainit.touch("go");
     drainit.wait_for_line("^token=two a=two$");
 }
@@ -120,8 +117,7 @@ fn a_user_is_looked_up_when_the_process_starts() {
     }
     let Some(rig) = Rig::new() else { return };
     rig.write("passwd", "app:x:4711:4712::/srv/app:/bin/sh\n");
-    let ended = rig.readable_by_everybody().env("USER", "root").env("HOME", "/root").run(
-        "
+    let config = "
         processes:
           # The mount is in the namespace of this drainit only.
           number: {type: oneshot, command: [mount, --bind, DIR/passwd, /etc/passwd]}
@@ -142,8 +138,8 @@ fn a_user_is_looked_up_when_the_process_starts() {
             command: [CHILD, other, report=DIR/other.json]
             user: '12345:1'
             depends_on: [number]
-        ",
-    );
+        ";
+    let ended = rig.readable_by_everybody().env("USER", "root").env("HOME", "/root").run(config);
     ended.assert_code(0);
     for (report, uid, expected) in [
         ("app", 4711, [Some("/srv/app"), Some("app"), Some("app")]),
@@ -171,8 +167,7 @@ fn a_template_with_a_secret_of_root_is_rendered_before_pre_start_for_the_user_of
     rig.write("token", "geheim");
     fs::set_permissions(rig.path("token"), fs::Permissions::from_mode(0o600)).unwrap();
     rig.write("app.tmpl", "token ${TOKEN}\nadmin ${ADMIN:-127.0.0.1}\n$$ $HOME ${UNSET}\n");
-    let drainit = rig.env("ADMIN", "::1").start(
-        "
+    let config = "
         processes:
           app:
             command: [CHILD, app]
@@ -182,8 +177,8 @@ fn a_template_with_a_secret_of_root_is_rendered_before_pre_start_for_the_user_of
               - {from: DIR/app.tmpl, to: DIR/app.conf}
               - {from: DIR/app.tmpl, to: DIR/open.conf, mode: '0644'}
             hooks: {pre_start: [sh, -c, 'cat DIR/app.conf && echo checked >>DIR/app.conf']}
-        ",
-    );
+        ";
+    let drainit = rig.env("ADMIN", "::1").start(config);
     drainit.wait_for_start(&["app"]);
     for (name, mode) in [("app.conf", 0o600), ("open.conf", 0o644)] {
         let found = fs::metadata(drainit.path(name)).unwrap();

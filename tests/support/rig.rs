@@ -209,6 +209,23 @@ impl Rig {
         self.start_with(args).wait_exit(LONG)
     }
 
+    /// Starts `drainit run` with this config as PID 1. Returns `None` if the test is to be skipped, as
+    /// [`Self::new`] does.
+    pub(crate) fn started(config: &str) -> Option<Running> {
+        Some(Self::new()?.start(config))
+    }
+
+    /// Like [`Self::started`], and waits until everything is ready.
+    #[track_caller]
+    pub(crate) fn ready(config: &str) -> Option<Running> {
+        Some(Self::new()?.start_ready(config))
+    }
+
+    /// Like [`Self::started`], and waits for the end.
+    pub(crate) fn ran(config: &str) -> Option<Ended> {
+        Some(Self::new()?.run(config))
+    }
+
     /// Starts drainit with any arguments.
     pub(crate) fn start_with(mut self, args: &[&str]) -> Running {
         let args: Vec<_> = args.iter().map(|arg| self.fill(arg)).collect();

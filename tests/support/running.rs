@@ -67,6 +67,24 @@ impl Running {
         self.dir.write(name, "");
     }
 
+    /// Writes a file into the directory of the test.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        self.dir.write(name, content);
+    }
+
+    /// Replaces the config. In the new one, `DIR` and `CHILD` are replaced, too.
+    pub(crate) fn write_config(&self, config: &str) {
+        self.write("drainit.yaml", self.fill(config));
+    }
+
+    /// Replaces a text in the config, as [`Self::write_config`] does.
+    #[track_caller]
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path("drainit.yaml")).unwrap();
+        assert!(text.contains(from), "{text}");
+        self.write_config(&text.replace(from, to));
+    }
+
     /// Returns a snapshot of the record.
     pub(crate) fn record(&self) -> Record {
         self.recorder.snapshot()
