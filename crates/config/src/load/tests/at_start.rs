@@ -5,14 +5,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Barrier;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{process_in, process_with};
-use crate::keys::{DeadlineShare, Process, Render, Variable};
+use super::*;
+use crate::keys::{DeadlineShare, Render, Variable};
 use crate::load::at_start::Rendered;
-use crate::load::testing::{config, load, variables};
-use crate::load::{Environment, at_start, load as load_files};
-use crate::testing::temp_dir::TempDir;
+use crate::load::{at_start, load as load_files};
 
 fn process(keys: &str) -> Process {
     Process::clone(&config(&process_with(keys)).processes[0])

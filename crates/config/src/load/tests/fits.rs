@@ -1,10 +1,9 @@
 //! Compares the plans of random configs with what `check` says of these configs.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use crate::keys::{Config, Drain, DrainMethod, Hook, Process};
-use crate::load::testing::load;
+use super::*;
+use crate::keys::{Config, Drain, DrainMethod, Hook};
 use crate::plan::Plan;
 use crate::plan::timeline::StepKind;
 use crate::testing::random::Random;

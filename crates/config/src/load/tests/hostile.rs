@@ -1,10 +1,8 @@
 //! Tests files that are made to cost much time or memory, and files that are not configs.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use crate::load::testing::load;
-use crate::load::tests::{lines, problems};
+use super::*;
 
 /// The CPU time that this thread has used. Unlike real time, it does not depend on other programs.
 fn used() -> Duration {

@@ -1,6 +1,6 @@
 //! Tests the checks of `update: hot-restart`.
 
-use crate::load::testing::checked;
+use super::*;
 
 const RIGHT: &str = "--base-id 1 --drain-strategy immediate --parent-shutdown-time-s 20";
 const READY: &str = "readiness: {envoy: 'unix:/run/admin${SCALE_INDEX:-0}.sock'}";

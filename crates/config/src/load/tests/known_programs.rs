@@ -1,7 +1,7 @@
 //! Tests what `check` says about programs that are known.
 
+use super::*;
 use crate::language::diagnostics::diagnostic::Severity::{self, Note, Warning};
-use crate::load::testing::checked;
 
 /// The problems of a process with these keys: the severity, and the message with the remedy.
 fn found(keys: &str, shutdown: &str) -> Vec<(Severity, String)> {

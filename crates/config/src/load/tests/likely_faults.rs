@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::load::tests::{assert_only, problems, process_with};
-use crate::load::{Diagnostic, testing};
+use super::*;
+use crate::load::testing;
 
 /// Returns the problems that `check` finds, with `E` or `W` before each. Fails if `run` does not
 /// warn of the same problems.

@@ -18,9 +18,12 @@ mod times;
 mod tree;
 mod values;
 
+use std::time::Duration;
+
 use crate::keys::Process;
-use crate::load::Diagnostic;
-use crate::load::testing::load;
+use crate::load::testing::{checked, config, load, variables};
+use crate::load::{Diagnostic, Environment};
+use crate::testing::temp_dir::TempDir;
 
 /// Returns the errors and the warnings of a config in one file.
 fn problems(text: &str) -> Vec<Diagnostic> {

@@ -4,10 +4,8 @@ use std::os::unix::fs::{lchown, symlink};
 
 use nix::unistd::geteuid;
 
-use crate::keys::{DrainMethod, EnvoyDrain, OnlyIf, Process};
-use crate::load::testing::load;
-use crate::load::tests::{lines, process_in, process_with};
-use crate::testing::temp_dir::TempDir;
+use super::*;
+use crate::keys::{DrainMethod, EnvoyDrain, OnlyIf};
 
 fn process(keys: &str) -> Process {
     process_in(keys, &[("ON", "true"), ("EMPTY", ""), ("MODE", "b")])

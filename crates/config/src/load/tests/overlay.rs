@@ -1,7 +1,6 @@
 //! Tests how several files are merged.
 
-use crate::load::testing::{load, variables};
-use crate::load::tests::{lines, process_with};
+use super::*;
 
 const BASE: &str = r#"
 shutdown: {grace_period: 30s}

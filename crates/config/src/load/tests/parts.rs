@@ -1,9 +1,7 @@
 //! Tests arguments of a command that are joined from parts.
 
+use super::*;
 use crate::load;
-use crate::load::tests::{assert_only, lines};
-use crate::load::{Diagnostic, Environment};
-use crate::testing::temp_dir::TempDir;
 
 /// Loads `processes: {a: {command: [a, ELEMENTS]}}` from a file in a directory, and returns the
 /// arguments.

@@ -1,9 +1,8 @@
 //! Tests the message and the place of every error that a config can have.
 
-use crate::load::tests::{assert_only, lines, problems, problems_in, process_with};
-use crate::load::{Environment, load};
+use super::*;
+use crate::load::load;
 use crate::testing::random::Random;
-use crate::testing::temp_dir::TempDir;
 
 // holds: C6, C73, C152, C153, C154, C170, C265, C277, C325, C524, C617, C624, C655, C853
 #[test]

@@ -1,13 +1,12 @@
 //! Tests `scale`, which makes several processes from one entry.
 
-use super::{assert_only, lines, problems};
+use super::*;
 use crate::keys::reader::Reader;
 use crate::keys::scale::Scaling;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::Variables;
 use crate::language::source::Source;
-use crate::load::testing::config;
-use crate::load::{Environment, yaml};
+use crate::load::yaml;
 
 // holds: C318, C319
 #[test]

@@ -1,11 +1,8 @@
 //! Tests `${stop_seconds}` and its kin: a process's share of the deadline.
 
-use super::{assert_only, lines, problems, process_in, process_with};
-use crate::keys::Process;
-use crate::load::testing::{config, load, variables};
-use crate::load::{Environment, at_start};
+use super::*;
+use crate::load::at_start;
 use crate::plan::Plan;
-use crate::testing::temp_dir::TempDir;
 
 /// A gateway whose stops do not fit into the grace period.
 const GATEWAY: &str = "

@@ -1,12 +1,9 @@
 //! Tests whether the steps of a shutdown fit into the grace period.
 
-use std::time::Duration;
-
+use super::*;
 use crate::check::own_work;
 use crate::core::budget::{Ahead, Budget};
 use crate::load::Severity;
-use crate::load::testing::{checked, config, load};
-use crate::load::tests::{assert_only, lines, problems, process_with};
 use crate::types::ProcessId;
 
 const CHAIN: &str = "

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::*;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::source::Source;
 use crate::language::yaml;
-use crate::load::testing::config;
-use crate::load::tests::{lines, problems};
 
 #[test]
 fn a_key_is_text_and_may_have_an_anchor() {

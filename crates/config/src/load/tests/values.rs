@@ -1,13 +1,10 @@
 //! Tests the values of each key, in all forms that a config can have.
 
 use std::path::Path;
-use std::time::Duration;
 
+use super::*;
 use crate::keys::key::Table;
-use crate::keys::{Address, DrainMethod, Header, HeaderValue, LogFormat, Process, RESOURCES};
-use crate::load::testing::{checked, config, load, variables};
-use crate::load::tests::{assert_only, lines, problems, process_in, process_with};
-use crate::testing::temp_dir::TempDir;
+use crate::keys::{Address, DrainMethod, Header, HeaderValue, LogFormat, RESOURCES};
 use crate::types::{ProcessId, Signal};
 
 fn process(keys: &str) -> Process {
