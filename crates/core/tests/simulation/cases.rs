@@ -3,14 +3,7 @@
 use crate::promises::is_told;
 use crate::replacements::restart;
 use crate::*;
-use drainit_core::cause::Failure;
-use drainit_core::event::{Load, Unit};
 use drainit_core::final_waits;
-use drainit_core::note::AfterEnd;
-use drainit_core::phase::Phase;
-use drainit_core::spec::{DrainSpec, HookWait};
-use drainit_core::state::Lifecycle;
-use drainit_core::types::{Restart, RestartPolicy};
 
 pub(super) const ENGINE: ProcessId = ProcessId(0);
 pub(super) const ROUTER: ProcessId = ProcessId(1);
@@ -19,10 +12,10 @@ const TERM: Event = Event::Signal(Signal::TERM);
 /// As the second stop signal, SIGINT means that the shutdown has to hurry.
 const INT: Event = Event::Signal(Signal::INT);
 
-/// A router that depends on an engine, both without readiness probes. The window is 28 s.
-pub(super) fn gateway() -> Spec {
-    let process = |dependencies: &[ProcessId]| ProcessSpec {
-        dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
+/// A service without a dependency, a probe and a drain.
+pub(super) fn service() -> ProcessSpec {
+    ProcessSpec {
+        dependencies: Vec::new(),
         dependents: Vec::new(),
         follows: Vec::new(),
         left_out: false,
@@ -48,17 +41,21 @@ pub(super) fn gateway() -> Spec {
         listens: false,
         forward_signals: Vec::new(),
         watch: Vec::new(),
-    };
-    let mut router = process(&[ENGINE]);
-    let drain = DrainSpec {
+    }
+}
+
+/// A router that depends on an engine. The window is 28 s.
+pub(super) fn gateway() -> Spec {
+    let mut router = service();
+    router.dependencies = vec![(ENGINE, StartCondition::Ready)];
+    router.drain = Some(DrainSpec {
         time: MS(15_000),
         min: MS(5000),
         closes: true,
         by_kernel: false,
         exit_at: 0,
         signal: None,
-    };
-    router.drain = Some(drain);
+    });
     Spec {
         window: MS(28_000),
         reserve: MS(2000),
@@ -67,10 +64,28 @@ pub(super) fn gateway() -> Spec {
         counts_stops: false,
         stop_signals: vec![Signal::TERM, Signal::INT],
         hooks: HookWaits::default(),
-        processes: vec![process(&[]), router],
+        processes: vec![service(), router],
         order: vec![ENGINE, ROUTER],
         ranks: Vec::new(),
     }
+}
+
+/// The window of [`gateway`], with these processes.
+pub(super) fn of_processes(processes: Vec<ProcessSpec>) -> Spec {
+    let order = (0..).map(ProcessId).take(processes.len()).collect();
+    Spec { processes, order, ..gateway() }
+}
+
+/// The drain of the router.
+pub(super) fn drain_in(spec: &mut Spec) -> &mut DrainSpec {
+    spec.processes[ROUTER.index()].drain.as_mut().unwrap()
+}
+
+/// A gateway without a drain.
+pub(super) fn plain() -> Spec {
+    let mut spec = gateway();
+    spec.processes[ROUTER.index()].drain = None;
+    spec
 }
 
 /// A core whose events a test sends by hand, with times in milliseconds.
@@ -111,6 +126,13 @@ impl Play {
             actions.extend(self.all(millis, Event::ExitSeen { process, exits: self.exits }));
         }
         actions
+    }
+
+    /// Begins the start at 0 ms.
+    fn started(spec: Spec) -> Self {
+        let mut play = Self::new(spec);
+        play.at(0, Event::Start);
+        play
     }
 
     /// Starts all processes at 0 ms.
@@ -219,10 +241,10 @@ fn an_end_before_the_drain_is_reported() {
         assert!(!is_passed(gateway(), &[], end), "there is no shutdown");
     }
     let mut spec = gateway();
-    spec.processes[ROUTER.index()].drain.as_mut().unwrap().closes = false;
+    drain_in(&mut spec).closes = false;
     assert!(!is_passed(spec.clone(), &[term], exited(ROUTER)), "the end may answer the drain");
     let mut counted = gateway();
-    counted.processes[ROUTER.index()].drain.as_mut().unwrap().signal = Some(Signal::QUIT);
+    drain_in(&mut counted).signal = Some(Signal::QUIT);
     assert!(!is_passed(counted, &[term], exited(ROUTER)), "the end may answer the signal");
     spec.readiness_delay = MS(5000);
     assert!(is_passed(spec, &[term], exited(ROUTER)), "the drain has not begun");
@@ -233,8 +255,7 @@ fn an_end_before_the_drain_is_reported() {
 fn a_long_drain_is_noted_once_a_minute() {
     let mut spec = gateway();
     spec.window = MS(400_000);
-    let drain = DrainSpec { time: MS(300_000), ..spec.processes[ROUTER.index()].drain.unwrap() };
-    spec.processes[ROUTER.index()].drain = Some(drain);
+    drain_in(&mut spec).time = MS(300_000);
     let mut play = Play::up(spec);
     play.at(0, Event::Signal(Signal::TERM));
     play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
@@ -267,7 +288,7 @@ fn a_signal_that_arrives_while_the_first_is_handled_counts_once() {
 /// engine, and the engine on python.
 fn example(window: u64) -> Spec {
     let mut spec = Spec { window: MS(window), ..gateway() };
-    spec.processes.insert(0, spec.processes[0].clone());
+    spec.processes.insert(0, service());
     for (place, below) in [(1, 0), (2, 1)] {
         spec.processes[place].dependencies = vec![(ProcessId(below), StartCondition::Ready)];
     }
@@ -315,23 +336,17 @@ fn the_core_agrees_with_the_examples_of_the_page() {
 #[test]
 fn completed_oneshots_take_nothing_of_the_time_of_their_dependents() {
     // A chain of three tasks, and behind it a server whose stop takes 6 s of a window of 8 s.
-    let mut spec = Spec { window: MS(8000), ..gateway() };
-    let task = ProcessSpec { oneshot: true, ..spec.processes[ENGINE.index()].clone() };
     let server = ProcessId(3);
-    spec.processes = (0..4)
-        .map(|id| ProcessSpec {
-            oneshot: ProcessId(id) != server,
-            stop: (ProcessId(id) == server).then_some(MS(6000)),
-            dependencies: (0..id)
-                .filter(|on| on + 1 == id)
-                .map(|on| (ProcessId(on), StartCondition::Completed))
-                .collect(),
-            ..task.clone()
-        })
-        .collect();
-    spec.order = (0..4).map(ProcessId).collect();
-    let mut play = Play::new(spec);
-    play.at(0, Event::Start);
+    let one = |id: u16| ProcessSpec {
+        oneshot: ProcessId(id) != server,
+        stop: (ProcessId(id) == server).then_some(MS(6000)),
+        dependencies: (id.saturating_sub(1)..id)
+            .map(|on| (ProcessId(on), StartCondition::Completed))
+            .collect(),
+        ..service()
+    };
+    let spec = of_processes((0..4).map(one).collect());
+    let mut play = Play::started(Spec { window: MS(8000), ..spec });
     for id in 0..3 {
         play.at(0, Event::Spawned(ProcessId(id)));
         let next = Action::Spawn(ProcessId(id + 1));
@@ -373,7 +388,7 @@ fn stays_ready(play: &Play) -> bool {
 // holds: S66, S67, C604
 #[test]
 fn scans_repeat_until_no_descendant_is_left() {
-    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    let mut play = Play::up(plain());
     play.at(0, Event::Signal(Signal::TERM));
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
@@ -391,7 +406,7 @@ fn scans_repeat_until_no_descendant_is_left() {
 // holds: S66
 #[test]
 fn a_long_scan_leaves_time_to_reap() {
-    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    let mut play = Play::up(plain());
     play.at(0, Event::Signal(Signal::TERM));
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
@@ -420,8 +435,7 @@ fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
         // The engine ends before it is ready.
         engine.readiness_timeout = Some(MS(3000));
         spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
-        let mut play = Play::new(spec);
-        play.at(0, Event::Start);
+        let mut play = Play::started(spec);
         let mut started = play.at(0, Event::Spawned(ENGINE));
         let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
         started.extend(play.at(100, crash));
@@ -434,17 +448,9 @@ fn stops_of(of: &[(Option<ProcessId>, Option<u64>)]) -> Spec {
     let one = |&(on, stop): &(Option<ProcessId>, _)| ProcessSpec {
         dependencies: on.into_iter().map(|on| (on, StartCondition::Ready)).collect(),
         stop: Option::map(stop, MS),
-        ..undrained(gateway().processes).remove(0)
+        ..service()
     };
-    let order = (0..).take(of.len()).map(ProcessId).collect();
-    Spec { processes: of.iter().map(one).collect(), order, ..gateway() }
-}
-
-pub(super) fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
-    for process in &mut processes {
-        process.drain = None;
-    }
-    processes
+    of_processes(of.iter().map(one).collect())
 }
 
 // holds: C111, C112, C114, C117
@@ -540,7 +546,7 @@ fn the_stop_waits_for_new_requests_as_long_as_a_drain() {
     assert_eq!(play.at(6020, INT), is_over);
     // If at most `exit_at` requests are open, the stop does not wait.
     let mut spec = gateway();
-    spec.processes[ROUTER.index()].drain.as_mut().unwrap().exit_at = 1;
+    drain_in(&mut spec).exit_at = 1;
     let mut play = held(spec);
     play.at(6000, term);
     play.at(6010, open(1));
@@ -555,8 +561,7 @@ fn the_stop_waits_for_new_requests_as_long_as_a_drain() {
 // holds: C112
 #[test]
 fn a_stop_after_a_held_drain_shortens_a_stop_that_began_in_the_drain() {
-    let mut spec = gateway();
-    spec.processes = undrained(spec.processes);
+    let mut spec = plain();
     let router = &mut spec.processes[ROUTER.index()];
     router.hooks.pre_stop = Some(HookWait::new(Some(MS(15_000))));
     router.stop = Some(MS(20_000));
@@ -775,11 +780,8 @@ fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
 /// A gateway whose drain was requested without a stop, and whose router drains at SIGQUIT.
 fn drained_by_quit() -> Play {
     let mut spec = gateway();
-    let signal = Some(Signal::QUIT);
-    let by_kernel = false;
-    let drain =
-        DrainSpec { time: MS(15_000), min: MS(0), closes: false, by_kernel, exit_at: 0, signal };
-    spec.processes[1].drain = Some(drain);
+    let drain = drain_in(&mut spec);
+    (drain.min, drain.closes, drain.signal) = (MS(0), false, Some(Signal::QUIT));
     let mut play = Play::up(spec);
     play.at(0, Event::DrainRequested);
     play.at(1, Event::DrainAnswered { process: ROUTER, accepted: true });
@@ -846,7 +848,7 @@ fn a_stop_lasts_until_the_process_group_is_gone() {
     // If the process has ended by itself, drainit asked the rest of its group to stop at that
     // moment.
     for (is_asked, took) in [(true, MS(3000)), (false, MS(2990))] {
-        let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+        let mut play = Play::up(plain());
         if is_asked {
             play.at(0, TERM);
         }
@@ -860,7 +862,7 @@ fn a_stop_lasts_until_the_process_group_is_gone() {
 #[test]
 fn a_kill_of_the_rest_of_a_group_has_the_time_since_the_stop_signal() {
     for is_asked in [true, false] {
-        let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+        let mut play = Play::up(plain());
         if is_asked {
             play.at(0, TERM);
         }
@@ -922,14 +924,11 @@ fn a_failed_process_blocks_readiness_only_if_required() {
         let end = End::Code(code);
         let crash = Event::Exited { process: ROUTER, end, remains: false };
         assert_eq!(play.notes(50, crash), [Note::Ended { process: ROUTER, end, next }]);
-        let Phase::Running(running) = play.machine.phase() else {
-            panic!("the container continues")
-        };
-        assert_eq!(running.is_ready(play.machine.state()), ready);
+        assert_eq!(is_ready(&play), ready);
     }
 }
 
-fn ask(process: ProcessId, request: Request) -> Event {
+pub(super) fn ask(process: ProcessId, request: Request) -> Event {
     Event::Requested { process, request }
 }
 
@@ -945,7 +944,7 @@ fn began(process: ProcessId, request: Request) -> Note {
     Note::RequestBegan { process, request }
 }
 
-fn is_ready(play: &Play) -> bool {
+pub(super) fn is_ready(play: &Play) -> bool {
     let Phase::Running(running) = play.machine.phase() else { panic!("the container continues") };
     running.is_ready(play.machine.state())
 }
@@ -971,7 +970,7 @@ fn a_stopped_process_stays_down_while_the_container_continues() {
     assert_eq!(play.machine.next_wakeup(), None);
     for process in [ENGINE, ROUTER] {
         let life = play.machine.state().life(process);
-        assert_eq!(life, drainit_core::state::Lifecycle::Stopped { failed: false });
+        assert_eq!(life, Lifecycle::Stopped { failed: false });
     }
     assert!(!is_ready(&play), "both are required");
     let again = [began(ENGINE, Request::Stop), done(ENGINE, Request::Stop)];
@@ -994,7 +993,7 @@ fn by_request() -> Spec {
 // holds: C685
 #[test]
 fn a_changed_autostart_takes_effect_at_the_reload() {
-    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    let mut play = Play::up(plain());
     let mut spec = by_request();
     spec.processes[ROUTER.index()].required = false;
     let same = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
@@ -1003,7 +1002,7 @@ fn a_changed_autostart_takes_effect_at_the_reload() {
     assert!(is_ready(&play), "the router does not count for readiness");
     // The next config has no `autostart: false`. From that reload on, the router again counts for
     // the readiness of the container.
-    let before = Spec { processes: undrained(gateway().processes), ..gateway() };
+    let before = plain();
     play.at(1200, exited(ROUTER));
     assert_eq!(play.reload(1300, &before, &same), []);
     play.at(1400, ask(ROUTER, Request::Start));
@@ -1015,7 +1014,7 @@ fn a_changed_autostart_takes_effect_at_the_reload() {
 // holds: C207, C331
 #[test]
 fn a_restart_leaves_dependents_alone_and_is_not_counted() {
-    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    let mut play = Play::up(plain());
     assert_eq!(play.at(1000, ask(ENGINE, Request::Restart)), [stop(ENGINE)]);
     // If the process crashes during its restart, it is started again, as after a clean end.
     let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
@@ -1037,9 +1036,7 @@ fn extended(process: ProcessId, by: u64) -> Event {
 // holds: C252, C253, C254, C255
 #[test]
 fn more_time_is_granted_as_far_as_the_later_stops_allow() {
-    let mut spec = gateway();
-    spec.processes = undrained(spec.processes);
-    let mut play = Play::up(spec);
+    let mut play = Play::up(plain());
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
     let longer = |limit| Note::TimeoutExtended { process: ROUTER, limit: MS(limit) };
     assert_eq!(play.notes(1000, extended(ROUTER, 2000)), [], "4 s are left already");
@@ -1111,8 +1108,7 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     assert_eq!(play.at(1000, Event::Tick), [stop]);
     assert_eq!(play.at(1050, gone(0)), [Action::Spawn(ROUTER)]);
     play.at(1050, Event::Spawned(ROUTER));
-    let Phase::Running(running) = play.machine.phase() else { panic!("the container continues") };
-    assert!(!running.is_ready(play.machine.state()));
+    assert!(!is_ready(&play));
 }
 
 // holds: C782
@@ -1137,8 +1133,7 @@ fn a_failed_start_of_a_required_process_stops_the_container_whatever_on_exit_say
             Failure::NotReady { after: MS(1000) },
         ),
     ] {
-        let mut play = Play::new(spec.clone());
-        play.at(0, Event::Start);
+        let mut play = Play::started(spec.clone());
         let told: Vec<_> =
             events.into_iter().flat_map(|(at, event)| play.notes(at, event)).collect();
         let cause = Cause::Failed { process: ENGINE, why };
@@ -1158,19 +1153,16 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
         engine.restart = Restart { policy: restart, delay: MS(100), max: None };
         spec
     };
-    let play = |spec: Spec| Play::new(spec);
     let failed = |why, next| Note::Failed { process: ENGINE, why, next };
     let spawn_failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
 
     // The command of the engine does not exist, but the router starts.
-    let mut missing = play(optional(RestartPolicy::No));
-    missing.at(0, Event::Start);
+    let mut missing = Play::started(optional(RestartPolicy::No));
     assert_eq!(missing.at(1, spawn_failed), [Action::Spawn(ROUTER)]);
     assert!(missing.notes(2, Event::Spawned(ROUTER)).contains(&Note::AllReady));
 
     // The start of the engine fails and is tried again.
-    let mut missing = play(optional(RestartPolicy::OnFailure));
-    missing.at(0, Event::Start);
+    let mut missing = Play::started(optional(RestartPolicy::OnFailure));
     let next = AfterEnd::Restart { delay: MS(100), attempt: 1 };
     assert_eq!(missing.notes(1, spawn_failed), [failed(Failure::Spawn { exit_code: 127 }, next)]);
     assert_eq!(missing.at(101, Event::Tick), [Action::Spawn(ENGINE)]);
@@ -1179,8 +1171,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     // The `pre_start` hook of the engine fails.
     let mut spec = optional(RestartPolicy::No);
     spec.processes[ENGINE.index()].hooks.pre_start = Some(HookWait::DEFAULT);
-    let mut hook = play(spec);
-    hook.at(0, Event::Start);
+    let mut hook = Play::started(spec);
     let id = HookId { process: Some(ENGINE), stage: Stage::PreStart };
     let ended = Event::HookEnded { hook: id, success: false };
     assert_eq!(hook.at(1, ended), [Action::Spawn(ROUTER)]);
@@ -1188,14 +1179,12 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     // The values of the engine's variables cannot be read, so its hook does not run.
     let mut spec = optional(RestartPolicy::No);
     spec.processes[ENGINE.index()].hooks.pre_start = Some(HookWait::DEFAULT);
-    let mut values = play(spec.clone());
-    values.at(0, Event::Start);
+    let mut values = Play::started(spec.clone());
     let failed = Event::SpawnFailed { process: ENGINE, exit_code: 1 };
     assert_eq!(values.at(1, failed), [Action::AbortHook(id), Action::Spawn(ROUTER)]);
     spec.processes[ENGINE.index()].required = true;
     spec.processes[ENGINE.index()].on_exit = OnExit::SHUTDOWN;
-    let mut values = play(spec);
-    values.at(0, Event::Start);
+    let mut values = Play::started(spec);
     let cause = Cause::Failed { process: ENGINE, why: Failure::Spawn { exit_code: 1 } };
     let window = gateway().window;
     assert_eq!(values.notes(1, failed), [Note::ShutdownBegan { cause, window, drained_for: None }]);
@@ -1203,8 +1192,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     // The engine is not ready in time, so drainit stops it.
     let mut spec = optional(RestartPolicy::No);
     spec.processes[ENGINE.index()].readiness_timeout = Some(MS(1000));
-    let mut slow = play(spec);
-    slow.at(0, Event::Start);
+    let mut slow = Play::started(spec);
     slow.at(0, Event::Spawned(ENGINE));
     let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
     assert_eq!(slow.at(1000, Event::Tick), [stop]);
@@ -1217,11 +1205,9 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
 /// dependencies that this process follows. A process whose index is in `slow` has a readiness
 /// probe.
 pub(super) fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
-    let mut spec = gateway();
-    let mut one = undrained(spec.processes).remove(ENGINE.index());
+    let mut one = service();
     one.restart.policy = RestartPolicy::Always;
-    spec.processes = vec![one; of.len()];
-    spec.order = (0..of.len() as u16).map(ProcessId).collect();
+    let mut spec = of_processes(vec![one; of.len()]);
     for (id, needs) in spec.order.clone().into_iter().zip(of) {
         let needs = needs.iter().map(|on| ProcessId(*on));
         let process = &mut spec.processes[id.index()];
@@ -1230,8 +1216,7 @@ pub(super) fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
         process.follows = needs.collect();
     }
     let all = spec.order.clone();
-    let mut play = Play::new(spec);
-    play.at(0, Event::Start);
+    let mut play = Play::started(spec);
     for id in all {
         play.at(0, Event::Spawned(id));
         play.at(0, Event::Ready(id));
@@ -1245,19 +1230,16 @@ pub(super) const WEB: ProcessId = ProcessId(2);
 
 #[test]
 fn a_failed_start_fails_a_request_for_a_dependent_of_a_dependent() {
-    let mut spec = gateway();
-    let mut one = undrained(spec.processes).remove(ENGINE.index());
+    let mut one = service();
     (one.required, one.on_exit) = (false, OnExit::IGNORE);
-    spec.processes = vec![one; 4];
-    spec.order = (0..4).map(ProcessId).collect();
+    let mut spec = of_processes(vec![one; 4]);
     let top = ProcessId(3);
     for (process, needs) in [(WEB, &[ENGINE, APP][..]), (top, &[WEB])] {
         let needs = needs.iter().map(|on| (*on, StartCondition::Ready));
         spec.processes[process.index()].dependencies = needs.collect();
     }
     spec.processes[APP.index()].readiness_timeout = Some(MS(3000));
-    let mut play = Play::new(spec);
-    play.at(0, Event::Start);
+    let mut play = Play::started(spec);
     play.at(0, Event::Spawned(APP));
     let spawn_failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
     play.at(0, spawn_failed);
@@ -1283,13 +1265,6 @@ fn a_request_for_what_is_about_to_be_restarted_needs_no_second_restart() {
     assert_eq!(play.at(1300, exited(APP)), [Action::Spawn(APP)]);
     let notes = play.notes(1300, Event::Spawned(APP));
     assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
-}
-
-/// A gateway without a drain.
-fn plain() -> Spec {
-    let mut spec = gateway();
-    spec.processes[ROUTER.index()].drain = None;
-    spec
 }
 
 fn hook(process: Option<ProcessId>, stage: Stage) -> HookId {
@@ -1543,9 +1518,8 @@ fn a_drain_that_fills_the_deadline_leaves_the_time_that_the_process_needs_to_end
         [(None, 1000), (Some(200), 1000), (Some(3300), 3300), (Some(60_000), 10_000)]
     {
         let mut spec = gateway();
-        let router = &mut spec.processes[ROUTER.index()];
-        router.stop = None;
-        router.drain = router.drain.map(|drain| DrainSpec { time: MS(60_000), ..drain });
+        drain_in(&mut spec).time = MS(60_000);
+        spec.processes[ROUTER.index()].stop = None;
         let mut play = Play::up(spec);
         if let Some(measured) = measured {
             let time = MS(measured);

@@ -14,7 +14,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use crate::cases::{ENGINE, MS, ROUTER, gateway};
+use crate::cases::{ENGINE, MS, ROUTER, drain_in, gateway};
 use crate::scenario::Rng;
 use crate::tests::number;
 use crate::*;
@@ -25,8 +25,6 @@ use drainit_core::envoy::attempts::AskFailure;
 use drainit_core::envoy::attempts::LIMIT;
 use drainit_core::envoy::dialogue::{Answer, Ask, Dialogue, DrainOutput, EnvoyTerms, Look};
 use drainit_core::envoy::sample::Sample;
-use drainit_core::event::{Load, Unit};
-use drainit_core::spec::DrainSpec;
 use drainit_core::traffic::Traffic;
 
 /// If the admin interface works, it closes the listeners and counts the open connections within
@@ -213,8 +211,8 @@ impl World {
         let exit_at = rng.one_of([0, 0, 0, 2]);
         let mut spec = gateway();
         spec.unready_delay = MS(rng.one_of([0, 0, 0, 2000]));
-        spec.processes[ROUTER.index()].drain =
-            Some(DrainSpec { time, min, closes: true, by_kernel: false, exit_at, signal: None });
+        let drain = drain_in(&mut spec);
+        (drain.time, drain.min, drain.exit_at) = (time, min, exit_at);
         spec.link();
         let start = Time(MS(1_000_000));
         let unit = if rng.once_in(2) { Unit::Connections } else { Unit::Requests };

@@ -1,9 +1,8 @@
 //! Draws the random graphs of processes, and the new configs of their reloads.
 
+use crate::cases::service;
 use crate::scenario::{Behaviour, NewConfig, Odds, Rng};
 use crate::*;
-use drainit_core::spec::DrainSpec;
-use drainit_core::types::{Restart, RestartPolicy};
 
 /// The number of processes that the first config does not have and that new configs may add.
 const ADDED: usize = 2;
@@ -122,10 +121,6 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
     });
     ProcessSpec {
         dependencies,
-        dependents: Vec::new(),
-        follows: Vec::new(),
-        left_out: false,
-        autostart: true,
         oneshot,
         success_codes: if rng.once_in(4) { vec![0, 7] } else { vec![0] },
         timeout: (oneshot && rng.once_in(2)).then(|| rng.millis(6000) + Duration::from_millis(1)),
@@ -133,9 +128,6 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         readiness_timeout: (!oneshot && rng.once_in(2))
             .then(|| rng.millis(4000) + Duration::from_millis(1)),
         liveness_retries: (!oneshot && rng.once_in(3)).then(|| 1 + rng.below(3) as u32),
-        update: Update::StopFirst,
-        handover: None,
-        base_id: None,
         restart: Restart {
             policy: match rng.below(3) {
                 0 => RestartPolicy::Always,
@@ -151,15 +143,13 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
             0 => ExitPolicy::FailureShutdown,
             _ => ExitPolicy::Shutdown,
         }),
-        stop_signal: Signal::TERM,
         stop: rng.once_in(2).then(|| rng.millis(15_000)),
-        to_end: None,
         shows_listener: rng.once_in(2),
         hooks: hooks(rng, odds),
         drain,
         listens: rng.once_in(3),
         forward_signals: if rng.once_in(2) { vec![Signal::USR1] } else { Vec::new() },
-        watch: Vec::new(),
+        ..service()
     }
 }
 

@@ -1,10 +1,6 @@
 //! Promises that hold for the longest shutdown of every graph.
 
-use std::time::Duration;
-
-use crate::scenario::Scenario;
-use drainit_core::spec::{DrainSpec, HookWait, ProcessSpec, Spec};
-use drainit_core::types::{ProcessId, StartCondition, Time};
+use crate::*;
 use drainit_journal::timeline::{ShutdownStep, StepKind, Timeline};
 
 /// The random graph of a seed, changed so that every process becomes ready.

@@ -37,15 +37,17 @@ use crate::promises::Checker;
 use crate::scenario::Scenario;
 use crate::world::{Next, Proc, World};
 use drainit_core::action::Action;
-use drainit_core::cause::Cause;
-use drainit_core::event::{Event, Request};
+use drainit_core::cause::{Cause, Failure};
+use drainit_core::event::{Event, Load, Request, Unit};
 use drainit_core::machine::Machine;
-use drainit_core::note::{DrainEnd, Note, RequestError, StopLimit};
+use drainit_core::note::{AfterEnd, DrainEnd, Note, RequestError, StopLimit};
+use drainit_core::phase::Phase;
 use drainit_core::slots::Placed;
-use drainit_core::spec::{HookId, HookWait, HookWaits, ProcessSpec, Spec, Stage};
-use drainit_core::state::Role;
+use drainit_core::spec::{DrainSpec, HookId, HookWait, HookWaits, ProcessSpec, Spec, Stage};
+use drainit_core::state::{Lifecycle, Role};
 use drainit_core::types::{
-    End, ExitPolicy, OnExit, ProcessId, Signal, StartCondition, Time, Update, WatchAction,
+    End, ExitPolicy, OnExit, ProcessId, Restart, RestartPolicy, Signal, StartCondition, Time,
+    Update, WatchAction,
 };
 use drainit_journal::Journal;
 use drainit_journal::messages::Names;

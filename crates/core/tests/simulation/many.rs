@@ -3,9 +3,8 @@
 
 use drainit_os::clock::thread_cpu;
 
-use crate::cases::{MS, gateway, load};
+use crate::cases::{MS, ask, exited, gateway, load, of_processes, service};
 use crate::*;
-use drainit_core::state::Lifecycle;
 
 const TOP: ProcessId = ProcessId(0);
 
@@ -45,7 +44,7 @@ fn play(count: u16) -> Duration {
     each(5000, &|process| Event::DrainSample { process, load: load(0, 9) });
     each(5001, &Event::ListenersClosed);
     each(5002, &|process| Event::DrainSample { process, load: load(0, 9) });
-    let end = Event::Exited { process: TOP, end: End::Code(0), remains: false };
+    let end = exited(TOP);
     each(6000, &|process| if process == ProcessId(1) { end } else { Event::Tick });
     let took = each(6001, &|process| Event::DrainSample { process, load: load(1, 9) });
     let counted = (took + each(6001, &Event::ListenersClosed)) / 2;
@@ -59,14 +58,12 @@ fn an_event_costs_as_much_with_many_processes_as_with_few() {
 
 /// A chain of processes, of which each one depends on the one before.
 fn chain(count: u16, autostart: bool) -> Spec {
-    let mut spec = gateway();
-    spec.processes.truncate(1);
-    let one = ProcessSpec { autostart, required: false, ..spec.processes[0].clone() };
-    spec.processes.extend((1..count).map(|id| ProcessSpec {
+    let one = ProcessSpec { autostart, required: false, ..service() };
+    let next = |id| ProcessSpec {
         dependencies: vec![(ProcessId(id - 1), StartCondition::Started)],
         ..one.clone()
-    }));
-    spec.order = (0..count).map(ProcessId).collect();
+    };
+    let mut spec = of_processes(std::iter::once(service()).chain((1..count).map(next)).collect());
     spec.link();
     spec
 }
@@ -105,7 +102,7 @@ fn stop_each(count: u16) -> Duration {
     all().for_each(|id| drop(machine.handle(Time::default(), Event::Spawned(id))));
     let times = all().map(|process| {
         let began = thread_cpu();
-        machine.handle(Time(MS(1)), Event::Requested { process, request: Request::Stop });
+        machine.handle(Time(MS(1)), ask(process, Request::Stop));
         thread_cpu() - began
     });
     times.max().unwrap()
@@ -121,19 +118,16 @@ fn the_time_of_a_request_grows_only_with_the_number_of_processes() {
 /// instances of all of them start beside the old ones, or the step in which a stop rolls all of them
 /// back.
 fn replace(count: u16) -> Duration {
-    let mut spec = gateway();
-    spec.processes.truncate(1);
-    let top = spec.processes[0].clone();
     let follower = ProcessSpec {
         dependencies: vec![(TOP, StartCondition::Started)],
         follows: vec![TOP],
         update: Update::StartFirst,
         hooks: HookWaits { pre_start: Some(HookWait::new(None)), ..HookWaits::default() },
-        ..top
+        ..service()
     };
     let all = || (1..=count).map(ProcessId);
-    spec.processes.extend(all().map(|_| follower.clone()));
-    spec.order = std::iter::once(TOP).chain(all()).collect();
+    let mut spec =
+        of_processes(std::iter::once(service()).chain(all().map(|_| follower.clone())).collect());
     spec.link();
     let mut machine = Machine::new(Arc::new(spec), Time::default());
     let mut handle = |event| {
@@ -151,11 +145,11 @@ fn replace(count: u16) -> Duration {
         handle(Event::HookEnded { hook, success: true });
         handle(Event::Spawned(process));
     }
-    handle(Event::Requested { process: TOP, request: Request::Restart });
-    handle(Event::Exited { process: TOP, end: End::Code(0), remains: false });
+    handle(ask(TOP, Request::Restart));
+    handle(exited(TOP));
     let (replaced, adopted) = handle(Event::Spawned(TOP));
     assert_eq!(adopted, usize::from(count));
-    let (rolled_back, _) = handle(Event::Requested { process: TOP, request: Request::Stop });
+    let (rolled_back, _) = handle(ask(TOP, Request::Stop));
     let free = machine.state().spec.ids().filter(|id| machine.state().role(*id) == Role::Retired);
     assert_eq!(free.count(), usize::from(count));
     replaced.max(rolled_back) / u32::from(count)
@@ -174,9 +168,9 @@ fn fail_start(count: u16) -> Duration {
     for event in [
         Event::Start,
         Event::Spawned(TOP),
-        Event::Requested { process: TOP, request: Request::Stop },
-        Event::Exited { process: TOP, end: End::Code(0), remains: false },
-        Event::Requested { process: last, request: Request::Start },
+        ask(TOP, Request::Stop),
+        exited(TOP),
+        ask(last, Request::Start),
     ] {
         machine.handle(Time(MS(1)), event);
     }

@@ -1,13 +1,10 @@
 //! Cases of replacements and reloads: fixed events, with the actions that must follow.
 
 use crate::cases::{
-    APP, ENGINE, MS, Play, ROUTER, WEB, exited, followers, gateway, stop, undrained, wakes_at,
+    APP, ENGINE, MS, Play, ROUTER, WEB, ask, exited, followers, gateway, is_ready, plain, stop,
+    wakes_at,
 };
 use crate::*;
-use drainit_core::cause::Failure;
-use drainit_core::spec::HookWait;
-use drainit_core::state::Lifecycle;
-use drainit_core::types::RestartPolicy;
 
 /// The slot of the first new instance in `gateway`, whose two processes have the slots 0 and 1.
 pub(super) const NEW: ProcessId = ProcessId(2);
@@ -21,12 +18,16 @@ pub(super) fn overlapping() -> Spec {
 }
 
 pub(super) fn restart(process: ProcessId) -> Event {
-    Event::Requested { process, request: Request::Restart }
+    ask(process, Request::Restart)
 }
 
 /// A gateway whose router becomes ready at 100 ms.
 pub(super) fn up() -> Play {
-    let mut play = Play::up(overlapping());
+    up_of(overlapping())
+}
+
+fn up_of(spec: Spec) -> Play {
+    let mut play = Play::up(spec);
     play.at(100, Event::Ready(ROUTER));
     play
 }
@@ -46,13 +47,6 @@ pub(super) fn beside() -> Play {
 
 pub(super) fn drain_of(process: ProcessId) -> Action {
     Action::Drain { process, min: MS(5000), longest: MS(15_000) }
-}
-
-fn is_ready(play: &Play) -> bool {
-    match play.machine.phase() {
-        drainit_core::phase::Phase::Running(running) => running.is_ready(play.machine.state()),
-        _ => false,
-    }
 }
 
 // holds: C206, C332, C656
@@ -81,16 +75,13 @@ fn the_old_instance_is_drained_and_stopped_once_the_new_instance_is_ready() {
 fn a_restart_that_waits_for_the_group_of_an_old_instance_is_not_inherited() {
     let mut spec = overlapping();
     spec.processes[ROUTER.index()].restart.policy = RestartPolicy::Always;
-    let mut play = Play::up(spec);
-    play.at(100, Event::Ready(ROUTER));
-    play.at(1000, restart(ROUTER));
-    play.at(1000, Event::Spawned(NEW));
+    let mut play = replacing(spec);
     play.at(1100, Event::Exited { process: ROUTER, end: End::Code(3), remains: true });
     play.at(1500, Event::Ready(NEW));
     play.at(1600, Event::GroupGone(ROUTER));
-    play.at(2000, Event::Requested { process: NEW, request: Request::Stop });
+    play.at(2000, ask(NEW, Request::Stop));
     play.at(20_000, exited(NEW));
-    let begun = play.at(21_000, Event::Requested { process: NEW, request: Request::Start });
+    let begun = play.at(21_000, ask(NEW, Request::Start));
     assert_eq!(begun, [Action::Spawn(NEW)]);
 }
 
@@ -106,8 +97,7 @@ fn an_unchanged_process_gets_the_hooks_of_the_new_config() {
     };
     let hook = HookId { process: Some(ENGINE), stage: Stage::PreStart };
     let unchanged = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
-    let mut play = Play::up(engine(None));
-    play.at(100, Event::Ready(ROUTER));
+    let mut play = up_of(engine(None));
     play.reload(1000, &engine(Some(HookWait::DEFAULT)), &unchanged);
     play.at(2000, restart(ENGINE));
     assert_eq!(play.at(2100, exited(ENGINE)), [Action::RunHook(hook)]);
@@ -140,12 +130,12 @@ fn envoys() -> Spec {
 
 /// A gateway whose router is an Envoy. At 1000 ms a new epoch has started beside the old epoch.
 pub(super) fn epochs() -> Play {
-    epochs_of(envoys())
+    replacing(envoys())
 }
 
-fn epochs_of(spec: Spec) -> Play {
-    let mut play = Play::up(spec);
-    play.at(100, Event::Ready(ROUTER));
+/// At 100 ms the router is ready, and at 1000 ms a new instance has started beside it.
+fn replacing(spec: Spec) -> Play {
+    let mut play = up_of(spec);
     play.at(1000, restart(ROUTER));
     play.at(1000, Event::Spawned(NEW));
     play
@@ -159,8 +149,7 @@ fn a_requested_overlap_begins_once_the_requested_restart_of_a_dependency_is_over
         if follows {
             spec.processes[ROUTER.index()].follows = vec![ENGINE];
         }
-        let mut play = Play::up(spec);
-        play.at(100, Event::Ready(ROUTER));
+        let mut play = up_of(spec);
         assert_eq!(play.at(1000, restart(ENGINE)), [stop(ENGINE)]);
         let adopt = Action::Adopt { slot: NEW, of: ROUTER, is_newer: false };
         assert_eq!(play.at(1000, restart(ROUTER)), [adopt]);
@@ -181,8 +170,7 @@ fn a_requested_overlap_begins_once_the_requested_restart_of_a_dependency_is_over
         assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [Action::Spawn(NEW)]);
         play.at(1100, Event::Spawned(NEW));
         assert_eq!(play.at(1200, Event::Ready(NEW)), [drain_of(ROUTER)]);
-        let ended = Event::Exited { process: ROUTER, end: End::Code(0), remains: false };
-        let notes = play.notes(1300, ended);
+        let notes = play.notes(1300, exited(ROUTER));
         let done = Note::RequestDone { process: NEW, request: Request::Restart };
         assert_eq!(notes.last(), Some(&done), "{notes:?}");
         assert!(play.machine.state().is_current(NEW), "the router is replaced only once");
@@ -191,10 +179,7 @@ fn a_requested_overlap_begins_once_the_requested_restart_of_a_dependency_is_over
     let mut play = up();
     play.at(1000, restart(ENGINE));
     play.at(1000, restart(ROUTER));
-    assert_eq!(
-        play.at(1050, Event::Requested { process: ROUTER, request: Request::Stop }),
-        [drain_of(ROUTER)]
-    );
+    assert_eq!(play.at(1050, ask(ROUTER, Request::Stop)), [drain_of(ROUTER)]);
     assert_eq!(play.at(1100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
     assert_eq!(play.at(1100, Event::Spawned(ENGINE)), []);
 }
@@ -297,13 +282,10 @@ fn a_stop_of_the_new_epoch_ends_the_pre_stop_hook_of_the_old_epoch() {
     let router = &mut spec.processes[ROUTER.index()];
     (router.update, router.handover) = (Update::HotRestart, Some(MS(12_000)));
     (router.drain, router.hooks.pre_stop) = (None, Some(HookWait::new(Some(MS(9000)))));
-    let mut play = Play::up(spec);
-    play.at(100, Event::Ready(ROUTER));
-    play.at(1000, restart(ROUTER));
-    play.at(1000, Event::Spawned(NEW));
+    let mut play = replacing(spec);
     let hook = |slot| HookId { process: Some(slot), stage: Stage::PreStop };
     assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook(ROUTER))]);
-    play.at(2000, Event::Requested { process: NEW, request: Request::Stop });
+    play.at(2000, ask(NEW, Request::Stop));
     // When the new epoch is asked to end, it also ends the old epoch. Therefore drainit aborts the
     // old epoch's hook.
     let asked = play.at(2100, Event::HookEnded { hook: hook(NEW), success: true });
@@ -316,7 +298,7 @@ fn a_doomed_epoch_that_has_not_taken_over_runs_no_pre_stop_hook() {
     let mut spec = envoys();
     let router = &mut spec.processes[ROUTER.index()];
     (router.drain, router.hooks.pre_stop) = (None, Some(HookWait::new(Some(MS(9000)))));
-    let mut play = epochs_of(spec);
+    let mut play = replacing(spec);
     let hook = HookId { process: Some(ROUTER), stage: Stage::PreStop };
     play.at(1500, Event::Ready(NEW));
     play.at(1600, Event::HookEnded { hook, success: true });
@@ -326,14 +308,13 @@ fn a_doomed_epoch_that_has_not_taken_over_runs_no_pre_stop_hook() {
     play.at(3000, Event::Spawned(NEW));
     let doomed = Note::Doomed { process: NEW, within: MS(15_000) };
     assert_eq!(play.notes(3100, killed(ROUTER)).last(), Some(&doomed));
-    let stopped = play.at(3200, Event::Requested { process: NEW, request: Request::Stop });
+    let stopped = play.at(3200, ask(NEW, Request::Stop));
     assert_eq!(stopped, [Action::Stop { process: NEW, signal: Signal::KILL }]);
 }
 
 #[test]
 fn a_reload_fails_when_envoy_will_abort_the_new_epoch() {
-    let mut play = Play::up(envoys());
-    play.at(100, Event::Ready(ROUTER));
+    let mut play = up_of(envoys());
     play.reload(1000, &envoys(), &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
     play.at(1000, Event::Spawned(NEW));
     play.at(1500, Event::Ready(NEW));
@@ -393,8 +374,7 @@ fn a_drain_lasts_for_min_if_a_dependency_ends_before_the_new_instance_serves() {
     // the drain of the router.
     let mut spec = overlapping();
     spec.processes[ENGINE.index()].update = Update::StartFirst;
-    let mut play = Play::up(spec);
-    play.at(100, Event::Ready(ROUTER));
+    let mut play = up_of(spec);
     play.at(1500, restart(ENGINE));
     play.at(1500, Event::Spawned(NEW));
     assert_eq!(end_of_drain(play), 16_600);
@@ -420,8 +400,7 @@ fn the_last_probe_of_an_epoch_grants_no_more_time() {
 /// and the old engine is being stopped.
 fn reloaded(router: Update) -> Play {
     let spec = |update| {
-        let mut spec = gateway();
-        spec.processes = undrained(spec.processes);
+        let mut spec = plain();
         spec.processes[ENGINE.index()].update = Update::StartFirst;
         spec.processes[ROUTER.index()].update = update;
         spec

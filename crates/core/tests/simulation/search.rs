@@ -14,16 +14,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::cases::gateway;
+use crate::cases::{MS, drain_in, gateway, of_processes, service};
 use crate::count::on_all_cores;
 use crate::scenario::{Odds, Rng, StartOdds};
 use crate::slots::Slots;
 use crate::tests::number;
 use crate::world::{ABORTS_AFTER, MARGIN, other_epoch};
 use crate::*;
-use drainit_core::event::Load;
-use drainit_core::spec::DrainSpec;
-use drainit_core::types::{Restart, RestartPolicy};
 
 /// How often each kind of event may still happen in the world.
 #[derive(Clone, Copy, Debug, Default)]
@@ -297,6 +294,15 @@ impl<'a> World<'a> {
         }
     }
 
+    /// From now on, the core waits for this.
+    fn asks(&mut self, what: Asked, process: ProcessId) {
+        self.asked.insert((what, process));
+    }
+
+    fn answers(&mut self, what: Asked, process: ProcessId) {
+        self.asked.remove(&(what, process));
+    }
+
     /// Plays one event. A tick moves the time to the next timer.
     fn step(&mut self, event: Event) {
         self.at_once.pop_front();
@@ -313,7 +319,7 @@ impl<'a> World<'a> {
             Event::Spawned(process) => {
                 self.starts(process);
                 if self.slots.of(process).readiness_timeout.is_some() {
-                    self.asked.insert((Asked::BeReady, process));
+                    self.asks(Asked::BeReady, process);
                 }
             }
             Event::SpawnFailed { process, .. } => {
@@ -337,26 +343,18 @@ impl<'a> World<'a> {
                 self.survivors.remove(&process);
                 let proc = &mut self.procs[process.index()];
                 (proc.group, proc.killed) = (false, false);
-                self.asked.remove(&(Asked::Orphans, process));
+                self.answers(Asked::Orphans, process);
             }
-            Event::OrphansGone(process) => {
-                self.asked.remove(&(Asked::Orphans, process));
-            }
+            Event::OrphansGone(process) => self.answers(Asked::Orphans, process),
             Event::Ready(process) => {
                 self.procs[process.index()].is_live = true;
-                self.asked.remove(&(Asked::BeReady, process));
-                self.asked.remove(&(Asked::BeLive, process));
+                self.answers(Asked::BeReady, process);
+                self.answers(Asked::BeLive, process);
             }
-            Event::NotLive(process) => {
-                self.asked.remove(&(Asked::BeLive, process));
-            }
+            Event::NotLive(process) => self.answers(Asked::BeLive, process),
             Event::ExitSeen { process, exits } => self.procs[process.index()].exits = exits,
-            Event::DrainAnswered { process, .. } => {
-                self.asked.remove(&(Asked::AnswerDrain, process));
-            }
-            Event::ListenersClosed(process) => {
-                self.asked.remove(&(Asked::Close, process));
-            }
+            Event::DrainAnswered { process, .. } => self.answers(Asked::AnswerDrain, process),
+            Event::ListenersClosed(process) => self.answers(Asked::Close, process),
             _ => {}
         }
         self.checker.event(self.now, event);
@@ -381,29 +379,25 @@ impl<'a> World<'a> {
             Action::Spawn(process) => self.at_once.push_back(Answer::Spawn(process)),
             Action::Sweep(_) => self.at_once.push_back(Answer::Sweep),
             Action::LookForExit(process) => self.at_once.push_back(Answer::Exit(process)),
-            Action::ProbeOnce(process) => {
-                self.asked.insert((Asked::BeLive, process));
-            }
+            Action::ProbeOnce(process) => self.asks(Asked::BeLive, process),
             Action::Stop { process, signal } if signal != Signal::KILL => {
                 if self.procs[process.index()].aborts {
                     return;
                 }
-                self.asked.insert((Asked::End, process));
+                self.asks(Asked::End, process);
                 if let Some((older, _)) = self.procs[process.index()].older {
                     self.procs[process.index()].has_ended_older = true;
                     self.procs[older.index()].is_passed = true;
-                    self.asked.insert((Asked::End, older));
+                    self.asks(Asked::End, older);
                 }
             }
-            Action::StopOrphans { process, .. } => {
-                self.asked.insert((Asked::Orphans, process));
-            }
+            Action::StopOrphans { process, .. } => self.asks(Asked::Orphans, process),
             Action::Kill(process) if self.procs[process.index()].group => {
                 self.procs[process.index()].killed = true;
             }
             Action::Stop { process, .. } | Action::Kill(process) => {
                 self.procs[process.index()].killed = true;
-                self.asked.insert((Asked::End, process));
+                self.asks(Asked::End, process);
             }
             Action::RunHook(hook) => {
                 self.hooks.insert(hook);
@@ -419,9 +413,7 @@ impl<'a> World<'a> {
                 let is_over = matches!(asked, Asked::Drain | Asked::AnswerDrain | Asked::Close);
                 !is_over || *of != process
             }),
-            Action::CloseListeners(process) => {
-                self.asked.insert((Asked::Close, process));
-            }
+            Action::CloseListeners(process) => self.asks(Asked::Close, process),
             Action::Note(Note::TakesOver { process, .. })
             | Action::Note(Note::Replacing { process, overlaps: false, .. }) => {
                 self.slots.take_over(process);
@@ -572,20 +564,16 @@ fn graphs(count: usize) -> impl Iterator<Item = Vec<(usize, usize, StartConditio
 /// are services.
 fn spec(count: usize, edges: &[(usize, usize, StartCondition)], features: &[&str]) -> Spec {
     let has = |feature| features.contains(&feature);
-    let mut spec = gateway();
-    let second = HookWait::new(Some(Duration::from_secs(1)));
-    let mut process = spec.processes[0].clone();
+    let second = HookWait::new(Some(MS(1000)));
+    let drain = DrainSpec { time: MS(4000), min: MS(1000), ..*drain_in(&mut gateway()) };
+    let mut process = service();
     process.stop = Some(second.limit);
     if has("hooks") {
         process.hooks =
             HookWaits { pre_start: Some(second), pre_stop: Some(second), post_stop: Some(second) };
     }
     if has("restarts") {
-        process.restart = Restart {
-            policy: RestartPolicy::Always,
-            delay: Duration::from_millis(500),
-            max: Some(1),
-        };
+        process.restart = Restart { policy: RestartPolicy::Always, delay: MS(500), max: Some(1) };
         process.on_exit = OnExit::IGNORE;
     }
     if has("overlaps") {
@@ -595,23 +583,15 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], features: &[&str
         process.update = Update::HotRestart;
         process.handover = Some(MARGIN + Duration::from_secs(3));
     }
-    spec.processes = vec![process; count];
+    let mut spec = of_processes(vec![process; count]);
     for &(by, on, condition) in edges {
         spec.processes[by].dependencies.push((ProcessId(on as u16), condition));
         spec.processes[on].oneshot |= condition == StartCondition::Completed;
     }
     for process in spec.processes.iter_mut().filter(|process| !process.oneshot) {
         process.readiness_timeout = has("probes").then_some(Duration::from_secs(2));
-        process.drain = has("drains").then_some(DrainSpec {
-            by_kernel: false,
-            time: Duration::from_secs(4),
-            min: Duration::from_secs(1),
-            closes: true,
-            exit_at: 0,
-            signal: None,
-        });
+        process.drain = has("drains").then_some(drain);
     }
-    spec.order = spec.ids().collect();
     spec.link();
     spec
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::scenario::NewConfig;
 use crate::*;
-use drainit_core::state::{Lifecycle, State};
+use drainit_core::state::State;
 
 /// The definitions of all slots. In their `dependencies` and `follows`, an id is the index of a
 /// process, not a slot.

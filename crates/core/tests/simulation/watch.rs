@@ -2,15 +2,13 @@
 //! servers. A look takes time. In some plays, all looks or some looks fail.
 
 use crate::answers::{IDLE, Model};
-use crate::cases::{MS, Play, ROUTER, gateway, stop};
+use crate::cases::{MS, Play, ROUTER, drain_in, gateway, stop};
 use crate::scenario::Rng;
 use crate::tests::number;
 use crate::*;
 use drainit_core::connections::answers::{Answers, Connection};
 use drainit_core::connections::watch::{Asked, ConnectionWatch, Terms};
 use drainit_core::envoy::dialogue::DrainOutput;
-use drainit_core::event::Unit;
-use drainit_core::spec::DrainSpec;
 
 /// drainit must notice within this time, in milliseconds, that the last answer was sent:
 /// [`QUIET`](drainit_core::drain::progress::QUIET), and the shortest pause between two looks. Slow
@@ -108,14 +106,8 @@ fn play(seed: u64) {
     let asked = rng.once_in(2).then(|| (rng.below(time), outcome));
     let mut spec = gateway();
     let [until, longest] = [MS(min), MS(time)];
-    spec.processes[ROUTER.index()].drain = Some(DrainSpec {
-        time: longest,
-        min: until,
-        closes: true,
-        by_kernel: true,
-        exit_at,
-        signal: None,
-    });
+    let drain = drain_in(&mut spec);
+    *drain = DrainSpec { time: longest, min: until, by_kernel: true, exit_at, ..*drain };
     let (unit, is_asked) = (Unit::Requests, asked.is_some());
     let terms = Terms { min_until: Time(until), unit, exit_at, is_asked };
     let quits = rng.below(3000);

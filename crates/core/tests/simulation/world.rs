@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use crate::scenario::{Behaviour, NewConfig, Rng};
 use crate::slots::Slots;
 use crate::*;
-use drainit_core::event::Load;
 
 /// The pause between two samples of a drain (counts of its connections) near the end of `min` and
 /// after it.

@@ -6,7 +6,6 @@
 //! its time in the upper bounds, and not in the lower ones.
 
 use super::*;
-use drainit_core::spec::DrainSpec;
 
 /// A later stop without `stop_grace_period` keeps at most this time.
 pub(super) const MOST_KEPT: Duration = Duration::from_secs(10);

@@ -51,10 +51,6 @@ use crate::longest::sums_below;
 use crate::scenario::NewConfig;
 use crate::slots::Slots;
 use crate::*;
-use drainit_core::cause::Failure;
-use drainit_core::note::AfterEnd;
-use drainit_core::phase::Phase;
-use drainit_core::state::Lifecycle;
 use serde_json::Value;
 
 /// A promise, with the state that only its check needs. It records a breach by [`History::hold`].
