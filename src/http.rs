@@ -356,8 +356,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::testing::http_server::Behaviour::*;
-    use crate::testing::http_server::Server;
+    use crate::testing::http_server::{Behaviour::*, Server};
 
     const LIMIT: Duration = Duration::from_millis(500);
 

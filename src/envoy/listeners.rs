@@ -262,8 +262,7 @@ fn statistic(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::http_server::Behaviour::*;
-    use crate::testing::http_server::Server;
+    use crate::testing::http_server::{Behaviour::*, Server};
 
     const LIST: &str = "in::0.0.0.0:8080\nin::[::]:8080\nout::127.0.0.1:9000\nprom::[::]:9090\n";
     const LIMIT: Duration = Duration::from_secs(2);

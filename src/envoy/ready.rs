@@ -154,8 +154,7 @@ impl XdsStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::http_server::Behaviour::*;
-    use crate::testing::http_server::Server;
+    use crate::testing::http_server::{Behaviour::*, Server};
 
     const LIMIT: Duration = Duration::from_secs(5);
     const NO_XDS: &str = r#"{"stats":[]}"#;

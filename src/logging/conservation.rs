@@ -16,7 +16,6 @@ use nix::errno::Errno;
 use nix::poll::PollTimeout;
 use regex_lite::Regex;
 use serde_json::Value;
-use tokio::task::LocalSet;
 
 use crate::keys::LogFormat;
 use crate::logging::Output;
@@ -25,6 +24,7 @@ use crate::logging::file::OpenLogFile;
 use crate::logging::last_lines::{LAST_LINE_LENGTH, LAST_LINES, text};
 use crate::logging::split::{LONGEST_LINE, LineForm};
 use crate::logging::writer::{BOUND, Sink, StreamWriter};
+use crate::testing::block_on;
 use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
 use crate::types::{Stream, harmless};
@@ -436,9 +436,7 @@ fn play(seed: u64) {
         has_faults,
         is_much,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let all = async { tokio::time::timeout(LONG, trial.run(random)).await };
-    LocalSet::new().block_on(&runtime, all).expect("the output hangs");
+    block_on(trial.run(random));
     assert!(trial.output.flush(LONG), "the last lines are not written");
     match &trial.target {
         Target::Readers(readers) => {

@@ -212,19 +212,12 @@ mod tests {
     use std::thread;
 
     use super::*;
-
-    /// Far longer than anything in these tests takes.
-    const LONG: Duration = Duration::from_secs(20);
+    use crate::testing::block_on;
 
     fn output() -> (Arc<Output>, PipeReader, PipeReader) {
         let (stdout, stdout_end) = pipe().unwrap();
         let (stderr, stderr_end) = pipe().unwrap();
         (Output::new(stdout_end, stderr_end), stdout, stderr)
-    }
-
-    fn block_on<F: Future>(future: F) -> F::Output {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async { tokio::time::timeout(LONG, future).await.expect("it hangs") })
     }
 
     #[test]

@@ -517,6 +517,7 @@ mod tests {
     use std::io::{self, PipeReader, pipe};
 
     use super::*;
+    use crate::testing::block_on;
 
     /// Far longer than anything in these tests takes.
     const LONG: Duration = Duration::from_secs(20);
@@ -535,8 +536,7 @@ mod tests {
     fn waiting_for_room_starts_a_missing_thread() {
         let (reader, queue, lines) = full();
         let reading = thread::spawn(move || io::read_to_string(reader).unwrap());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async { tokio::time::timeout(LONG, queue.room()).await }).unwrap();
+        block_on(queue.room());
         assert!(queue.flush(Instant::now() + LONG));
         queue.close();
         drop(queue);

@@ -265,9 +265,7 @@ pub(crate) fn serves_clients(listeners: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::http_server::Behaviour;
-    use crate::testing::http_server::Behaviour::*;
-    use crate::testing::http_server::Server;
+    use crate::testing::http_server::{Behaviour, Behaviour::*, Server};
 
     const SHORT: Duration = Duration::from_millis(300);
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::fstat;
-use tokio::task::LocalSet;
 
 use crate::logging::capture::*;
 use crate::logging::last_lines::{LAST_LINE_LENGTH, LAST_LINES};
+use crate::testing::block_on;
 
 struct Rig {
     output: Arc<Output>,
@@ -42,17 +42,11 @@ fn text_of(reader: &mut PipeReader) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn run<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let limited = async { tokio::time::timeout(Duration::from_secs(20), future).await };
-    LocalSet::new().block_on(&runtime, limited).expect("it hangs")
-}
-
 // holds: S72
 #[test]
 fn pump_reads_last_lines_without_waiting() {
     let rig = Rig::new();
-    run(async {
+    block_on(async {
         let (log, mut ends) = rig.open(LineForm::prefix("p"));
         for number in 0..100 {
             writeln!(ends.stdout, "line {number}").unwrap();
@@ -79,7 +73,7 @@ fn pump_reads_last_lines_without_waiting() {
 #[test]
 fn finish_reads_nothing_after_the_limit() {
     let rig = Rig::new();
-    run(async {
+    block_on(async {
         let (log, mut ends) = rig.open(LineForm::Plain);
         ends.stdout.write_all(b"line\n").unwrap();
         log.finish(|| false);
@@ -92,7 +86,7 @@ fn finish_reads_nothing_after_the_limit() {
 #[test]
 fn task_of_ended_process_does_not_wait_for_room() {
     let rig = Rig::new();
-    run(async {
+    block_on(async {
         let (log, mut ends) = rig.open(LineForm::Plain);
         rig.output.push_process(Stream::Stdout, &b"x\n".repeat(400_000));
         // The thread of the output hangs in its write now, so the next lines stay in the queue.
@@ -112,7 +106,7 @@ fn task_of_ended_process_does_not_wait_for_room() {
 fn ended_pipe_is_closed() {
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let rig = Rig::new();
-    run(async {
+    block_on(async {
         let before = open();
         let captures: Vec<_> = (0..100)
             .map(|number| {
@@ -139,7 +133,7 @@ fn ended_pipe_is_closed() {
 #[test]
 fn the_pipes_are_closed_on_exec_and_belong_to_the_user() {
     let rig = Rig::new();
-    run(async {
+    block_on(async {
         let user = User { uid: 12_345, gid: 54_321, groups: Vec::new() };
         let forms = [LineForm::Plain, LineForm::Plain];
         let (_, ends) = OutputCapture::open(rig.output.clone(), forms, Some(&user), None).unwrap();
@@ -160,7 +154,7 @@ fn each_long_read_leaves_a_turn_to_the_event_loop() {
     const PIPES: usize = 20;
     const READS: usize = 4;
     let rig = Rig::new();
-    let turns = run(async {
+    let turns = block_on(async {
         let mut line = vec![b'x'; 4095];
         line.push(b'\n');
         let open = || {

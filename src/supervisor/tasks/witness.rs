@@ -267,8 +267,7 @@ mod tests {
 
     #[test]
     fn requests_that_end_at_the_same_time_share_a_wait_for_late_messages() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        tokio::task::LocalSet::new().block_on(&runtime, async {
+        crate::testing::block_on(async {
             let attention = std::rc::Rc::new(Attention::new(&Arc::default()));
             let request = |_| {
                 let attention = std::rc::Rc::clone(&attention);

@@ -202,8 +202,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::testing::http_server::Behaviour::*;
-    use crate::testing::http_server::Server;
+    use crate::testing::http_server::{Behaviour::*, Server};
     use crate::testing::temp_dir::TempDir;
 
     /// If a test waits for this long, the test fails.
