@@ -67,8 +67,7 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
     }
     gateway.container.await_line("SIGUSR1");
     let health = ["/usr/local/bin/drainit", "health", "--timeout", "20s"];
-    let health = gateway.container.exec(&health);
-    assert_eq!((health.code, health.output.trim()), (0, "ready"));
+    assert_eq!(gateway.container.succeed(&health).trim(), "ready");
     let until = std::time::Instant::now() + LONG * 2;
     while gateway.container.health() != "healthy" {
         assert!(std::time::Instant::now() < until, "{}", gateway.container.health());

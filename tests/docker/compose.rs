@@ -36,9 +36,7 @@ fn compose_waits_for_health_and_stops_the_gateway_first() {
     });
     assert!(began.elapsed() < 2 * LONG, "a container had to be killed: {:?}", began.elapsed());
     for container in [&app, &gateway] {
-        let logs = container.logs();
-        assert_eq!(container.exit_code(), 0, "{logs}");
-        assert!(logs.contains("drain envoy: "), "not drained:\n{logs}");
+        container.assert_ended(&["drain envoy: "]);
     }
     let (drained, asked) = (said(&gateway, "exit code 0: "), said(&app, "SIGTERM received"));
     assert!(

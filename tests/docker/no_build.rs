@@ -46,14 +46,10 @@ fn drainit_from_a_volume_drains_the_envoy_of_an_untouched_image() {
     let envoy = ["exec", "--", "envoy", "-c", "/etc/envoy/envoy.yaml", "--disable-hot-restart"];
     let container = Container::start(&envoy_image(), &options, &envoy);
     container.await_line(&said::ready("envoy"));
-    let probe = container.exec(&["/opt/drainit/drainit", "health"]);
-    assert_eq!((probe.code, probe.output.trim()), (0, "ready"));
+    assert_eq!(container.succeed(&["/opt/drainit/drainit", "health"]).trim(), "ready");
     let mut client = Client::new(container.address(PORT));
     assert!(!client.get().1);
     container.stop(20);
-    let logs = container.logs();
-    assert_eq!(container.exit_code(), 0, "{logs}");
-    for part in ["exit code 0: SIGTERM received", "drain envoy: ", "connections 1 at the start"] {
-        assert!(logs.contains(part), "no {part:?} in the report:\n{logs}");
-    }
+    let report = ["exit code 0: SIGTERM received", "drain envoy: ", "connections 1 at the start"];
+    container.assert_ended(&report);
 }

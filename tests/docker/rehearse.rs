@@ -12,8 +12,12 @@ use crate::support::{TempDir, envoy_image, images, is_installed};
 
 /// Whether the rehearsal passes, and what the script says.
 fn rehearse(words: &[&str]) -> (bool, String) {
+    rehearse_with(&[("CLIENTS", "20")], words)
+}
+
+fn rehearse_with(variables: &[(&str, &str)], words: &[&str]) -> (bool, String) {
     let mut script = Command::new(checkout().join("examples/rehearse.sh"));
-    let ended = script.args(words).env("CLIENTS", "20").output().unwrap();
+    let ended = script.args(words).envs(variables.iter().copied()).output().unwrap();
     let said = [ended.stdout, ended.stderr].concat();
     (ended.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
@@ -67,7 +71,8 @@ fn a_hook_that_fails_or_hangs_is_reported_and_the_stop_goes_on() {
         });
         address
     });
-    fs::create_dir(dir.join("tmp")).unwrap();
+    let tmp = dir.join("tmp").display().to_string();
+    fs::create_dir(&tmp).unwrap();
     let path = format!("{}:{}", dir.join(".").display(), std::env::var("PATH").unwrap());
     for (grace, hook, says) in [
         ("30", "false", "the preStop hook has failed with code 1\n"),
@@ -77,18 +82,15 @@ fn a_hook_that_fails_or_hangs_is_reported_and_the_stop_goes_on() {
         ("7", "true", "no entrypoint"),
         ("08", "true", "08 is not a whole number such as 8"),
     ] {
-        let mut script = Command::new(checkout().join("examples/rehearse.sh"));
         let address = if grace == "29" { &silent } else { &address };
-        script.args(["image", "80"]).env("PATH", &path).env("ADDRESS", address);
-        script.env("TMPDIR", dir.join("tmp"));
-        script.envs([("GRACE", grace), ("PRE_STOP", hook), ("CLIENTS", "2"), ("MAX_SECONDS", "9")]);
-        let ended = script.output().unwrap();
-        let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+        let machine = [("PATH", &*path), ("ADDRESS", address), ("TMPDIR", &tmp)];
+        let keys = [("GRACE", grace), ("PRE_STOP", hook), ("CLIENTS", "2"), ("MAX_SECONDS", "9")];
+        let (passes, said) = rehearse_with(&[&machine[..], &keys].concat(), &["image", "80"]);
         assert!(said.contains(says), "{grace} {hook}\n{said}");
-        assert_eq!(ended.status.success(), says.is_empty(), "{grace} {hook}\n{said}");
+        assert_eq!(passes, says.is_empty(), "{grace} {hook}\n{said}");
         let stops = !["08", "7"].contains(&grace);
         assert_eq!(said.contains("time to stop: "), stops, "{grace} {hook}\n{said}");
-        assert_eq!(fs::read_dir(dir.join("tmp")).unwrap().count(), 0, "{grace} {hook}\n{said}");
+        assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0, "{grace} {hook}\n{said}");
     }
 }
 
@@ -107,17 +109,15 @@ fn a_rehearsal_of_a_program_refuses_a_taken_port_and_a_line_without_dashes() {
     }
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port().to_string();
+    let usage = "examples/rehearse.sh --command PORT [PATH] -- COMMAND";
     let cases: &[(&[&str], &str)] = &[
         (&["--", "true"], "another program listens at port"),
         (&["/path", "--", "true"], "another program listens at port"),
-        (
-            &["python3", "-m", "http.server"],
-            "examples/rehearse.sh --command PORT [PATH] -- COMMAND",
-        ),
-        (&["/path", "true", "--"], "examples/rehearse.sh --command PORT [PATH] -- COMMAND"),
-        (&["/path", "--"], "examples/rehearse.sh --command PORT [PATH] -- COMMAND"),
-        (&["--"], "examples/rehearse.sh --command PORT [PATH] -- COMMAND"),
-        (&[], "examples/rehearse.sh --command PORT [PATH] -- COMMAND"),
+        (&["python3", "-m", "http.server"], usage),
+        (&["/path", "true", "--"], usage),
+        (&["/path", "--"], usage),
+        (&["--"], usage),
+        (&[], usage),
     ];
     for (words, says) in cases {
         let (passes, said) = rehearse(&[&["--command", &port], *words].concat());

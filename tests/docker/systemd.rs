@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread::{self, sleep};
 use std::time::Instant;
 
-use testkit::docker::{Container, Finished};
+use testkit::docker::Container;
 
 use super::{GREETING, PORT};
 use crate::support::docker_images::systemd_image;
@@ -13,30 +13,30 @@ use crate::support::{Client, LONG, get, ms};
 #[test]
 fn systemctl_stop_drains_the_gateway_and_a_wrong_config_is_not_restarted() {
     let Some(systemd) = boot() else { return };
-    succeeds(&systemd, &["systemctl", "set-environment", "DRAINIT_CONFIG=/missing.yaml"]);
+    systemd.succeed(&["systemctl", "set-environment", "DRAINIT_CONFIG=/missing.yaml"]);
     let started = systemd.exec(&["systemctl", "start", "gateway"]);
     assert_ne!(started.code, 0, "{}", started.output);
     assert_eq!(ended(&systemd), "exit-code 78 0");
-    succeeds(&systemd, &["systemctl", "unset-environment", "DRAINIT_CONFIG"]);
+    systemd.succeed(&["systemctl", "unset-environment", "DRAINIT_CONFIG"]);
     let verified = systemd.exec(&["systemd-analyze", "verify", UNIT]);
     assert_eq!((verified.code, &*verified.output), (0, ""));
-    succeeds(&systemd, &["systemctl", "set-environment", "ENVOY_DRAIN_SECONDS=6"]);
-    succeeds(&systemd, &["systemctl", "start", "gateway"]);
+    systemd.succeed(&["systemctl", "set-environment", "ENVOY_DRAIN_SECONDS=6"]);
+    systemd.succeed(&["systemctl", "start", "gateway"]);
     let address = systemd.address(PORT);
     assert_eq!(get(address, "/").unwrap(), (200, GREETING.to_owned()), "started, and not ready");
-    succeeds(&systemd, &["systemctl", "reload", "gateway"]);
+    systemd.succeed(&["systemctl", "reload", "gateway"]);
 
     let mut client = Client::new(address);
     client.get();
     thread::scope(|scope| {
-        scope.spawn(|| succeeds(&systemd, &["systemctl", "stop", "gateway"]));
+        scope.spawn(|| systemd.succeed(&["systemctl", "stop", "gateway"]));
         while !client.get().1 {
             sleep(ms(20));
         }
         assert_eq!(get(address, "/").unwrap(), (200, GREETING.to_owned()), "nobody is served");
     });
     assert_eq!(ended(&systemd), "success 0 0");
-    let journal = succeeds(&systemd, &["journalctl", "--unit=gateway", "--output=cat"]);
+    let journal = systemd.succeed(&["journalctl", "--unit=gateway", "--output=cat"]);
     for part in ["exit code 0: SIGTERM received", "drain envoy: ", "stop envoy: "] {
         assert!(journal.contains(part), "no {part:?} in the report:\n{journal}");
     }
@@ -83,14 +83,7 @@ fn boot() -> Option<Container> {
 fn ended(systemd: &Container) -> String {
     let properties = ["Result", "ExecMainStatus", "NRestarts"].map(|name| {
         let property = format!("--property={name}");
-        succeeds(systemd, &["systemctl", "show", "gateway", "--value", &property]).trim().to_owned()
+        systemd.succeed(&["systemctl", "show", "gateway", "--value", &property]).trim().to_owned()
     });
     properties.join(" ")
-}
-
-#[track_caller]
-fn succeeds(systemd: &Container, command_line: &[&str]) -> String {
-    let Finished { code, output } = systemd.exec(command_line);
-    assert_eq!(code, 0, "{command_line:?}: {output}");
-    output
 }

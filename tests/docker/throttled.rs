@@ -79,8 +79,6 @@ fn a_tenth_of_a_core_is_enough_to_drain_a_large_envoy() {
         client.read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("late"), "{answer:?}\n{}", container.logs());
     });
-    let logs = container.logs();
-    assert_eq!(container.exit_code(), 0, "{logs}");
-    assert!(logs.contains("no connection left"), "{logs}");
+    let logs = container.assert_ended(&["no connection left"]);
     assert!(!logs.contains("had not answered"), "{logs}");
 }

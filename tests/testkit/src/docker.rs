@@ -128,6 +128,14 @@ impl Container {
         Finished { code: output.status.code().unwrap(), output: text(&output) }
     }
 
+    /// Runs `docker exec` to its end, and returns the output. If the command fails, the test fails.
+    #[track_caller]
+    pub fn succeed(&self, command_line: &[&str]) -> String {
+        let Finished { code, output } = self.exec(command_line);
+        assert_eq!(code, 0, "{command_line:?}: {output}\n{}", self.logs());
+        output
+    }
+
     /// The health status of the container: `starting`, `healthy` or `unhealthy`.
     #[track_caller]
     pub fn health(&self) -> String {
@@ -147,6 +155,17 @@ impl Container {
     pub fn exit_code(&self) -> i32 {
         assert_eq!(self.inspect("{{.State.Status}}"), "exited");
         self.inspect("{{.State.ExitCode}}").parse().unwrap()
+    }
+
+    /// Asserts that the container has ended with code 0, and that its output has these texts.
+    #[track_caller]
+    pub fn assert_ended(&self, texts: &[&str]) -> String {
+        let logs = self.logs();
+        assert_eq!(self.exit_code(), 0, "{logs}");
+        for text in texts {
+            assert!(logs.contains(text), "no {text:?} in the report:\n{logs}");
+        }
+        logs
     }
 
     /// The stdout of the container so far, then its stderr.
