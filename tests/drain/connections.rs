@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::support::rig::REFUSING;
 use crate::support::{
-    Client, Duration, Ended, LONG, RequestResult, Rig, Running, Signal, free_address, in_parallel,
+    Client, Duration, Ended, LONG, Rig, Running, STAYS, Signal, free_address, in_parallel,
     is_installed, ms, now, said,
 };
 
@@ -127,12 +127,7 @@ fn start(rig: Option<Rig>, command: &str, drain: &str) -> Option<(Running, Socke
 
 /// Makes connections that have had an answer and stay open.
 fn idle(address: SocketAddr, count: usize) -> Vec<Client> {
-    let mut clients: Vec<_> = (0..count).map(|_| Client::new(address)).collect();
-    for client in &mut clients {
-        let went = client.request(0).went;
-        assert_eq!(went, RequestResult::Answered { closes: false });
-    }
-    clients
+    (0..count).map(|_| Client::connected(address)).collect()
 }
 
 /// A client that has had an answer in an earlier tick of the kernel's clock, which ticks at least
@@ -151,16 +146,11 @@ fn any_server_is_drained_until_the_last_answer_and_not_longer() {
         let drain = "{connections: {min: 1s, time: 30s, idle: 2s}}";
         let Some((drainit, address)) = start(Rig::new(), server, drain) else { return };
         let _idle = idle(address, 8);
-        let slow = [3000, 6000].map(|millis| {
-            let mut client = in_next_tick(address);
-            client.send(millis).unwrap();
-            thread::spawn(move || client.receive())
-        });
+        let slow = [3000, 6000].map(|millis| in_next_tick(address).ask(millis));
         let t0 = now();
         let ended = drainit.stop();
         let over: Vec<_> = slow.into_iter().map(|slow| slow.join().unwrap()).collect();
-        let answered = |went| matches!(went, RequestResult::Answered { .. });
-        assert!(over.iter().all(|it| answered(it.went)), "{server} {over:?} {}", ended.record);
+        assert!(over.iter().all(|it| it.went.is_answered()), "{server} {over:?} {}", ended.record);
         let line = ended.record.line("web: drain over after .*: no request in flight").unwrap();
         // After the last byte of an answer, the drain waits for `idle`: a stream may continue.
         let last = over.iter().map(|request| request.over).max().unwrap() + ms(2000);
@@ -231,12 +221,10 @@ processes:
 /// Stops drainit during a request. Asserts that the request is answered, and how the drain ended.
 #[track_caller]
 fn answers_one(drainit: Running, address: SocketAddr, why: &str) -> Ended {
-    let mut client = in_next_tick(address);
-    client.send(2000).unwrap();
-    let slow = thread::spawn(move || client.receive());
+    let slow = in_next_tick(address).ask(2000);
     let ended = drainit.stop();
     let went = slow.join().unwrap().went;
-    assert_eq!(went, RequestResult::Answered { closes: false }, "{}", ended.record);
+    assert_eq!(went, STAYS, "{}", ended.record);
     ended.assert_line(&format!("web: drain over after .*: {why}"));
     ended
 }
@@ -375,14 +363,13 @@ fn a_request_that_comes_while_a_dependent_stops_is_waited_for() {
             readiness: {log: '^up$'}
         ";
     let drainit = rig.start_ready(&config.replace("PORT", &address.port().to_string()));
-    let mut client = in_next_tick(address);
+    let client = in_next_tick(address);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("slow: sending SIGTERM");
-    client.send(4000).unwrap();
-    let receiving = thread::spawn(move || client.receive());
+    let receiving = client.ask(4000);
     let ended = drainit.wait_exit(LONG);
     let went = receiving.join().unwrap().went;
-    assert_eq!(went, RequestResult::Answered { closes: false }, "{}", ended.record);
+    assert_eq!(went, STAYS, "{}", ended.record);
     ended.assert_line("web: in use again, 1 request still in flight");
 }
 
@@ -478,9 +465,7 @@ fn requests_to_a_daemon_outside_the_tree_of_the_process_are_waited_for() {
             );
             let config = config.replace("PORT", &address.port().to_string());
             let drainit = rig.start_ready(&config.replace(", ,", ","));
-            let mut client = Client::new(address);
-            client.send(2000).unwrap();
-            let slow = thread::spawn(move || client.receive());
+            let slow = Client::new(address).ask(2000);
             thread::sleep(ms(200));
             let ended = drainit.stop();
             let went = slow.join().unwrap().went;
@@ -488,7 +473,7 @@ fn requests_to_a_daemon_outside_the_tree_of_the_process_are_waited_for() {
                 ended.assert_line("stop web: .*; requests 1 at the start, 1 cut$");
                 return;
             }
-            assert_eq!(went, RequestResult::Answered { closes: false }, "{}", ended.record);
+            assert_eq!(went, STAYS, "{}", ended.record);
             ended.assert_line("web: drain over after .*: no request in flight");
         },
     );

@@ -7,8 +7,7 @@ use std::thread;
 
 use crate::support::rig::REFUSING;
 use crate::support::{
-    Client, Ended, LONG, RequestResult, Rig, Running, free_address, in_parallel, is_installed, ms,
-    said,
+    Client, Ended, LONG, Rig, Running, free_address, in_parallel, is_installed, ms, said,
 };
 
 /// A server that answers `GET /N` after N milliseconds, and closes the connection. The first
@@ -54,16 +53,12 @@ if mode == "reraise":
 /// begins. Returns the number of answers.
 fn play(rig: Rig, command: &str, drain: &str) -> Option<(usize, Ended)> {
     let (drainit, address) = start(rig, command, drain)?;
-    let mut clients: Vec<_> = (0..3).map(|_| Client::new(address)).collect();
-    clients.iter_mut().for_each(|client| client.send(1500).unwrap());
+    let clients = [(); 3].map(|()| Client::new(address).ask(1500));
     // The requests are in flight for many ticks of the kernel's clock.
     thread::sleep(ms(300));
-    let receive = |mut client: Client| thread::spawn(move || client.receive().went);
-    let clients: Vec<_> = clients.into_iter().map(receive).collect();
     let ended = drainit.stop();
-    let went = clients.into_iter().map(|client| client.join().unwrap());
-    let answered = went.filter(|went| matches!(went, RequestResult::Answered { .. })).count();
-    Some((answered, ended))
+    let went = clients.map(|client| client.join().unwrap().went);
+    Some((went.iter().filter(|went| went.is_answered()).count(), ended))
 }
 
 fn start(rig: Rig, command: &str, drain: &str) -> Option<(Running, SocketAddr)> {

@@ -1,9 +1,7 @@
 //! Tests that a drain that counts connections follows its server: to other listeners, and to another
 //! main process.
 
-use std::thread;
-
-use crate::support::{Client, LONG, RequestResult, Rig, Running, Signal, free_address, get, ms};
+use crate::support::{Client, LONG, Rig, Running, STAYS, Signal, free_address, get, ms};
 
 /// A server that answers `GET /N` after N milliseconds. At `GET /7`, the server moves to its second
 /// port. At `GET /9`, a child that listens on the first port, too, becomes the main process.
@@ -64,28 +62,20 @@ fn start(ports: &str, warnings: usize) -> Option<(Running, [Client; 2])> {
     Some((drainit, addresses.map(Client::new)))
 }
 
-/// Asks for an answer after this many milliseconds, and returns a function that awaits it.
-fn ask(mut client: Client, millis: u64) -> impl FnOnce() -> RequestResult {
-    client.send(millis).unwrap();
-    let answer = thread::spawn(move || client.receive().went);
-    || answer.join().unwrap()
-}
-
-const ANSWERED: RequestResult = RequestResult::Answered { closes: false };
-
 // holds: S500, S501
 #[test]
 fn listeners_that_open_and_close_during_a_drain_count() {
     for ports in ["[]", "[FIRST, SECOND]"] {
         let Some((drainit, [first, second])) = start(ports, 0) else { return };
         let address = first.address();
-        let old = ask(first, 3000);
+        let old = first.ask(3000);
         drainit.signal(Signal::SIGTERM);
         drainit.wait_for_line("web: draining");
-        assert_eq!(Client::new(address).request(7).went, ANSWERED);
-        let new = ask(second, 5000);
+        assert_eq!(Client::new(address).request(7).went, STAYS);
+        let new = second.ask(5000);
         let ended = drainit.wait_exit(LONG);
-        assert_eq!([old(), new()], [ANSWERED; 2], "{ports} {}", ended.record);
+        let went = [old, new].map(|request| request.join().unwrap().went);
+        assert_eq!(went, [STAYS; 2], "{ports} {}", ended.record);
         ended.assert_line("web: drain over after .*: no request in flight");
     }
 }
@@ -95,11 +85,11 @@ fn listeners_that_open_and_close_during_a_drain_count() {
 fn connections_of_a_listener_that_closed_before_the_drain_count() {
     let Some((drainit, [first, second])) = start("[]", 0) else { return };
     let address = first.address();
-    let old = ask(first, 4000);
-    assert_eq!(Client::new(address).request(7).went, ANSWERED);
+    let old = first.ask(4000);
+    assert_eq!(Client::new(address).request(7).went, STAYS);
     drop(second);
     let ended = drainit.stop();
-    assert_eq!(old(), ANSWERED, "{}", ended.record);
+    assert_eq!(old.join().unwrap().went, STAYS, "{}", ended.record);
 }
 
 // holds: S502
@@ -108,7 +98,7 @@ fn connections_of_a_former_main_process_count_even_after_the_drain_began() {
     for is_draining in [false, true] {
         let Some((drainit, [first, _])) = start("[]", 0) else { return };
         let address = first.address();
-        let old = ask(first, 4000);
+        let old = first.ask(4000);
         if is_draining {
             drainit.signal(Signal::SIGTERM);
             drainit.wait_for_line("web: draining");
@@ -117,7 +107,7 @@ fn connections_of_a_former_main_process_count_even_after_the_drain_began() {
         takes_over.send(9).unwrap();
         drainit.wait_for_line("web: its main process is now");
         let ended = if is_draining { drainit.wait_exit(LONG) } else { drainit.stop() };
-        assert_eq!(old(), ANSWERED, "{}", ended.record);
+        assert_eq!(old.join().unwrap().went, STAYS, "{}", ended.record);
         ended.assert_line("web: drain over after .*: no request in flight");
     }
 }

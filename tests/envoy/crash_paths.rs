@@ -6,14 +6,13 @@ use std::thread;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::support::{Client, LONG, RealEnvoy, RequestResult, Running, Signal, ms, said};
+use crate::support::{CLOSES, Client, LONG, RealEnvoy, Running, Signal, ms, said};
 
 /// Starts an Envoy with a drain of these times and a client that keeps its connection. Also returns
 /// the PID of Envoy.
 fn start(drain: &'static str) -> Option<(Running, Client, Pid)> {
     let (drainit, address) = RealEnvoy { drain, ..RealEnvoy::default() }.start()?;
-    let mut client = Client::new(address);
-    assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
+    let client = Client::connected(address);
     let envoy = drainit.children()[0];
     Some((drainit, client, envoy))
 }
@@ -54,7 +53,7 @@ fn an_envoy_that_hangs_during_the_drain_is_stopped_after_time() {
     let mut leaving = Client::new(client.address());
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line(&said::draining("router"));
-    while leaving.request(0).went != (RequestResult::Answered { closes: true }) {}
+    while leaving.request(0).went != CLOSES {}
     // drainit begins the drain with two calls. Envoy may ask the client to close its connection
     // after the first call. The sleep gives drainit time for the second call.
     thread::sleep(ms(400));

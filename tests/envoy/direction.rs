@@ -7,11 +7,8 @@ use serde_json::Value;
 use testkit::envoy::TESTED;
 
 use crate::support::{
-    Client, LONG, RealEnvoy, RequestResult, Signal, get_unix, in_parallel, ms, said,
+    CLOSES, Client, LONG, RealEnvoy, STAYS, Signal, get_unix, in_parallel, ms, said,
 };
-
-const STAYS: RequestResult = RequestResult::Answered { closes: false };
-const CLOSES: RequestResult = RequestResult::Answered { closes: true };
 
 /// Adds a listener `egress` on 127.0.0.2, with the port and the routes of the first listener.
 fn add_egress(config: &mut Value) {
@@ -48,8 +45,7 @@ fn the_egress_of_a_sidecar_works_while_the_ingress_is_drained() {
             ..RealEnvoy::default()
         };
         let Some((drainit, address)) = envoy.start() else { return };
-        let (mut inbound, mut old) = (Client::new(address), Client::new(egress_of(address)));
-        assert_eq!((inbound.request(0).went, old.request(0).went), (STAYS, STAYS));
+        let [mut inbound, mut old] = [address, egress_of(address)].map(Client::connected);
         let asked = drainit.signal(Signal::SIGTERM);
         drainit.wait_for_line(&said::draining("router"));
         // Envoy answers this request half a second later, so that drainit's call to begin the drain
@@ -87,8 +83,7 @@ fn a_scraper_does_not_hold_a_drain() {
     };
     for envoy in [by_name, by_prefix] {
         let Some((drainit, address)) = envoy.start() else { return };
-        let mut scraper = Client::new(egress_of(address));
-        assert_eq!(scraper.request(0).went, STAYS);
+        let _scraper = Client::connected(egress_of(address));
         let ended = drainit.stop();
         ended.assert_code(0).assert_stopped_within(ms(1000)..ms(8000));
         ended.assert_line(said::NO_CONNECTION_LEFT).assert_no_line("no such listener");
@@ -133,8 +128,7 @@ fn exec_drains_a_lone_envoy_as_a_config_does() {
     ];
     let Some((drainit, address)) = envoy.start_alone(&options, &variables) else { return };
     drainit.wait_for_line("envoy: ready after");
-    let (mut inbound, mut egress) = (Client::new(address), Client::new(egress_of(address)));
-    assert_eq!((inbound.request(0).went, egress.request(0).went), (STAYS, STAYS));
+    let [_inbound, mut egress] = [address, egress_of(address)].map(Client::connected);
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("draining for");
     assert_eq!(egress.request(500).went, STAYS);

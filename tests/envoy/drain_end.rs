@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testkit::envoy::TESTED;
 
 use crate::support::{
-    Client, Duration, LONG, RealEnvoy, RequestResult, Running, Signal, add_control_plane, get_unix,
+    CLOSES, Client, Duration, LONG, RealEnvoy, Running, STAYS, Signal, add_control_plane, get_unix,
     in_parallel, ms,
 };
 
@@ -73,7 +73,7 @@ fn idle_connections_hold_a_drain_unless_only_requests_count() {
         let mut client = Client::new(address);
         let _silent = (!asks).then(|| TcpStream::connect(address).unwrap());
         if asks {
-            assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
+            assert_eq!(client.request(0).went, STAYS);
         }
         let ended = drainit.stop();
         ended.assert_code(0).assert_stopped_within(ms(least)..LATE).assert_line(why);
@@ -93,15 +93,14 @@ fn requests_that_come_after_the_drain_are_waited_for_before_the_stop() {
         let shutdown = "grace_period: 40s, reserve: 2s";
         let envoy = RealEnvoy { version, drain, shutdown, ..RealEnvoy::default() };
         let Some((drainit, address)) = envoy.start() else { return };
-        let mut client = Client::new(address);
-        assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
+        let mut client = Client::connected(address);
         drainit.exec(&["drain"]).assert(0, "");
         drainit.wait_for_line("drain over after .*: no request in flight");
         let ended = thread::scope(|scope| {
             let late = scope.spawn(|| client.request(4000));
             drainit.wait_until("in flight", || has_request(&drainit));
             drainit.signal(Signal::SIGTERM);
-            assert_eq!(late.join().unwrap().went, RequestResult::Answered { closes: true });
+            assert_eq!(late.join().unwrap().went, CLOSES);
             drainit.wait_exit(LONG)
         });
         ended.assert_code(0).assert_line("router: in use again, 1 request still in flight");

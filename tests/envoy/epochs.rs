@@ -10,7 +10,7 @@ use testkit::envoy;
 use testkit::load::{IdleClose, Plan};
 
 use crate::support::{
-    Client, LONG, RealEnvoy, Request, RequestResult, Running, Signal, example, free_address, get,
+    CLOSES, Client, LONG, RealEnvoy, Request, Running, Signal, example, free_address, get,
     in_parallel, ms, said,
 };
 
@@ -82,8 +82,7 @@ fn taken_over(
     address: SocketAddr,
     answer_after: u64,
 ) -> (std::process::Child, JoinHandle<Request>) {
-    let mut on_old = Client::new(address);
-    assert_eq!(on_old.request(0).went, RequestResult::Answered { closes: false });
+    let mut on_old = Client::connected(address);
     let restart = begin_restart(drainit);
     drainit.wait_for_line(&said::takes_over("router"));
     (restart, thread::spawn(move || on_old.request(answer_after)))
@@ -100,7 +99,7 @@ fn replaced_under_load(version: &'static str, times: usize) {
             drainit.exec(&["restart", "router"]).assert(0, "");
             // The old epoch is gone when the command returns.
             assert_alone(&drainit, epoch);
-            assert!(matches!(late.join().unwrap(), RequestResult::Answered { .. }));
+            assert!(late.join().unwrap().is_answered());
         }
     });
     let ended = drainit.stop();
@@ -170,17 +169,16 @@ fn a_stop_drains_both_epochs() {
     let drain = "time: 9s, min: 500ms";
     let Some((drainit, address, _memory)) = start(&RealEnvoy { drain, ..slow() }) else { return };
     let (mut restart, request) = taken_over(&drainit, address, 2500);
-    let mut on_new = Client::new(address);
-    assert_eq!(on_new.request(0).went, RequestResult::Answered { closes: false });
+    let mut on_new = Client::connected(address);
     let now = drainit.processes(&["router"]);
     assert_eq!(now.len(), 2, "{now:?}");
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line(r"router \(epoch 1\): draining");
-    assert!(matches!(on_new.request(0).went, RequestResult::Answered { .. }));
+    assert!(on_new.request(0).went.is_answered());
     drop(on_new);
     // The request to the old epoch is not cut.
     let request = request.join().unwrap();
-    assert_eq!(request.went, RequestResult::Answered { closes: true });
+    assert_eq!(request.went, CLOSES);
     let ended = drainit.wait_exit(LONG);
     assert!(ended.at() > request.over, "{}", ended.record);
     assert!(!restart.wait().unwrap().success());
@@ -208,8 +206,8 @@ fn a_crash_of_the_new_epoch_leaves_the_old_epoch_which_hands_over_again() {
             .iter()
             .any(|now| now["epoch"] == 1 && now["pid"] != new["pid"] && now["state"] == "ready")
     });
-    assert!(matches!(Client::new(address).request(0).went, RequestResult::Answered { .. }));
-    assert_eq!(request.join().unwrap().went, RequestResult::Answered { closes: true });
+    assert!(Client::new(address).request(0).went.is_answered());
+    assert_eq!(request.join().unwrap().went, CLOSES);
     let ended = drainit.stop();
     let _ = restart.wait();
     ended.assert_code(0).assert_nothing_left();

@@ -9,8 +9,7 @@ use std::{fs, thread};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, Duration, LONG, RealEnvoy, RequestResult, Running, Signal, add_control_plane,
-    in_parallel, ms,
+    Client, Duration, LONG, RealEnvoy, Running, STAYS, Signal, add_control_plane, in_parallel, ms,
 };
 
 /// The longest time that a drain may take after its last request, even on a busy machine. This time
@@ -30,7 +29,7 @@ fn stop_with_a_request(drainit: Running, mut client: Client) {
     client.send(6000).unwrap();
     drainit.signal(Signal::SIGTERM);
     let request = client.receive();
-    assert_eq!(request.went, RequestResult::Answered { closes: false }, "{}", drainit.record());
+    assert_eq!(request.went, STAYS, "{}", drainit.record());
     drop(client);
     let ended = drainit.wait_exit(LONG);
     ended
@@ -116,8 +115,7 @@ fn an_admin_that_a_failed_hot_restart_has_closed_is_reported_and_not_probed() {
     let warnings = drainit.processes(&["router"])[0]["warnings"].to_string();
     assert!(warnings.contains(why), "{warnings}");
     // The request takes as long as 50 probes of the liveness.
-    let answered = Client::new(address).request(1000);
-    assert_eq!(answered.went, RequestResult::Answered { closes: false });
+    assert_eq!(Client::new(address).request(1000).went, STAYS);
     stop_with_a_request(drainit, Client::new(address));
     let _ = fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}0", address.port()));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use testkit::envoy;
 
 use crate::support::{
-    Client, LONG, RealEnvoy, Request, RequestResult, Signal, in_parallel, ms, now, said,
+    CLOSES, Client, LONG, RealEnvoy, Request, RequestResult, Signal, in_parallel, ms, now, said,
 };
 
 /// Opens a WebSocket that the server closes after this many milliseconds.
@@ -27,10 +27,6 @@ fn at(from: Duration, offset: Duration) {
     thread::sleep((from + offset).saturating_sub(now()));
 }
 
-fn count(requests: &[Request], went: impl Fn(RequestResult) -> bool) -> u64 {
-    requests.iter().filter(|request| went(request.went)).count() as u64
-}
-
 /// Asserts that the counts match exactly: every request is far from the two moments at which
 /// drainit counts.
 #[track_caller]
@@ -38,13 +34,8 @@ fn assert_exact(version: &'static str) {
     // The drain takes its whole time, so the two moments are seconds apart.
     let envoy = RealEnvoy { version, drain: "time: 8s, min: 500ms", ..RealEnvoy::default() };
     let Some((drainit, address)) = envoy.start() else { return };
-    let connected = |number: usize| -> Vec<Client> {
-        let mut clients: Vec<_> = (0..number).map(|_| Client::new(address)).collect();
-        for client in &mut clients {
-            assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
-        }
-        clients
-    };
+    let connected =
+        |number| -> Vec<_> { (0..number).map(|_| Client::connected(address)).collect() };
     let (mut idle, slow) = (connected(10), connected(20));
     let mut requests: Vec<Request> = Vec::new();
     let (ended, still_open) = thread::scope(|scope| {
@@ -77,8 +68,8 @@ fn assert_exact(version: &'static str) {
         (ended, still_open as u64)
     });
     ended.assert_code(0).assert_line(said::TIME_IS_OVER).assert_no_line(r"\[drainit\].* warning: ");
-    let completed = count(&requests, |went| went == RequestResult::Answered { closes: true });
-    let cut = count(&requests, |went| went == RequestResult::Cut);
+    let [completed, cut] = [CLOSES, RequestResult::Cut]
+        .map(|went| requests.iter().filter(|request| request.went == went).count() as u64);
     assert_eq!((completed, cut), (20 + 15, 7), "{}", ended.record);
     // If the machine is too busy for the last count, the report contains the previous count.
     let (at_start, at_end, new) = (30 + 6, still_open + cut + 1, 15 + 7 + 1);

@@ -7,7 +7,7 @@ use std::thread::{self, sleep};
 use serde_json::{Value, json};
 
 use super::drain_end::has_request;
-use crate::support::{Client, Duration, LONG, RealEnvoy, RequestResult, ms, now, said};
+use crate::support::{CLOSES, Client, Duration, LONG, RealEnvoy, ms, now, said};
 
 fn add_clusters(config: &mut Value, number: usize) {
     let clusters = config["static_resources"]["clusters"].as_array_mut().unwrap();
@@ -41,7 +41,7 @@ fn a_large_envoy_is_drained_until_the_last_request_is_answered() {
         let request = thread::spawn(move || Client::new(address).request(5000).went);
         drainit.wait_until("in flight", || has_request(&drainit));
         let ended = drainit.stop();
-        assert_eq!(request.join().unwrap(), RequestResult::Answered { closes: true });
+        assert_eq!(request.join().unwrap(), CLOSES);
         // The stop takes at least as long as the request, and much less than `time`.
         ended
             .assert_code(0)

@@ -1,13 +1,12 @@
 //! Tests the examples with real servers: each is replaced under load without losing a request.
 
+use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
-use std::{fs, thread};
 
 use crate::support::example::{Example, Rolled, roll};
 use crate::support::{
-    Client, LONG, RequestResult, Running, Signal, TempDir, example, free_address, get,
-    is_installed, ms,
+    Client, LONG, Running, STAYS, Signal, TempDir, example, free_address, get, is_installed, ms,
 };
 use serde_json::Value;
 
@@ -118,13 +117,11 @@ fn uvicorn_answers_a_slow_request() {
         return;
     }
     let Some(pod) = UVICORN.start("") else { return };
-    let mut client = Client::new(pod.address);
-    client.send(7000).unwrap();
-    let slow = thread::spawn(move || client.receive().went);
+    let slow = Client::new(pod.address).ask(7000);
     pod.running.signal(Signal::SIGTERM);
     let ended = pod.running.wait_exit(LONG * 2);
-    let went = slow.join().unwrap();
-    assert_eq!(went, RequestResult::Answered { closes: false }, "{}", ended.record);
+    let went = slow.join().unwrap().went;
+    assert_eq!(went, STAYS, "{}", ended.record);
     let counts = "no request in flight; connections [0-9]+ at the start, .*; requests [0-9]+ at the start( .perhaps [0-9]+ more.)?, 0 cut";
     ended
         .assert_code(0)

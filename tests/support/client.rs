@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use testkit::event::now;
@@ -14,6 +15,16 @@ pub(crate) enum RequestResult {
     Cut,
     /// The connection was refused.
     Refused,
+}
+
+/// An answer after which the server keeps the connection open.
+pub(crate) const STAYS: RequestResult = RequestResult::Answered { closes: false };
+pub(crate) const CLOSES: RequestResult = RequestResult::Answered { closes: true };
+
+impl RequestResult {
+    pub(crate) fn is_answered(self) -> bool {
+        self == STAYS || self == CLOSES
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +46,14 @@ impl Client {
         Self { address, stream: None }
     }
 
+    /// A client whose connection has had an answer, and stays open.
+    #[track_caller]
+    pub(crate) fn connected(address: SocketAddr) -> Self {
+        let mut client = Self::new(address);
+        assert_eq!(client.request(0).went, STAYS);
+        client
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -49,7 +68,7 @@ impl Client {
 
     /// Sends a request, and does not wait for the answer.
     pub(crate) fn send(&mut self, answer_after: u64) -> Result<(), RequestResult> {
-        let stream = self.connected().map_err(|_| RequestResult::Refused)?;
+        let stream = self.open().map_err(|_| RequestResult::Refused)?;
         let request = format!("GET /{answer_after} HTTP/1.1\r\nHost: gateway\r\n\r\n");
         stream.write_all(request.as_bytes()).map_err(|_| {
             self.stream = None;
@@ -62,10 +81,18 @@ impl Client {
         let answer = self.stream.as_mut().map(answer).and_then(Result::ok).flatten();
         let went =
             answer.map_or(RequestResult::Cut, |(_, closes)| RequestResult::Answered { closes });
-        if went != (RequestResult::Answered { closes: false }) {
+        if went != STAYS {
             self.stream = None;
         }
         Request { over: now(), went }
+    }
+
+    /// Sends a request that the server answers after this many milliseconds. The thread waits for
+    /// the answer.
+    #[track_caller]
+    pub(crate) fn ask(mut self, answer_after: u64) -> JoinHandle<Request> {
+        self.send(answer_after).unwrap();
+        thread::spawn(move || self.receive())
     }
 
     /// Sends a request that must be answered. Returns the body of the answer, and whether the server
@@ -85,7 +112,7 @@ impl Client {
         !read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    fn connected(&mut self) -> io::Result<&mut TcpStream> {
+    fn open(&mut self) -> io::Result<&mut TcpStream> {
         let stream = match self.stream.take() {
             Some(stream) => stream,
             None => TcpStream::connect(self.address)?,

@@ -30,7 +30,7 @@ use std::thread;
 pub(crate) use std::time::Duration;
 use std::time::SystemTime;
 
-pub(crate) use client::{Client, Request, RequestResult};
+pub(crate) use client::{CLOSES, Client, Request, RequestResult, STAYS};
 pub(crate) use docker_images::{envoy_image, images, static_drainit};
 pub(crate) use example::is_installed;
 pub(crate) use fake_admin::{Admin, Answer};
