@@ -48,13 +48,13 @@ pub(crate) fn rendered() -> String {
 /// Runs `check --pod - OPTIONS…` without a config, with 6 s of processor time. A debug build needs
 /// 1.2 s for 500 workloads, and more while other tests use the same caches.
 fn audit(list: &str, options: &[&str]) -> (Option<i32>, String) {
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     dir.write("list.yaml", list);
-    let list = fs::File::open(dir.join("list.yaml")).unwrap();
+    let list = fs::File::open(dir.path("list.yaml")).unwrap();
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "ulimit -t 6; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_drainit")]);
     let command = command.args(["check", "--image=false", "--pod", "-"]).args(options);
-    let output = command.current_dir(dir.path()).env_clear().stdin(list).output().unwrap();
+    let output = command.current_dir(dir.root()).env_clear().stdin(list).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).unwrap())
 }
@@ -229,9 +229,9 @@ fn manifests_of_the_examples_pass_the_check() {
 fn the_chart_with_the_snippets_passes_as_helm_renders_the_chart() {
     let rendered = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/library-chart.yaml");
     check("none.yaml", &rendered, "", &["--strict"]).assert(0, "ok: Deployment envoy");
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     let run = |program: &str, words: &[&str]| {
-        let output = Command::new(program).args(words).current_dir(dir.join(".")).output().ok()?;
+        let output = Command::new(program).args(words).current_dir(dir.path(".")).output().ok()?;
         assert!(output.status.success(), "{program} {words:?}: {output:?}");
         Some(String::from_utf8(output.stdout).unwrap())
     };
@@ -249,11 +249,11 @@ fn the_chart_with_the_snippets_passes_as_helm_renders_the_chart() {
 // holds: C791
 #[test]
 fn variables_of_the_image_come_from_files_and_options() {
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     dir.write("drainit.yaml", "processes: {a: {command: [a, '${A:?}', '${B:?}']}}");
     dir.write("image.env", "A=1\nexport B='${A}'\n");
     dir.write("bad.env", "A=1\n=geheim\n");
-    let [config, file, bad] = ["drainit.yaml", "image.env", "bad.env"].map(|name| dir.join(name));
+    let [config, file, bad] = ["drainit.yaml", "image.env", "bad.env"].map(|name| dir.path(name));
     let pod = rendered();
     let said = |options: &[&str]| check(config.to_str().unwrap(), Path::new("-"), &pod, options);
     said(&[]).assert(78, "`A` is not set");

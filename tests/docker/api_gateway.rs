@@ -121,7 +121,7 @@ fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
     // Leaves sockets, as an earlier run would. A stand-in can bind its socket only after drainit
     // has removed the old socket.
     for name in ["python-executor.sock", "policy-engine.sock"] {
-        leave_socket(setup.sockets.join(name));
+        leave_socket(setup.sockets.path(name));
     }
     let options = [
         ENGINE,
@@ -151,13 +151,13 @@ fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
     let admin = "pipe: {path: /var/run/api-platform/router-admin.sock, mode: 384} # 0600";
     assert!(router.contains(&format!("error_level: 500 admin: address: {admin}")), "{router}");
     assert!(router.ends_with("--log-level warning --concurrency 1"), "{router}");
-    let admin = gateway.sockets.join("router-admin.sock");
+    let admin = gateway.sockets.path("router-admin.sock");
     assert_eq!(fs::symlink_metadata(&admin).unwrap().permissions().mode() & 0o777, 0o600);
     // Envoy has read the override.
     let (_, info) = get_unix(&admin, "/server_info").unwrap();
     assert!(info.contains(r#""xds": "ctl:28000""#), "{info}");
     assert!(ports.contains(&8080) && !ports.contains(&9901), "{ports:?}");
-    assert!(!gateway.sockets.join("python-executor.sock").exists());
+    assert!(!gateway.sockets.path("python-executor.sock").exists());
 
     gateway.container.signal("TERM");
     gateway.container.await_line(&said::draining("router"));
@@ -165,7 +165,7 @@ fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
         assert_eq!(Client::new(address).get().0, HELLO);
     }
     assert_eq!(gateway.container.wait(), 0);
-    assert_eq!(fs::read_dir(gateway.sockets.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(gateway.sockets.root()).unwrap().count(), 0);
     let ended = gateway.wait();
     ended.assert_line("python-executor: left out").assert_no_event("python-executor", "");
     ended.assert_line(said::NO_CONNECTION_LEFT).assert_no_line("warning: router");

@@ -79,8 +79,8 @@ impl Project {
         });
         let missing = "neither `docker compose` nor `docker-compose` is installed".to_owned();
         skip_unless(found.map(drop).ok_or(missing)).then(|| {
-            let overlay = TempDir::new();
-            let name = overlay.path().file_name().unwrap().to_str().unwrap().to_owned();
+            let overlay = TempDir::for_everybody();
+            let name = overlay.root().file_name().unwrap().to_str().unwrap().to_owned();
             let label = format!("labels: {{{LABEL}: '{}'}}", std::process::id());
             let both = format!("{{{label}, environment: {{ENVOY_DRAIN_SECONDS: '6'}}}}");
             overlay.write("test.yaml", format!("services: {{app: {both}, gateway: {both}}}\n"));
@@ -94,7 +94,7 @@ impl Project {
         let mut command = Command::new(self.command[0]);
         command.args(&self.command[1..]).args(["--project-name", &self.name]).arg("--file");
         command.arg(checkout().join("examples/compose/compose.yaml"));
-        command.arg("--file").arg(self.overlay.join("test.yaml")).args(args);
+        command.arg("--file").arg(self.overlay.path("test.yaml")).args(args);
         command.env("APP_IMAGE", &self.image).env("GATEWAY_IMAGE", &self.image);
         // The address without a port means any free port.
         command.env("GATEWAY_PORT", "127.0.0.1:").env("GRACE_SECONDS", "20");

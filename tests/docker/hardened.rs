@@ -48,10 +48,10 @@ processes:
 #[test]
 fn a_gateway_without_rights_is_reloaded_and_drained() {
     let Some(images) = images() else { return };
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     dir.write("envoy.yaml", envoy_config());
     dir.write("drainit.yaml", config("1"));
-    let volume = format!("--volume={}:/etc/gateway:ro", dir.path().display());
+    let volume = format!("--volume={}:/etc/gateway:ro", dir.root().display());
     let publish = format!("--publish=127.0.0.1::{PORT}");
     let options = [&OPTIONS[..], &[&volume, &publish]].concat();
     let container = Container::start(&images.gateway, &options, &[]);

@@ -13,12 +13,12 @@ use crate::support::{TempDir, said};
 #[test]
 fn an_end_by_the_oom_killer_is_reported() {
     let Some(image) = child_image() else { return };
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     dir.write(
         "drainit.yaml",
         "processes: {base: {command: [/child, base]}, hog: {command: [/child, hog, hog=256], depends_on: [base]}}",
     );
-    let config = mount(&dir.join("drainit.yaml"), "/etc/drainit.yaml");
+    let config = mount(&dir.path("drainit.yaml"), "/etc/drainit.yaml");
     let limit = ["--memory=48m", "--memory-swap=48m"];
     let (run, exec) = thread::scope(|scope| {
         let with_config = [&limit[..], &[&config]].concat();
@@ -43,7 +43,7 @@ fn an_end_by_the_oom_killer_is_reported() {
 #[test]
 fn a_restart_takes_the_new_memory_limit() {
     let Some(image) = child_image() else { return };
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     dir.write(
         "drainit.yaml",
         "env: {LIMIT: '${memory_bytes:90%}'}\n\
@@ -54,7 +54,7 @@ fn a_restart_takes_the_new_memory_limit() {
            watching: {<<: *app, log: {prefix: watching}, watch: [{path: /sys/fs/cgroup/memory.max, action: restart}, \
          {path: /sys/fs/cgroup/memory/memory.limit_in_bytes, action: restart}]}",
     );
-    let config = mount(&dir.join("drainit.yaml"), "/etc/drainit.yaml");
+    let config = mount(&dir.path("drainit.yaml"), "/etc/drainit.yaml");
     let limits = |mib: u32| [format!("--memory={mib}m"), format!("--memory-swap={mib}m")];
     let [memory, swap] = limits(64);
     let container = Container::start(image, &[&memory, &swap, &config], &["run"]);
@@ -74,13 +74,13 @@ fn a_restart_takes_the_new_memory_limit() {
 #[test]
 fn the_start_mentions_the_default_timeout_of_docker_stop() {
     let Some(image) = child_image() else { return };
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     let grace = |period: &str| {
         let processes = "processes: {app: {command: [/child, app]}}";
         dir.write("drainit.yaml", format!("shutdown: {{grace_period: '{period}'}}\n{processes}"));
     };
     grace("${GRACE:-30}");
-    let config = mount(&dir.join("drainit.yaml"), "/etc/drainit.yaml");
+    let config = mount(&dir.path("drainit.yaml"), "/etc/drainit.yaml");
     let start = |options: &[&str]| {
         let options = [options, &[config.as_str()]].concat();
         let container = Container::start(image, &options, &["run"]);

@@ -59,9 +59,9 @@ fn the_image_has_no_shell() {
 #[test]
 fn check_skips_an_image_that_has_only_drainit() {
     let Some(images) = images() else { return };
-    let dir = TempDir::new();
-    dir.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
-    let config = mount(&dir.join("drainit.yaml"), "/drainit.yaml");
+    let dir = TempDir::for_everybody();
+    let config = dir.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
+    let config = mount(&config, "/drainit.yaml");
     let check = |image: &str, program: &str| {
         let options = [&config, "--entrypoint", program];
         run(image, &options, &["check", "-c", "/drainit.yaml"])

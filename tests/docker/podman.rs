@@ -76,14 +76,14 @@ impl Pod {
         let name = format!("drainit-test-{}-{name}", std::process::id());
         let outside = free_address();
         let manifest = adapt(manifest, &name, &image.0, outside);
-        let dir = TempDir::new();
+        let dir = TempDir::for_everybody();
         dir.write("pod.yaml", manifest);
         // Podman would raise the limits of a container, which not every machine permits.
         let limits = r#"default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]"#;
         dir.write("containers.conf", format!("[containers]\n{limits}\nlog_driver = 'k8s-file'\n"));
         let mut play = Command::new("podman");
-        play.args(["kube", "play", "--network=slirp4netns"]).arg(dir.join("pod.yaml"));
-        let play = play.env("CONTAINERS_CONF", dir.join("containers.conf")).output().unwrap();
+        play.args(["kube", "play", "--network=slirp4netns"]).arg(dir.path("pod.yaml"));
+        let play = play.env("CONTAINERS_CONF", dir.path("containers.conf")).output().unwrap();
         let pod = Self {
             container: Container::of_podman(format!("{name}-pod-0-gateway")),
             name: format!("{name}-pod-0"),
@@ -140,16 +140,16 @@ impl Image {
     /// examples.
     fn new() -> Option<Self> {
         let gateway = gateway_images()?;
-        let dir = TempDir::new();
-        fs::copy(examples().join("policy-engine"), dir.join("policy-engine")).unwrap();
-        fs::copy(checkout().join("examples/kubernetes/drainit.yaml"), dir.join("drainit.yaml"))
+        let dir = TempDir::for_everybody();
+        fs::copy(examples().join("policy-engine"), dir.path("policy-engine")).unwrap();
+        fs::copy(checkout().join("examples/kubernetes/drainit.yaml"), dir.path("drainit.yaml"))
             .unwrap();
         let envoy = include_str!("../fixtures/docker-envoy.yaml").replace("10000", "8080").replace(
             "socket_address: {address: 0.0.0.0, port_value: 9901}",
             "pipe: {path: /run/gateway/admin.sock, mode: 384}",
         );
         dir.write("envoy.yaml", envoy);
-        fs::create_dir(dir.join("run")).unwrap();
+        fs::create_dir(dir.path("run")).unwrap();
         // Podman gives an `emptyDir` the owner that the directory has in the image.
         dir.write(
             "Dockerfile",
@@ -159,7 +159,7 @@ impl Image {
                 gateway.production
             ),
         );
-        let built = docker(&["build", "--quiet", "--label", LABEL, dir.path().to_str().unwrap()]);
+        let built = docker(&["build", "--quiet", "--label", LABEL, dir.root().to_str().unwrap()]);
         // Importing a single layer takes a tenth of the time of `podman load`, which loads all
         // layers.
         let container = Container::of(docker(&["create", "--label", LABEL, &built]));

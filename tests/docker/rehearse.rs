@@ -52,9 +52,9 @@ fn a_hook_that_fails_or_hangs_is_reported_and_the_stop_goes_on() {
     if !is_installed("wrk") {
         return;
     }
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     dir.write("docker", FAKE_DOCKER);
-    fs::set_permissions(dir.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(dir.path("docker"), fs::Permissions::from_mode(0o755)).unwrap();
     // wrk opens two connections for its first request.
     let [address, silent] = [usize::MAX, 2].map(|answered| {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -71,9 +71,9 @@ fn a_hook_that_fails_or_hangs_is_reported_and_the_stop_goes_on() {
         });
         address
     });
-    let tmp = dir.join("tmp").display().to_string();
+    let tmp = dir.path("tmp").display().to_string();
     fs::create_dir(&tmp).unwrap();
-    let path = format!("{}:{}", dir.join(".").display(), std::env::var("PATH").unwrap());
+    let path = format!("{}:{}", dir.path(".").display(), std::env::var("PATH").unwrap());
     for (grace, hook, says) in [
         ("30", "false", "the preStop hook has failed with code 1\n"),
         ("1", "sleep 60", "the preStop hook was still running after 3 s\n"),

@@ -59,10 +59,10 @@ processes:
 #[test]
 fn a_tenth_of_a_core_is_enough_to_drain_a_large_envoy() {
     let Some(images) = images() else { return };
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     dir.write("envoy.json", envoy_config());
     dir.write("drainit.yaml", CONFIG);
-    let volume = format!("--volume={}:/etc/gateway:ro", dir.path().display());
+    let volume = format!("--volume={}:/etc/gateway:ro", dir.root().display());
     let publish = format!("--publish=127.0.0.1::{PORT}");
     let config = "--env=DRAINIT_CONFIG=/etc/gateway/drainit.yaml";
     let options = ["--cpus=0.1", "--tmpfs=/tmp", config, &volume, &publish];

@@ -24,11 +24,11 @@ fn stopped(name: usize, cut: &str) -> Value {
 
 /// The exit code and the table, whose columns are separated by tabs.
 fn losses(input: &str) -> (Option<i32>, String) {
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     dir.write("pods.json", input);
     let mut command = Command::new("jq");
     command.arg("-nrf").arg(checkout().join("examples/kubernetes/losses.jq"));
-    let output = command.stdin(File::open(dir.join("pods.json")).unwrap()).output().unwrap();
+    let output = command.stdin(File::open(dir.path("pods.json")).unwrap()).output().unwrap();
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 

@@ -20,10 +20,10 @@ const NEWER: [&str; 2] = [", image: {reference: ", "kind: MutatingAdmissionPolic
 #[test]
 fn kubernetes_validate_accepts_every_manifest() {
     let Some(tool) = python_tool("kubernetes-validate") else { return };
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     dir.write("chart.yaml", rendered());
     let library = checkout().join("tests/fixtures/library-chart.yaml");
-    let mut manifests = vec![dir.join("chart.yaml"), library];
+    let mut manifests = vec![dir.path("chart.yaml"), library];
     for folder in ["kubernetes", "kubernetes/fleet", "walkthrough"] {
         for entry in fs::read_dir(checkout().join("examples").join(folder)).unwrap() {
             let path = entry.unwrap().path();
@@ -51,7 +51,7 @@ fn kubernetes_validate_accepts_every_manifest() {
         for (_, block) in blocks.iter().filter(|(_, block)| is_known(block)) {
             let name = format!("{}.yaml", manifests.len());
             dir.write(&name, block);
-            manifests.push(dir.join(&name));
+            manifests.push(dir.path(&name));
         }
     }
     let objects = |path: &PathBuf| {

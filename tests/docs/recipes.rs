@@ -69,7 +69,7 @@ fn every_init_container_that_installs_replaces_another_drainit() {
 #[test]
 fn every_patched_manifest_passes_the_strict_check() {
     let Some(tool) = python_tool("kubernetes-validate") else { return };
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     let patches = patches();
     assert_eq!(patches.len(), 5, "{patches:?}");
     for (name, patch) in patches {
@@ -78,10 +78,10 @@ fn every_patched_manifest_passes_the_strict_check() {
         let init = patch.split("initContainers:").nth(1).unwrap().split(" containers:").next();
         assert!(!init.unwrap().contains("mountPath: /drainit"), "{name}: {init:?}");
         dir.write("patch.yaml", &patch);
-        dir.write("manifest.yaml", patched(&tool, &name, &dir.join("patch.yaml")));
+        dir.write("manifest.yaml", patched(&tool, &name, &dir.path("patch.yaml")));
         let output = Command::new(env!("CARGO_BIN_EXE_drainit"))
             .args(["check", "--strict", "--pod"])
-            .arg(dir.join("manifest.yaml"))
+            .arg(dir.path("manifest.yaml"))
             .env_clear()
             .output()
             .unwrap();

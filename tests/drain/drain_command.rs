@@ -142,8 +142,8 @@ impl Does {
 /// Runs `drainit drain --socket` against a server that treats its first connections as `does` says,
 /// in order, and all further connections as `then` says. If `then` is `None`, the server ends.
 fn drain_against(does: Vec<Does>, then: Option<Does>) -> Said {
-    let dir = TempDir::new();
-    let path = dir.join("control.sock");
+    let dir = TempDir::for_everybody();
+    let path = dir.path("control.sock");
     let listener = UnixListener::bind(&path).unwrap();
     thread::spawn(move || {
         for does in does.into_iter().chain(then.into_iter().cycle()) {

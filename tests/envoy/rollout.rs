@@ -30,13 +30,13 @@ fn without_allow_paths(directory: &TempDir) -> String {
     let (before, rest) = config.split_once("  allow_paths:").unwrap();
     let (_, after) = rest.split_once("\n\n").unwrap();
     directory.write("envoy.yaml", format!("{before}\n{after}"));
-    let hook = json!(["sh", "${GATEWAY_DIR}/prepare.sh", directory.join("envoy.yaml")]);
+    let hook = json!(["sh", "${GATEWAY_DIR}/prepare.sh", directory.path("envoy.yaml")]);
     format!("hooks: {{pre_start: {{command: {hook}}}}}")
 }
 
 #[track_caller]
 fn assert_no_loss(version: &'static str) {
-    let directory = TempDir::new();
+    let directory = TempDir::for_everybody();
     let before_1_37 = version.starts_with("1.36.").then(|| without_allow_paths(&directory));
     let rolled = roll_without_loss(version, &[], &before_1_37.unwrap_or_default());
     let Some(Rolled { report, ended, .. }) = rolled else { return };

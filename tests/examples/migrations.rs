@@ -146,18 +146,18 @@ fn an_imported_nginx_loses_no_request_where_supervisord_loses_some() {
     if !["supervisord", "wrk", "nginx"].into_iter().all(is_installed) || !is_root_for("nginx") {
         return;
     }
-    let (dir, address) = (TempDir::new(), free_address());
+    let (dir, address) = (TempDir::for_everybody(), free_address());
     let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let temp = temp.map(|kind| format!("{kind}_temp_path {};", dir.join(kind).display())).concat();
+    let temp = temp.map(|kind| format!("{kind}_temp_path {};", dir.path(kind).display())).concat();
     let server = format!("server {{ listen {address}; location / {{ return 200 ok; }} }}");
     let nginx = format!("events {{}} http {{ access_log off; {temp} {server} }}");
-    dir.write("nginx.conf", format!("pid {}; {nginx}", dir.join("pid").display()));
-    let command = format!("nginx -c {} -g 'daemon off;'", dir.join("nginx.conf").display());
+    dir.write("nginx.conf", format!("pid {}; {nginx}", dir.path("pid").display()));
+    let command = format!("nginx -c {} -g 'daemon off;'", dir.path("nginx.conf").display());
     let head = "[supervisord]\nnodaemon=true\nuser=root\nlogfile=/dev/null\nlogfile_maxbytes=0";
-    let pid = dir.join("supervisord.pid");
+    let pid = dir.path("supervisord.pid");
     let program = format!("[program:nginx]\ncommand={command}\nstopsignal=QUIT");
     dir.write("s.conf", format!("{head}\npidfile={}\n{program}\n", pid.display()));
-    let [conf, draft] = ["s.conf", "drainit.yaml"].map(|name| dir.join(name));
+    let [conf, draft] = ["s.conf", "drainit.yaml"].map(|name| dir.path(name));
     let drainit = env!("CARGO_BIN_EXE_drainit");
     dir.write(
         "drainit.yaml",

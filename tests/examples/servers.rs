@@ -163,17 +163,17 @@ fn nginx_gunicorn_and_a_worker_lose_nothing() {
     if !(is_installed("nginx") && is_installed("gunicorn")) {
         return;
     }
-    let queue = TempDir::new();
-    let overlay = format!("env: {{QUEUE: '{}'}}", queue.path().display());
+    let queue = TempDir::for_everybody();
+    let overlay = format!("env: {{QUEUE: '{}'}}", queue.root().display());
     let Some(rolled) = roll(&CLASSIC, &overlay) else { return };
     assert_polite(&rolled, "complete", &["nginx", "gunicorn"]);
     rolled.ended.assert_line(r"^\[drainit\].*  drain worker: [^;]*complete$");
     // The workers took items, and the old worker has finished its own. The test has killed the new
     // worker, which has left its directory.
     let taken = |name: &String| name.starts_with("taken-by-");
-    let names = fs::read_dir(queue.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = fs::read_dir(queue.root()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.filter_map(|name| name.into_string().ok()).filter(taken).count(), 1);
-    assert!(count(&queue.join("done")) > 20, "{}", rolled.ended.record);
+    assert!(count(&queue.path("done")) > 20, "{}", rolled.ended.record);
 }
 
 fn count(directory: &Path) -> usize {
@@ -182,13 +182,13 @@ fn count(directory: &Path) -> usize {
 
 /// Starts a worker in its own pod on this queue.
 fn worker(queue: &TempDir, control: &str) -> Option<Running> {
-    let queue = queue.path().display().to_string();
+    let queue = queue.root().display().to_string();
     let rig = example::rig()?.env("QUEUE", &queue).env("CONTROL", control);
     Some(example::run(rig, &["examples/queue-worker/drainit.yaml"]))
 }
 
 fn fill(queue: &TempDir, items: usize) {
-    fs::create_dir(queue.join("todo")).unwrap();
+    fs::create_dir(queue.path("todo")).unwrap();
     for item in 0..items {
         queue.write(&format!("todo/item-{item:03}"), "");
     }
@@ -197,8 +197,8 @@ fn fill(queue: &TempDir, items: usize) {
 // holds: C379
 #[test]
 fn a_queue_worker_loses_no_item() {
-    let queue = TempDir::new();
-    let (todo, done) = (queue.join("todo"), queue.join("done"));
+    let queue = TempDir::for_everybody();
+    let (todo, done) = (queue.path("todo"), queue.path("done"));
     fill(&queue, 60);
     let control = free_address();
     let Some(old) = worker(&queue, &control.to_string()) else { return };
@@ -219,5 +219,5 @@ fn a_queue_worker_loses_no_item() {
         .assert_no_line("warning|killed");
     new.wait_until("all done", || count(&done) == 60);
     new.stop().assert_code(0);
-    assert_eq!((count(&todo), count(&done), count(queue.path())), (0, 60, 2));
+    assert_eq!((count(&todo), count(&done), count(queue.root())), (0, 60, 2));
 }

@@ -162,13 +162,13 @@ fn below_a_shell_drainit_is_a_job_like_others() {
 
 #[test]
 fn ctrl_z_stops_drainit_run_and_a_process_can_have_the_signal() {
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     let script = "trap 'echo heard' TSTP; while :; do sleep 0.05; done";
     let process = format!("{{command: [sh, -c, \"{script}\"], forward_signals: [TSTP]}}");
     dir.write("drainit.yaml", format!("processes: {{a: {process}}}"));
     let mut terminal = Terminal::session(&BASH);
     terminal.wait_for_prompt();
-    terminal.type_in(&format!("{DRAINIT} run -c {}/drainit.yaml\n", dir.path().display()));
+    terminal.type_in(&format!("{DRAINIT} run -c {}/drainit.yaml\n", dir.root().display()));
     terminal.wait_for("everything is ready");
     terminal.resize(30, 100);
     terminal.type_in(CTRL_Z);

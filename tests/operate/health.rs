@@ -74,8 +74,8 @@ fn health_follows_readyz_from_the_start_to_the_end() {
 // holds: C133
 #[test]
 fn health_does_not_wait_for_a_supervisor_that_does_not_answer() {
-    let dir = TempDir::new();
-    let path = dir.join("silent.sock");
+    let dir = TempDir::for_everybody();
+    let path = dir.path("silent.sock");
     let _listens = UnixListener::bind(&path).unwrap();
     let began = Instant::now();
     let (code, said) = health(&["--socket", path.to_str().unwrap()]);
@@ -88,7 +88,7 @@ fn health_does_not_wait_for_a_supervisor_that_does_not_answer() {
 // holds: C126, C134, C651, C652
 #[test]
 fn wrong_addresses_and_configs_have_separate_codes() {
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     dir.write("off.yaml", "control: {socket: off}\nprocesses: {a: {command: [a]}}\n");
     dir.write("wrong.yaml", "control: {sockt: /a.sock}\n");
     dir.write("unset.yaml", "control: {socket: '${UNSET:?set it}/a'}\n");
@@ -102,7 +102,7 @@ fn wrong_addresses_and_configs_have_separate_codes() {
         ("--socket DIR/nobody.sock", 1, "/nobody.sock"),
         ("--scoket /x", 2, "unexpected argument"),
     ] {
-        let args = args.replace("DIR", &dir.path().display().to_string());
+        let args = args.replace("DIR", &dir.root().display().to_string());
         let args: Vec<_> = args.split(' ').collect();
         for command in ["health", "drain"] {
             let (got, said) = ask(command, &args);

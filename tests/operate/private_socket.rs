@@ -11,8 +11,8 @@ fn in_namespace(script: &str) -> Option<Said> {
     if !namespace::is_possible() {
         return None;
     }
-    let dir = TempDir::new();
-    let at = |name: &str| dir.join(name).display().to_string();
+    let dir = TempDir::for_everybody();
+    let at = |name: &str| dir.path(name).display().to_string();
     for program in [env!("CARGO_BIN_EXE_drainit"), child().to_str()?] {
         let copied = Command::new("cp").args([program, &at("")]).status().ok()?;
         assert!(copied.success());

@@ -72,7 +72,7 @@ fn advisory(id: &str, package: &str, versions: &str) -> String {
 
 #[test]
 fn advisories_for_a_dependency_and_for_the_toolchain_are_named() {
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     let package = |name: &str, version: &str| {
         format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\n")
     };
@@ -90,11 +90,11 @@ fn advisories_for_a_dependency_and_for_the_toolchain_are_named() {
         ("rust", "cargo", "OLD", patched(r#"">= 1.90.0""#)),
     ] {
         let folder = format!("database/{place}/{name}");
-        std::fs::create_dir_all(dir.join(&folder)).unwrap();
+        std::fs::create_dir_all(dir.path(&folder)).unwrap();
         dir.write(&format!("{folder}/{id}.md"), advisory(id, name, &versions));
     }
     let mut command = Command::new(checkout().join("packaging/advisories.py"));
-    command.args([dir.join("database"), dir.join("Cargo.lock"), "1.90.0".into()]);
+    command.args([dir.path("database"), dir.path("Cargo.lock"), "1.90.0".into()]);
     let output = command.output().unwrap();
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     let expected = "MINOR: libc 0.2.180, patched in ^0.3.0, ~0.1.9\n\

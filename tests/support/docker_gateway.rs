@@ -52,15 +52,15 @@ pub(crate) fn gateway_images() -> Option<&'static GatewayImages> {
 
 /// Builds a stand-in for an image that has a debugger.
 fn debugger() -> String {
-    let dir = TempDir::new();
-    fs::copy(child(), dir.join("dlv")).unwrap();
+    let dir = TempDir::for_everybody();
+    fs::copy(child(), dir.path("dlv")).unwrap();
     dir.write("Dockerfile", "FROM scratch\nCOPY dlv /usr/local/bin/dlv\n");
-    docker_build(&[dir.path().to_str().unwrap()])
+    docker_build(&[dir.root().to_str().unwrap()])
 }
 
 /// Builds a stand-in for the gateway's runtime image, without its scripts.
 fn runtime() -> String {
-    let dir = TempDir::new();
+    let dir = TempDir::for_everybody();
     let helper = child();
     let stand_in = fs::read(&helper).unwrap();
     let files = [
@@ -74,13 +74,13 @@ fn runtime() -> String {
     let files = files.map(|(path, content)| (path.to_owned(), content.to_vec()));
     let read = |path: String| (path.trim_start_matches('/').to_owned(), fs::read(path).unwrap());
     for (path, content) in files.into_iter().chain(libraries(&helper).into_iter().map(read)) {
-        let file = dir.join("root").join(path);
+        let file = dir.path("root").join(path);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, content).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
     }
     dir.write("Dockerfile", format!("FROM {}\nCOPY root /\n", envoy_image()));
-    docker_build(&[dir.path().to_str().unwrap()])
+    docker_build(&[dir.root().to_str().unwrap()])
 }
 
 /// Returns the directory of the built examples.

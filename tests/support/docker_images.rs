@@ -43,7 +43,7 @@ pub(crate) fn child_image() -> Option<&'static str> {
         let helper = super::child();
         let content = fs::read(&helper).unwrap();
         let helper = import("child", &[helper], "ENTRYPOINT []", &content);
-        let dir = TempDir::new();
+        let dir = TempDir::for_everybody();
         dir.write(
             "Dockerfile",
             format!(
@@ -52,7 +52,7 @@ pub(crate) fn child_image() -> Option<&'static str> {
                 images.drainit
             ),
         );
-        docker_build(&[dir.path().to_str().unwrap()])
+        docker_build(&[dir.root().to_str().unwrap()])
     }))
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn systemd_image() -> Option<&'static str> {
         let version = Command::new("/lib/systemd/systemd").arg("--version").output();
         let version = version.map_err(|error| format!("systemd: {error}"))?.stdout;
         let systemd = import("package", &["systemd".into()], "ENTRYPOINT []", &version);
-        let dir = TempDir::new();
+        let dir = TempDir::for_everybody();
         let unit = fs::read(envoy::checkout().join("examples/systemd/gateway.service")).unwrap();
         dir.write("gateway.service", unit);
         let config = envoy::checkout().join("examples/stock-envoy.yaml");
@@ -106,7 +106,7 @@ pub(crate) fn systemd_image() -> Option<&'static str> {
                 images.gateway
             ),
         );
-        Ok(docker_build(&[dir.path().to_str().unwrap()]))
+        Ok(docker_build(&[dir.root().to_str().unwrap()]))
     });
     skip_unless(image.as_ref().map(drop).map_err(Clone::clone)).then(|| image.as_deref().unwrap())
 }

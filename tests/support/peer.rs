@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::Said;
 use super::namespace::{UNSHARE, skip_unless};
-use super::temp_dir::TempDir;
+use super::temp_dir::{TempDir, write_program};
 
 /// A program, and drainit called by the name of that program.
 pub(crate) struct Peer {
@@ -39,8 +39,8 @@ impl Peer {
 
     /// Returns only drainit under this name, for tests that do not need the original.
     pub(crate) fn by_name(name: &str) -> Self {
-        let dir = TempDir::new();
-        let drainit = dir.join(name);
+        let dir = TempDir::for_everybody();
+        let drainit = dir.path(name);
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_drainit"), &drainit).unwrap();
         Self { original: drainit.clone(), drainit, dir }
     }
@@ -52,13 +52,14 @@ impl Peer {
 
     /// Writes a script into the directory of the test, and returns its path.
     pub(crate) fn write_script(&self, text: &str) -> PathBuf {
-        self.dir.write_program("script", text);
-        self.path("script")
+        let script = self.path("script");
+        write_program(&script, text);
+        script
     }
 
     /// Returns a path in the directory of the test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.dir.path(name)
     }
 
     /// Runs both programs with these arguments, and returns the result of the original first.

@@ -13,7 +13,7 @@ use testkit::event::LOG_VARIABLE;
 use super::namespace::{self, UNSHARE};
 use super::record::{Recorder, Stream};
 use super::running::{Ended, Running};
-use super::temp_dir::TempDir;
+use super::temp_dir::{TempDir, write_program};
 use super::{LONG, child, now};
 
 /// The user ID and group ID of `nobody`.
@@ -74,7 +74,7 @@ impl Rig {
         let drainit = PathBuf::from(env!("CARGO_BIN_EXE_drainit"));
         let child = child();
         Self {
-            dir: TempDir::new(),
+            dir: TempDir::for_everybody(),
             is_init,
             wrapper: Vec::new(),
             args: Vec::new(),
@@ -141,10 +141,10 @@ impl Rig {
     /// Copies drainit and the child to a place that every user can read.
     pub(crate) fn readable_by_everybody(mut self) -> Self {
         for program in [&mut self.drainit, &mut self.child] {
-            if program.starts_with(self.dir.path()) {
+            if program.starts_with(self.dir.root()) {
                 continue;
             }
-            let copy = self.dir.join(&program.file_name().unwrap().to_string_lossy());
+            let copy = self.dir.path(&program.file_name().unwrap().to_string_lossy());
             // Another program makes the copy. If this program made it, a process of another test
             // could inherit the open descriptor for a moment, and nobody can execute a file that is
             // open for writing.
@@ -157,7 +157,7 @@ impl Rig {
 
     /// Returns a path in the directory of the test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.dir.path(name)
     }
 
     /// Writes a file into the directory of the test.
@@ -167,7 +167,7 @@ impl Rig {
 
     /// Writes a program into the directory of the test.
     pub(crate) fn write_program(&self, name: &str, content: impl AsRef<[u8]>) {
-        self.dir.write_program(name, content);
+        write_program(&self.path(name), content);
     }
 
     /// Replaces `DIR` and `CHILD` in a text.
@@ -249,7 +249,7 @@ impl Rig {
         command
             .env(LOG_VARIABLE, event_log)
             .envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.current_dir(self.cwd.as_deref().unwrap_or(self.dir.path()));
+        command.current_dir(self.cwd.as_deref().unwrap_or(self.dir.root()));
         command.stdout(self.stdout.take().unwrap_or_else(Stdio::piped));
         recorder.update(|record| record.started = now());
         let mut child = command.spawn().unwrap();
@@ -268,7 +268,7 @@ impl Rig {
 /// Replaces `DIR` and `CHILD` in a text.
 pub(crate) fn filled(text: &str, dir: &TempDir, child: &Path) -> String {
     text.replace("CHILD", &child.display().to_string())
-        .replace("DIR", &dir.path().display().to_string())
+        .replace("DIR", &dir.root().display().to_string())
 }
 
 /// Creates a full pipe. Nothing reads the pipe while the returned reader is held.

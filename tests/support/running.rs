@@ -59,7 +59,7 @@ impl Running {
 
     /// Returns a path in the directory of the test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.dir.path(name)
     }
 
     /// Creates a file in the directory of the test, for a child that waits for it.
@@ -276,7 +276,7 @@ impl Running {
             Err(record) => record,
         };
         let code = status.code().unwrap_or(-1);
-        Ended::of(code, record, std::mem::replace(&mut self.dir, TempDir::new()))
+        Ended::of(code, record, std::mem::replace(&mut self.dir, TempDir::for_everybody()))
     }
 
     /// Waits until drainit runs, and returns its PID. Returns `None` if drainit has ended, or at
@@ -306,7 +306,7 @@ impl Running {
 /// Checks whether this PID is a living child that was started with the event log of this directory.
 fn is_helper_of(dir: &TempDir, pid: i32) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let log = dir.join("events").display().to_string();
+    let log = dir.path("events").display().to_string();
     String::from_utf8_lossy(&environment).contains(&log)
 }
 
@@ -496,7 +496,7 @@ impl Ended {
     /// Returns the report that a child wrote with `report=`.
     #[track_caller]
     pub(crate) fn report(&self, name: &str) -> Value {
-        let text = fs::read_to_string(self.dir.join(name));
+        let text = fs::read_to_string(self.dir.path(name));
         let text =
             text.unwrap_or_else(|error| panic!("no report {name}: {error}\n{}", self.record));
         serde_json::from_str(&text).unwrap()
@@ -515,13 +515,13 @@ impl Ended {
 
     /// Returns a path in the directory of the test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.dir.path(name)
     }
 
     /// Asserts that this path does not exist.
     #[track_caller]
     pub(crate) fn assert_gone(&self, name: &str) -> &Self {
-        let path: &Path = &self.dir.join(name);
+        let path: &Path = &self.dir.path(name);
         assert!(fs::symlink_metadata(path).is_err(), "{name} is there:\n{}", self.record);
         self
     }

@@ -41,10 +41,10 @@ pub(super) struct Setup {
 impl Setup {
     /// Returns `None` without Docker; the test is then skipped.
     pub(super) fn new() -> Option<Self> {
-        let (images, out) = (gateway_images()?, TempDir::new());
+        let (images, out) = (gateway_images()?, TempDir::for_everybody());
         out.write("events", "");
-        fs::set_permissions(out.join("events"), Permissions::from_mode(0o666)).unwrap();
-        Some(Self { images, out, sockets: TempDir::new() })
+        fs::set_permissions(out.path("events"), Permissions::from_mode(0o666)).unwrap();
+        Some(Self { images, out, sockets: TempDir::for_everybody() })
     }
 
     pub(super) fn start(self, options: &[&str], args: &[&str]) -> Gateway {
@@ -54,8 +54,8 @@ impl Setup {
 
     pub(super) fn start_image(self, image: &str, options: &[&str], args: &[&str]) -> Gateway {
         let volumes = [
-            format!("--volume={}:/out", self.out.path().display()),
-            format!("--volume={}:/var/run/api-platform", self.sockets.path().display()),
+            format!("--volume={}:/out", self.out.root().display()),
+            format!("--volume={}:/var/run/api-platform", self.sockets.root().display()),
             format!("--env={LOG_VARIABLE}=/out/events"),
             // Docker's health check would be one more process in the container.
             "--health-interval=1h".to_owned(),
@@ -107,7 +107,7 @@ impl Gateway {
             let line = |text: &str| Line { at: now(), stream, text: text.to_owned() };
             record.lines.extend(text.lines().map(line));
         }
-        let events = fs::read_to_string(self.out.join("events")).unwrap();
+        let events = fs::read_to_string(self.out.path("events")).unwrap();
         record.events.extend(events.lines().filter_map(Event::parse));
         Ended::of(code, record, self.out)
     }

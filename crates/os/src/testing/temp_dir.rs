@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A new directory in the system's directory for temporary files. The directory is removed when
 /// this value is dropped. The path of the directory is short enough for a Unix socket in it.
+#[derive(Debug)]
 pub struct TempDir(PathBuf);
 
 impl TempDir {
@@ -25,6 +26,13 @@ impl TempDir {
         Self(path)
     }
 
+    /// A directory to which every user may write.
+    pub fn for_everybody() -> Self {
+        let dir = Self::new();
+        fs::set_permissions(dir.root(), fs::Permissions::from_mode(0o777)).unwrap();
+        dir
+    }
+
     pub fn root(&self) -> &Path {
         &self.0
     }
@@ -33,7 +41,7 @@ impl TempDir {
         self.0.join(name)
     }
 
-    pub fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).unwrap();
         path
