@@ -1,6 +1,6 @@
 //! Random graphs of processes that misbehave, and random schedules of requests and faults.
 
-use super::random::Random;
+use drainit_config::testing::random::Random;
 
 /// The `stop_grace_period` of every process, in milliseconds.
 pub(crate) const PATIENT: u64 = 1000;

@@ -6,9 +6,6 @@
 mod answers;
 mod graph;
 mod history;
-#[allow(dead_code)] // only the tests of the library need all of it
-#[path = "../../crates/config/src/testing/random.rs"]
-mod random;
 
 use std::fs;
 use std::process::Command;
@@ -20,10 +17,10 @@ use std::time::Instant;
 use self::answers::Answer;
 use self::graph::{Act, Graph, Schedule};
 use self::history::{MOMENT, Run};
-use self::random::Random;
 use crate::support::{
     Duration, LONG, Over, Rig, Running, Said, Signal, in_parallel, leave_socket, ms, now,
 };
+use drainit_config::testing::random::Random;
 use nix::sys::signal::kill;
 use serde_json::Value;
 
