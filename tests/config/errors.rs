@@ -158,7 +158,7 @@ fn the_config_comes_from_the_variable_if_no_option_names_a_file() {
 /// quickly. Expanding an alias bomb would take minutes.
 #[track_caller]
 fn refuses_quickly(rig: Rig, path: &str, message: &str) {
-    let rig = rig.wrapper(&["sh", "-c", "ulimit -v 300000; exec \"$@\"", "sh"]);
+    let rig = rig.after("ulimit -v 300000");
     let ended = rig.run_with(&["run", "-c", path]);
     ended
         .assert_code(78)

@@ -25,10 +25,7 @@ fn rehearse_with(variables: &[(&str, &str)], words: &[&str]) -> (bool, String) {
 // holds: S443
 #[test]
 fn an_image_that_drains_passes_the_rehearsal_and_envoy_alone_fails() {
-    let Some(images) = images() else { return };
-    if !is_installed("wrk") {
-        return;
-    }
+    let Some(images) = images().filter(|_| is_installed("wrk")) else { return };
     let (passes, said) = rehearse(&[&images.gateway, "10000"]);
     assert!(passes && said.contains("drain envoy: "), "{said}");
     assert!(said.contains(" answered, 0 failed; connections: 0 cut\n"), "{said}");

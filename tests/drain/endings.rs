@@ -62,9 +62,7 @@ fn play(rig: Rig, command: &str, drain: &str) -> Option<(usize, Ended)> {
 }
 
 fn start(rig: Rig, command: &str, drain: &str) -> Option<(Running, SocketAddr)> {
-    if !is_installed(command.split([',', ' ']).next().unwrap()) {
-        return None;
-    }
+    is_installed(command.split([',', ' ']).next().unwrap()).then_some(())?;
     let address = free_address();
     rig.write("server.py", SERVER);
     rig.write("app.py", "import time\ndef wsgi(environ, start):\n    time.sleep(int(environ['PATH_INFO'][1:]) / 1000)\n    start('200 OK', [('Content-Length', '6')])\n    return [b'\\r\\n\\r\\nok']\n");

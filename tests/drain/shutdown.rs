@@ -2,9 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{
-    LONG, Rig, Running, Signal, is_installed, is_root_for, ms, said, skip_unless,
-};
+use crate::support::{LONG, Rig, Running, Signal, is_installed, ms, said, skip_unless};
 
 fn start(config: &str, names: &[&str]) -> Option<Running> {
     let drainit = Rig::new()?.start(config);
@@ -67,10 +65,7 @@ while True:
 // holds: S840
 #[test]
 fn a_process_that_is_exiting_is_not_killed_and_keeps_the_code() {
-    if !is_installed("python3") {
-        return;
-    }
-    let Some(rig) = Rig::new() else { return };
+    let Some(rig) = Rig::new().filter(|_| is_installed("python3")) else { return };
     rig.write("exits.py", SLOW_EXIT);
     let config = "
         shutdown: {grace_period: 60s, reserve: 1s}
@@ -131,14 +126,10 @@ const ROOTS_DAEMON: &str =
 
 /// Returns a rig for an ordinary user, with a setuid program.
 fn beside_root() -> Option<Rig> {
-    if !is_root_for("to become another user") {
-        return None;
-    }
-    let rig = Rig::new()?.readable_by_everybody();
-    let script = "cp \"$(command -v setpriv)\" DIR/root && chmod 4755 DIR/root && exec \"$@\"";
-    let script = rig.fill(script);
+    let rig = Rig::as_root("to become another user")?.readable_by_everybody();
     let anybody = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"];
-    Some(rig.wrapper(&["sh", "-c", &script, "sh"]).wrapper(&anybody))
+    let script = "cp \"$(command -v setpriv)\" DIR/root && chmod 4755 DIR/root";
+    Some(rig.after(script).wrapper(&anybody))
 }
 
 // holds: S67
@@ -165,13 +156,10 @@ fn processes_that_may_not_be_signalled_are_reported() {
 // holds: S67
 #[test]
 fn processes_that_proc_hides_are_signalled_and_named() {
-    if !is_root_for("to become another user") {
-        return;
-    }
-    let Some(rig) = Rig::new() else { return };
+    let Some(rig) = Rig::as_root("to become another user") else { return };
     // Hides the processes of other users from drainit, although drainit is root: drainit lacks
     // CAP_SYS_PTRACE, and is not in the group `gid`.
-    let hide = "mount -o remount,hidepid=2,gid=54321 /proc && exec setpriv --bounding-set=-sys_ptrace \"$@\"";
+    let rig = rig.readable_by_everybody().after("mount -o remount,hidepid=2,gid=54321 /proc");
     let config = "
         processes:
           a:
@@ -180,8 +168,7 @@ fn processes_that_proc_hides_are_signalled_and_named() {
             user: '12345:12345'
             readiness: {file: DIR/b}
         ";
-    let drainit =
-        rig.readable_by_everybody().wrapper(&["sh", "-c", hide, "sh"]).start_ready(config);
+    let drainit = rig.wrapper(&["setpriv", "--bounding-set=-sys_ptrace"]).start_ready(config);
     let ended = drainit.stop();
     ended
         .assert_code(137)

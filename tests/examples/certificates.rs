@@ -54,11 +54,9 @@ fn served(address: SocketAddr) -> Option<String> {
 /// that reports the change. `keeps` says whether the server keeps each connection on which a client
 /// may be sending a request.
 fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
-    if !is_installed("openssl") || !is_installed("curl") {
-        return;
-    }
+    let can_look = ["openssl", "curl"].into_iter().all(is_installed);
+    let Some(rig) = example::rig().filter(|_| can_look) else { return };
     let (plain, tls) = (free_address(), free_address());
-    let Some(rig) = example::rig() else { return };
     let rig = rig
         .env(&format!("{prefix}ADDRESS"), &plain.ip().to_string())
         .env(&format!("{prefix}PORT"), &plain.port().to_string())

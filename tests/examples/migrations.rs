@@ -25,7 +25,7 @@ const BOTH: [By; 2] = [By::Original, By::Drainit];
 /// A rig with these files of tests/fixtures/migrations. The users that the files name can read the
 /// rig's programs.
 fn rig(files: &[&str]) -> Option<Rig> {
-    let rig = is_root_for("a change of the user").then(Rig::new)??.readable_by_everybody();
+    let rig = Rig::as_root("a change of the user")?.readable_by_everybody();
     for file in files {
         let path = checkout().join("tests/fixtures/migrations").join(file);
         rig.write(file, rig.fill(&fs::read_to_string(path).unwrap()));

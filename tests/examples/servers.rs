@@ -41,10 +41,8 @@ fn assert_polite(rolled: &Rolled, why: &str, order: &[&str]) {
 /// ended by itself.
 #[track_caller]
 fn loses_nothing(example: &Example, programs: &[&str], overlay: &str, why: &str, order: &[&str]) {
-    if !programs.iter().all(|program| is_installed(program)) {
-        return;
-    }
-    let Some(rolled) = roll(example, overlay) else { return };
+    let can_run = programs.iter().all(|program| is_installed(program));
+    let Some(Some(rolled)) = can_run.then(|| roll(example, overlay)) else { return };
     assert_polite(&rolled, why, order);
     rolled.ended.assert_line(&format!("{}: exited with code 0", order[0]));
 }
@@ -113,10 +111,7 @@ fn nginx_before_two_apps_loses_nothing() {
 // holds: C815
 #[test]
 fn uvicorn_answers_a_slow_request() {
-    if !is_installed("uvicorn") {
-        return;
-    }
-    let Some(pod) = UVICORN.start("") else { return };
+    let Some(Some(pod)) = is_installed("uvicorn").then(|| UVICORN.start("")) else { return };
     let slow = Client::new(pod.address).ask(7000);
     pod.running.signal(Signal::SIGTERM);
     let ended = pod.running.wait_exit(LONG * 2);

@@ -51,10 +51,7 @@ while True: signal.pause()
 
 #[test]
 fn a_command_that_has_left_the_group_is_killed_after_the_time() {
-    if !is_installed("python3") {
-        return;
-    }
-    for rig in Rig::both() {
+    for rig in Rig::both().filter(|_| is_installed("python3")) {
         let command = ["python3", "-c", LEAVES_ITS_GROUP, "DIR/left"];
         let drainit = exec(rig, &["--grace-period", "300ms"], &command);
         drainit.wait_until("another group", || drainit.path("left").exists());

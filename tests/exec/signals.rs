@@ -56,7 +56,7 @@ pub(crate) fn fatal() -> impl Iterator<Item = i32> {
 pub(crate) fn can_end(rig: Rig, number: i32) {
     let script = format!("kill -{number} $$");
     // The limit prevents a core dump.
-    let rig = rig.wrapper(&["sh", "-c", "ulimit -c 0; exec \"$@\"", "sh"]);
+    let rig = rig.after("ulimit -c 0");
     let ended = rig.run_with(&["exec", "-v", "--", "sh", "-c", &script]);
     ended.assert_code(128 + number);
     let name = drainit::types::Signal::from_number(number).unwrap().to_string();

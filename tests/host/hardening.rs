@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::support::{Duration, LONG, Rig, Running, Signal, is_root_for};
+use crate::support::{Duration, LONG, Rig, Running, Signal};
 
 // holds: S124, S204
 #[test]
@@ -68,10 +68,7 @@ fn assert_gave_up(drainit: Running, asked: Duration, why: &str) {
 // holds: S60
 #[test]
 fn an_unsignallable_group_member_does_not_prevent_a_restart() {
-    if !is_root_for("another user") {
-        return;
-    }
-    let Some(rig) = Rig::new() else { return };
+    let Some(rig) = Rig::as_root("another user") else { return };
     let config = "
         shutdown: {grace_period: 5s, reserve: 1s}
         processes:

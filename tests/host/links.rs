@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
 
-use crate::support::{Rig, is_root_for};
+use crate::support::Rig;
 
 const THEIRS: u32 = 10_001;
 const SECRET: &str = "geheim-1234";
@@ -13,10 +13,7 @@ const SECRET: &str = "geheim-1234";
 /// A rig with a directory `theirs` of the other user, and a directory `victim`, which contains a
 /// secret and which only root may enter.
 fn rig() -> Option<Rig> {
-    if !is_root_for("another user") {
-        return None;
-    }
-    let rig = Rig::new()?.readable_by_everybody();
+    let rig = Rig::as_root("another user")?.readable_by_everybody();
     for directory in ["theirs", "victim"] {
         fs::create_dir(rig.path(directory)).unwrap();
     }

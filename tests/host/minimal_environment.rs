@@ -23,12 +23,6 @@ const NO_PROC: &str = "mount -t tmpfs none /proc";
 const NO_DEVICES: &str = "mount -t tmpfs none /dev";
 const READ_ONLY: &str = "mount --bind DIR DIR && mount -o remount,bind,ro /";
 
-/// Makes the rig run a script and then drainit, in their own mount namespace.
-fn after(rig: Rig, script: &str) -> Rig {
-    let script = rig.fill(&format!("{script} && exec \"$@\""));
-    rig.wrapper(&["unshare", "--mount", "sh", "-c", &script, "sh"])
-}
-
 /// Makes the rig run drainit with these redirections of a shell.
 fn redirected(rig: Rig, redirections: &str) -> Rig {
     rig.wrapper(&["sh", "-c", &format!("exec \"$@\" {redirections}"), "sh"])
@@ -65,7 +59,7 @@ fn works(lack: impl Fn(Rig) -> Rig) {
 #[test]
 fn drainit_works_without_descriptors_and_unignored_signals() {
     let all: [fn(Rig) -> Rig; 7] = [
-        |rig| rig.wrapper(&["sh", "-c", "trap '' TERM INT QUIT HUP; exec \"$@\"", "sh"]),
+        |rig| rig.after("trap '' TERM INT QUIT HUP"),
         |rig| redirected(rig, "0<&-"),
         |rig| redirected(rig, "1>&-"),
         |rig| redirected(rig, "2>&-"),
@@ -94,7 +88,7 @@ fn notifications_of_a_process_work_without_proc() {
             drain: {notify: {signal: USR1, time: 20s}}
         ";
     for rig in Rig::both() {
-        let drainit = after(rig, NO_PROC).start_ready(CONFIG);
+        let drainit = rig.after_mounts(NO_PROC).start_ready(CONFIG);
         drainit.stop().assert_code(0).assert_line("complete");
     }
 }
@@ -112,13 +106,13 @@ fn pid_1_stops_leftover_processes_without_proc() {
         processes: {a: {command: [CHILD, a, 'relay=2000,DIR/relay', touch=DIR/a], readiness: {file: DIR/a}}}
         ";
     if let Some(rig) = Rig::new() {
-        let drainit = after(rig, NO_PROC).start_ready(OBEYS);
+        let drainit = rig.after_mounts(NO_PROC).start_ready(OBEYS);
         drainit.signal(Signal::SIGTERM);
         // The code would be 137 if drainit had killed the processes.
         drainit.wait_exit(LONG).assert_code(0);
     }
     if let Some(rig) = Rig::new() {
-        let drainit = after(rig, NO_PROC).start_ready(FLEES);
+        let drainit = rig.after_mounts(NO_PROC).start_ready(FLEES);
         assert!(is_locked(&drainit.path("relay")), "there is no relay");
         let ended = drainit.stop();
         ended.assert_code(137);
@@ -135,7 +129,7 @@ fn drainit_works_with_nothing_at_all() {
 pub(crate) fn works_with_nothing(choose: impl Fn(Rig) -> Rig) {
     works(|rig| {
         let rig = choose(rig).readable_by_everybody();
-        let rig = after(rig, &format!("{READ_ONLY} && {NO_PROC} && {NO_DEVICES}"));
+        let rig = rig.after_mounts(&format!("{READ_ONLY} && {NO_PROC} && {NO_DEVICES}"));
         rig.wrapper(&ANYBODY).wrapper(&NO_CAPABILITIES).wrapper(&NO_NEW_PRIVILEGES)
     });
 }

@@ -7,7 +7,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use crate::support::record::Stream;
-use crate::support::{Ended, Rig, is_root_for};
+use crate::support::{Ended, Rig};
 
 /// The chain router → policy → python. `policy` ignores its stop signal, and `router` is drained.
 const GRAPH: &str = "
@@ -110,16 +110,11 @@ fn a_stop_after_a_failed_start_takes_no_longer_than_the_shutdown() {
 // holds: S775
 #[test]
 fn the_report_is_in_the_termination_log() {
-    let Some(rig) = Rig::new() else { return };
-    if !is_root_for("a mount") {
-        return;
-    }
+    let Some(rig) = Rig::as_root("a mount") else { return };
     fs::create_dir(rig.path("dev")).unwrap();
     rig.write("dev/termination-log", "");
-    let mount = rig.fill("mount --bind DIR/dev /dev && exec \"$@\"");
-    let ended = rig
-        .wrapper(&["unshare", "--mount", "sh", "-c", &mount, "sh"])
-        .run("processes: {a: {command: [CHILD, a, exit=3]}}");
+    let rig = rig.after_mounts("mount --bind DIR/dev /dev");
+    let ended = rig.run("processes: {a: {command: [CHILD, a, exit=3]}}");
     let text = fs::read_to_string(ended.assert_code(3).path("dev/termination-log")).unwrap();
     assert!(text.starts_with("stopped in ") && text.contains("exit code 3"), "{text}");
     let totals =
@@ -130,17 +125,14 @@ fn the_report_is_in_the_termination_log() {
 // holds: S115, S262
 #[test]
 fn a_kill_by_drainit_is_not_taken_for_the_oom_killer() {
-    let Some(rig) = Rig::new() else { return };
-    if !is_root_for("a mount") {
-        return;
-    }
+    let Some(rig) = Rig::as_root("a mount") else { return };
     // One file stands in for the kernel's files of cgroup v1 and of cgroup v2.
     rig.write("count", "oom_kill 0\n");
-    let mount = rig.fill(
+    let rig = rig.after_mounts(
         "mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/memory && cd /sys/fs/cgroup \
-         && ln -s DIR/count memory.events && ln -s DIR/count memory/memory.oom_control && exec \"$@\"",
+         && ln -s DIR/count memory.events && ln -s DIR/count memory/memory.oom_control",
     );
-    let drainit = rig.wrapper(&["unshare", "--mount", "sh", "-c", &mount, "sh"]).start_ready(
+    let drainit = rig.start_ready(
         "processes: {
            stubborn: {command: [CHILD, stubborn, 'on=TERM:ignore'], stop_grace_period: 100ms},
            victim: {command: [CHILD, victim], on_exit: ignore}}",

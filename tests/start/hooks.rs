@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::{LONG, Rig, Signal, is_root_for, ms};
+use crate::support::{LONG, Rig, Signal, ms};
 
 // holds: S54, S71, C142, C143, C144, C357, C358
 #[test]
@@ -186,10 +186,7 @@ fn a_pre_stop_hook_killed_with_the_process_has_not_failed() {
 #[test]
 fn hooks_and_probes_have_the_user_directory_limits_and_umask_of_a_process_unless_a_hook_has_a_user()
 {
-    if !is_root_for("another user") {
-        return;
-    }
-    let Some(rig) = Rig::new() else { return };
+    let Some(rig) = Rig::as_root("another user") else { return };
     let say = "[sh, -c, 'echo $0 $(id -u):$(id -g) $(pwd) $(ulimit -Sn) $(umask)', ";
     let drainit = rig.readable_by_everybody().start_ready(&format!(
         "

@@ -1,6 +1,6 @@
 //! Tests which senders of sd_notify(3) messages drainit accepts, and how it prints their text.
 
-use crate::support::{Rig, Signal, Stream, is_installed, is_root_for, said};
+use crate::support::{Rig, Signal, Stream, is_installed, said};
 
 const REFUSED: &str = r"warning: a: .*=.* is ignored: it comes from pid \d+ \(\w+\), which is neither the process itself";
 
@@ -63,9 +63,6 @@ fn descendants_of_a_process_may_notify() {
 // holds: C404
 #[test]
 fn only_the_user_of_a_process_may_notify() {
-    if !is_root_for("another user") {
-        return;
-    }
     const BECOME: &str = "setpriv --reuid 10002 --clear-groups";
     for (script, is_believed) in [
         // The process itself becomes another user, like an entrypoint with gosu.
@@ -74,7 +71,7 @@ fn only_the_user_of_a_process_may_notify() {
         // A descendant of the process becomes another user.
         (format!("{BECOME} CHILD c notify=READY=1 & wait"), false),
     ] {
-        let Some(rig) = Rig::new() else { return };
+        let Some(rig) = Rig::as_root("another user") else { return };
         let drainit = rig.readable_by_everybody().start(&format!(
             "
             processes:

@@ -3,15 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Rig, Stream, free_address, get, is_root_for};
+use crate::support::{Rig, Stream, free_address, get};
 
 // holds: C326, C327, C360
 #[test]
 fn limits_hold_for_the_process_and_the_hooks_only() {
     let Some(rig) = Rig::new() else { return };
-    let ended =
-        rig.wrapper(&["sh", "-c", "ulimit -Sn 300; ulimit -Hn 400; exec \"$@\"", "sh"]).run(
-            "
+    let rig = rig.after("ulimit -Sn 300 && ulimit -Hn 400");
+    let config = "
         processes:
           max:
             command: [sh, -c, 'echo max $(ulimit -Sn) $(ulimit -Hn) $(ulimit -Sc)']
@@ -27,8 +26,8 @@ fn limits_hold_for_the_process_and_the_hooks_only() {
             command: [sh, -c, 'echo other $(ulimit -Sn) $(ulimit -Hn)']
             type: oneshot
             depends_on: [lower]
-        ",
-        );
+        ";
+    let ended = rig.run(config);
     let text = ended.assert_code(0).text(Stream::Stdout);
     let expected = "hook 400 400\nmax 400 400 0\nlower 350 350\nother 300 400\n";
     assert_eq!(text, expected, "{}", ended.record);
@@ -66,8 +65,7 @@ fn another_user_gets_no_capability_of_drainit() {
 #[test]
 fn a_limit_that_may_not_be_raised_is_named_by_a_failed_start() {
     let Some(rig) = Rig::new() else { return };
-    let limited = ["sh", "-c", "ulimit -n 400; exec \"$@\"", "sh"];
-    rig.wrapper(&limited)
+    rig.after("ulimit -n 400")
         .without_privileges()
         .run("processes: {a: {command: [CHILD, a], ulimits: {core: 0, nofile: {soft: max, hard: 500}}}}")
         .assert_code(126)
@@ -78,9 +76,7 @@ fn a_limit_that_may_not_be_raised_is_named_by_a_failed_start() {
 // holds: C736
 #[test]
 fn a_program_that_changes_the_user_can_open_dev_stdout() {
-    if !is_root_for("another user") {
-        return;
-    }
+    let Some(rig) = Rig::as_root("another user") else { return };
     let config = "
         processes:
           a:
@@ -88,7 +84,7 @@ fn a_program_that_changes_the_user_can_open_dev_stdout() {
               'echo to stdout >/dev/stdout; echo to stderr >/dev/stderr; cat </dev/stdout || echo no']
             log: {}
         ";
-    let Some(ended) = Rig::ran(config) else { return };
+    let ended = rig.run(config);
     ended.assert_line("^.a. to stdout").assert_line("^.a. to stderr").assert_line("^.a. no$");
 }
 
@@ -99,7 +95,7 @@ fn a_log_file_is_appended_and_created_again_after_a_rotation() {
     rig.write("a.log", "of before\n");
     // drainit itself opens the log file, in a directory that this user may not write to.
     let user = if nix::unistd::geteuid().is_root() { ", user: '65534:65534'" } else { "" };
-    let drainit = rig.wrapper(&["sh", "-c", "umask 022; exec \"$@\"", "sh"]).start(
+    let drainit = rig.after("umask 022").start(
         &"
         processes:
           a:
@@ -205,7 +201,7 @@ fn a_limit_may_be_raised_before_the_user_is_changed() {
             user: '65534:65534'
             ulimits: {nofile: 500}
         ";
-    let ended = rig.wrapper(&["sh", "-c", "ulimit -n 400; exec \"$@\"", "sh"]).run(config);
+    let ended = rig.after("ulimit -n 400").run(config);
     assert_eq!(ended.assert_code(0).text(Stream::Stdout), "65534 500\n", "{}", ended.record);
 }
 
@@ -213,10 +209,8 @@ fn a_limit_may_be_raised_before_the_user_is_changed() {
 #[test]
 fn a_full_disk_does_not_block_a_process_and_dropped_lines_are_counted() {
     let (address, Some(rig)) = (free_address(), Rig::new()) else { return };
-    let disk = rig.path("disk");
-    fs::create_dir(&disk).unwrap();
-    let mount = format!("mount -t tmpfs -o size=64k none {} && exec \"$@\"", disk.display());
-    let drainit = rig.wrapper(&["unshare", "--mount", "sh", "-c", &mount, "sh"]).start(
+    fs::create_dir(rig.path("disk")).unwrap();
+    let drainit = rig.after_mounts("mount -t tmpfs -o size=64k none DIR/disk").start(
         &"
         control: {listen: 'ADDRESS'}
         processes:
@@ -243,7 +237,7 @@ fn a_full_disk_does_not_block_a_process_and_dropped_lines_are_counted() {
         "warning: the log file .*a.log: 3 lines were dropped: No space left on device; it is written again",
     );
     drainit.wait_for_start(&["a"]);
-    let inside = format!("/proc/{}/root{}/a.log", drainit.pid(), disk.display());
+    let inside = format!("/proc/{}/root{}/a.log", drainit.pid(), drainit.path("disk").display());
     let kept = || fs::read_to_string(&inside).is_ok_and(|text| text == "kept\n");
     drainit.wait_until("kept", kept);
     drainit.stop().assert_code(0);

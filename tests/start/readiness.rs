@@ -69,10 +69,7 @@ while True:
 // holds: C870, C871, C872
 #[test]
 fn a_grpc_server_is_ready_and_alive_only_while_the_health_is_serving() {
-    if !is_installed("python3") {
-        return;
-    }
-    let Some(rig) = Rig::new() else { return };
+    let Some(rig) = Rig::new().filter(|_| is_installed("python3")) else { return };
     rig.write("fake.py", FAKE_GRPC);
     rig.write("health", "\x08\x02");
     let config = "

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use crate::support::{Ended, Rig, is_root_for};
+use crate::support::{Ended, Rig};
 
 /// The value that this variable had in the process that wrote the report.
 #[track_caller]
@@ -112,10 +112,7 @@ fn a_missing_value_is_a_failed_start() {
 // holds: C165, C257, C320, C730
 #[test]
 fn a_user_is_looked_up_when_the_process_starts() {
-    if !is_root_for("another user") {
-        return;
-    }
-    let Some(rig) = Rig::new() else { return };
+    let Some(rig) = Rig::as_root("another user") else { return };
     rig.write("passwd", "app:x:4711:4712::/srv/app:/bin/sh\n");
     let config = "
         processes:
@@ -159,10 +156,7 @@ fn a_user_is_looked_up_when_the_process_starts() {
 // holds: C276, C281, C284, C285, C287, C289, C631
 #[test]
 fn a_template_with_a_secret_of_root_is_rendered_before_pre_start_for_the_user_of_the_process() {
-    let Some(rig) = Rig::new() else { return };
-    if !is_root_for("another user") {
-        return;
-    }
+    let Some(rig) = Rig::as_root("another user") else { return };
     let rig = rig.readable_by_everybody();
     rig.write("token", "geheim");
     fs::set_permissions(rig.path("token"), fs::Permissions::from_mode(0o600)).unwrap();

@@ -59,6 +59,11 @@ impl Rig {
         namespace::is_possible().then(|| Self::with(true))
     }
 
+    /// Like [`Self::new`], for a test in which `what` needs root.
+    pub(crate) fn as_root(what: &str) -> Option<Self> {
+        namespace::is_root_for(what).then(Self::new)?
+    }
+
     /// Runs drainit as an ordinary process.
     pub(crate) fn not_init() -> Self {
         Self::with(false)
@@ -128,6 +133,17 @@ impl Rig {
     pub(crate) fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper.extend(words.iter().map(|word| (*word).to_owned()));
         self
+    }
+
+    /// Lets a shell run this script before drainit.
+    pub(crate) fn after(self, script: &str) -> Self {
+        let script = self.fill(&format!("{script} && exec \"$@\""));
+        self.wrapper(&["sh", "-c", &script, "sh"])
+    }
+
+    /// Lets a shell run this script before drainit, both in a mount namespace of their own.
+    pub(crate) fn after_mounts(self, script: &str) -> Self {
+        self.wrapper(&["unshare", "--mount"]).after(script)
     }
 
     /// Runs drainit as a user who has no capabilities and cannot gain any.
