@@ -1,11 +1,8 @@
 //! Compares drainit under the name `dumb-init` with dumb-init. The module `terminal`
 //! has the tests with a terminal.
 
-use crate::support::peer::{Invocation, Peer};
+use crate::support::peer::{INIT, Invocation, PLAIN, Peer};
 use crate::support::{Rig, Said, Signal, namespace};
-
-const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
-const INIT: Invocation<'_> = Invocation { env: &[], init: true };
 
 /// A script for a shell that waits and prints the signals that it gets.
 const RECORDER: &str = "
@@ -19,13 +16,19 @@ fn recorder(act: &str) -> String {
     RECORDER.replace("ACT", act)
 }
 
-/// Sorts the lines that a run wrote to stderr, because the child's lines before its exec may come
-/// at any place.
-fn sorted(mut did: Said) -> Said {
-    let mut lines: Vec<_> = did.stderr.lines().map(str::to_owned).collect();
-    lines.sort();
-    did.stderr = lines.join("\n");
-    did
+/// Asserts that both programs behave the same, except for the order of the lines on stderr: the
+/// child's lines before its exec may come at any place.
+#[track_caller]
+fn assert_alike(peer: &Peer, args: &[&str], how: Invocation<'_>) {
+    let sorted = |mut did: Said| {
+        let mut lines: Vec<_> = did.stderr.lines().map(str::to_owned).collect();
+        lines.sort();
+        did.stderr = lines.join("\n");
+        did
+    };
+    let (theirs, ours) = peer.both(args, how);
+    let (theirs, ours) = (sorted(theirs), sorted(ours));
+    assert!(theirs == ours, "{args:?} {how:?}\n--- theirs: {theirs:?}\n--- ours: {ours:?}");
 }
 
 #[test]
@@ -78,9 +81,7 @@ fn codes_and_messages_match_dumb_init() {
         &["-v", "-r", "15:0", "true"],
         &["-v", "sh", "-c", "kill -9 $$"],
     ] {
-        let (theirs, ours) = peer.both(args, PLAIN);
-        let (theirs, ours) = (sorted(theirs), sorted(ours));
-        assert!(theirs == ours, "{args:?}\n--- theirs: {theirs:?}\n--- ours: {ours:?}");
+        assert_alike(&peer, args, PLAIN);
     }
     let (theirs, ours) = peer.both(&["--help"], PLAIN);
     assert_eq!((theirs.code, theirs.stdout), (ours.code, ours.stdout));
@@ -104,9 +105,7 @@ fn variables_have_the_meaning_of_dumb_init() {
         &[("DUMB_INIT_SETSID", "")],
     ] {
         for args in [&["true"][..], &["-v", "true"], &["-c", "true"]] {
-            let (theirs, ours) = peer.both(args, Invocation { env, ..PLAIN });
-            let (theirs, ours) = (sorted(theirs), sorted(ours));
-            assert!(theirs == ours, "{args:?} {env:?}\n--- theirs: {theirs:?}\n--- ours: {ours:?}");
+            assert_alike(&peer, args, Invocation { env, ..PLAIN });
         }
     }
 }

@@ -1,11 +1,7 @@
 //! Compares drainit under the name `tini` with tini.
 
 use crate::support::namespace;
-use crate::support::peer::{Invocation, Peer};
-
-/// `PLAIN` runs the program as an ordinary process, and `INIT` as PID 1.
-const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
-const INIT: Invocation<'_> = Invocation { env: &[], init: true };
+use crate::support::peer::{INIT, Invocation, PLAIN, Peer};
 
 #[test]
 fn codes_and_messages_match_tini() {
@@ -86,10 +82,7 @@ fn variables_have_the_meaning_of_tini() {
 
 #[test]
 fn codes_and_messages_match_tini_as_pid_1() {
-    let Some(tini) = Peer::installed("tini") else { return };
-    if !namespace::is_possible() {
-        return;
-    }
+    let Some(tini) = Peer::installed("tini").filter(|_| namespace::is_possible()) else { return };
     for args in [
         &["--", "true"][..],
         &["-vvv", "--", "true"],

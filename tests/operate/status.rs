@@ -7,16 +7,8 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use std::process::Stdio;
 use std::time::Instant;
 
-use serde_json::Value;
-
 use crate::support::rig::NOBODY;
 use crate::support::{LONG, Rig, Running, Said, Signal, free_address, said};
-
-fn json(drainit: &Running) -> Value {
-    let said = drainit.exec(&["status", "--format", "json"]);
-    assert_eq!(said.code, 0, "{said:?}");
-    serde_json::from_str(&said.stdout).unwrap()
-}
 
 /// The address of the private socket of a drainit that is PID 1.
 fn private(drainit: &Running) -> SocketAddr {
@@ -53,12 +45,12 @@ fn status_shows_every_process_without_a_control_section() {
     drainit.touch("go");
     drainit.touch("end");
     drainit.wait_until("restarted", || {
-        let now = json(&drainit);
+        let now = drainit.status(&[]);
         let fails = &now["processes"][3];
         fails["restarts"].as_u64() > Some(0) && fails["last_exit"] == "exited with code 7"
     });
-    drainit.wait_until("ready", || json(&drainit)["processes"][1]["ready"] == true);
-    let now = json(&drainit);
+    drainit.wait_until("ready", || drainit.status(&[])["processes"][1]["ready"] == true);
+    let now = drainit.status(&[]);
     assert_eq!((&now["pid"], &now["version"]), (&1.into(), &env!("CARGO_PKG_VERSION").into()));
     let a = &now["processes"][0];
     assert!(a["pid"].as_i64() > Some(1) && a["memory_bytes"].as_u64() > Some(10_000), "{a}");
@@ -241,11 +233,11 @@ fn the_note_says_what_a_process_waits_for_and_nothing_about_a_normal_stop() {
     // the reason.
     drainit.exec(&["restart", "cache"]).assert(0, "; started");
     assert_eq!((row("cache")[1].as_str(), row("cache").len()), ("ready", 7));
-    assert_eq!(json(&drainit)["processes"][1]["last_exit_asked"], true);
+    assert_eq!(drainit.status(&[])["processes"][1]["last_exit_asked"], true);
     drainit.exec(&["drain"]).assert(0, "web: drain over");
     assert!(drainit.exec(&["status"]).stdout.starts_with("drained (drain requested "));
     assert_eq!(row("web")[1], "drained");
     // A later stop has a grace period of its own.
-    assert_eq!(json(&drainit)["shutdown"].get("deadline_in_seconds"), None);
+    assert_eq!(drainit.status(&[])["shutdown"].get("deadline_in_seconds"), None);
     drainit.stop().assert_code(0);
 }

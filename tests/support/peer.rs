@@ -24,17 +24,19 @@ pub(crate) struct Invocation<'a> {
     pub(crate) init: bool,
 }
 
+/// As an ordinary process.
+pub(crate) const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
+/// As PID 1.
+pub(crate) const INIT: Invocation<'_> = Invocation { env: &[], init: true };
+
 impl Peer {
     /// Returns the program of this name, if it is installed. Otherwise the running test is skipped,
     /// which is an error in CI.
     pub(crate) fn installed(name: &str) -> Option<Self> {
         let original = PathBuf::from("/usr/bin").join(name);
-        let is_there = original.exists();
         let missing = || format!("no {}: install the Debian package {name}", original.display());
-        if !skip_unless(if is_there { Ok(()) } else { Err(missing()) }) {
-            return None;
-        }
-        Some(Self { original, ..Self::by_name(name) })
+        let is_there = skip_unless(original.exists().then_some(()).ok_or_else(missing));
+        is_there.then(|| Self { original, ..Self::by_name(name) })
     }
 
     /// Returns only drainit under this name, for tests that do not need the original.

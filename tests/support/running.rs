@@ -151,12 +151,18 @@ impl Running {
         self.wait(&format!("{times} lines `{text}`"), LONG, enough);
     }
 
-    /// Returns the entries of these processes, or of all, in `drainit status --format json`.
+    /// Returns what `drainit status --format json` says of these processes, or of all.
+    #[track_caller]
+    pub(crate) fn status(&self, names: &[&str]) -> Value {
+        let said = self.exec(&[&["status", "--format", "json"], names].concat());
+        assert_eq!(said.code, 0, "{said:?}");
+        serde_json::from_str(&said.stdout).unwrap()
+    }
+
+    /// Returns the entries of these processes, or of all, in [`Self::status`].
     #[track_caller]
     pub(crate) fn processes(&self, names: &[&str]) -> Vec<Value> {
-        let said = self.exec(&[&["status", "--format", "json"], names].concat());
-        let status: Value = serde_json::from_str(&said.stdout).unwrap();
-        status["processes"].as_array().unwrap().clone()
+        self.status(names)["processes"].as_array().unwrap().clone()
     }
 
     /// Returns the state and the pid of a process.
