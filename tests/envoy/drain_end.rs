@@ -75,8 +75,7 @@ fn idle_connections_hold_a_drain_unless_only_requests_count() {
         if asks {
             assert_eq!(client.request(0).went, STAYS);
         }
-        let ended = drainit.stop();
-        ended.assert_code(0).assert_stopped_within(ms(least)..LATE).assert_line(why);
+        drainit.stop().assert_code(0).assert_stopped_within(ms(least)..LATE).assert_line(why);
     }
 }
 

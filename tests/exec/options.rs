@@ -56,8 +56,7 @@ fn a_command_that_has_left_the_group_is_killed_after_the_time() {
         let drainit = exec(rig, &["--grace-period", "300ms"], &command);
         drainit.wait_until("another group", || drainit.path("left").exists());
         let stop = drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(137).assert_took(stop, ms(300)..ms(30_000));
+        drainit.wait_exit(LONG).assert_code(137).assert_took(stop, ms(300)..ms(30_000));
     }
 }
 
@@ -199,8 +198,7 @@ fn arguments_after_the_command_belong_to_the_command() {
         &["exec", "-s", "echo", "-v", "--group", "--", "x"],
         &["exec", "-s", "--", "echo", "-v", "--group", "--", "x"],
     ] {
-        let ended = Rig::not_init().run_with(words);
-        ended.assert_code(0).assert_line("^-v --group -- x$");
+        Rig::not_init().run_with(words).assert_code(0).assert_line("^-v --group -- x$");
     }
 }
 

@@ -93,8 +93,7 @@ fn signals_are_rewritten_and_dropped() {
             drainit.wait_for_line(&format!("^got {becomes}\\."));
         }
         send(&drainit, USR2);
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(0).assert_no_line("^got (1|15|35)\\.");
+        drainit.wait_exit(LONG).assert_code(0).assert_no_line("^got (1|15|35)\\.");
     }
 }
 

@@ -66,8 +66,7 @@ fn files_that_a_killed_install_left_are_removed_a_minute_later() {
         left(".drainit.drainit.0123456789abcdef", 62);
         left(".drainit.drainit.1123456789abcdef", 5);
         left(".other.drainit.0123456789abcdef", 62);
-        let ended = Rig::not_init().run_with(&["install", &root]);
-        ended.assert_code(0).assert_line(says);
+        Rig::not_init().run_with(&["install", &root]).assert_code(0).assert_line(says);
         let young = [".drainit.drainit.1123456789abcdef", ".other.drainit.0123456789abcdef"];
         assert_eq!(names(), [young[0], young[1], "drainit"], "{says}");
     }

@@ -103,8 +103,7 @@ fn a_process_stuck_in_a_write_can_end() {
         ";
     let drainit = rig.stdout(pipe).start(config);
     drainit.wait_for_line(said::ALL_READY);
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_stopped_within(ms(500)..LONG);
+    drainit.stop().assert_code(0).assert_stopped_within(ms(500)..LONG);
     drop(unread);
 }
 

@@ -82,8 +82,7 @@ fn only_the_user_of_a_process_may_notify() {
         let refused =
             r"it comes from pid \d+ \(child\), of user 10002, but the process has another user";
         drainit.wait_for_line(if is_believed { said::ALL_READY } else { refused });
-        let ended = drainit.stop();
-        ended.assert_no_line(if is_believed { "is ignored" } else { "a: ready" });
+        drainit.stop().assert_no_line(if is_believed { "is ignored" } else { "a: ready" });
     }
 }
 
