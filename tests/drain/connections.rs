@@ -9,49 +9,7 @@ use crate::support::{
     is_installed, ms, now, said,
 };
 
-/// An app that answers `GET /N` after N milliseconds. It runs under uvicorn (`app:asgi`), under
-/// gunicorn (`app:wsgi`), or alone. With `PARTS`, the app sends the head at once, and then a byte
-/// every 0.5 s.
-const APP: &str = r#"
-import asyncio, http.server, os, sys, time
-END = b"\r\n\r\nok"
-def pauses(path):
-    millis = int(path[1:])
-    return [0.5] * (millis // 500) if "PARTS" in os.environ else [millis / 1000]
-def wsgi(environ, start):
-    waits = pauses(environ["PATH_INFO"])
-    start("200 OK", [("Content-Length", str(len(waits) + len(END)))])
-    for wait in waits:
-        time.sleep(wait)
-        yield b"."
-    yield END
-async def asgi(scope, receive, send):
-    waits = pauses(scope["path"])
-    length = str(len(waits) + len(END)).encode()
-    head = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
-    await send(head)
-    for wait in waits:
-        await asyncio.sleep(wait)
-        await send({"type": "http.response.body", "body": b".", "more_body": True})
-    await send({"type": "http.response.body", "body": END})
-class App(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        waits = pauses(self.path)
-        if "PARTS" not in os.environ:
-            time.sleep(waits.pop())
-        self.send_response(200)
-        self.send_header("Content-Length", len(waits) + len(END))
-        self.end_headers()
-        for wait in waits:
-            time.sleep(wait)
-            self.wfile.write(b".")
-        self.wfile.write(END)
-    def log_message(self, *_): pass
-if __name__ == "__main__":
-    http.server.ThreadingHTTPServer.request_queue_size = 128
-    http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), App).serve_forever()
-"#;
+const APP: &str = include_str!("../fixtures/slow_app.py");
 
 const NODE: &str = r#"
 require("http").createServer((request, response) => {

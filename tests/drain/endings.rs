@@ -10,44 +10,7 @@ use crate::support::{
     Client, Ended, LONG, Rig, Running, free_address, in_parallel, is_installed, ms, said,
 };
 
-/// A server that answers `GET /N` after N milliseconds, and closes the connection. The first
-/// argument says what the server does at SIGTERM: `finish`, `reraise` after finishing, `exit` at
-/// once, or nothing (`die`). With `deaf`, the server accepts nobody. With `streams`, the server
-/// sends a byte every 20 ms and never ends its answer.
-const SERVER: &str = r#"
-import http.server, os, signal, sys, threading, time
-mode, port = sys.argv[1], int(sys.argv[2])
-END = b"\r\n\r\nok"
-class App(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        time.sleep(int(self.path[1:]) / 1000)
-        self.protocol_version = "HTTP/1.1"
-        self.send_response(200)
-        self.send_header("Connection", "close")
-        self.send_header("Content-Length", str(len(END)))
-        self.end_headers()
-        while mode == "streams":
-            self.wfile.write(b".")
-            time.sleep(0.02)
-        self.wfile.write(END)
-    def log_message(self, *_): pass
-class Server(http.server.ThreadingHTTPServer):
-    request_queue_size, daemon_threads = 64, False
-server = Server(("127.0.0.1", port), App)
-stop = lambda *_: threading.Thread(target=server.shutdown).start()
-if mode in ("finish", "reraise"):
-    signal.signal(signal.SIGTERM, stop)
-if mode == "exit":
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-print("up", flush=True)
-while mode == "deaf":
-    signal.pause()
-server.serve_forever()
-server.server_close()
-if mode == "reraise":
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTERM)
-"#;
+const SERVER: &str = include_str!("../fixtures/ending_server.py");
 
 /// Runs a server with this command, and lets three clients wait for an answer when the shutdown
 /// begins. Returns the number of answers.

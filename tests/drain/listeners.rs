@@ -3,40 +3,7 @@
 
 use crate::support::{Client, LONG, Rig, Running, STAYS, Signal, free_address, get, ms};
 
-/// A server that answers `GET /N` after N milliseconds. At `GET /7`, the server moves to its second
-/// port. At `GET /9`, a child that listens on the first port, too, becomes the main process.
-const MOVING: &str = r#"
-import http.server, os, socket, sys, threading, time
-class App(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        if self.path == "/7":
-            listen(sys.argv[2])
-            self.server.socket.close()
-        if self.path == "/9" and os.fork() == 0:
-            os.closerange(3, 1000)
-            listen(sys.argv[1])
-            say(f"MAINPID={os.getpid()}")
-            time.sleep(60)
-        time.sleep(int(self.path[1:]) / 1000)
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-    def log_message(self, *_): pass
-class Server(http.server.ThreadingHTTPServer):
-    def server_bind(self):
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        super().server_bind()
-def listen(port):
-    server = Server(("127.0.0.1", int(port)), App)
-    threading.Thread(target=server.serve_forever).start()
-def say(message):
-    to = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    to.sendto(message.encode(), os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
-listen(sys.argv[1])
-say("READY=1")
-"#;
+const MOVING: &str = include_str!("../fixtures/moving_server.py");
 
 /// Starts the server with a drain that counts on these ports, and waits until drainit has given
 /// this number of warnings about the drain. Returns a client of each port.

@@ -33,34 +33,7 @@ fn a_second_signal_keeps_the_order_and_a_third_kills() {
     ended.assert_no_event("python", "got SIGTERM");
 }
 
-/// Exits with code 0 at SIGTERM, and stays a process that is exiting for 3 s: it is traced, and the
-/// kernel shows its end to drainit only when its tracer is gone.
-const SLOW_EXIT: &str = r#"
-import ctypes, os, signal, sys, time
-libc = ctypes.CDLL(None)
-libc.prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)  # PR_SET_PTRACER_ANY
-(asked, ask), (seized, tell) = os.pipe(), os.pipe()
-main = os.getpid()
-if os.fork() == 0:
-    os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.read(asked, 1)
-    assert libc.ptrace(0x4206, main, None, None) == 0  # PTRACE_SEIZE
-    os.write(tell, b"x")
-    while os.waitid(os.P_PID, main, os.WSTOPPED | os.WEXITED | os.WNOWAIT).si_code != os.CLD_EXITED:
-        stop = os.waitid(os.P_PID, main, os.WSTOPPED | os.WNOHANG)
-        libc.ptrace(7, main, None, ctypes.c_void_p(stop.si_status & 127 if stop else 0))  # PTRACE_CONT
-    time.sleep(3)
-    os._exit(0)
-def exits(*_):
-    os.write(ask, b"x")
-    os.read(seized, 1)
-    os._exit(0)
-signal.signal(signal.SIGTERM, exits)
-open(sys.argv[1], "w").close()
-while True:
-    signal.pause()
-"#;
+const SLOW_EXIT: &str = include_str!("../fixtures/slow_exit.py");
 
 // holds: S840
 #[test]

@@ -6,46 +6,7 @@ use std::process::Command;
 
 use crate::support::{Client, LONG, Rig, free_address, get, in_parallel, namespace};
 
-/// A server that moves its sockets where `/proc/PID/fd` does not show them, and answers nothing.
-const SERVER: &str = r#"
-import array, ctypes, signal, socket, sys
-def ring():
-    number = ctypes.CDLL(None).syscall(425, 8, ctypes.create_string_buffer(120))
-    assert number >= 0, "io_uring_setup"
-    return number
-def hide(one):
-    files = (ctypes.c_int * 2)(-1, one.fileno())
-    assert ctypes.CDLL(None).syscall(427, ring(), 2, files, 2) == 0, "io_uring_register"
-    one.close()
-_, mode, port = sys.argv
-server = socket.socket()
-server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, mode == "reuse")
-if mode == "transparent":
-    server.setsockopt(socket.SOL_IP, 19, 1)
-server.bind(("127.0.0.1", int(port)))
-server.listen()
-if mode == "listener":
-    hide(server)
-    server = socket.create_server(("127.0.0.1", 0))
-elif mode == "udp":
-    udp = socket.socket(type=socket.SOCK_DGRAM)
-    udp.bind(("127.0.0.1", int(port)))
-    resolver = socket.socket(type=socket.SOCK_DGRAM)
-    resolver.bind(("127.0.0.1", 0))
-print("up", flush=True)
-if mode in ("reuse", "closes", "passes"):
-    accepted = server.accept()[0]
-    if mode != "reuse":
-        server.close()
-    if mode == "passes":
-        ends = socket.socketpair()
-        socket.send_fds(ends[0], [b"."], [accepted.fileno()])
-        accepted.close()
-    else:
-        hide(accepted)
-    print("hidden", flush=True)
-signal.pause()
-"#;
+const SERVER: &str = include_str!("../fixtures/hidden_sockets.py");
 
 /// Whether the kernel permits io_uring(7).
 fn has_rings() -> bool {

@@ -7,25 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use crate::support::{LONG, Rig, Running, Signal, free_address, get, get_unix, leave_socket, said};
 
-/// A server on the sockets of sd_listen_fds(3), which answers with its environment, and ends at
-/// `/exit`.
-const SERVER: &str = r#"
-import os, select, socket, sys
-assert os.environ["LISTEN_PID"] == str(os.getpid()), os.environ
-count = int(os.environ["LISTEN_FDS"])
-open_now = sorted(int(name) for name in os.listdir("/proc/self/fd"))
-sockets = [socket.socket(fileno=3 + number) for number in range(count)]
-print("serving", flush=True)
-while True:
-    for one in select.select(sockets, [], [])[0]:
-        client, _ = one.accept()
-        path = client.recv(4096).split()[1]
-        body = f"{os.getpid()} {one.fileno()} {os.environ['LISTEN_FDNAMES']} {len(open_now)}"
-        client.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-        client.close()
-        if path == b"/exit":
-            sys.exit(3)
-"#;
+const SERVER: &str = include_str!("../fixtures/listen_server.py");
 
 /// Starts an app whose command is [`SERVER`], with these additional keys.
 fn serve(keys: &str) -> Option<(Running, SocketAddr)> {
@@ -167,41 +149,7 @@ while True:
 // holds: S822
 #[test]
 fn a_socket_that_a_server_shuts_down_listens_again() {
-    // At SIGTERM this server ends its accept loop by shutdown(2), and stays until it may go.
-    const ABRUPT: &str = r#"
-import os, signal, socket, threading, time
-listeners = [socket.socket(fileno=3), socket.socket(fileno=4)]
-for listener in listeners:
-    listener.settimeout(0.1)
-end = threading.Event()
-def stop(*_):
-    end.set()
-    for listener in listeners:
-        listener.shutdown(socket.SHUT_RDWR)
-signal.signal(signal.SIGTERM, stop)
-def serve(listener):
-    while not end.is_set():
-        try:
-            client, _ = listener.accept()
-        except OSError:
-            time.sleep(0.01)
-            continue
-        client.recv(4096)
-        body = str(os.getpid())
-        client.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-        client.close()
-threads = [threading.Thread(target=serve, args=[listener]) for listener in listeners]
-for thread in threads:
-    thread.start()
-print("serving", flush=True)
-while not end.is_set():
-    time.sleep(0.01)
-for thread in threads:
-    thread.join()
-print("no longer serving", flush=True)
-while not os.path.exists("go"):
-    time.sleep(0.01)
-"#;
+    const ABRUPT: &str = include_str!("../fixtures/abrupt_server.py");
     for update in ["stop-first", "start-first"] {
         let Some(rig) = Rig::new() else { return };
         rig.write("abrupt.py", ABRUPT);

@@ -39,32 +39,7 @@ fn every_kind_of_probe_holds_back_the_dependents() {
     });
 }
 
-/// A gRPC server that answers as the file DIR/health says, and `SERVING` without this file.
-const FAKE_GRPC: &str = r#"
-import os, socket, sys
-def frame(kind, flags, stream, payload):
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
-def field(name, value):
-    return b"\x40" + bytes([len(name)]) + name + bytes([len(value)]) + value
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-while True:
-    client = server.accept()[0]
-    asked = b""
-    # The head of the DATA frame that ends the request, and the first bytes of its message.
-    while b"\0\x01\0\0\0\x01\0\0\0\0" not in asked and (more := client.recv(4096)):
-        asked += more
-    try: health = open(sys.argv[2], "rb").read().strip()
-    except OSError: health = b"\x08\x01"
-    if health != b"hang":
-        client.sendall(
-            frame(4, 0, 0, b"") + frame(1, 4, 1, b"\x88")
-            + frame(0, 0, 1, bytes([0, 0, 0, 0, len(health)]) + health)
-            + frame(1, 5, 1, field(b"grpc-status", b"0")))
-    try:
-        while client.recv(4096): pass
-    except ConnectionError: pass
-    client.close()
-"#;
+const FAKE_GRPC: &str = include_str!("../fixtures/fake_grpc.py");
 
 // holds: C870, C871, C872
 #[test]
