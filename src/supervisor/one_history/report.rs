@@ -60,9 +60,12 @@ impl Play {
             let lines = text.lines().filter(is_step).count();
             assert_eq!(lines, count, "the lines of each {kind} in {text}");
         }
-        let spans = list("phases").iter().chain(list("steps"));
-        let spans = spans.filter_map(|one| Some((one["begins"].as_f64()?, one["ends"].as_f64()?)));
-        for (begins, ends) in spans {
+        let phases = list("phases").iter();
+        let phases =
+            phases.map(|one| [&one["begins"], &one["ends"]].map(|at| at.as_f64().unwrap()));
+        let steps = list("steps").iter();
+        let steps = steps.filter_map(|one| Some([one["begins"].as_f64()?, one["ends"].as_f64()?]));
+        for [begins, ends] in phases.chain(steps) {
             assert!(begins <= ends && ends <= took, "{begins} to {ends} in {text}");
         }
         assert!(warnings.iter().all(|line| text.contains(line)), "{warnings:?} in {text}");

@@ -9,7 +9,7 @@ use super::*;
 // holds: S149, S154, S161, S214
 pub(super) fn holds_steps(run: &History<'_>, report: &Option<Value>) {
     let Some(report) = report else { return run.fail("there is no report") };
-    let list = |name: &str| report[name].as_array().into_iter().flatten();
+    let list = |name: &str| report[name].as_array().unwrap().iter();
     for process in list("processes") {
         let step = |kind: &str| {
             let steps = list("steps").filter(|step| !step["begins"].is_null());
