@@ -49,12 +49,12 @@ PRODUCTS = {
 }
 # The most lines of each product. A limit above its goal is the present size: it may only become smaller.
 LIMITS = {
-    "init": 31145,  # goal: 26000
+    "init": 31141,  # goal: 26000
     "adviser": 5200,
     "cockpit": 4700,
     "deployer": 2900,
 }
-MOST_TESTS = 1.071  # lines of tests for each line of production; goal: 1.05
+MOST_TESTS = 46722  # goal: 40000, and at most 1.05 for each line of production
 TYPE = re.compile(r"(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union) (\w+)")
 
 
@@ -119,9 +119,8 @@ def over(products, tests):
     for name, limit in LIMITS.items():
         if products[name] > limit:
             yield f"tests/size.py: {name} has {products[name]} lines of production, and may have {limit}"
-    most = MOST_TESTS * sum(products.values())
-    if tests > most:
-        yield f"tests/size.py: there are {tests} lines of tests, and may be {most:.0f}: {MOST_TESTS} for each line of production"
+    if tests > MOST_TESTS:
+        yield f"tests/size.py: there are {tests} lines of tests, and may be {MOST_TESTS}"
     for name, paths in PRODUCTS.items():
         yield from (f"tests/size.py: {path} of {name} does not exist" for path in paths.split() if not (ROOT / path).exists())
 
@@ -154,7 +153,7 @@ def main():
         print(f"{room:<24}{numbers[0]:>11}{numbers[1]:>8}{numbers[2]:>7}")
     shown = [f"{name} {products[name]} of {limit}" for name, limit in LIMITS.items()]
     ratio = tests.total() / production.total()
-    print(f"products: {', '.join(shown)}; lines of tests for each line of production: {ratio:.3f} of {MOST_TESTS}")
+    print(f"products: {', '.join(shown)}; tests {tests.total()} of {MOST_TESTS}, {ratio:.3f} for each line of production")
     never = sum(count for room, count in production.items() if room.startswith(NEVER_PID_1) and room != AT_A_RELOAD)
     print(f"lines of production that can run as PID 1: {sum(production.values()) - never}")
     several = [count for count in names.values() if count > 1]
