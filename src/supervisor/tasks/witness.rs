@@ -279,7 +279,8 @@ mod tests {
                 // Without the kernel's messages, a wait finds out nothing.
                 waits += usize::from(request.await.unwrap().is_none());
             }
-            assert_eq!(waits, 2, "of the first request, and of all others");
+            // The first wait may be over before the last requests are.
+            assert!((2..=3).contains(&waits), "{waits} waits, and not one for most requests");
         });
     }
 }
