@@ -22,7 +22,7 @@ rm -rf "$out" && mkdir -p "$out"
 for arch in x86_64:amd64 aarch64:arm64; do
     debian=${arch#*:} arch=${arch%:*}
     step "$debian: the static binary, with the list of its dependencies in it, and the package"
-    make --no-print-directory static deb ARCH="$arch" CARGO="cargo auditable"
+    make --no-print-directory static deb ARCH="$arch" CARGO=packaging/auditable.sh
     static=target/static
     [[ $arch == "$(uname -m)" ]] || static=target/static/$arch
     install -D "$static/drainit" "$out/drainit-$version-linux-$debian"
@@ -46,7 +46,7 @@ for arch in riscv64:riscv64 s390x:s390x powerpc64le:ppc64le; do
         echo "left out: $name"
         continue
     fi
-    make --no-print-directory static ARCH="$arch" CARGO="cargo auditable"
+    make --no-print-directory static ARCH="$arch" CARGO=packaging/auditable.sh
     install -D "target/static/$arch/drainit" "$out/$name"
 done
 
