@@ -87,6 +87,15 @@ fn input_without_losses_gets_a_line_each_and_unknown_is_never_zero() {
         code == Some(4) && table.ends_with("\nsum\t-\t-\t-\t-\t-\t-\t-\t-\n"),
         "{code:?} {table}"
     );
+    let mut restarted = stopped(0, "0");
+    restarted["status"]["containerStatuses"][0]["lastState"] =
+        json!({"terminated": {"exitCode": 137}});
+    let mut sidecar = stopped(1, "9");
+    sidecar["status"]["initContainerStatuses"] = sidecar["status"]["containerStatuses"].take();
+    let (code, table) = losses(&list([restarted.clone()]));
+    assert!(code == Some(4) && table.contains("\t9+\t3+\t-\t"), "{code:?} {table}");
+    let (code, table) = losses(&list([restarted, sidecar]));
+    assert!(code == Some(1) && table.contains("\t18+\t6+\t9+\t"), "{code:?} {table}");
     let half = &list([stopped(0, "0")])[..200];
     let (code, table) = losses(&format!("{}{half}", stopped(7, "0")));
     assert!(code == Some(1) && table.contains("the input is not whole: "), "{code:?} {table}");
