@@ -54,7 +54,7 @@ LIMITS = {
     "cockpit": 4700,
     "deployer": 2900,
 }
-MOST_TESTS = 46735  # goal: 40000, and at most 1.05 for each line of production
+MOST_TESTS = 46737  # goal: 40000, and at most 1.05 for each line of production
 TYPE = re.compile(r"(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union) (\w+)")
 
 
