@@ -32,23 +32,21 @@ const FISH: &str = include_str!("completions/names.fish");
 
 /// Makes the script that completes `command` in a shell.
 pub(super) fn script(args: &CompletionsArgs, mut command: Command) -> String {
-    let mut script = Vec::new();
-    let generator = match args.shell {
-        Shell::Bash => Generator::Bash,
-        Shell::Zsh => Generator::Zsh,
-        Shell::Fish => Generator::Fish,
+    let mut of_clap = |shell: Generator| {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, "drainit", &mut script);
+        String::from_utf8_lossy(&script).into_owned()
     };
-    clap_complete::generate(generator, &mut command, "drainit", &mut script);
-    let script = String::from_utf8_lossy(&script).into_owned();
     let signals = Vec::from_iter(Signal::names()).join(" ");
     match args.shell {
         Shell::Bash => {
+            let script = of_clap(Generator::Bash);
             let names = BASH.replace("COMMANDS", &naming(&command).join("|"));
             let names = names.replace("WHERE", &selecting().join("|"));
             script + &names.replace("SIGNALS", &signals)
         }
-        Shell::Zsh => zsh(&script, &signals),
-        Shell::Fish => script + &fish(&naming(&command), &signals),
+        Shell::Zsh => zsh(&of_clap(Generator::Zsh), &signals),
+        Shell::Fish => of_clap(Generator::Fish) + &fish(&naming(&command), &signals),
     }
 }
 

@@ -91,99 +91,55 @@ pub struct KeyOption {
     help: &'static str,
 }
 
-pub const ADMIN: &str = "--drain-envoy";
-pub const TIME: &str = "--drain-time";
-pub const MIN: &str = "--drain-min";
-const FAIL_HEALTHCHECK: &str = "--drain-fail-healthcheck";
-const UNTIL: &str = "--drain-until";
-const EXIT_AT: &str = "--drain-exit-at";
-const DIRECTION: &str = "--drain-direction";
-pub const LISTENERS: &str = "--drain-ignore-listeners";
-pub const READINESS: &str = "--readiness";
-pub const UNREADY_DELAY: &str = "--unready-delay";
-pub const GRACE_PERIOD: &str = "--grace-period";
+/// Declares the options that stand for keys: the constant with the name of each, the option, its
+/// variable, its value, and its help.
+macro_rules! key_options {
+    ($($(#[doc = $help:literal])+ $vis:vis $name:ident $option:literal $variable:ident $value:ident;)+) => {
+        $($vis const $name: &str = $option;)+
 
-const fn of(
-    name: &'static str,
-    variable: &'static str,
-    value: &'static str,
-    help: &'static str,
-) -> KeyOption {
-    KeyOption { name, variable, value, help }
+        /// The options that stand for keys. `exec` does not pass their variables on to its command,
+        /// so only the outermost `exec` uses these variables. The options are in a table, because
+        /// clap would derive large parsers. These parsers would be larger than the code that carries
+        /// the options out.
+        pub const KEY_OPTIONS: [KeyOption; [$($option),+].len()] = [$(KeyOption {
+            name: $option,
+            variable: stringify!($variable),
+            value: stringify!($value),
+            help: concat!($($help),+).trim_ascii_start(),
+        }),+];
+    };
 }
 
-/// The options that stand for keys. `exec` does not pass their variables on to its command, so only
-/// the outermost `exec` uses these variables. The options are in a table, because clap would derive
-/// large parsers. These parsers would be larger than the code that carries the options out.
-pub const KEY_OPTIONS: [KeyOption; 11] = [
-    of(
-        ADMIN,
-        "DRAINIT_DRAIN_ENVOY",
-        "ADMIN",
-        "Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path",
-    ),
-    of(
-        TIME,
-        "DRAINIT_DRAIN_TIME",
-        "DURATION",
-        "Longest drain; 0 turns the drain off [default: 15s]",
-    ),
-    of(
-        MIN,
-        "DRAINIT_DRAIN_MIN",
-        "DURATION",
-        "Shortest drain, while clients learn that this instance goes away [default: 5s, at most --drain-time]",
-    ),
-    of(
-        FAIL_HEALTHCHECK,
-        "DRAINIT_DRAIN_FAIL_HEALTHCHECK",
-        "BOOL",
-        "Also make every response close its connection [default: true, but false with --drain-direction inbound]",
-    ),
-    of(
-        UNTIL,
-        "DRAINIT_DRAIN_UNTIL",
-        "WHAT",
-        "The end of the drain: no `connections`, or no `requests` [default: connections]",
-    ),
-    of(
-        EXIT_AT,
-        "DRAINIT_DRAIN_EXIT_AT",
-        "NUMBER",
-        "The drain is over when at most this number is left [default: 0]",
-    ),
-    of(
-        DIRECTION,
-        "DRAINIT_DRAIN_DIRECTION",
-        "WHICH",
-        "The listeners to drain: `all`, or those that are `inbound` [default: all]",
-    ),
-    of(
-        LISTENERS,
-        "DRAINIT_DRAIN_IGNORE_LISTENERS",
-        "NAME",
-        "A listener whose connections do not count, such as `prometheus`. May be repeated, or a list with commas",
-    ),
-    of(
-        READINESS,
-        "DRAINIT_READINESS",
-        "DURATION",
-        "Envoy must be ready within this time [default: the command is ready at once]",
-    ),
-    of(
-        UNREADY_DELAY,
-        "DRAINIT_UNREADY_DELAY",
-        "DURATION",
-        "Stay ready for this time of the drain, for a load balancer that sends to whole nodes [default: 0]",
-    ),
-    of(
-        GRACE_PERIOD,
-        "DRAINIT_GRACE_PERIOD",
-        "DURATION",
-        "Time from the stop signal to SIGKILL, for the command and its process group. When the command has ended, the rest of \
-            its group gets SIGTERM, and SIGKILL when the time is over [default: wait for the command only, without a limit]",
-    ),
-];
+key_options! {
+    /// Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path
+    pub ADMIN "--drain-envoy" DRAINIT_DRAIN_ENVOY ADMIN;
+    /// Longest drain; 0 turns the drain off [default: 15s]
+    pub TIME "--drain-time" DRAINIT_DRAIN_TIME DURATION;
+    /// Shortest drain, while clients learn that this instance goes away [default: 5s, at most
+    /// --drain-time]
+    pub MIN "--drain-min" DRAINIT_DRAIN_MIN DURATION;
+    /// Also make every response close its connection [default: true, but false with
+    /// --drain-direction inbound]
+    FAIL_HEALTHCHECK "--drain-fail-healthcheck" DRAINIT_DRAIN_FAIL_HEALTHCHECK BOOL;
+    /// The end of the drain: no `connections`, or no `requests` [default: connections]
+    UNTIL "--drain-until" DRAINIT_DRAIN_UNTIL WHAT;
+    /// The drain is over when at most this number is left [default: 0]
+    EXIT_AT "--drain-exit-at" DRAINIT_DRAIN_EXIT_AT NUMBER;
+    /// The listeners to drain: `all`, or those that are `inbound` [default: all]
+    DIRECTION "--drain-direction" DRAINIT_DRAIN_DIRECTION WHICH;
+    /// A listener whose connections do not count, such as `prometheus`. May be repeated, or a list
+    /// with commas
+    pub LISTENERS "--drain-ignore-listeners" DRAINIT_DRAIN_IGNORE_LISTENERS NAME;
+    /// Envoy must be ready within this time [default: the command is ready at once]
+    pub READINESS "--readiness" DRAINIT_READINESS DURATION;
+    /// Stay ready for this time of the drain, for a load balancer that sends to whole nodes
+    /// [default: 0]
+    pub UNREADY_DELAY "--unready-delay" DRAINIT_UNREADY_DELAY DURATION;
+    /// Time from the stop signal to SIGKILL, for the command and its process group. When the
+    /// command has ended, the rest of its group gets SIGTERM, and SIGKILL when the time is over
+    /// [default: wait for the command only, without a limit]
+    pub GRACE_PERIOD "--grace-period" DRAINIT_GRACE_PERIOD DURATION;
+}
 
 /// The values of [`KEY_OPTIONS`] on the command line.
 #[derive(Debug, Default)]

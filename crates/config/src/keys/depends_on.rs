@@ -37,10 +37,8 @@ struct DependencyTerms {
     restart: bool,
 }
 
-struct Condition;
-
 leaf! {
-    Condition => StartCondition: StartCondition::SHAPE, condition;
+    struct Condition => StartCondition: StartCondition::SHAPE, condition;
 }
 
 fn condition(text: &str) -> Result<StartCondition, Invalid> {

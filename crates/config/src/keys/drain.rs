@@ -387,11 +387,9 @@ pub enum CountUntil {
     Connections,
 }
 
-/// `drain: connections`: the whole drain with its defaults.
-pub(crate) struct OnlyConnections;
-
 leaf! {
-    OnlyConnections => Drain: Shape::Word(&["connections"]), |text| match text {
+    /// `drain: connections`: the whole drain with its defaults.
+    struct OnlyConnections => Drain: Shape::Word(&["connections"]), |text| match text {
         "connections" => Ok(Drain::by_kernel()),
         _ => Err(Invalid::new("no drain", "write `connections`, or a mapping")),
     };

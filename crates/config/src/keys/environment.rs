@@ -257,11 +257,9 @@ struct FromFileKeys {
     required: bool,
 }
 
-/// A path that may be empty, because it may come from a variable.
-struct MaybePath;
-
 leaf! {
-    MaybePath => PathBuf: Shape::Text, |text: &str| Ok::<_, Invalid>(PathBuf::from(text));
+    /// A path that may be empty, because it may come from a variable.
+    struct MaybePath => PathBuf: Shape::Text, |text: &str| Ok::<_, Invalid>(PathBuf::from(text));
 }
 
 impl FromFileKeys {

@@ -14,10 +14,15 @@ use crate::keys::{
 use crate::language::yaml::node::Node;
 use crate::types::{ExitPolicy, RestartPolicy, Signal, StartCondition, Update};
 
-/// Declares forms of single values: for each form its type, its shape and its parser.
+/// Declares forms of single values: for each form its type, its shape and its parser. A row that
+/// begins with `struct` also declares the form itself.
 macro_rules! leaf {
-    ($($form:ty => $out:ty: $shape:expr, $parse:expr;)*) => {$(
-        impl $crate::keys::key::Form for $form {
+    ($(
+        $($(#[$doc:meta])* struct $new:ident)? $($form:ty)? => $out:ty: $shape:expr, $parse:expr;
+    )*) => {$(
+        $($(#[$doc])* pub(crate) struct $new;)?
+
+        impl $crate::keys::key::Form for $($new)? $($form)? {
             type Out = $out;
             const SHAPE: $crate::keys::key::Shape = $shape;
 
@@ -35,7 +40,7 @@ macro_rules! leaf {
             }
         }
 
-        impl $crate::keys::key::Leaf for $form {
+        impl $crate::keys::key::Leaf for $($new)? $($form)? {
             fn parse(text: &str) -> Result<$out, $crate::language::invalid::Invalid> {
                 $parse(text)
             }
@@ -60,59 +65,44 @@ words! {
     HttpMethod LogFormat Arguments
 }
 
-/// A duration longer than 0.
-pub(crate) struct Positive;
-/// A number of at least 1.
-pub(crate) struct AtLeastOne;
-/// The value `true` and no other.
-pub(crate) struct True;
-/// A signal that drainit itself can catch.
-pub(crate) struct Catchable;
-/// A signal that can end a process.
-pub(crate) struct StopSignal;
-/// The status of a final HTTP answer: not 1xx.
-pub(crate) struct HttpStatus;
-/// A port of TCP.
-pub(crate) struct Port;
-/// The path of a Unix socket.
-pub(crate) struct SocketPath;
-/// `HOST:PORT` to connect to.
-pub(crate) struct Tcp;
-/// `HOST:PORT` or `unix:/SOCKET` of a gRPC server.
-pub(crate) struct GrpcServer;
-/// The name of a process.
-pub(crate) struct Name;
-/// A listener of an Envoy: its name, address or `stat_prefix`.
-pub(crate) struct ListenerName;
-pub(crate) struct Umask;
-/// Permissions in the form of chmod(1).
-pub(crate) struct Permissions;
-
 leaf! {
     String => String: Shape::Text, |text: &str| Ok(text.to_owned());
     bool => bool: Shape::Bool, values::boolean;
-    True => bool: Shape::True, values::only_true;
+    /// The value `true` and no other.
+    struct True => bool: Shape::True, values::only_true;
     u32 => u32: Shape::Count, values::number;
-    AtLeastOne => u32: Shape::Count, values::positive_number;
-    HttpStatus => u16: Shape::Number("status from 200 to 599", "^[2-5][0-9][0-9]$"), values::http_status;
-    Port => u16: Shape::Number("port", "^[0-9]{1,5}$"), values::port;
+    /// A number of at least 1.
+    struct AtLeastOne => u32: Shape::Count, values::positive_number;
+    /// The status of a final HTTP answer: not 1xx.
+    struct HttpStatus => u16: Shape::Number("status from 200 to 599", "^[2-5][0-9][0-9]$"), values::http_status;
+    /// A port of TCP.
+    struct Port => u16: Shape::Number("port", "^[0-9]{1,5}$"), values::port;
     u8 => u8: Shape::Count, values::exit_code;
-    Name => String: Shape::Filled("name"), |text: &str| Ok(text.to_owned());
-    ListenerName => String: Shape::Filled("listener"), values::listener;
+    /// The name of a process.
+    struct Name => String: Shape::Filled("name"), |text: &str| Ok(text.to_owned());
+    /// A listener of an Envoy: its name, address or `stat_prefix`.
+    struct ListenerName => String: Shape::Filled("listener"), values::listener;
     PathBuf => PathBuf: Shape::Filled("path"), values::path;
-    SocketPath => PathBuf: Shape::Filled("path"), values::socket_path;
+    /// The path of a Unix socket.
+    struct SocketPath => PathBuf: Shape::Filled("path"), values::socket_path;
     ControlSocket => ControlSocket: Shape::Filled("path or `off`"), values::control_socket;
-    Catchable => Signal: Shape::Signal(values::catchable_signal), values::catchable_signal;
-    StopSignal => Signal: Shape::Signal(values::stop_signal), values::stop_signal;
+    /// A signal that drainit itself can catch.
+    struct Catchable => Signal: Shape::Signal(values::catchable_signal), values::catchable_signal;
+    /// A signal that can end a process.
+    struct StopSignal => Signal: Shape::Signal(values::stop_signal), values::stop_signal;
     SocketAddr => SocketAddr: Shape::HostPort, values::listen;
-    Tcp => SocketAddr: Shape::HostPort, values::tcp;
-    GrpcServer => Address: Shape::Either(&[Shape::HostPort, Shape::Url]), values::grpc;
+    /// `HOST:PORT` to connect to.
+    struct Tcp => SocketAddr: Shape::HostPort, values::tcp;
+    /// `HOST:PORT` or `unix:/SOCKET` of a gRPC server.
+    struct GrpcServer => Address: Shape::Either(&[Shape::HostPort, Shape::Url]), values::grpc;
     HttpTarget => HttpTarget: Shape::Url, values::http;
     Address => Address: Shape::Url, values::server;
     Duration => Duration: Shape::Duration, values::duration;
-    Positive => Duration: Shape::PositiveDuration, values::positive_duration;
-    Umask => u32: Shape::Number("octal number from `000` to `777`", "^(0o)?0*[0-7]{1,3}$"), values::umask;
-    Permissions => u32: Shape::Number("three octal digits", "^0?[0-7]{3}$"), values::permissions;
+    /// A duration longer than 0.
+    struct Positive => Duration: Shape::PositiveDuration, values::positive_duration;
+    struct Umask => u32: Shape::Number("octal number from `000` to `777`", "^(0o)?0*[0-7]{1,3}$"), values::umask;
+    /// Permissions in the form of chmod(1).
+    struct Permissions => u32: Shape::Number("three octal digits", "^0?[0-7]{3}$"), values::permissions;
 }
 
 /// A single value in which drainit expands `${NAME}`. A `$NAME` without braces is neither expanded

@@ -50,14 +50,11 @@ impl fmt::Display for ListenSocket {
     }
 }
 
-/// The address of a socket in a config: `tcp://HOST:PORT` or `unix:/PATH`.
-struct ListenOn;
-/// The name of a socket, which the process gets in `LISTEN_FDNAMES`.
-struct SocketName;
-
 leaf! {
-    ListenOn => Address: Shape::Pattern("text", "^(tcp://|unix:)"), address;
-    SocketName => String: Shape::Filled("text"), name;
+    /// The address of a socket in a config: `tcp://HOST:PORT` or `unix:/PATH`.
+    struct ListenOn => Address: Shape::Pattern("text", "^(tcp://|unix:)"), address;
+    /// The name of a socket, which the process gets in `LISTEN_FDNAMES`.
+    struct SocketName => String: Shape::Filled("text"), name;
 }
 
 fn address(text: &str) -> Result<Address, Invalid> {

@@ -121,14 +121,11 @@ words! {
     Mode Stderr
 }
 
-/// The path of a log file. Configs for supervisord often have `/dev/stdout` here, which drainit
-/// refuses.
-struct FilePath;
-struct Prefix;
-
 leaf! {
-    FilePath => PathBuf: Shape::Filled("path"), file;
-    Prefix => String: Shape::Filled("text"), prefix;
+    /// The path of a log file. Configs for supervisord often have `/dev/stdout` here, which drainit
+    /// refuses.
+    struct FilePath => PathBuf: Shape::Filled("path"), file;
+    struct Prefix => String: Shape::Filled("text"), prefix;
 }
 
 /// The prefix of drainit's own lines. A process must not have the same prefix.

@@ -288,16 +288,13 @@ impl OnExitKeys {
     }
 }
 
-/// `restart:`, which is a policy or `on-failure:N`.
-struct Policy;
-/// The `N` of `on-failure:N`: how many restarts in a row are allowed.
-struct PolicyMax;
-
 leaf! {
-    Policy => RestartPolicy:
+    /// `restart:`, which is a policy or `on-failure:N`.
+    struct Policy => RestartPolicy:
         Shape::Either(&[RestartPolicy::SHAPE, Shape::Pattern("`on-failure:N`", "^on-failure:[0-9]+$")]),
         |text| Ok(policy(text)?.0);
-    PolicyMax => Option<u32>: Policy::SHAPE, |text| Ok(policy(text)?.1);
+    /// The `N` of `on-failure:N`: how many restarts in a row are allowed.
+    struct PolicyMax => Option<u32>: Policy::SHAPE, |text| Ok(policy(text)?.1);
 }
 
 fn policy(text: &str) -> Result<(RestartPolicy, Option<u32>), Invalid> {
@@ -432,10 +429,8 @@ impl ArgRoute {
     }
 }
 
-struct ArgPrefix;
-
 leaf! {
-    ArgPrefix => String: Shape::Filled("text"), |text: &str| match text {
+    struct ArgPrefix => String: Shape::Filled("text"), |text: &str| match text {
         "" => Err(Invalid::new("every argument begins with it", "write a prefix such as `--app.`")),
         _ => Ok(text.to_owned()),
     };

@@ -41,11 +41,9 @@ impl Render {
     }
 }
 
-/// The path of a file that drainit writes. A path that can only be a directory is refused.
-struct Target;
-
 leaf! {
-    Target => PathBuf: Shape::Filled("path"), target;
+    /// The path of a file that drainit writes. A path that can only be a directory is refused.
+    struct Target => PathBuf: Shape::Filled("path"), target;
 }
 
 fn target(text: &str) -> Result<PathBuf, Invalid> {

@@ -85,11 +85,9 @@ impl Scaling {
     }
 }
 
-/// The form of `scale`: the number of processes that the entry makes.
-pub(crate) struct Copies;
-
 leaf! {
-    Copies => u32: Shape::Count, number;
+    /// The form of `scale`: the number of processes that the entry makes.
+    struct Copies => u32: Shape::Count, number;
 }
 
 fn number(text: &str) -> Result<u32, Invalid> {
