@@ -11,7 +11,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use memchr::memrchr;
@@ -24,6 +24,7 @@ use nix::unistd::write;
 use crate::keys::LogFormat;
 use crate::logging::Output;
 use crate::logging::writer::Sink;
+use crate::os::on_thread::locked;
 use crate::os::trusted_path::Place;
 use crate::types::{counted, harmless};
 
@@ -151,15 +152,11 @@ impl OpenLogFile {
         }
         Ok(true)
     }
-
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Sink for OpenLogFile {
     fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
-        let mut current = self.current();
+        let mut current = locked(&self.current);
         let followed = self.follow(&mut current);
         let result = followed.and_then(|_| current.write(bytes));
         match result {
@@ -188,13 +185,13 @@ impl Sink for OpenLogFile {
     }
 
     fn holds(&self) -> bool {
-        self.current().file.is_some()
+        locked(&self.current).file.is_some()
     }
 
     /// Closes the file. Otherwise, a file that was moved or removed would stay open until the next
     /// line.
     fn let_go(&self) {
-        self.current().file = None;
+        locked(&self.current).file = None;
     }
 
     fn counts(&self) -> bool {
@@ -203,7 +200,7 @@ impl Sink for OpenLogFile {
 
     fn report_dropped(&self, lines: u64, why: Option<Errno>) -> bool {
         tracing::warn!("{}; it is written again", dropped(&self.path, lines, why));
-        self.current().is_reported = false;
+        locked(&self.current).is_reported = false;
         true
     }
 }
@@ -413,9 +410,9 @@ mod tests {
         file.write(b"whole\ncut").unwrap();
         // The rest of the line cannot be written, as on a full disk.
         let unwritable = File::open(&path).unwrap();
-        let written = file.current().file.replace(unwritable);
+        let written = locked(&file.current).file.replace(unwritable);
         file.write(b" line\n").unwrap_err();
-        file.current().file = written;
+        locked(&file.current).file = written;
         file.let_go();
         file.write(b"next\n").unwrap();
         file.write(b"long ").unwrap();
@@ -487,11 +484,12 @@ mod tests {
         let file = opened(Path::new("/dev/full"), full());
         let log = own_lines(|| {
             for fault in 0..2 {
-                file.current().file = Some(full());
+                locked(&file.current).file = Some(full());
                 for _ in 0..2 {
                     assert_eq!(file.write(b"lost\n"), Err(Errno::ENOSPC));
                 }
-                file.current().file = Some(File::create(dir.path(&fault.to_string())).unwrap());
+                locked(&file.current).file =
+                    Some(File::create(dir.path(&fault.to_string())).unwrap());
                 file.write(b"kept\n").unwrap();
             }
         });

@@ -25,6 +25,7 @@ use tracing::Level;
 use crate::keys::LogFormat;
 use crate::logging::format::own_line;
 use crate::os::errno;
+use crate::os::on_thread::locked;
 use crate::os::signal::mask;
 use crate::types::{Stream, counted};
 
@@ -312,7 +313,7 @@ impl StreamWriter {
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// Starts the thread at the first use. If that fails, as at the pids limit, the next use tries

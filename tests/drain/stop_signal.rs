@@ -1,7 +1,7 @@
 //! Tests that the log and the report say what the stop signal does to a process, and which
 //! processes may take work during a drain.
 
-use crate::support::{Rig, child};
+use crate::support::*;
 
 // holds: S740, S741, S742, S743, S744, C788
 #[test]
@@ -69,4 +69,30 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
     ] {
         ended.assert_line(&format!("  stop {stop}$"));
     }
+}
+
+// holds: S875
+#[test]
+fn clients_without_an_order_are_named_at_the_stop() {
+    let port = free_address().port().to_string();
+    let config = "
+        shutdown: {readiness_delay: 500ms}
+        processes:
+          store: {command: [python3, -m, http.server, -b, 127.0.0.1, PORT], depends_on: [below]}
+          ordered: {command: [bash, DIR/connect, ordered], depends_on: [store]}
+          below: {command: [bash, DIR/connect, below], depends_on: []}
+          lost: {command: [bash, DIR/connect, lost], depends_on: [], scale: 2}
+          other: {command: [bash, DIR/connect, other], depends_on: []}
+        ";
+    let Some(rig) = Rig::new() else { return };
+    let connect = "until exec 3<>/dev/tcp/127.0.0.1/PORT; do sleep 0.1; done\ntouch DIR/$1\nexec sleep 1000\n";
+    rig.write("connect", rig.fill(&connect.replace("PORT", &port)));
+    let drainit = rig.start(&config.replace("PORT", &port));
+    drainit.wait_until("all are connected", || {
+        ["below", "ordered", "lost", "other"].iter().all(|name| drainit.path(name).exists())
+    });
+    drainit
+        .stop()
+        .assert_line("warning: lost, other: connected to store, which may end first, .*: .store.`")
+        .assert_no_line("(ordered|below)[^:]*: connected to");
 }

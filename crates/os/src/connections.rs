@@ -16,7 +16,7 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use crate::Pid;
 use crate::descendants::{Holders, InstancePids, Sockets, holders, own_sockets};
-use crate::own_connections;
+use crate::own_connections::{self, canonical};
 use crate::proc_net::{is_ephemeral, udp, unix_listeners};
 pub use crate::sock_diag::SocketId;
 use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, socket_of, sockets};
@@ -75,7 +75,7 @@ pub struct Listeners {
     is_transparent: bool,
     /// Whether a socket is transparent, or may be (before Linux 5.10).
     may_be_transparent: bool,
-    families: BTreeSet<i32>,
+    families: BTreeSet<u8>,
     /// Whether the instance listens in another network namespace.
     is_elsewhere: bool,
     sharing: Sharing,
@@ -94,14 +94,14 @@ struct Listening {
 
 impl Listening {
     fn now() -> Result<Self, String> {
-        let all = sockets(&[LISTEN], 0, &Wanted::default()).map_err(|error| to_unlisted(&error))?;
+        let all = listed(&[LISTEN], 0, &Wanted::default())?;
         let mut by_port: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for Socket { local, inode, .. } in &all {
-            by_port.entry(local.port()).or_default().push((local.ip(), *inode));
+        for Socket { local, id, .. } in &all {
+            by_port.entry(local.port()).or_default().push((local.ip(), id.inode));
         }
         let addresses = all.iter().map(|socket| socket.local).collect();
         let by_inode: BTreeMap<_, _> =
-            all.into_iter().map(|socket| (socket.inode, socket)).collect();
+            all.into_iter().map(|socket| (socket.id.inode, socket)).collect();
         let inodes = by_inode.keys().copied().collect();
         Ok(Self { all: Arc::new(addresses), inodes: Arc::new(inodes), by_inode, by_port })
     }
@@ -145,24 +145,21 @@ impl Listening {
         } else {
             Sharing::Nobody
         };
-        let families = wanted.iter().map(|socket| socket.family).chain(before.families.clone());
+        let families = wanted.iter().map(|socket| socket.id.family).chain(before.families.clone());
         Listeners {
             of: Arc::clone(of),
             known: Arc::clone(known),
-            given: Arc::clone(&before.given),
-            is_alone: before.is_alone,
             sharing: before.sharing.max(sharing),
             own,
             all: Arc::clone(&self.all),
             inodes: Arc::clone(&self.inodes),
-            held: Arc::clone(&before.held),
             is_transparent: before.is_transparent
                 || wanted.iter().any(|socket| socket.is_transparent == Some(true)),
             may_be_transparent: before.may_be_transparent
                 || wanted.iter().any(|socket| socket.is_transparent != Some(false)),
             families: families.collect(),
-            is_elsewhere: before.is_elsewhere,
             hidden: None,
+            ..before.clone()
         }
     }
 }
@@ -319,9 +316,8 @@ impl Listeners {
         let own = self.own.iter().copied().filter(is_other).collect();
         let others = Self { own, ..self.clone() };
         if others.is_nothing() {
-            let open =
-                sockets(&OPEN, 0, &Wanted::default()).map_err(|error| to_unlisted(&error))?;
-            let open = open.iter().filter(|one| is_other(&one.local)).map(|one| one.inode);
+            let open = listed(&OPEN, 0, &Wanted::default())?;
+            let open = open.iter().filter(|one| is_other(&one.local)).map(|one| one.id.inode);
             let unix = unix_listeners().unwrap_or_default().into_keys();
             if !open.chain(unix).any(|inode| self.held.contains(&inode)) {
                 return Ok(Vec::new());
@@ -410,7 +406,7 @@ impl Open {
         }
         let mut ours = own_connections();
         let mut open: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        let seen = sockets(&OPEN, 1 << (INFO - 1), &wanted).map_err(|error| to_unlisted(&error))?;
+        let seen = listed(&OPEN, 1 << (INFO - 1), &wanted)?;
         for socket in seen.into_iter().filter(|socket| socket.is_open || socket.is_flushing) {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
@@ -421,9 +417,8 @@ impl Open {
         let holders = is_any.then(|| holders(&sharing, &known, reads_all)).transpose();
         // A connection without a holder may have been closed during the search, so the list is read
         // again.
-        let still = reads_all.then(|| sockets(&OPEN, 0, &wanted)).transpose();
-        let still = still.map_err(|error| to_unlisted(&error))?.unwrap_or_default();
-        let still = still.into_iter().map(|socket| socket.inode).collect();
+        let still = reads_all.then(|| listed(&OPEN, 0, &wanted)).transpose()?.unwrap_or_default();
+        let still = still.into_iter().map(|socket| socket.id.inode).collect();
         Ok(Self {
             sockets: open,
             ours,
@@ -453,13 +448,13 @@ impl Open {
         listeners.are_shown()?;
         let key = listeners.of.first().copied().unwrap_or_default();
         let is_counted = |socket: &&Socket| match listeners.sharing() {
-            Sharing::Instances | Sharing::Anybody if socket.inode != 0 => {
+            Sharing::Instances | Sharing::Anybody if socket.id.inode != 0 => {
                 listeners.is_at(socket.local)
-                    && self.still.contains(&socket.inode)
-                    && self.holders.may_have(&key, socket.inode)
+                    && self.still.contains(&socket.id.inode)
+                    && self.holders.may_have(&key, socket.id.inode)
             }
-            Sharing::Unseen if socket.inode != 0 => {
-                listeners.is_at(socket.local) && self.holders.has(&key, socket.inode)
+            Sharing::Unseen if socket.id.inode != 0 => {
+                listeners.is_at(socket.local) && self.holders.has(&key, socket.id.inode)
             }
             _ => listeners.has(socket.local),
         };
@@ -495,9 +490,8 @@ pub fn are_more(ids: &[SocketId], most: u64, mut wanted: impl FnMut(&Connection)
 fn own_connections() -> BTreeSet<(SocketAddr, SocketAddr)> {
     let address = |name: SockaddrStorage| {
         let v4 = name.as_sockaddr_in().map(|it| SocketAddrV4::from(*it).into());
-        let at: SocketAddr =
-            v4.or_else(|| Some(SocketAddrV6::from(*name.as_sockaddr_in6()?).into()))?;
-        Some(SocketAddr::new(at.ip().to_canonical(), at.port()))
+        let at = v4.or_else(|| Some(SocketAddrV6::from(*name.as_sockaddr_in6()?).into()))?;
+        Some(canonical(&at))
     };
     let both = |entry: fs::DirEntry| {
         let fd = entry.file_name().to_str()?.parse().ok()?;
@@ -507,8 +501,13 @@ fn own_connections() -> BTreeSet<(SocketAddr, SocketAddr)> {
     open.chain(own_connections::recent()).collect()
 }
 
-fn to_unlisted(error: &io::Error) -> String {
-    format!("the kernel does not list them: {error}")
+/// Like [`sockets`].
+///
+/// # Errors
+/// Says that the kernel does not list its sockets.
+fn listed(states: &[u8], extensions: u8, wanted: &Wanted) -> Result<Vec<Socket>, String> {
+    sockets(states, extensions, wanted)
+        .map_err(|error| format!("the kernel does not list them: {error}"))
 }
 
 /// Whether the kernel's count includes every connection to these addresses. This holds if each of
@@ -562,10 +561,6 @@ pub fn accepted() -> Option<u64> {
     let (names, values) = (lines.next()?.split(' '), lines.next()?.split(' '));
     let (_, value) = names.zip(values).find(|(name, _)| *name == "PassiveOpens")?;
     value.parse().ok()
-}
-
-fn canonical(at: &SocketAddr) -> SocketAddr {
-    SocketAddr::new(at.ip().to_canonical(), at.port())
 }
 
 /// Whether a socket with this local address belongs to a listener with this address.

@@ -7,7 +7,7 @@ use std::io;
 use std::mem::take;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
+use crate::on_thread::locked;
 use crate::signal::mask;
 use crate::sock_diag::{
     HEADER, INFO, MESSAGE, OPEN, Socket, Wanted, attributes, parse, sockets, u32_at,
@@ -87,10 +88,6 @@ impl Received {
     }
 }
 
-fn lock(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
-    received.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Destroyed {
     /// Begins to receive.
     ///
@@ -132,7 +129,7 @@ impl Destroyed {
 
     /// The connections that have ended since the last call; `None` if some may be missing.
     pub fn take(&self) -> Option<Vec<Ended>> {
-        let mut received = lock(&self.received.0);
+        let mut received = locked(&self.received.0);
         (!received.is_lost).then(|| take(&mut received.ended))
     }
 
@@ -141,7 +138,7 @@ impl Destroyed {
         let (received, changed) = &*self.received;
         let is_nothing = |received: &mut Received| received.ended.is_empty() && !received.is_lost;
         // The caller takes what is there in any case.
-        drop(changed.wait_timeout_while(lock(received), limit, is_nothing));
+        drop(changed.wait_timeout_while(locked(received), limit, is_nothing));
     }
 }
 
@@ -156,13 +153,13 @@ fn receive(netlink: &Arc<OwnedFd>, (received, changed): &(Mutex<Received>, Condv
         let is_over = message.is_none();
         match message.map(|message| (to_ended(message), message)) {
             Some((Some(ended), _)) => {
-                if !lock(received).has_room_for(ended, MOST_WAITING) {
+                if !locked(received).has_room_for(ended, MOST_WAITING) {
                     return changed.notify_one();
                 }
             }
             Some((None, message)) if is_listener(message) => continue,
             // An error (`ENOBUFS`: the queue was full) or a malformed message.
-            _ => lock(received).is_lost = true,
+            _ => locked(received).is_lost = true,
         }
         changed.notify_one();
         if is_over {
@@ -315,7 +312,7 @@ mod tests {
             let received = (Mutex::default(), Condvar::new());
             let no_socket: Arc<OwnedFd> = Arc::new(std::io::pipe().unwrap().0.into());
             receive(&Arc::clone(&no_socket), &received);
-            assert!(lock(&received.0).is_lost, "an error is not zero");
+            assert!(locked(&received.0).is_lost, "an error is not zero");
         });
     }
 
@@ -327,11 +324,11 @@ mod tests {
         let ended = Ended { at: Time::default(), local, is_reset: false, is_ours: false, last };
         let (netlink, received) = (io::pipe().unwrap().0.into(), Arc::default());
         let all = Destroyed { netlink: Arc::new(netlink), received: Arc::clone(&received) };
-        let add = || lock(&received.0).has_room_for(ended, 3);
+        let add = || locked(&received.0).has_room_for(ended, 3);
         assert_eq!([(); 3].map(|()| add()), [true; 3]);
         assert_eq!(all.take().unwrap().len(), 3);
         assert_eq!([(); 4].map(|()| add()), [true, true, true, false]);
-        assert!(all.take().is_none() && lock(&received.0).ended.capacity() == 0);
+        assert!(all.take().is_none() && locked(&received.0).ended.capacity() == 0);
     }
 
     // holds: S783

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::libc::POLLRDHUP;
@@ -17,6 +17,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, fchmod, fstat};
 
+use crate::on_thread::locked;
 use crate::same_path::is_same;
 use crate::stale_socket;
 use crate::stale_socket::SocketFile;
@@ -116,7 +117,7 @@ impl HeldSocket {
     /// # Errors
     /// Fails for a Unix socket, and if another process listens at the address by now.
     pub fn listen_again(&self) -> io::Result<()> {
-        listen(&self.descriptor, queue(self.lock_given().1))?;
+        listen(&self.descriptor, queue(locked(&self.given).1))?;
         match self.is_shut() {
             true => Err(io::Error::other("the kernel does not listen again on a Unix socket")),
             false => Ok(()),
@@ -125,7 +126,7 @@ impl HeldSocket {
 
     /// Whether the socket has other permissions or another queue length than these.
     pub fn differs(&self, mode: u32, backlog: Option<u32>) -> bool {
-        let (given_mode, given_backlog) = *self.lock_given();
+        let (given_mode, given_backlog) = *locked(&self.given);
         self.file.is_some() && given_mode != mode || given_backlog != backlog
     }
 
@@ -135,12 +136,8 @@ impl HeldSocket {
             file.set_mode(mode)?;
         }
         listen(&self.descriptor, queue(backlog))?;
-        *self.lock_given() = (mode, backlog);
+        *locked(&self.given) = (mode, backlog);
         Ok(())
-    }
-
-    fn lock_given(&self) -> MutexGuard<'_, (u32, Option<u32>)> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

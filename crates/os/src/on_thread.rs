@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::mpsc;
 use std::sync::mpsc::{RecvTimeoutError, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,6 +80,11 @@ const MOST_JOBS: usize = 64;
 /// The jobs of the thread that is kept ready.
 static RESERVE: Mutex<Option<mpsc::SyncSender<Job>>> = Mutex::new(None);
 
+/// Locks data that several threads share. After a panic of a thread, the data is as good as before.
+pub fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Share {
     /// Runs a task whose work takes the threads of this share.
     pub async fn scope<T>(self, task: impl Future<Output = T>) -> T {
@@ -91,7 +96,7 @@ impl Share {
     }
 
     fn free(self) -> Arc<Semaphore> {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = locked(&FREE);
         let threads = if self == Self::Sockets(None) { OF_OWN_SOCKETS } else { OF_ONE };
         Arc::clone(free.entry(self).or_insert_with(|| Arc::new(Semaphore::new(threads))))
     }
@@ -109,7 +114,7 @@ impl Share {
 pub fn keep_reserve() -> io::Result<()> {
     let (sender, jobs) = mpsc::sync_channel::<Job>(MOST_JOBS);
     spawn(move || jobs.into_iter().for_each(|job| job()))?;
-    *RESERVE.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+    *locked(&RESERVE) = Some(sender);
     Ok(())
 }
 
@@ -125,14 +130,13 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 /// Like [`spawn`]. If no thread can be started, gives the work to the thread that is kept ready.
 fn spawn_or_reserve(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let kept = Arc::new(Mutex::new(Some(Box::new(work) as Job)));
-    let take =
-        |kept: &Mutex<Option<Job>>| kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let take = |kept: &Mutex<Option<Job>>| locked(kept).take();
     let own = Arc::clone(&kept);
     let refused = match spawn(move || take(&own).into_iter().for_each(|job| job())) {
         Ok(()) => return Ok(()),
         Err(refused) => refused,
     };
-    let reserve = RESERVE.lock().unwrap_or_else(PoisonError::into_inner);
+    let reserve = locked(&RESERVE);
     let (Some(reserve), Some(job)) = (&*reserve, take(&kept)) else { return Err(refused) };
     reserve.try_send(job).map_err(|_| refused)
 }
@@ -141,7 +145,7 @@ fn spawn_or_reserve(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 /// If the queue of that thread is full, or there is no such thread, starts another thread.
 fn reserve_or_spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut job = Box::new(work) as Job;
-    if let Some(reserve) = &*RESERVE.lock().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(reserve) = &*locked(&RESERVE) {
         match reserve.try_send(job) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => job = back,

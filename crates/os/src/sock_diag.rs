@@ -68,7 +68,7 @@ pub(crate) struct Wanted {
     /// Lists the sockets with these local ports; all sockets if this is empty.
     pub ports: BTreeSet<u16>,
     /// Lists the sockets of these address families; of both families if this is empty.
-    pub families: BTreeSet<i32>,
+    pub families: BTreeSet<u8>,
 }
 
 thread_local! {
@@ -80,20 +80,18 @@ thread_local! {
 /// The addresses and the cookie of a socket (`struct inet_diag_sockid`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketId {
-    family: u8,
+    pub(crate) family: u8,
     id: [u8; 48],
+    /// The inode; 0 if no process has the socket open, as with a connection that is not accepted
+    /// yet.
     pub(crate) inode: u32,
 }
 
 /// A socket of the network namespace.
 pub(crate) struct Socket {
     pub id: SocketId,
-    pub family: i32,
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    /// The inode; 0 if no process has the socket open, as with a connection that is not accepted
-    /// yet.
-    pub inode: u32,
     /// Whether the server has the connection open, or has not accepted it yet. A connection that
     /// the server has closed for writing only is also open.
     pub is_open: bool,
@@ -112,60 +110,31 @@ pub(crate) struct Socket {
 /// The wanted TCP sockets in one of these states, with the attributes that the bits of `extensions`
 /// ask for.
 pub(crate) fn sockets(states: &[u8], extensions: u8, wanted: &Wanted) -> io::Result<Vec<Socket>> {
-    let is_wanted = |family: &i32| wanted.families.is_empty() || wanted.families.contains(family);
-    let families = [libc::AF_INET, libc::AF_INET6].into_iter().filter(is_wanted);
-    let request = |family| {
-        let states: u32 = states.iter().map(|state| 1 << state).sum();
-        let program = program(&wanted.ports);
-        let mut request = vec![family as u8, libc::IPPROTO_TCP as u8, extensions, 0];
-        request.extend(states.to_ne_bytes());
-        request.resize(REQUEST, 0);
-        request.extend(program);
-        request
-    };
-    let requests: Vec<_> = families.map(request).collect();
+    let states = states.iter().map(|state| 1 << state).sum();
+    let program = program(&wanted.ports);
+    let is_wanted = |family: &u8| wanted.families.is_empty() || wanted.families.contains(family);
     let mut found = Vec::new();
-    list(&requests, &mut |message| parse(message).map(|socket| found.push(socket)))?;
+    for family in [libc::AF_INET as u8, libc::AF_INET6 as u8].into_iter().filter(is_wanted) {
+        let any = SocketId { family, id: [0; 48], inode: 0 };
+        found.extend(ask(DUMP, extensions, states, &any, &program)?);
+    }
     Ok(found)
 }
 
 /// The socket with this ID, without a list of the others; `None` if the socket is gone.
 pub(crate) fn socket_of(wanted: &SocketId) -> io::Result<Option<Socket>> {
-    let mut request = vec![wanted.family, libc::IPPROTO_TCP as u8, 1 << (INFO - 1), 0];
-    request.extend(u32::MAX.to_ne_bytes());
-    request.extend(wanted.id);
-    with_netlink(|netlink, buffer| {
-        send(netlink, ONE, &request)?;
-        let length = receive(netlink.as_raw_fd(), buffer)?;
-        let mut found = None;
-        match read(&buffer[..length], &mut |message| parse(message).map(|it| found = Some(it))) {
-            // `ESTALE`: another socket has these addresses now.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => {}
-            result => _ = result?,
-        }
-        Ok(found)
-    })
+    Ok(ask(ONE, 1 << (INFO - 1), u32::MAX, wanted, &[])?.pop())
 }
 
-/// Sends these requests to the kernel, and gives the messages of its answers to `parse`, which
-/// returns `None` for a malformed message.
-fn list(requests: &[Vec<u8>], parse: &mut dyn FnMut(&[u8]) -> Option<()>) -> io::Result<()> {
-    with_netlink(|netlink, buffer| {
-        for request in requests {
-            send(netlink, DUMP, request)?;
-            loop {
-                let length = receive(netlink.as_raw_fd(), buffer)?;
-                if read(&buffer[..length], parse)? {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    })
-}
-
-/// Does the work with the thread's socket to the kernel.
-fn with_netlink<T>(work: impl FnOnce(&OwnedFd, &mut Vec<u8>) -> io::Result<T>) -> io::Result<T> {
+/// Sends a request with a `struct inet_diag_req_v2` over the thread's socket to the kernel, and
+/// returns the sockets in the answers.
+fn ask(
+    flags: u16,
+    extensions: u8,
+    states: u32,
+    of: &SocketId,
+    program: &[u8],
+) -> io::Result<Vec<Socket>> {
     let (netlink, mut buffer) = match NETLINK.take() {
         Some(kept) => kept,
         None => {
@@ -174,29 +143,36 @@ fn with_netlink<T>(work: impl FnOnce(&OwnedFd, &mut Vec<u8>) -> io::Result<T>) -
             (netlink, vec![0; PART])
         }
     };
-    let done = work(&netlink, &mut buffer)?;
-    NETLINK.set(Some((netlink, buffer)));
-    Ok(done)
-}
-
-fn send(netlink: &OwnedFd, flags: u16, request: &[u8]) -> io::Result<()> {
-    let mut message = Vec::with_capacity(HEADER + request.len());
-    message.extend(((HEADER + request.len()) as u32).to_ne_bytes());
+    let length = HEADER + REQUEST + program.len();
+    let mut message = Vec::with_capacity(length);
+    message.extend((length as u32).to_ne_bytes());
     message.extend(BY_FAMILY.to_ne_bytes());
     message.extend(flags.to_ne_bytes());
     message.resize(HEADER, 0);
-    message.extend(request);
+    message.extend([of.family, libc::IPPROTO_TCP as u8, extensions, 0]);
+    message.extend(states.to_ne_bytes());
+    message.extend(of.id);
+    message.extend(program);
     sendto(netlink.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-    Ok(())
-}
-
-fn receive(netlink: i32, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match recv(netlink, buffer, MsgFlags::empty()) {
-            Err(Errno::EINTR) => {}
-            received => return Ok(received?),
-        }
+    let (mut found, mut is_over) = (Vec::new(), false);
+    while !is_over {
+        let length = match recv(netlink.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => continue,
+            received => received?,
+        };
+        is_over = match read(&buffer[..length], &mut found) {
+            // The socket is gone. `ESTALE`: another socket has its addresses now.
+            Err(error)
+                if flags == ONE
+                    && matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) =>
+            {
+                true
+            }
+            was_last => was_last? || flags == ONE,
+        };
     }
+    NETLINK.set(Some((netlink, buffer)));
+    Ok(found)
 }
 
 /// The attribute with a program that accepts the sockets with these local ports. Empty if there are
@@ -229,8 +205,8 @@ fn program(ports: &BTreeSet<u16>) -> Vec<u8> {
     program
 }
 
-/// Reads the messages in one part of the kernel's answer. Returns whether this part was the last.
-fn read(mut part: &[u8], parse: &mut dyn FnMut(&[u8]) -> Option<()>) -> io::Result<bool> {
+/// Adds the sockets in one part of the kernel's answer. Returns whether this part was the last.
+fn read(mut part: &[u8], found: &mut Vec<Socket>) -> io::Result<bool> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     while !part.is_empty() {
         let length = u32_at(part, 0).ok_or_else(malformed)? as usize;
@@ -241,7 +217,7 @@ fn read(mut part: &[u8], parse: &mut dyn FnMut(&[u8]) -> Option<()>) -> io::Resu
                 let code = u32_at(message, HEADER).unwrap_or_default() as i32;
                 return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
             }
-            _ => parse(&message[HEADER..]).ok_or_else(malformed)?,
+            _ => found.push(parse(&message[HEADER..]).ok_or_else(malformed)?),
         }
         part = part.get(align(length)..).unwrap_or_default();
     }
@@ -257,11 +233,10 @@ pub(crate) fn parse(message: &[u8]) -> Option<Socket> {
     let is_open = is_held || matches!(state, ESTABLISHED | CLOSE_WAIT);
     // The server's FIN counts as one unsent byte.
     let is_flushing = !is_open && u32_at(message, UNSENT)? > 1;
-    let family = i32::from(family);
     let end = |port: usize, ip: usize| {
         let port = u16::from_be_bytes(message.get(port..port + 2)?.try_into().ok()?);
         let address = message.get(ip..ip + 16)?;
-        let ip = if family == libc::AF_INET {
+        let ip = if i32::from(family) == libc::AF_INET {
             IpAddr::from(<[u8; 4]>::try_from(address.get(..4)?).ok()?)
         } else {
             IpAddr::from(<[u8; 16]>::try_from(address).ok()?).to_canonical()
@@ -278,23 +253,8 @@ pub(crate) fn parse(message: &[u8]) -> Option<Socket> {
     }
     let (local, remote) = (end(4, 8)?, end(6, 24)?);
     let queue = u32_at(message, UNREAD)?;
-    let id = SocketId {
-        family: *message.first()?,
-        id: message.get(ID..ID + 48)?.try_into().ok()?,
-        inode,
-    };
-    Some(Socket {
-        id,
-        family,
-        local,
-        remote,
-        inode,
-        is_open,
-        is_flushing,
-        is_transparent,
-        queue,
-        connection,
-    })
+    let id = SocketId { family, id: message.get(ID..ID + 48)?.try_into().ok()?, inode };
+    Some(Socket { id, local, remote, is_open, is_flushing, is_transparent, queue, connection })
 }
 
 /// Reads a `struct tcp_info`; `None` before Linux 4.6.
@@ -355,7 +315,7 @@ mod tests {
     #[test]
     fn malformed_answers_are_errors() {
         for part in [&[1][..], &[0; 16], &[255; 20]] {
-            assert!(read(part, &mut |message| parse(message).map(drop)).is_err(), "{part:?}");
+            assert!(read(part, &mut Vec::new()).is_err(), "{part:?}");
         }
     }
 }

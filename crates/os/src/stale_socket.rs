@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -15,7 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::on_thread::Share;
+use crate::on_thread::{Share, locked};
 use crate::trusted_path::{PeerSocket, Place, is};
 use crate::{errno, on_thread};
 use drainit_core::types::harmless;
@@ -155,10 +155,6 @@ impl Drop for SocketFile {
 static REMOVALS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static REMOVED: Condvar = Condvar::new();
 
-fn removals() -> MutexGuard<'static, Vec<PathBuf>> {
-    REMOVALS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A removal that is under way until this value is dropped.
 pub struct Removal {
     pub paths: Vec<PathBuf>,
@@ -166,14 +162,14 @@ pub struct Removal {
 
 impl Removal {
     pub fn begin(paths: Vec<PathBuf>) -> Self {
-        removals().extend_from_slice(&paths);
+        locked(&REMOVALS).extend_from_slice(&paths);
         Self { paths }
     }
 }
 
 impl Drop for Removal {
     fn drop(&mut self) {
-        let mut removals = removals();
+        let mut removals = locked(&REMOVALS);
         for path in &self.paths {
             if let Some(place) = removals.iter().position(|removed| removed == path) {
                 removals.swap_remove(place);
@@ -187,7 +183,8 @@ impl Drop for Removal {
 /// at most `within`.
 pub fn wait_for_removals(within: Duration, of: impl Fn(&PathBuf) -> bool) {
     // The caller continues in any case, even after a timeout or a failed removal.
-    let _ = REMOVED.wait_timeout_while(removals(), within, |removals| removals.iter().any(&of));
+    let _ =
+        REMOVED.wait_timeout_while(locked(&REMOVALS), within, |removals| removals.iter().any(&of));
 }
 
 /// Waits for the removals of all sockets.

@@ -11,13 +11,12 @@ use crate::os::Pid;
 use crate::os::clock;
 use crate::os::descendants::{Descendant, hidden_children, list};
 use crate::os::kill::{group_of, kill_child};
-use crate::os::on_thread::{self, Share};
+use crate::os::on_thread::{self, Share, locked};
 use crate::os::reap::{has_children, is_living_child};
 use crate::os::sweep::{Scanned, Sweep, Swept};
 use crate::supervisor::children::ChildRole;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::message::Message;
-use crate::supervisor::tasks::locked;
 use crate::types::Signal;
 
 /// Stands for the name of a process that `/proc` hides.

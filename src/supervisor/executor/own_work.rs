@@ -1,39 +1,91 @@
-//! Names the processes that seem to fetch their own work, as from a queue, while others are
-//! drained.
+//! Names the processes that seem to fetch their own work, as from a queue, while others are drained,
+//! and the clients of a process that may end before them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::own_work;
 use crate::core::event::Event;
+use crate::core::spec::Spec;
+use crate::keys::Process;
 use crate::local_task::LocalTask;
-use crate::os::listening::listen_on_nothing;
+use crate::os::listening::OpenSockets;
 use crate::os::on_thread::{Share, on_thread};
 use crate::supervisor::executor::message::Message;
 use crate::supervisor::executor::{Executor, stop_signal};
+use crate::types::ProcessId;
+use crate::types::suggest::shortened;
+
+/// Names the clients of a process that neither stop before it nor are its dependencies, in a line for
+/// each process. `connected` has each process with a client of it. If both are clients of each other,
+/// no order suits both.
+fn unordered(
+    spec: &Spec,
+    connected: &BTreeSet<(ProcessId, ProcessId)>,
+    name: impl Fn(ProcessId) -> String,
+) -> Vec<String> {
+    let mut clients_of: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    let mut above = BTreeMap::new();
+    for (server, client) in connected {
+        let mut is_ordered = |on, by| {
+            let above = above.entry(on).or_insert_with(|| BTreeSet::from_iter(spec.above(on)));
+            above.contains(&by)
+        };
+        let is_mutual = connected.contains(&(*client, *server));
+        let is_known = is_mutual || is_ordered(*server, *client) || is_ordered(*client, *server);
+        if !is_known && name(*server) != name(*client) {
+            clients_of.entry(name(*server)).or_default().insert(name(*client));
+        }
+    }
+    let line = |(server, clients): (String, BTreeSet<String>)| {
+        let clients = shortened(&Vec::from_iter(clients));
+        format!(
+            "{clients}: connected to {server}, which may end first, because no `depends_on` names \
+             it; write `depends_on: [{server}]`"
+        )
+    };
+    clients_of.into_iter().map(line).collect()
+}
 
 impl Executor {
-    /// Looks at the beginning of a shutdown which processes listen on nothing, so that their stops
-    /// need not wait for the delay in which load balancers learn of the shutdown. `None` if no stop
-    /// could begin in this delay.
+    /// Looks at the sockets of the processes at the beginning of a shutdown. Processes that listen
+    /// on nothing need not wait for the delay in which load balancers learn of the shutdown. Names
+    /// the clients of a process that the config does not stop before it. `None` if there is no
+    /// delay and only one process.
     pub(crate) fn look_who_serves(&self) -> Option<LocalTask> {
-        let spec = &self.processes.machine().state().spec;
-        let delay = spec.readiness_delay.max(spec.unready_delay);
+        let spec = Arc::clone(&self.processes.machine().state().spec);
+        let is_delayed = !spec.readiness_delay.max(spec.unready_delay).is_zero();
         let pids = self.traffic.counts.pids().now();
-        let leaders = pids.leaders(|_| !delay.is_zero());
+        let leaders = pids.leaders(|_| is_delayed || pids.of_each.len() > 1);
         if leaders.is_empty() {
             return None;
         }
         let (sender, known) = (self.sender.clone(), Arc::clone(&pids.all));
+        let process = |id: &ProcessId| (*id, self.process(*id));
+        let processes: BTreeMap<_, _> = leaders.values().map(process).collect();
         Some(LocalTask::of(Share::Stop(None), async move {
-            let look = move || listen_on_nothing(&leaders, &known);
-            let Ok(Ok(silent)) = on_thread(Duration::MAX, look).await else { return };
-            for process in silent {
+            let look = move || {
+                let open = OpenSockets::now(&leaders, &known)?;
+                Ok::<_, io::Error>((
+                    open.listen_on_nothing()?,
+                    open.connected().unwrap_or_default(),
+                ))
+            };
+            let Ok(Ok((silent, connected))) = on_thread(Duration::MAX, look).await else { return };
+            for process in silent.into_iter().filter(|_| is_delayed) {
                 // The send fails only if the event loop has ended.
                 let _ = sender.send(Message::Event(Event::ListensOnNothing(process)));
             }
+            // The copies of an entry have its name and a number.
+            let entry = |it: &Arc<Process>| match it.scale.and(it.name.rsplit_once('-')) {
+                Some((entry, _)) => entry.to_owned(),
+                None => it.name.clone(),
+            };
+            let name = |id| processes.get(&id).map(entry).unwrap_or_default();
+            unordered(&spec, &connected, name).iter().for_each(|line| tracing::warn!("{line}"));
         }))
     }
 
@@ -58,7 +110,7 @@ impl Executor {
             let pids = pids.now();
             let leaders = pids.leaders(|id| names.contains_key(&id));
             let known = Arc::clone(&pids.all);
-            let look = move || listen_on_nothing(&leaders, &known);
+            let look = move || OpenSockets::now(&leaders, &known)?.listen_on_nothing();
             // After a failed look, nothing is known about the processes.
             let Ok(Ok(silent)) = on_thread(Duration::MAX, look).await else { return };
             let silent = silent.iter().filter_map(|id| names.get(id));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::control::{Look, Looks};
-use crate::os::listening::addresses;
+use crate::os::listening::OpenSockets;
 use crate::os::on_thread::{self, Share};
 use crate::supervisor::executor::Executor;
 use crate::types::ProcessId;
@@ -29,7 +29,9 @@ impl Executor {
         let pids = self.traffic.counts.pids().now();
         let leaders = pids.leaders(|id| looks.contains_key(&id));
         let known = Arc::clone(&pids.all);
-        let found = on_thread::begin(Share::Container, move || addresses(&leaders, &known));
+        let found = on_thread::begin(Share::Container, move || {
+            OpenSockets::now(&leaders, &known)?.addresses()
+        });
         Box::pin(async move {
             if let Ok(found) = found
                 && let Ok(Ok(Ok(found))) = timeout(LONGEST_LOOK, found).await

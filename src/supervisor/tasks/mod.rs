@@ -13,13 +13,6 @@ pub(crate) mod stop_counts;
 pub(crate) mod witness;
 
 use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Passes the news of a task on to the event loop.
 pub(crate) type Tell<T> = Rc<dyn Fn(T)>;
-
-/// Locks data that a task shares with its thread. After a panic of the thread, the data is as good
-/// as before.
-pub(crate) fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -23,10 +23,10 @@ use crate::os::clock;
 use crate::os::connections::{Listeners, Open};
 use crate::os::descendants::InstancePids;
 use crate::os::descendants::is_closing;
-use crate::os::on_thread;
+use crate::os::on_thread::{self, locked};
 use crate::supervisor::main_pids::{MainPids, Pids};
+use crate::supervisor::tasks::Tell;
 use crate::supervisor::tasks::witness::{LATE_LOOK, Witness};
-use crate::supervisor::tasks::{Tell, locked};
 use crate::types::{ProcessId, Time};
 
 /// A request of an operator waits at most this long for the look at the connections: a stop must

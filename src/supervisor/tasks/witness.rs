@@ -14,8 +14,7 @@ use crate::core::connections::endings::Ending;
 use crate::keys::Counting;
 use crate::os::connections::Listeners;
 use crate::os::destroyed::{Destroyed, Ended, still};
-use crate::os::on_thread::begin_at_once;
-use crate::supervisor::tasks::locked;
+use crate::os::on_thread::{begin_at_once, locked};
 use crate::types::{ProcessId, Time};
 
 /// At the end of the shutdown or of a request, drainit waits for messages of the kernel for at most
@@ -274,13 +273,19 @@ mod tests {
                 let attention = std::rc::Rc::clone(&attention);
                 tokio::task::spawn_local(async move { attention.last_endings().await.unwrap() })
             };
+            // No wait begins before all requests are over.
+            let turn = attention.turn.lock().await;
             let requests: Vec<_> = (0..50).map(request).collect();
+            while attention.over.get() < 50 {
+                tokio::task::yield_now().await;
+            }
+            drop(turn);
             let mut waits = 0;
-            for request in requests {
+            for request in requests.into_iter().chain([request(50)]) {
                 // Without the kernel's messages, a wait finds out nothing.
                 waits += usize::from(request.await.unwrap().is_none());
             }
-            assert_eq!(waits, 2, "of the first request, and of all others");
+            assert_eq!(waits, 2, "of the first requests, and of the last");
         });
     }
 }

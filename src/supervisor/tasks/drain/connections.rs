@@ -15,11 +15,10 @@ use crate::keys::{CountUntil, Counting, DrainMethod, Process};
 use crate::os::clock;
 use crate::os::connections::{Listeners, NOBODY_LISTENS, SocketId, are_more};
 use crate::os::limits::percent_of_core;
-use crate::os::on_thread::begin_at_once;
+use crate::os::on_thread::{begin_at_once, locked};
 use crate::supervisor::tasks::drain::serving::Serving;
 use crate::supervisor::tasks::drain::target::DrainTarget;
 use crate::supervisor::tasks::drain::{Ask, DrainCommand, done};
-use crate::supervisor::tasks::locked;
 use crate::types::Time;
 
 /// The pause after the first look at a ready process that does not listen. Each further pause is
