@@ -20,8 +20,8 @@ use std::time::Duration;
 use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::AccessFlags;
 
-use crate::check::bootstrap::{self, Longest};
-use crate::check::image::{Finding, ImageLookup};
+use crate::check::bootstrap;
+use crate::check::image::{Finding, ImageLookup, Part};
 use crate::keys::{
     Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, Hook, Hooks,
     LogMode, OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
@@ -158,15 +158,6 @@ fn may_make_paths(process: &Process) -> bool {
 
 fn hooks_of(hooks: &Hooks) -> impl Iterator<Item = &Hook> {
     [&hooks.pre_start, &hooks.pre_stop, &hooks.post_stop].into_iter().flatten()
-}
-
-/// A part of the config that is looked at: the index of the process (`None` for the container), the
-/// path of the key, and the severity of a fault.
-#[derive(Clone, Copy)]
-struct Part {
-    index: Option<usize>,
-    key: &'static str,
-    severity: Severity,
 }
 
 struct Checker<'a> {
@@ -311,8 +302,8 @@ impl<'a> Checker<'a> {
         let Some(path) = path else { return };
         let (name, file) = (&process.name, path.display());
         let mut warn = |message: String, help: String| {
-            let (at, severity) = ((part.index, part.key), Severity::Warning);
-            self.findings.push(Finding { at, severity, message, help });
+            let part = Part { severity: Severity::Warning, ..part };
+            self.findings.push(Finding { part, message, help });
         };
         if drain.until == DrainUntil::Requests
             && let Some(line) = bootstrap::tcp_proxy(&path, drain)
@@ -325,7 +316,7 @@ impl<'a> Checker<'a> {
             warn(message, help.to_owned());
         }
         let time = process.drain.as_ref().map_or(Duration::ZERO, |drain| drain.time);
-        if let Some(Longest { time: longest, key, line }) = bootstrap::longest_request(&path)
+        if let Some((longest, key, line)) = bootstrap::longest_request(&path)
             && time < longest
         {
             let (time, longest) = (human(time), human(longest));
@@ -478,7 +469,7 @@ impl<'a> Checker<'a> {
         let elsewhere = "; use `--image=false` if this is not the image that runs it";
         let otherwise = if self.is_reload { "" } else { elsewhere };
         let (message, help) = (format!("{what}{error}"), format!("{fix}{otherwise}"));
-        self.findings.push(Finding { at: (index, key), severity, message, help });
+        self.findings.push(Finding { part, message, help });
     }
 
     /// Checks the directory of a socket. drainit binds the socket before it starts anything, so no

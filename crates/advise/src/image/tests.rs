@@ -15,7 +15,7 @@ fn found(dir: &TempDir, text: &str, mounts: &[PathBuf]) -> Vec<String> {
     let around = Surroundings { mounts, ..Surroundings::of(&environment) };
     let seen = check(&config, &around, true);
     let line = |finding: &Finding| {
-        let severity = if finding.severity == Severity::Error { "E" } else { "W" };
+        let severity = if finding.part.severity == Severity::Error { "E" } else { "W" };
         let message = finding.message.replace(dir.root().to_str().unwrap(), "DIR");
         format!("{severity} {message}")
     };

@@ -96,47 +96,35 @@ fn other_place(address: &Node, expected: &Address) -> Option<String> {
 fn field<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
     path.iter().try_fold(node, |node, name| {
         let mut entries = node.entries().iter();
-        entries.find(|(key, _)| snake(&key.text) == *name).map(|(_, value)| &**value)
+        entries.find(|(key, _)| is_field(key, name)).map(|(_, value)| &**value)
     })
 }
 
-/// The name of a field in snake case.
-fn snake(name: &str) -> String {
-    let parts = name.chars().map(|c| match c.is_ascii_uppercase() {
-        true => format!("_{}", c.to_ascii_lowercase()),
-        false => c.to_string(),
-    });
-    parts.collect()
+/// Whether a field has this name. Protobuf reads `port_value` and `portValue` as one field.
+fn is_field(key: &NodeKey, name: &str) -> bool {
+    key.text.replace('_', "").eq_ignore_ascii_case(&name.replace('_', ""))
 }
 
-/// The longest time that Envoy's config allows a request or a stream: the `timeout` of a route, or
-/// `max_stream_duration`.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Longest {
-    pub time: Duration,
-    pub key: &'static str,
-    /// The number of the line that sets this time, from 1.
-    pub line: usize,
-}
-
-/// The longest of the times that Envoy's config allows a request. `None` if the file sets no such
-/// time or cannot be read. If several times are equally long, returns the first of them. Envoy reads
-/// 0 as "no limit", but 0 is not the longest time here, because a drain cannot wait without a limit.
-pub fn longest_request(path: &Path) -> Option<Longest> {
+/// The longest of the times that Envoy's config allows a request or a stream, with its key, which is
+/// the `timeout` of a route or `max_stream_duration`, and the number of its line, from 1. `None` if
+/// the file sets no such time or cannot be read. If several times are equally long, returns the
+/// first of them. Envoy reads 0 as "no limit", but 0 is not the longest time here, because a drain
+/// cannot wait without a limit.
+pub fn longest_request(path: &Path) -> Option<(Duration, &'static str, usize)> {
     let time = |(key, value): &(NodeKey, Rc<Node>)| {
-        let (key, value) = match &*snake(&key.text) {
-            "max_stream_duration" => ("max_stream_duration", &**value),
-            "route" => ("timeout", field(value, &["timeout"])?),
+        let (key, value) = match key {
+            key if is_field(key, "max_stream_duration") => ("max_stream_duration", &**value),
+            key if is_field(key, "route") => ("timeout", field(value, &["timeout"])?),
             _ => return None,
         };
         // In JSON and YAML, a duration of a protobuf is a number of seconds, such as `1.5s`.
         let seconds = value.scalar()?.strip_suffix('s')?.parse().ok()?;
         let time = Duration::try_from_secs_f64(seconds).ok()?;
-        Some(Longest { time, key, line: value.span.line() })
+        Some((time, key, value.span.line()))
     };
     let config = read(path)?;
     let times = all(&config).flat_map(Node::entries).filter_map(time);
-    times.reduce(|longest, it| if it.time > longest.time { it } else { longest })
+    times.reduce(|longest, it| if it.0 > longest.0 { it } else { longest })
 }
 
 /// The number of the line, from 1, of the first TCP proxy in those listeners whose connections the
@@ -178,7 +166,8 @@ fn read(path: &Path) -> Option<Rc<Node>> {
     parse(Source::read_within(path, &AT_START).ok()?)
 }
 
-fn parse(source: Source) -> Option<Rc<Node>> {
+/// Reads the first document of a file that is not the config. `None` if it is not valid YAML.
+pub fn parse(source: Source) -> Option<Rc<Node>> {
     let mut problems = Problems::default();
     let file = problems.add_source(source);
     yaml::parse_manifest(&mut problems, file)?.into_iter().next()
@@ -277,7 +266,7 @@ mod tests {
         let path = dir.path("envoy.yaml");
         let longest = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            longest_request(&path).map(|found| (found.time.as_millis(), found.key, found.line))
+            longest_request(&path).map(|(time, key, line)| (time.as_millis(), key, line))
         };
         let routes = "a:\n- route: {cluster: x, timeout: 20s}\n- route:\n    timeout: 1.5s\n";
         assert_eq!(longest(routes), Some((20_000, "timeout", 2)));

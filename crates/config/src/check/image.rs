@@ -19,14 +19,18 @@ pub struct ImageLookup<'a> {
     pub is_held_back: bool,
 }
 
-/// Where a finding is in the config: the index of the process (`None` for the container), and the
-/// path of the key.
-pub type At = (Option<usize>, &'static str);
+/// A part of the config that is looked at: the index of the process (`None` for the container), the
+/// path of the key, and the severity of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub index: Option<usize>,
+    pub key: &'static str,
+    pub severity: Severity,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    pub at: At,
-    pub severity: Severity,
+    pub part: Part,
     pub message: String,
     pub help: String,
 }
@@ -40,19 +44,19 @@ pub(crate) fn check(
     let mut of_entries = BTreeSet::new();
     let names = config.processes.iter().map(|process| process.name.as_str()).collect();
     for finding in (lookup.find)(config) {
-        let (process, key) = finding.at;
-        let span = match process {
+        let Part { index, key, severity } = finding.part;
+        let span = match index {
             Some(index) => places.processes[index].at(key),
             None => places.at(key),
         };
         // If copies of an entry with `scale` have the same fault, the fault is reported once.
-        if let Some(index) = process
+        if let Some(index) = index
             && let fault = finding.message.replacen(&config.processes[index].name, "", 1)
             && !of_entries.insert((span, fault))
         {
             continue;
         }
         let message = problems.shown_in_quotes(&finding.message, &names);
-        problems.push(finding.severity, span, message).help(finding.help);
+        problems.push(severity, span, message).help(finding.help);
     }
 }

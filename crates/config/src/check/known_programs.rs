@@ -22,35 +22,42 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         let Some(known) = known.filter(|_| !places.is_further_copy(index)) else { continue };
         let has = |key: &str| place.find(key).is_some();
         let signals = &known.program.signals;
-        let is_drained = process.drain.as_ref().is_some_and(|drain| match &drain.method {
-            DrainMethod::Signal(it) => signals.contains(&it.signal),
-            _ => false,
-        });
+        // The signal of a drain comes first, and should already end the program.
+        let (signal, key) = match process.drain.as_ref().map(|drain| &drain.method) {
+            // With `connections`, another signal may only announce the stop.
+            Some(DrainMethod::Signal(it))
+                if signals.contains(&it.signal)
+                    || it.connections.is_none() && !signals.is_empty() =>
+            {
+                (it.signal, "drain.signal.signal")
+            }
+            _ => (process.stop_signal, "stop_signal"),
+        };
         let name = &process.name;
         let window = config.shutdown.grace_period.saturating_sub(config.shutdown.reserve);
         let gets = process.stop_grace_period.map_or(window, |own| own.min(window));
         let limit = known.program.limit.filter(|(limit, _)| *limit > gets);
         let is_needed =
             || config.processes.iter().any(|it| it.depends_on.iter().any(|on| on.process == *name));
-        let is_cut = known.program.kind == Kind::Drained && signals.is_empty() && !has("drain");
+        let is_cut = known.program.kind == Kind::Drained && !has("drain");
         if is_cut && !config.shutdown.readiness_delay.is_zero() && !is_needed() {
-            let message = format!("`{name}`: {} {} at its stop", known.name, known.program.at_term);
+            let message = format!("`{name}`: {} may lose requests at its stop", known.name);
             let help = "write `drain: connections` for it, so that they end before";
             problems.note(place.at("command"), message).help(help);
         }
-        if let Some((why, help)) = known.advice(process.stop_signal).filter(|_| !is_drained) {
-            let is_written = has("stop_signal");
+        if let Some((why, help)) = known.advice(signal, key) {
+            let is_written = has(key);
             if is_written && signals.is_empty() {
                 continue;
             }
             let message = format!("`{name}`: {why}");
-            let key = if is_written { "stop_signal" } else { "command" };
-            let is_note = is_written || known.program.kind == Kind::Maybe;
+            let key = if is_written { key } else { "command" };
+            let is_note = is_written || known.kind == Kind::Maybe;
             let severity = if is_note { Severity::Note } else { Severity::Warning };
             let done = "; if that is done, write `stop_signal: TERM`";
             let or = if signals.is_empty() { done } else { "" };
             problems.push(severity, place.at(key), message).help(format!("{help}{or}"));
-        } else if let Some(why) = limit.and_then(|_| known.why_alive(process.stop_signal)) {
+        } else if let Some(why) = limit.and_then(|_| known.why_alive(signal)) {
             let message = format!("`{name}`: {why}, but gets only {}", human(gets));
             let help = "make its own time shorter, or `shutdown.grace_period` longer";
             problems.note(place.at("command"), message).help(help);

@@ -47,7 +47,9 @@ pub(crate) fn check(
     let mut delay = None;
     for (index, process, place) in running(config, places) {
         let known = known_of(process).filter(|_| process.kind == ProcessKind::Service);
-        let kind = known.as_ref().map(|known| known.program.kind);
+        // A script with the name of a worker serves nobody either.
+        let known = known.filter(|it| it.kind == it.program.kind || it.program.kind.is_server());
+        let kind = known.as_ref().map(|known| known.kind);
         let key = listens(process);
         if (key.is_none() && kind != Some(Kind::Maybe))
             || is_behind[index]
@@ -106,6 +108,6 @@ pub fn listens(process: &Process) -> Option<&'static str> {
         Some(Probe::Tcp(_) | Probe::Http(_) | Probe::Envoy(_)) => Some("readiness"),
         Some(Probe::Grpc(target)) if is_tcp(&target.address) => Some("readiness"),
         _ if process.listen.iter().any(|it| is_tcp(&it.address)) => Some("listen"),
-        _ => known_of(process).is_some_and(|it| it.program.kind.is_server()).then_some("command"),
+        _ => known_of(process).is_some_and(|it| it.kind.is_server()).then_some("command"),
     }
 }

@@ -68,6 +68,9 @@ pub struct Program {
 pub struct Known {
     pub name: String,
     pub program: &'static Program,
+    /// The kind of the program, or `Maybe` if a script of the user may have this name: if the path
+    /// has a directory that is neither the root nor a `bin`, and no argument shows the program.
+    pub kind: Kind,
 }
 
 impl Program {
@@ -90,29 +93,36 @@ impl Program {
         Some(Self { names, kind, signals, at_term, limit, more, foreground })
     }
 
-    /// The program that has this file name and starts with these arguments.
-    fn started_by(name: &str, arguments: &[&str]) -> Option<&'static Self> {
+    /// The program that has this file name and starts with these arguments, and whether it needs one
+    /// of these arguments.
+    fn started_by(name: &str, arguments: &[&str]) -> Option<(&'static Self, bool)> {
         // The word behind a short option is probably its value, as in `celery -A worker beat`.
         let is_value = |at: usize| {
             at > 0 && arguments[at - 1].len() == 2 && arguments[at - 1].starts_with('-')
         };
         let ends_with = |word: &str, last: &str| word.rsplit(' ').next() == Some(last);
         let has = |word: &str| {
-            (0..arguments.len()).any(|at| ends_with(arguments[at], word) && !is_value(at))
+            (0..arguments.len()).any(|at| {
+                let option = arguments[at].split('=').next();
+                (option == Some(word) || ends_with(arguments[at], word)) && !is_value(at)
+            })
         };
-        let is_it = |known: &&str| {
-            let (known, word) = known.split_once(' ').unwrap_or((known, ""));
-            known == name && (word.is_empty() || has(word))
+        let needs = |known: &&str| {
+            // Most programs have another name, and each command is compared with all of them.
+            match known.strip_prefix(name)? {
+                "" => Some(false),
+                rest => rest.strip_prefix(' ').and_then(|word| has(word).then_some(true)),
+            }
         };
-        PROGRAMS.iter().find(|program| program.names.iter().any(is_it))
+        PROGRAMS.iter().find_map(|program| Some((program, program.names.iter().find_map(needs)?)))
     }
 }
 
 impl Known {
-    /// Why this stop signal is not the best for the program, and the remedy; `None` if it is, or if
-    /// nothing better is known.
-    pub fn advice(&self, signal: Signal) -> Option<(String, String)> {
-        let Self { name, program: Program { signals, at_term, more, kind, .. } } = self;
+    /// Why this signal, which `key` sets, is not the best to stop the program, and the remedy; `None`
+    /// if it is, or if nothing better is known.
+    pub fn advice(&self, signal: Signal, key: &str) -> Option<(String, String)> {
+        let Self { name, program: Program { signals, at_term, more, kind, .. }, .. } = self;
         if signals.contains(&signal) || (signals.is_empty() && more.is_empty()) {
             return None;
         }
@@ -123,15 +133,15 @@ impl Known {
             }
             _ => format!("{name} {at_term} at SIGTERM"),
         };
-        let line = best.map(|best| format!("write `stop_signal: {best}`")).unwrap_or_default();
+        let line = best.map(|best| format!("write `{key}: {best}`")).unwrap_or_default();
         let and = if line.is_empty() || more.is_empty() { "" } else { ", and " };
         Some((why, format!("{line}{and}{more}")))
     }
 
     /// Why the program may still run so long after its stop signal; `None` if nothing is known.
     pub fn why_alive(&self, signal: Signal) -> Option<String> {
-        let Self { name, program } = self;
-        if let Some((why, remedy)) = self.advice(signal) {
+        let Self { name, program, .. } = self;
+        if let Some((why, remedy)) = self.advice(signal, "stop_signal") {
             return Some(format!("{why}: {remedy}"));
         }
         let (limit, setting) = program.limit?;
@@ -172,8 +182,11 @@ fn in_words(words: &[&str], deepest: u8) -> Option<Known> {
     }
     behind_starter(name, rest).and_then(|words| in_words(words, deeper)).or_else(|| {
         let plain = || Program::started_by(without_version(name), rest);
-        let program = Program::started_by(name, rest).or_else(plain)?;
-        Some(Known { name: name.to_owned(), program })
+        let (program, is_shown) = Program::started_by(name, rest).or_else(plain)?;
+        let directory = path.strip_suffix(name)?.trim_end_matches('/');
+        let is_sure = is_shown || directory.is_empty() || directory.ends_with("bin");
+        let kind = if is_sure { program.kind } else { Kind::Maybe };
+        Some(Known { name: name.to_owned(), program, kind })
     })
 }
 

@@ -14,43 +14,46 @@ fn found(keys: &str, shutdown: &str) -> Vec<(Severity, String)> {
 #[test]
 fn a_known_program_with_a_worse_signal_is_named_with_the_line_to_write() {
     let quit = "`a`: nginx cuts requests at SIGTERM: write `stop_signal: QUIT`";
+    let not_int = "`a`: nginx finishes requests at SIGQUIT, and not at SIGINT: write";
+    let not_quit = "celery finishes jobs at SIGTERM, and not at SIGQUIT: write `stop_signal: TERM";
+    let drain = |signal| format!(": write `drain.signal.signal: {signal}`");
     for (keys, expected) in [
-        ("command: [nginx], drain: connections", Some((Warning, quit))),
-        ("command: sh -c 'exec nginx', drain: connections", Some((Warning, quit))),
+        ("nginx], drain: connections", Some((Warning, quit))),
+        ("sh, -c, exec nginx], drain: connections", Some((Warning, quit))),
         // Who writes the signal may have a reason.
-        ("command: [nginx], drain: connections, stop_signal: TERM", Some((Note, quit))),
+        ("nginx], drain: connections, stop_signal: TERM", Some((Note, quit))),
+        ("nginx], drain: connections, stop_signal: INT", Some((Note, not_int))),
+        ("nginx], drain: connections, stop_signal: QUIT", None),
+        ("haproxy, -W], drain: {signal: {signal: USR1}}", None),
+        ("huey_consumer, a], drain: {signal: {signal: TERM}}", Some((Note, &*drain("INT")))),
+        ("celery, worker], drain: {signal: {signal: QUIT}}", Some((Note, &*drain("TERM")))),
+        ("haproxy], drain: {signal: {signal: TTOU, connections: {}}}, stop_signal: USR1", None),
+        ("haproxy, -W], drain: connections", Some((Warning, "`stop_signal: USR1`"))),
+        ("php-fpm8.2, -F]", Some((Warning, "QUIT`, and set `process_control_timeout`"))),
+        ("uwsgi, --emperor=/vassals], drain: connections", None),
+        ("uwsgi, --master], drain: connections", Some((Warning, "--hook-master-start"))),
+        ("uwsgi, --master], drain: connections, stop_signal: TERM", None),
+        ("uwsgi, --master], drain: {signal: {signal: HUP}}", Some((Warning, "--hook-master-"))),
+        ("huey_consumer, app.huey]", Some((Warning, "`stop_signal: INT`"))),
+        ("arq, app.A]", Some((Warning, "set `job_completion_wait`"))),
+        ("celery, -A, app, worker], stop_signal: QUIT", Some((Note, not_quit))),
+        ("celery, -A, app, worker]", None),
+        ("postgres]", Some((Warning, "write `stop_signal: INT`"))),
+        ("npm, start], drain: connections", Some((Note, "such as `[node, server.js]`"))),
+        ("node, a.js]", Some((Note, "arrive from outside, write `drain: connections` for it, or"))),
+        ("node, a.js], drain: connections", None),
+        ("uvicorn, 'app:app'], drain: connections", None),
+        ("daphne, 'app:app'], drain: connections", None),
+        ("nginx, -t], type: oneshot", None),
+        // A script may have the name.
+        ("./nginx], drain: connections", Some((Note, quit))),
         (
-            "command: [nginx], drain: connections, stop_signal: INT",
-            Some((Note, "`a`: nginx finishes requests at SIGQUIT, and not at SIGINT: write")),
+            "/app/nginx], stop_signal: QUIT",
+            Some((Note, "if requests arrive from outside, write `drain: conn")),
         ),
-        ("command: [nginx], drain: connections, stop_signal: QUIT", None),
-        ("command: [haproxy, -W], drain: {signal: {signal: USR1}}", None),
-        ("command: [haproxy, -W], drain: connections", Some((Warning, "`stop_signal: USR1`"))),
-        ("command: [php-fpm8.2, -F]", Some((Warning, "QUIT`, and set `process_control_timeout`"))),
-        ("command: [uwsgi, --master], drain: connections", Some((Warning, "--hook-master-start"))),
-        ("command: [uwsgi, --master], drain: connections, stop_signal: TERM", None),
-        ("command: [huey_consumer, app.huey]", Some((Warning, "`stop_signal: INT`"))),
-        ("command: [arq, app.A]", Some((Warning, "set `job_completion_wait`"))),
-        (
-            "command: [celery, -A, app, worker], stop_signal: QUIT",
-            Some((
-                Note,
-                "celery finishes jobs at SIGTERM, and not at SIGQUIT: write `stop_signal: TERM`",
-            )),
-        ),
-        ("command: [celery, -A, app, worker]", None),
-        ("command: [postgres]", Some((Warning, "write `stop_signal: INT`"))),
-        ("command: [npm, start], drain: connections", Some((Note, "such as `[node, server.js]`"))),
-        (
-            "command: [node, a.js]",
-            Some((Note, "arrive from outside, write `drain: connections` for it, or")),
-        ),
-        ("command: [node, a.js], drain: connections", None),
-        ("command: [uvicorn, 'app:app'], drain: connections", None),
-        ("command: [daphne, 'app:app'], drain: connections", None),
-        ("command: [nginx, -t], type: oneshot", None),
+        ("/app/huey_consumer.py, a]", Some((Note, "write `stop_signal: INT`"))),
     ] {
-        let mut found = found(keys, "");
+        let mut found = found(&format!("command: [{keys}"), "");
         found.retain(|(_, text)| !text.contains("is stopped at once"));
         let (severity, words) = expected.unzip();
         assert_eq!(found.first().map(|it| it.0), severity, "{keys}: {found:?}");
@@ -64,26 +67,29 @@ fn a_known_program_with_a_worse_signal_is_named_with_the_line_to_write() {
 fn a_server_that_cuts_requests_is_told_to_drain_and_not_to_wait() {
     let at_once = found("command: [daphne, 'app:app']", "");
     assert!(at_once[0].1.contains("write `drain: connections` for it; "), "{at_once:?}");
-    let waits = found("command: [daphne, 'app:app']", "readiness_delay: 5s");
-    let (severity, text) = &waits[0];
-    let is_it = text.starts_with("`a`: daphne cuts requests at its stop: write `drain: con");
-    assert!(waits.len() == 1 && *severity == Note && is_it, "{waits:?}");
+    for keys in ["daphne, 'app:app']", "sanic, app]", "apache2], stop_signal: WINCH"] {
+        let waits = found(&format!("command: [{keys}"), "readiness_delay: 5s");
+        let (severity, text) = &waits[0];
+        let is_it = text.contains(" may lose requests at its stop: write `drain: connections`");
+        assert!(waits.len() == 1 && *severity == Note && is_it, "{waits:?}");
+    }
     assert_eq!(found("command: [daphne, 'app:app']", "readiness_delay: 0s"), []);
 }
 
 // holds: C786
 #[test]
 fn a_program_with_a_longer_time_than_the_stop_gets_a_note() {
-    let sanic = "command: [sanic, app], drain: connections";
+    let by_int = "drain: {signal: {signal: INT}}, stop_signal: HUP, stop_grace_period: 10s";
     let words = "`a`: sanic waits for clients, for up to 15s \
                  (`GRACEFUL_SHUTDOWN_TIMEOUT`), but gets only";
     for (keys, shutdown, gets) in [
-        ("stop_grace_period: 10s", "", Some("10s")),
-        ("stop_grace_period: 1h", "grace_period: 15s", Some("13s")),
-        ("stop_grace_period: 15s", "", None),
-        ("depends_on: []", "", None),
+        (by_int, "", Some("10s")),
+        ("drain: connections, stop_grace_period: 10s", "", Some("10s")),
+        ("drain: connections, stop_grace_period: 1h", "grace_period: 15s", Some("13s")),
+        ("drain: connections, stop_grace_period: 15s", "", None),
+        ("drain: connections", "", None),
     ] {
-        let found = found(&format!("{sanic}, {keys}"), shutdown);
+        let found = found(&format!("command: [sanic, app], {keys}"), shutdown);
         let found: Vec<_> = found.iter().filter(|(_, text)| text.contains("sanic")).collect();
         let expected = gets.map(|gets| format!("{words} {gets}: "));
         assert_eq!(found.len(), expected.iter().len(), "{keys}: {found:?}");
