@@ -46,6 +46,8 @@ pub(super) struct Order {
     pub(super) priority: Option<(i32, i32)>,
     /// The programs for which `dependent_startup` waits, and whether it waits for their end.
     pub(super) waits: Vec<(String, bool)>,
+    /// Whether another process depends on it.
+    pub(super) is_needed: bool,
 }
 
 /// The part of the config that is the same in each draft. The imported files do not say when the
@@ -60,7 +62,7 @@ shutdown:
 ";
 
 /// The keys of a process in the order in which the draft writes them.
-const ORDER: &str = "type autostart command scale environment working_dir user umask depends_on restart restart_max on_exit \
+const ORDER: &str = "type autostart command scale environment working_dir user umask depends_on drain restart restart_max on_exit \
                      success_codes stop_signal stop_grace_period log";
 
 /// Escapes each `$` of a text, so that drainit does not expand it.
@@ -80,11 +82,6 @@ impl DraftedProcess {
 
     pub(super) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
-    }
-
-    /// Adds a comment that comes before all others.
-    pub(super) fn hint(&mut self, note: &str) {
-        self.notes.insert(0, note.to_owned());
     }
 
     /// The text of a key; `None` if the key is missing, or if its value is not a text.
@@ -127,8 +124,8 @@ impl DraftedProcess {
         }
     }
 
-    pub(super) fn remove(&mut self, key: &str) {
-        self.entries.remove(key);
+    pub(super) fn remove(&mut self, key: &str) -> Option<Value> {
+        self.entries.remove(key)
     }
 
     /// Turns a key that a config would refuse into a comment. The name of the process replaces a

@@ -61,7 +61,7 @@ fn options_of_a_program_of_supervisord_are_converted_or_named() {
         ("numprocs_start=%(ENV_X)s", &["not converted: numprocs_start"]),
         ("command=supervisorctl start b", &["no supervisord that supervisorctl could ask"]),
         ("startretries=5\nstartsecs=1", &["not converted: startretries=5"]),
-        ("startretries=5\nstartsecs=2", &["restart_max: 5"]),
+        ("startretries=5\nstartsecs=2", &["restart_max: 5", "`restart_max` counts whatever ends"]),
         (
             "startretries=%(ENV_X)s\n[eventlistener:kill]\nevents=PROCESS_STATE_FATAL",
             &["restart_max: \"${X}\""],
@@ -74,7 +74,7 @@ fn options_of_a_program_of_supervisord_are_converted_or_named() {
         ("stdout_logfile=%(ENV_X)s", &["not converted: stdout_logfile=%(ENV_X)s"]),
         ("stdout_logfile=%(ENV_X)s.log", &["log: {file: \"${X}.log\"}"]),
         ("environment=NOVALUE", &["NOVALUE"]),
-        ("directory=%(here)s/x", &["directory of supervisord.conf"]),
+        ("directory=%(here)s/x", &["directory of supervisord.conf: write its path"]),
         ("umask=%(ENV_X)s", &["not converted: umask"]),
     ];
     none_vanishes(Format::Supervisord, named, rows, |option| {

@@ -1,8 +1,10 @@
 //! Comments on commands that need an explanation in the draft, although every key of the process
 //! was converted.
 
+use serde_json::json;
+
 use crate::import::draft::{Draft, DraftedProcess};
-use crate::known::{self, short};
+use crate::known::{self, Kind, Known, short};
 use crate::pattern;
 use crate::types::Signal;
 
@@ -13,6 +15,11 @@ const PID: &str = "this stops supervisord, and here drainit is PID 1: write `kil
 const PIDPROXY: &str = "pidproxy passes signals to the process of a PID file: start the program in the foreground without it; \
                         if it must fork, it can send `MAINPID=`";
 
+/// The `time` of a worker's drain for which a draft has room: its `grace_period`, less the `reserve`,
+/// the `readiness_delay` and 1 s to stop what the worker needs. Some workers kill their jobs at the
+/// second signal, which comes after this time.
+const TIME: &str = "21s";
+
 /// Patterns of commands, each with its comment.
 const HINTS: [(&str, &str); 3] = [
     ("supervisorctl", SUPERVISORCTL),
@@ -20,39 +27,59 @@ const HINTS: [(&str, &str); 3] = [
     (r"^(\S+\s+){0,2}\S*pidproxy(\.py)*(\s|$)", PIDPROXY),
 ];
 
-/// Adds the comments, and the stop signals that known programs need.
+/// Adds the comments, and the keys that known programs need for a good stop.
 pub(super) fn add(draft: &mut Draft) {
+    let is_alone = draft.processes.len() == 1;
     for process in &mut draft.processes {
         let words = process.command_words();
         let command = words.join(" ");
         for (part, hint) in HINTS {
             if pattern(part).is_match(&command) {
-                process.hint(hint);
+                process.note(hint);
             }
         }
-        known_program(process, &words);
+        let Some(known) = known::find(words.iter().map(String::as_str)) else { continue };
+        stop_signal(process, &known);
+        let signal = process.text("stop_signal").unwrap_or("TERM").to_owned();
+        let is_good = Signal::parse(&signal).is_some_and(|it| known.program.signals.contains(&it));
+        let (drain, why) = match known.kind {
+            _ if process.order.is_needed || process.has("type") => continue,
+            Kind::Drained => (json!("connections"), "its stop would lose requests"),
+            Kind::Worker if is_good && process.text("stop_grace_period") != Some("0s") => {
+                let time = process.remove("stop_grace_period").unwrap_or_else(|| json!(TIME));
+                let drain = json!({ "signal": signal, "time": time, "min": "0s" });
+                (json!({ "signal": drain }), "it takes jobs until its signal")
+            }
+            _ => continue,
+        };
+        process.set("drain", drain);
+        process.note(format!("`drain`: {why}; name in `depends_on` what it then still needs"));
+        if !is_alone && !process.has("depends_on") {
+            process.set("depends_on", json!([]));
+        }
     }
 }
 
 /// Sets the `stop_signal` at which a known program finishes its work. If the imported file has
 /// another signal, this signal stays, and the draft has a comment.
-fn known_program(process: &mut DraftedProcess, words: &[String]) {
-    let Some(known) = known::find(words.iter().map(String::as_str)) else { return };
+fn stop_signal(process: &mut DraftedProcess, known: &Known) {
     let written = process.text("stop_signal").map(Signal::parse);
     let more = known.program.more;
-    let Some((why, remedy)) = known.advice(written.flatten().unwrap_or(Signal::TERM)) else {
+    let is_sure = known.kind == known.program.kind;
+    let signal = written.flatten().unwrap_or(Signal::TERM);
+    let Some((why, remedy)) = known.advice(signal, "stop_signal") else {
         // The signal of the file is the best one, but does not suffice.
         if !more.is_empty() {
-            process.hint(&format!("{}: {more}", known.name));
+            process.note(format!("{}: {more}", known.name));
         }
         return;
     };
-    match known.program.signals.first().filter(|_| written.is_none()) {
+    match known.program.signals.first().filter(|_| written.is_none() && is_sure) {
         Some(best) => {
             process.set("stop_signal", short(*best));
             let more = if more.is_empty() { "" } else { &format!("; {more}") };
-            process.hint(&format!("`stop_signal`: {why}{more}"));
+            process.note(format!("`stop_signal`: {why}{more}"));
         }
-        None => process.hint(&format!("{why}: {remedy}")),
+        None => process.note(format!("{why}: {remedy}")),
     }
 }

@@ -45,6 +45,7 @@ fn need(draft: &mut Draft, process: usize, on: usize, is_end: bool) {
         draft.processes[on].set("type", "oneshot");
     }
     let condition = if is_oneshot { "completed" } else { "started" };
+    draft.processes[on].order.is_needed = true;
     let name = draft.processes[on].name.clone();
     draft.processes[process].need(&name, json!({ "condition": condition }));
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::import::draft::{Draft, DraftedProcess, literal};
 use crate::import::input::InputFile;
-use crate::language::script::{Command, commands, is_builtin, is_of_shell};
+use crate::language::script::{commands, is_of_shell};
 use crate::load::Diagnostic;
 use crate::pattern;
 
@@ -87,12 +87,5 @@ fn set_command(process: &mut DraftedProcess, command: &str) {
         true => format!("exec {program}"),
         false => command.to_owned(),
     };
-    let replaces = |it: &Command<'_>| it.words[0] == "exec" && !it.is_copy;
-    let ends = |it: &Command<'_>| is_builtin(&it.words[0]) || it.words[0] == "exit";
-    let ends_at_once = is_single && all.iter().all(ends);
-    if script == command && !ends_at_once && !all.last().is_some_and(replaces) {
-        process
-            .note("the shell gets the signals, not its child: start its last command with `exec`");
-    }
     process.set("command", json!(["sh", "-c", literal(&script)]));
 }

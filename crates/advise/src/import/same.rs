@@ -71,10 +71,6 @@ fn environment(process: &Process) -> BTreeMap<String, String> {
     variables.filter(|(name, _)| name != "SCALE_INDEX").collect()
 }
 
-fn pick<'t>(random: &mut Random, texts: &[&'t str]) -> &'t str {
-    random.pick(texts)
-}
-
 /// Words of a command in a supervisord.conf.
 const WORDS: &str = "-x¦'a b'¦\"c  d\"¦e\\ f¦it\\'s¦a\"b c\"d¦$HOME¦a$¦$$H$1¦100%%¦%(ENV_X)s¦'%(ENV_Y)s'¦\
     \"q\\\"q\\n\"¦k=v¦*¦${Y}¦%(program_name)s¦%(ENV_A)s";
@@ -99,9 +95,9 @@ const OPTIONS: [(&str, &[&str]); 12] = [
 
 /// A line of a supervisord.conf, in one of the forms that it can have.
 fn option(random: &mut Random, name: &str, value: &str) -> String {
-    let before = pick(random, &["", "; no=1\n", "# no=1\n\n"]);
-    let sign = pick(random, &["=", " = ", ":", "= "]);
-    let after = pick(random, &["", "", " ; why", " ;", "\t# why"]);
+    let before = random.pick(&["", "; no=1\n", "# no=1\n\n"]);
+    let sign = random.pick(&["=", " = ", ":", "= "]);
+    let after = random.pick(&["", "", " ; why", " ;", "\t# why"]);
     format!("{before}{name}{sign}{value}{after}\n")
 }
 
@@ -109,25 +105,25 @@ fn supervisord_conf(random: &mut Random) -> String {
     let mut text = "[supervisord]\nuser=root\nnodaemon=true\nenvironment=A=global".to_owned();
     let variables = |random: &mut Random| {
         let names = ["A", "B", "C"].into_iter().filter(|_| random.one_in(2)).collect::<Vec<_>>();
-        let all = names.iter().map(|name| format!("{name}={}", pick(random, &VALUES)));
+        let all = names.iter().map(|name| format!("{name}={}", random.pick(&VALUES)));
         all.collect::<Vec<_>>().join(",")
     };
     text += &format!(",{}\n", variables(random));
     for (name, values) in [OPTIONS[0], OPTIONS[2]] {
         if random.one_in(2) {
-            let value = pick(random, &values[..2]);
+            let value = random.pick(&values[..2]);
             text += &option(random, name, value);
         }
     }
     for program in ["web", "job"] {
         let words: Vec<_> = (0..random.below(4)).map(|_| random.part(WORDS)).collect();
-        let command = format!("/bin/prog {}", words.join(pick(random, &[" ", "  ", "\n  "])));
+        let command = format!("/bin/prog {}", words.join(random.pick(&[" ", "  ", "\n  "])));
         text += &format!("[program:{program}]\n{}", option(random, "command", command.trim()));
         for (name, values) in OPTIONS {
             if !random.one_in(3) {
                 continue;
             }
-            let value = pick(random, values);
+            let value = random.pick(values);
             text += &option(random, name, value);
             if name == "numprocs" {
                 text += "process_name=%(program_name)s_%(process_num)d ; why\n";

@@ -19,7 +19,7 @@ use crate::pattern;
 /// drainit makes at most this many processes from one entry with `scale`.
 const MOST_COPIES: u32 = 1000;
 /// supervisord's default of `startretries`.
-const START_RETRIES: u32 = 3;
+const START_RETRIES: &str = "3";
 /// Log files that are the output of the container.
 const CONTAINER: &str = "/dev/stdout /dev/stderr /dev/tty /dev/console /dev/fd/1 /dev/fd/2 /proc/1/fd/1 /proc/1/fd/2 /proc/self/fd/1 \
                          /proc/self/fd/2";
@@ -33,6 +33,9 @@ const PRIORITIES: &str = "supervisord starts programs by priority, without waiti
 static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)\)[^sd]*[sd])"));
 /// Matches one `NAME=VALUE` of a text such as `A="b",C=d`.
 static PART: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?:"[^"]*"|'[^']*'|[^,\n"'])+"#));
+/// Matches a part of a command that keeps its line breaks, or a line break.
+static KEPT_OR_BREAK: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"(?s)(\\.|"(?:\\.|[^"\\])*(?:"|$)|'[^']*(?:'|$))|\n"#));
 static QUOTED: LazyLock<Regex> = LazyLock::new(|| pattern(r#""([^"]*)"|'([^']*)'"#));
 
 /// The reaction of the event listeners to the end of a program. If they differ, the last counts.
@@ -236,8 +239,8 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
     let mut process = DraftedProcess::new(program);
     process.order.program = program.to_owned();
     // supervisord expands the environment of [supervisord] twice.
-    let of_all = whole.get("environment").map(|text| PLACEHOLDER.replace_all(text, halved));
-    let own = section.get("environment").map(Into::into);
+    let of_all = whole.get("environment").map(|text| text.replace("%%", "%"));
+    let own = section.get("environment").map(str::to_owned);
     for text in [of_all, own] {
         let (variables, odd) = names.variables(&text.unwrap_or_default());
         names.variables.extend(variables);
@@ -252,7 +255,15 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
     let restarts = truth(section.get("autorestart")) != Some(false);
     // supervisord counts only starts that end before `startsecs`, by default 1 s, and `restart_max`
     // counts whatever ends before 60 s.
-    let counts_longer = get("startsecs").is_some_and(|it| it.parse::<u32>().is_ok_and(|it| it > 1));
+    let starts_slowly = listens == Listens::Not
+        && section.get("startretries").is_some()
+        && get("startsecs").is_some_and(|it| it.parse::<u32>().is_ok_and(|it| it > 1));
+    let is_limited = restarts && (listens == Listens::ToFatal || starts_slowly);
+    if is_limited {
+        let retries = get("startretries");
+        process.set("restart_max", number(retries.as_deref().unwrap_or(START_RETRIES)));
+        process.note("`restart_max` counts whatever ends before 60 s, also after `startsecs`");
+    }
     for (key, raw) in &section.entries {
         let value = get(key).unwrap_or_default();
         match key.as_str() {
@@ -268,33 +279,27 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             }
             "numprocs" if copies == Some(1) => {}
             "numprocs" if is_scaled => process.set("scale", number(&value)),
-            "startretries" if restarts && (counts_longer || listens == Listens::ToFatal) => {
-                process.set("restart_max", number(&value));
-            }
-            "startretries" if number(&value) == START_RETRIES => {}
+            "startretries" if is_limited || value == START_RETRIES => {}
+            "startretries" if restarts => process
+                .lose(format!("{key}={raw} (`restart_max` counts whatever ends before 60 s)")),
             // Other lines of this function have already read these keys.
             "environment" | "process_name" | "dependent_startup" | "dependent_startup_wait_for" => {
             }
             "priority" if value.parse::<i32>().is_ok() => {}
             "autorestart" if value == "unexpected" || truth(Some(&value)).is_some() => {}
             "redirect_stderr" if truth(Some(&value)).is_some() => {}
-            "stdout_logfile" | "stderr_logfile" if is_variable(&value) => {
-                process.lose(format!("{key}={raw}"));
-            }
-            "stdout_logfile" if !is_nowhere(&value) || log["mode"] == "none" => {}
-            "stderr_logfile" if log["mode"] == "none" => {}
+            "stdout_logfile" | "stderr_logfile"
+                if !is_variable(&value) && (!is_nowhere(&value) || log["mode"] == "none") => {}
             "numprocs_start" | "startsecs" if value == "0" => {}
             key if is_log_size(key) => {}
             "autostart" if truth(Some(&value)) == Some(false) => process.set("autostart", false),
             "autostart" | "killasgroup" if truth(Some(&value)) == Some(true) => {}
             "stopasgroup" if truth(Some(&value)) == Some(false) => {}
-            "stderr_logfile" if log["file"] == value || log["stderr"]["file"] == value => {}
-            "stderr_logfile" if !is_file(&value) && !is_nowhere(&value) => {}
             _ => process.lose(format!("{key}={raw}")),
         }
         if raw.contains("%(here)s") {
-            process
-                .note(format!("{key}: `%(here)s`, the directory of supervisord.conf, is `.` here"));
+            const HERE: &str = "`.` stands for `%(here)s`, the directory of supervisord.conf";
+            process.note(format!("{key}: {HERE}: write its path"));
         }
         if is_scaled && raw.contains("%(process_num)") && key != "process_name" {
             process.note(format!("{key}: `${{SCALE_INDEX}}` begins with 1 and has no zeros"));
@@ -305,21 +310,13 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
         Some(false) => "no",
         None => "on-failure",
     };
+    if listens != Listens::ToExits {
+        process.set("restart", restart);
+    }
     match (listens, restart) {
-        (Listens::ToExits, _) => process.remove("restart_max"),
-        (Listens::ToFatal, "no") | (Listens::Not, _) => {
-            process.set("restart", restart);
-            process.set("on_exit", "ignore");
-        }
-        (Listens::ToFatal, _) => {
-            process.set("restart", restart);
-            if !process.has("restart_max") {
-                process.set("restart_max", START_RETRIES);
-            }
-            if restart == "on-failure" {
-                process.set("on_exit", json!({"success": "ignore"}));
-            }
-        }
+        (Listens::ToExits, _) | (Listens::ToFatal, "always") => {}
+        (Listens::ToFatal, "on-failure") => process.set("on_exit", json!({"success": "ignore"})),
+        _ => process.set("on_exit", "ignore"),
     }
     if log != json!({}) {
         process.set("log", log);
@@ -350,19 +347,8 @@ fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
 
 /// Replaces each line break between two words of a command by a blank.
 fn in_one_line(command: &str) -> String {
-    let (mut quote, mut is_escaped) = (None, false);
-    let convert = |c: char| {
-        let is_plain = !std::mem::replace(&mut is_escaped, false);
-        match (c, quote) {
-            ('\n', None) if is_plain => return ' ',
-            ('\\', None | Some('"')) if is_plain => is_escaped = true,
-            ('\'' | '"', None) if is_plain => quote = Some(c),
-            (c, Some(opening)) if is_plain && c == opening => quote = None,
-            _ => {}
-        }
-        c
-    };
-    command.chars().map(convert).collect()
+    let kept = |found: &Captures| found.get(1).map_or(" ", |it| it.as_str()).to_owned();
+    KEPT_OR_BREAK.replace_all(command.trim_start(), kept).into_owned()
 }
 
 /// Whether an option limits the size or the number of log files. One comment on the whole draft
@@ -378,7 +364,7 @@ fn is_nowhere(file: &str) -> bool {
 /// Whether the output goes to the container. A variable is mostly `/dev/stdout` there, and a path
 /// elsewhere.
 fn is_container(file: &str) -> bool {
-    is_variable(file) || CONTAINER.split(' ').any(|it| it == file)
+    is_variable(file) || file.starts_with("/dev/pts/") || CONTAINER.split(' ').any(|it| it == file)
 }
 
 fn is_variable(file: &str) -> bool {
@@ -398,11 +384,6 @@ fn truth(value: Option<&str>) -> Option<bool> {
         "false" | "no" | "off" | "0" => Some(false),
         _ => None,
     }
-}
-
-/// Expands `%%`, and nothing else.
-fn halved(found: &Captures) -> String {
-    if &found[0] == "%%" { "%".to_owned() } else { found[0].to_owned() }
 }
 
 /// The values that placeholders stand for.

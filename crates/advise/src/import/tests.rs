@@ -3,7 +3,7 @@
 use crate::import::every_option::draft;
 use crate::import::input::InputFile;
 use crate::import::{Format, convert, format_of, import};
-use crate::load::testing;
+use crate::load::{Severity, testing};
 use drainit_config::testing::random::Random;
 use drainit_config::testing::temp_dir::TempDir;
 
@@ -12,10 +12,8 @@ use drainit_config::testing::temp_dir::TempDir;
 #[track_caller]
 fn processes(format: Format, text: &str) -> String {
     let config = draft(format, text);
-    if let Err(problems) = testing::load(&[&config], &[("PORT", "80")]) {
-        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        panic!("{config}\n{}", problems.join("\n"));
-    }
+    let loaded = testing::load(&[&config], &[("PORT", "80")]);
+    loaded.unwrap_or_else(|problems| panic!("{config}\n{}", problems[0]));
     let (_, processes) = config.split_once("processes:\n").unwrap();
     processes.to_owned()
 }
@@ -27,20 +25,21 @@ fn a_procfile_is_converted() {
 web: bundle exec puma -p $PORT
 worker: QUEUE='a b' bundle exec sidekiq
 logs: tail -f a | grep "${b}" $$
-release: rake db:migrate
+release: rq worker --burst db:migrate
 "#;
     let meant = r#"  web:
     command: [sh, "-c", "exec bundle exec puma -p $$PORT"]
     depends_on: {release: {condition: completed}}
     log: {prefix: web}
 
+  # `drain`: it takes jobs until its signal; name in `depends_on` what it then still needs
   worker:
     command: [sh, "-c", "exec env QUEUE='a b' bundle exec sidekiq"]
     environment: {PORT: "5100"}
     depends_on: {release: {condition: completed}}
+    drain: {signal: {min: 0s, signal: TERM, time: 21s}}
     log: {prefix: worker}
 
-  # the shell gets the signals, not its child: start its last command with `exec`
   logs:
     command: [sh, "-c", "tail -f a | grep \"$${b}\" $$$$"]
     environment: {PORT: "5200"}
@@ -50,7 +49,7 @@ release: rake db:migrate
   # Heroku runs it once per deployment; here every container runs it at its start
   release:
     type: oneshot
-    command: [rake, "db:migrate"]
+    command: [rq, worker, "--burst", "db:migrate"]
     environment: {PORT: "5300"}
     log: {prefix: release}
 "#;
@@ -104,19 +103,26 @@ fn a_listener_that_ends_supervisord_replaces_on_exit() {
     for (command, events, restart, meant) in [
         ("/usr/local/sbin/stop-supervisor.sh", exits, "true", ""),
         ("kill.py", "process_state", "unexpected", ""),
+        (
+            "kill.py",
+            exits,
+            "true\nstartsecs=2\nstartretries=5",
+            "# not converted: startsecs=2, startretries=5 (`restart_max` counts whatever ends before 60 s)",
+        ),
         ("kill.py", fatal, "true", "restart: always, restart_max: 3"),
+        ("kill.py", fatal, "true\nstartretries=4", "restart: always, restart_max: 4"),
         ("kill.py", fatal, "unexpected", failing),
         ("kill.py", fatal, "false", "restart: \"no\", on_exit: ignore"),
-        ("kill.py", "TICK_60", "true", "restart: always, on_exit: ignore"),
+        ("kill.py", "TICK_60", "true\nstartretries=3", "restart: always, on_exit: ignore"),
         ("crashmail", exits, "true", "restart: always, on_exit: ignore"),
     ] {
         let text = format!(
             "[program:a]\ncommand=a\nautorestart={restart}\n[eventlistener:l]\ncommand={command}\nevents={events}\n"
         );
         let config = processes(Format::Supervisord, &text);
-        let keys = config.lines().map(str::trim);
-        let keys: Vec<_> =
-            keys.filter(|it| it.starts_with("restart") || it.starts_with("on_exit")).collect();
+        let is_key =
+            |it: &&str| ["restart", "on_exit", "# not"].iter().any(|key| it.starts_with(key));
+        let keys: Vec<_> = config.lines().map(str::trim).filter(is_key).collect();
         assert_eq!(keys.join(", "), meant, "{text}");
     }
 }
@@ -126,6 +132,7 @@ fn a_listener_that_ends_supervisord_replaces_on_exit() {
 fn every_draft_passes_the_check() {
     const SUPERVISORD: &str = "autostart autorestart startretries exitcodes stopsignal stopwaitsecs user umask numprocs \
         process_name directory environment stdout_logfile stderr_logfile redirect_stderr command";
+    const USERS: [&str; 2] = ["not a user in", "not a group in"];
     let texts = "¦0¦1¦-1¦007¦true¦no¦maybe¦TERM¦TERM KILL¦SIGRTMIN+99¦10s¦1h 5x¦1e9¦\
         99999999999999999999¦a b¦'a¦\"a¦a\\¦$A¦${A¦$$¦%¦%(x¦A=b¦=b¦A=\"b,C¦a:¦:b¦1:2:3¦/a/b¦\
         ..¦~¦é¦\t¦NONE¦AUTO¦none¦always¦on-failure:x¦unless-stopped¦0,256¦*¦&x¦!reset¦#¦[¦x-a¦\
@@ -142,17 +149,12 @@ fn every_draft_passes_the_check() {
         let procfile = format!("{}: {}\nb: ~/x {{a}}\n", random.part(texts), random.part(texts));
         for (format, text) in [(Format::Supervisord, conf), (Format::Procfile, procfile)] {
             let Ok(imported) = convert(InputFile::new("F", &text), "F", format) else { continue };
-            let wrong = testing::checked(&imported.text, &[("A", "1")]).into_iter().filter(|it| {
-                // These users and files exist only in the image, and not where the test runs.
-                let is_of_image = it.message.contains("not a user in")
-                    || it.message.contains("not a group in")
-                    || it.message.starts_with("`env_file` ");
-                it.is_error() && !is_of_image
-            });
-            let wrong: Vec<_> = wrong.map(|it| it.to_string()).collect();
+            let mut wrong = testing::checked(&imported.text, &[("A", "1")]);
+            // These users exist only in the image, and not where the test runs.
+            wrong.retain(|it| it.is_error() && !USERS.iter().any(|user| it.message.contains(user)));
             assert!(imported.text.contains("\n  readiness_delay: 5s\n"));
             assert!(imported.text.contains("{TERMINATION_GRACE_PERIOD_SECONDS:-30}\n"));
-            assert!(wrong.is_empty(), "{text}\n{}\n{}", imported.text, wrong.join("\n"));
+            assert!(wrong.is_empty(), "{text}\n{}\n{wrong:?}", imported.text);
         }
     }
 }
@@ -198,51 +200,81 @@ fn a_format_is_found_by_file_name() {
 
 #[test]
 fn a_script_with_a_command_in_double_quotes_is_kept() {
-    let text = "[program:a]\ncommand=bash -c \"echo $(cat /etc/x) && exec app\"\n";
+    let text = "[program:a]\ncommand=\n  bash -c \"echo $(cat /etc/x) && exec app\"\n";
     let config = draft(Format::Supervisord, text);
     let command = r#"command: "bash -c \"echo $$(cat /etc/x) && exec app\"""#;
     assert!(config.contains(command) && !config.contains("# not converted:"), "{config}");
 }
 
-/// The `stop_signal` and the comments of the only process of a draft.
-fn signal_and_notes(format: Format, text: &str) -> (String, Vec<String>) {
-    let config = processes(format, text);
-    let mut lines = config.lines().map(str::trim);
-    let signal = lines.find_map(|line| line.strip_prefix("stop_signal: "));
-    let notes = config.lines().filter_map(|line| line.strip_prefix("  # ").map(str::to_owned));
-    let notes = notes.filter(|note| !note.starts_with(' ')).collect();
-    (signal.unwrap_or_default().to_owned(), notes)
+/// The messages of the check of a draft, except notes.
+fn warnings(format: Format, text: &str) -> String {
+    let found = testing::checked(&draft(format, text), &[]).into_iter();
+    found.filter(|it| it.severity != Severity::Note).map(|it| it.message).collect()
 }
 
-// holds: C787
+/// The keys for the stop, and the comments, of the first process of a draft.
+fn stop_and_notes(format: Format, text: &str) -> (String, Vec<String>) {
+    let config = processes(format, text);
+    let first = config.split("\n\n").next().unwrap();
+    let is_of_stop =
+        |line: &&str| ["depends_on: []", "drain: ", "stop_"].iter().any(|it| line.starts_with(it));
+    let keys: Vec<_> = first.lines().map(str::trim).filter(is_of_stop).collect();
+    let notes = first.lines().filter_map(|line| line.strip_prefix("  # ").map(str::to_owned));
+    (keys.join(", "), notes.filter(|note| !note.starts_with(' ')).collect())
+}
+
+// holds: C787, S770
 #[test]
-fn a_known_program_gets_the_signal_at_which_the_program_finishes() {
-    for (command, signal, note) in [
-        ("nginx -g 'daemon off;'", "QUIT", "`stop_signal`: nginx cuts requests at SIGTERM"),
-        ("/usr/sbin/php-fpm8.2 -F", "QUIT", "at SIGTERM; set `process_control_timeout` in"),
+fn a_known_program_gets_the_keys_with_which_the_program_finishes() {
+    const ASKED: &str = "`drain`: it takes jobs until its signal; name in";
+    const CUTS: &str = "`stop_signal`: nginx cuts requests at SIGTERM";
+    const DB: &str = "[program:db]\ncommand=db\npriority=1\nstopwaitsecs=10";
+    let signal = |signal| format!("stop_signal: {signal}");
+    let drain = |signal, time| format!("drain: {{signal: {{min: 0s, signal: {signal}{time}}}}}");
+    let (int, quit, asked) = (&*signal("INT"), &*signal("QUIT"), &*drain("TERM", ", time: 21s"));
+    let served = &*format!("drain: connections, {int}");
+    let [huey, nine] =
+        [", time: 21s", ", time: 9s"].map(|time| format!("{}, {int}", drain("INT", time)));
+    for (command, keys, notes) in [
+        ("nginx -g 'daemon off;'", quit, CUTS),
+        ("/usr/sbin/php-fpm8.2 -F", quit, "at SIGTERM; set `process_control_timeout` in"),
         // SIGQUIT alone does not suffice.
-        ("php-fpm\nstopsignal=QUIT", "QUIT", "php-fpm: set `process_control_timeout` in its own"),
-        ("sh -c 'prepare && exec postgres -D /data'", "INT", "until the last client has left"),
-        ("sh -x -ec 'env A=1 nginx; rm /run/a'", "QUIT", "nginx cuts"),
-        ("huey_consumer app.huey", "INT", "loses jobs"),
-        ("celery -A app worker", "", ""),
+        ("php-fpm\nstopsignal=QUIT", quit, "php-fpm: set `process_control_timeout` in its own"),
+        ("sh -c 'prepare && exec postgres -D /data'", int, "until the last client has left"),
+        ("sh -x -ec 'env A=1 nginx; rm /run/a'", quit, "nginx cuts"),
         ("uwsgi --master", "", "add `--hook-master-start"),
+        // A drain, if no other process needs it.
+        ("sanic a", "drain: connections", "`drain`: its stop would lose requests; name in"),
+        ("sanic a\npriority=1\n[program:z]\ncommand=z", "", ""),
+        ("waitress-serve a:b", served, "`stop_signal`: waitress-serve cuts|`drain`: its"),
+        ("python /app/manage.py runserver", "drain: connections", "`drain`"),
+        ("huey_consumer a.b", &huey, "`stop_signal`: huey_consumer loses jobs|`drain`"),
+        ("celery -A a worker", asked, ASKED),
+        ("rqworker\nstopwaitsecs=9\nstopsignal=INT", &nine, ASKED),
+        ("rqworker\nstopwaitsecs=0", "stop_grace_period: 0s", ""),
+        ("rqworker\n[program:z]\ncommand=z", &format!("depends_on: [], {asked}"), ASKED),
+        // The check warns if the later stop of a dependency leaves no time for the drain.
+        (&format!("sanic a\n{DB}"), "drain: connections", "`drain`"),
+        // A script may have the name.
+        ("/app/sanic app", "", ""),
+        ("./nginx", "", "nginx cuts requests at SIGTERM: write `stop_signal: QUIT`"),
         // The draft keeps the signal of the file.
-        ("nginx -g 'daemon off;'\nstopsignal=QUIT", "QUIT", ""),
-        (
-            "nginx\nstopsignal=INT",
-            "INT",
-            "at SIGQUIT, and not at SIGINT: write `stop_signal: QUIT`",
-        ),
+        ("nginx -g 'daemon off;'\nstopsignal=QUIT", quit, ""),
+        ("celery worker\nstopsignal=QUIT", quit, "write `stop_signal: TERM`"),
+        ("nginx\nstopsignal=INT", int, "at SIGQUIT, and not at SIGINT: write `stop_signal: QUIT`"),
     ] {
         let text = format!("[program:a]\ncommand={command}\n");
-        let (found, notes) = signal_and_notes(Format::Supervisord, &text);
-        assert_eq!((&*found, notes.len()), (signal, usize::from(!note.is_empty())), "{command}");
-        assert!(notes.iter().all(|found| found.contains(note)), "{notes:?}");
+        let (found, all) = stop_and_notes(Format::Supervisord, &text);
+        let notes: Vec<_> = notes.split_terminator('|').collect();
+        assert_eq!((&*found, all.len()), (keys, notes.len()), "{command}: {all:?}");
+        assert!(all.iter().zip(notes).all(|(found, note)| found.contains(note)), "{all:?}");
+        let wrong = warnings(Format::Supervisord, &text);
+        let is_late = !wrong.is_empty() && keys.contains("drain");
+        assert_eq!(is_late, command.ends_with(DB), "{command}: {wrong}");
     }
     let texts = ["bash -c 'nginx -g \"daemon off;\"'", "\"nginx\" -g 'daemon off;'", "A=1 nginx"];
     for text in texts.map(|command| format!("web: {command}\n")) {
-        assert_eq!(signal_and_notes(Format::Procfile, &text).0, "QUIT", "{text}");
+        assert_eq!(stop_and_notes(Format::Procfile, &text).0, quit, "{text}");
     }
 }
 
@@ -260,7 +292,7 @@ fn words_of_supervisord_have_a_hint() {
         ("app\nstdout_logfile_maxbytes=50MB\nstderr_logfile_maxbytes=1MB", None),
     ] {
         let text = format!("[program:a]\ncommand={command}\n");
-        let (_, found) = signal_and_notes(Format::Supervisord, &text);
+        let (_, found) = stop_and_notes(Format::Supervisord, &text);
         assert_eq!(found.len(), usize::from(expected.is_some()), "{command}: {found:?}");
         assert!(expected.is_none_or(|words| found[0].contains(words)), "{found:?}");
     }
@@ -273,11 +305,8 @@ fn files_become_a_single_config() {
     dir.write("a.conf", b"[program:web]\ncommand=nginx\nstdout_logfile_maxbytes=1MB\n");
     dir.write("b.conf", b"[program:web]\ncommand=app\n[program:db]\ncommand=db\n");
     dir.write("Procfile", b"worker: work\n");
-    let files = ["a.conf", "b.conf", "Procfile"].map(|name| {
-        let path = dir.path(name);
-        let format = format_of(&path).unwrap();
-        (path, format)
-    });
+    let format = |name: &str| format_of(name.as_ref()).unwrap();
+    let files = ["a.conf", "b.conf", "Procfile"].map(|name| (dir.path(name), format(name)));
     let config = import(&files).unwrap().text;
     testing::load(&[&config], &[]).unwrap();
     assert!(config.starts_with("# Made from a.conf, b.conf, Procfile by"), "{config}");
@@ -355,12 +384,15 @@ fn the_output_of_the_container_has_many_names() {
     let log = |options: &str| {
         let config = processes(Format::Supervisord, &programs(&format!("a {options}")));
         let log = config.lines().find_map(|it| it.trim().strip_prefix("log: ")).unwrap_or("");
+        assert_eq!(config.contains("# not"), options.contains("ENV_X"), "{config}");
         log.to_owned()
     };
-    for name in "/dev/stdout /dev/fd/1 /proc/1/fd/1 /proc/self/fd/1 /dev/tty %(ENV_X)s".split(' ') {
+    let names = "/dev/stdout /dev/fd/1 /proc/1/fd/1 /proc/self/fd/1 /dev/tty /dev/pts/0 %(ENV_X)s";
+    for name in names.split(' ') {
         let stdout = format!("stdout_logfile={name}");
         assert_eq!(log(&format!("{stdout} stderr_logfile={name}")), "", "{name}");
-        assert_eq!(log(&format!("{stdout} redirect_stderr=true")), "{stderr: stdout}");
+        let joined = log(&format!("{stdout} redirect_stderr=true stderr_logfile=/b"));
+        assert_eq!(joined, "{stderr: stdout}", "{name}");
         let stderr = log(&format!("{stdout} stderr_logfile=/b"));
         assert_eq!(stderr, "{stderr: {file: /b}}", "{name}");
         assert_eq!(log(&format!("stderr_logfile={name}")), "{prefix: a}", "{name}");
@@ -398,28 +430,37 @@ fn a_value_means_what_supervisord_reads() {
 // holds: S888
 #[test]
 fn only_the_shell_runs_commands_of_the_shell() {
-    const SHELL: &str = "the shell gets the signals";
-    for (command, expected, has_note) in [
-        ("exit 1", "[sh, \"-c\", \"exit 1\"]", false),
-        (". ./env", "[sh, \"-c\", \". ./env\"]", true),
-        ("source env.sh", "[sh, \"-c\", \"source env.sh\"]", true),
-        ("eval \"$CMD\"", "[sh, \"-c\", \"eval \\\"$$CMD\\\"\"]", true),
-        ("! grep -q x /y", "[sh, \"-c\", \"! grep -q x /y\"]", true),
-        ("(a; b)", "[sh, \"-c\", \"(a; b)\"]", true),
-        ("a;", "[sh, \"-c\", \"a;\"]", true),
-        ("a & b", "[sh, \"-c\", \"a & b\"]", true),
-        ("cd /x && exec a", "[sh, \"-c\", \"cd /x && exec a\"]", false),
+    const WARNING: &str = "the shell of `web` gets its signals, and ends without passing them on";
+    for (command, expected, is_child) in [
+        ("exit 1", "exit 1", false),
+        (". ./env", ". ./env", false),
+        ("source env.sh", "source env.sh", false),
+        ("eval \"$CMD\"", "eval \\\"$$CMD\\\"", false),
+        ("! grep -q x /y", "! grep -q x /y", false),
+        ("(a; b)", "(a; b)", false),
+        ("a;", "a;", true),
+        ("cd /x && a -b", "cd /x && a -b", true),
+        ("cd /x && exec a", "cd /x && exec a", false),
+        ("exec puma -p $PORT", "exec puma -p $$PORT", false),
+        // `exec` before the last command would change nothing.
+        ("a & b", "a & b", false),
+        ("exec a | b", "exec a | b", false),
+        ("while a; do b; done", "while a; do b; done", false),
         // An operator in quotes is none.
-        ("nginx -g 'daemon off;'", "[sh, \"-c\", \"exec nginx -g 'daemon off;'\"]", false),
-        ("A=1 echo-a '(x|y)' 2>&1", "[sh, \"-c\", \"exec env A=1 echo-a '(x|y)' 2>&1\"]", false),
-        ("a $(b; c) \"$D\"", "[sh, \"-c\", \"exec a $$(b; c) \\\"$$D\\\"\"]", false),
-        ("exec app -x", "[app, \"-x\"]", false),
+        ("nginx -g 'daemon off;'", "exec nginx -g 'daemon off;'", false),
+        ("exec nginx -g 'daemon off;'", "exec nginx -g 'daemon off;'", false),
+        ("A=1 echo-a '(x|y)' 2>&1", "exec env A=1 echo-a '(x|y)' 2>&1", false),
+        ("a $(b; c) \"$D\"", "exec a $$(b; c) \\\"$$D\\\"", false),
     ] {
-        let config = processes(Format::Procfile, &format!("web: {command}\n"));
-        let line = format!("    command: {expected}\n");
+        let text = format!("web: {command}\n");
+        let config = processes(Format::Procfile, &text);
+        let line = format!("    command: [sh, \"-c\", \"{expected}\"]\n");
         assert!(config.contains(&line), "{command}: {config}");
-        assert_eq!(config.contains(SHELL), has_note, "{command}: {config}");
+        let found = warnings(Format::Procfile, &text);
+        assert_eq!(found.starts_with(WARNING), is_child, "{command}: {found}");
     }
+    let config = processes(Format::Procfile, "web: exec app -x\n");
+    assert!(config.starts_with("  web:\n    command: [app, \"-x\"]\n"), "{config}");
 }
 
 // holds: S889
