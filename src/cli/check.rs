@@ -57,7 +57,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
                 let _ = io::stdout().write_all(audit.text.as_bytes());
                 checked.diagnostics.iter().for_each(|problem| say(&format!("{problem}\n")));
                 let has_error = checked.diagnostics.iter().any(Diagnostic::is_error);
-                let is_bad = has_error || audit.is_any_lost && args.strict;
+                let is_bad = has_error || audit.is_cut || audit.is_any_lost && args.strict;
                 return if is_bad { exit_code::CONFIG } else { exit_code::OK };
             }
             (checked.diagnostics, checked.containers.join("; "))

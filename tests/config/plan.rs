@@ -1,6 +1,6 @@
 //! Tests that `drainit plan` prints the figures of a config without starting anything.
 
-use crate::support::Rig;
+use crate::support::*;
 
 const CONFIG: &str = "
 processes:

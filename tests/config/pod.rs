@@ -1,34 +1,30 @@
 //! Tests `drainit check --pod`: the manifests of the examples pass, and the problems of a manifest
 //! determine the exit code.
 
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-use crate::support::{Said, TempDir};
+use crate::support::*;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kubernetes")
 }
 
-/// Runs `check -c CONFIG --pod POD OPTIONS…` with a manifest on standard input.
+/// Runs `check --pod POD OPTIONS…` in an empty directory, with a manifest on standard input, and with
+/// 6 s of processor time. A debug build needs 1.2 s for 500 workloads, and more while other tests use
+/// the same caches.
+fn run(pod: &Path, manifest: &str, options: &[&str]) -> Said {
+    let dir = TempDir::for_everybody();
+    dir.write("stdin", manifest);
+    let stdin = fs::File::open(dir.path("stdin")).unwrap();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -t 6; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_drainit")]);
+    let command = command.args(["check", "--pod"]).arg(pod).args(options);
+    let command = command.current_dir(dir.root()).env_clear().stdin(stdin);
+    Said::of(command.output().unwrap())
+}
+
+/// Like [`run`], but with a config, by default one of the examples.
 fn check(config: &str, pod: &Path, manifest: &str, options: &[&str]) -> Said {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_drainit"))
-        .args(["check", "-c"])
-        .arg(examples().join(config))
-        .arg("--pod")
-        .arg(pod)
-        .args(options)
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // An error is ignored: drainit does not read standard input if the manifest is a file.
-    let _ = child.stdin.take().unwrap().write_all(manifest.as_bytes());
-    Said::of(child.wait_with_output().unwrap())
+    let config = examples().join(config);
+    run(pod, manifest, &[&["-c", config.to_str().unwrap()], options].concat())
 }
 
 /// Renders the chart as `helm template` does, with only the features that the chart needs.
@@ -45,18 +41,10 @@ pub(crate) fn rendered() -> String {
     text
 }
 
-/// Runs `check --pod - OPTIONS…` without a config, with 6 s of processor time. A debug build needs
-/// 1.2 s for 500 workloads, and more while other tests use the same caches.
+/// Runs `check --pod - OPTIONS…` without a config.
 fn audit(list: &str, options: &[&str]) -> (Option<i32>, String) {
-    let dir = TempDir::for_everybody();
-    dir.write("list.yaml", list);
-    let list = fs::File::open(dir.path("list.yaml")).unwrap();
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", "ulimit -t 6; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_drainit")]);
-    let command = command.args(["check", "--image=false", "--pod", "-"]).args(options);
-    let output = command.current_dir(dir.root()).env_clear().stdin(list).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(said).unwrap())
+    let said = run(Path::new("-"), list, &[&["--image=false"], options].concat());
+    (Some(said.code), said.stdout + &said.stderr)
 }
 
 fn workload(kind: &str, name: &str, pod: &str) -> String {
@@ -73,82 +61,77 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         |image: &str, more: &str| format!("containers: [{{name: a, image: '{image}', {more}}}]");
     let helper = "containers: [{name: a, command: [gunicorn, a], LIFE}, {name: b, image: logs}]";
     let [mut items, mut lines] = [String::new(), String::new()];
-    for (kind, pod, line) in [
+    for (pod, line) in [
         (
-            "Deployment",
             of("nginx:1.27", ""),
-            "grace period 30s by default; no preStop; `nginx`; loses requests: without a preStop, it stops before every node knows that the pod leaves",
+            "Deployment shop/web: grace period 30s by default; no preStop; `nginx`; loses requests: without a preStop, it stops before every node knows that the pod leaves",
         ),
         (
-            "Deployment",
             of("a.io/b/nginx:1@sha256:0", SLEEP),
-            "grace period 30s by default; preStop of 5s; `nginx`; unknown: nginx cuts requests at SIGTERM, unless its image has another STOPSIGNAL",
+            "Deployment shop/web: grace period 30s by default; preStop of 5s; `nginx`; unknown: nginx cuts requests at SIGTERM, unless its image has another STOPSIGNAL",
         ),
         (
-            "Deployment",
             of(
                 "a",
                 "command: [nginx], lifecycle: {stopSignal: SIGINT, preStop: {sleep: {seconds: 5}}}",
             ),
-            "grace period 30s by default; preStop of 5s; `nginx`; loses requests: nginx finishes requests at SIGQUIT, and not at SIGINT",
+            "Deployment shop/web: grace period 30s by default; preStop of 5s; `nginx`; loses requests: nginx finishes requests at SIGQUIT, and not at SIGINT",
         ),
         (
-            "StatefulSet",
             helper.replace("LIFE", SLEEP),
-            "grace period 30s by default; preStop of 5s; `gunicorn`; keeps requests: gunicorn finishes what is in flight at SIGTERM",
+            "StatefulSet shop/web: grace period 30s by default; preStop of 5s; `gunicorn`; keeps requests: gunicorn finishes what is in flight at SIGTERM",
         ),
         (
-            "DaemonSet",
             of("envoyproxy/envoy:v1.40", SLEEP),
-            "grace period 30s by default; preStop of 5s; `envoy`; loses requests: envoy closes every connection at SIGTERM",
+            "DaemonSet shop/web: grace period 30s by default; preStop of 5s; `envoy`; loses requests: envoy closes every connection at SIGTERM",
         ),
         (
-            "Deployment",
             of("a", "command: [drainit, run]"),
-            "grace period 30s by default; no preStop; `drainit`; has drainit: check it with its config",
+            "Deployment shop/web: grace period 30s by default; no preStop; `drainit`; has drainit: check it with its config",
         ),
         (
-            "Deployment",
+            // A script may have the name.
+            of("a", "command: [/app/nginx]"),
+            "Deployment shop/web: grace period 30s by default; no preStop; `nginx`; unknown: nginx cuts requests at SIGTERM",
+        ),
+        (
             of("a", HOOKS),
-            "grace period 30s by default; a preStop of unknown effect; `flask`; unknown: the effect of its preStop",
+            "Deployment shop/web: grace period 30s by default; a preStop of unknown effect; `flask`; unknown: the effect of its preStop",
         ),
         (
-            "Deployment",
             format!("terminationGracePeriodSeconds: 5, {}", of("a", SLEEP)),
-            "grace period 5s; preStop of 5s; `unknown program`; loses requests: SIGKILL follows 2s after its stop signal",
+            "Deployment shop/web: grace period 5s; preStop of 5s; `unknown program`; loses requests: SIGKILL follows 2s after its stop signal",
         ),
         (
-            "Deployment",
             of("calico/node:v3", ""),
-            "grace period 30s by default; no preStop; `unknown program`; unknown: its program",
+            "Deployment shop/web: grace period 30s by default; no preStop; `unknown program`; unknown: its program",
         ),
         (
-            "Deployment",
             format!("terminationGracePeriodSeconds: 0, {}", of("a", "")),
-            "grace period 0ms; no preStop; `unknown program`; loses requests: SIGKILL follows 2s after its stop signal",
+            "Deployment shop/web: grace period 0ms; no preStop; `unknown program`; loses requests: SIGKILL follows 2s after its stop signal",
         ),
         (
-            "DaemonSet",
             of("a", "command: [/bin/contour], args: [envoy, shutdown-manager]"),
-            "grace period 30s by default; no preStop; `unknown program`; unknown: its program",
+            "DaemonSet shop/web: grace period 30s by default; no preStop; `unknown program`; unknown: its program",
         ),
         (
-            "DaemonSet",
             of("a", "command: [/entrypoint.sh], args: [/usr/bin/envoy, -c, a.yaml]"),
-            "grace period 30s by default; no preStop; `envoy`; loses requests: without a preStop, it stops before every node knows that the pod leaves",
+            "DaemonSet shop/web: grace period 30s by default; no preStop; `envoy`; loses requests: without a preStop, it stops before every node knows that the pod leaves",
         ),
         (
-            "Job",
             of("a", ""),
-            "grace period 30s by default; no preStop; `unknown program`; keeps requests: nobody sends requests to it",
+            "Job shop/web: grace period 30s by default; no preStop; `unknown program`; keeps requests: nobody sends requests to it",
         ),
     ] {
-        items += &workload(kind, "web", &pod);
-        lines += &format!("{kind} shop/web: {line}\n");
+        items += &workload(line.split(' ').next().unwrap(), "web", &pod);
+        lines += &format!("{line}\n");
     }
-    lines += "13 workloads: loses requests 6, unknown 4, has drainit 1, keeps requests 2\n";
-    items += "- {kind: Service}\n- {kind: Deployment}\n- {kind: Service}\n";
-    lines += "not looked at: `Deployment without spec.template.spec` and `Service`\n";
+    lines += "14 workloads: loses requests 6, unknown 5, has drainit 1, keeps requests 2\n";
+    items += "- {kind: Service}\n- {kind: ConfigMap}\n- {kind: Service}\n";
+    items += "- {kind: Rollout, spec: {workloadRef: {name: web}}}\n";
+    // Another kind of the same name.
+    items += "- {apiVersion: batch.volcano.sh/v1alpha1, kind: Job}\n";
+    lines += "not looked at: `ConfigMap`, `Job`, `Rollout` and `Service`\n";
     let list = format!("kind: List\nitems:\n{items}");
     assert_eq!(audit(&list, &[]), (Some(0), lines));
     assert_eq!(audit(&list, &["--strict"]).0, Some(78));
@@ -160,18 +143,33 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
     let documents = documents.concat().replace("- {", "---\n{");
     let (code, said) = audit(&documents, &[]);
     assert!(code == Some(0) && said.contains("2 workloads: "), "{code:?} {said}");
-    // Only documents with an error are lost.
+    // Only documents with an error are lost, and the items of a list until the error.
     let (code, said) = audit(&format!("a: [\n{documents}---\nb: \"\n---\n{{kind: Depl"), &[]);
     assert!(code == Some(78) && said.contains("2 workloads: "), "{code:?} {said}");
     assert_eq!(said.matches("error: ").count(), 3, "{said}");
+    let whole = format!("items:\n{}", workload("Deployment", "a", &of("nginx", "")));
     for (bad, error) in [
-        ("items:\n- {kind: Depl", "error: "),
-        ("items: []\n", "this file has no workload"),
+        ("WHOLE- {kind: Depl", "error: not valid YAML"),
+        ("WHOLE- {kind: Depl", "\n1 workload: loses requests 1"),
+        ("WHOLE- kind", "\na list is cut: no kind\na list is cut: no kind\n1 workload: "),
+        ("WHOLE-", "\na list is cut: no kind\na list is cut: no kind\n1 workload: "),
+        ("WHOLE- kind: Pod\nkind: List", "\nPod  is cut: no spec.containers\n1 workload: "),
+        ("{kind: Pod, spec: {containers: []}}", "Pod  is cut: no spec.containers"),
+        ("{kind: Job, metadata: {name: a}}", "Job a is cut: no spec.template.spec.containers"),
+        ("kind: List\nitems: {a: 1}\n", "a list is cut: its items are no list\n"),
+        ("kind: List\n", "a list is cut: its items are no list\n"),
+        ("items: []\n", "a list is cut: no kind\n"),
+        ("items:\n- {kind: Depl", "error: not valid YAML"),
+        ("", "this file has no workload"),
         ("{{- if .Values.a }}\n", "note: with its `{{`, this file may be a template"),
     ] {
-        let (code, said) = audit(bad, &[]);
-        assert!(code == Some(78) && said.contains(error), "{code:?} {said}");
+        let (code, said) = audit(&bad.replace("WHOLE", &whole), &[]);
+        assert!(code == Some(78) && said.contains(error), "{code:?} {bad} {said}");
     }
+    // With a config, nothing is looked at but a whole manifest.
+    let of_config = |manifest: &str| check("drainit.yaml", Path::new("-"), manifest, &[]);
+    of_config(&format!("{whole}- {{kind: Depl")).assert(78, "\n1 error, 0 warnings");
+    of_config("{kind: Job, metadata: {name: a}}").assert(78, "workload, only `Job a is cut: no");
 }
 
 // holds: S798

@@ -22,6 +22,8 @@ pub struct Audit {
     pub text: String,
     /// Whether a rollout would lose requests of any workload.
     pub is_any_lost: bool,
+    /// Whether a part of the manifest lacks a key that it always has.
+    pub is_cut: bool,
 }
 
 /// The effect of a rollout on the requests of a workload. If there are several, the last counts.
@@ -36,26 +38,27 @@ enum Effect {
 /// The names of the effects, in the order of [`Effect`].
 const NAMES: [&str; 4] = ["keeps requests", "has drainit", "unknown", "loses requests"];
 
-/// Judges the workloads of a manifest that has a `kind: List`, or several workloads of which none
-/// runs drainit. `None` for any other manifest.
+/// Judges the workloads of a manifest that has a `kind: List`, or is cut, or has several workloads of
+/// which none runs drainit. `None` for any other manifest.
 pub(super) fn of(documents: &[Rc<Node>]) -> Option<Audit> {
-    let is_list = |node: &Node| text(node, &["kind"]).is_some_and(|kind| kind.text == "List");
-    let (workloads, others) = manifest::workloads(documents);
+    let (workloads, cut, others) = manifest::workloads(documents);
     let has_drainit = |workload: &Workload| containers(&workload.pod).iter().any(names_drainit);
     let are_many = workloads.len() > 1 && !workloads.iter().any(has_drainit);
-    if !are_many && !documents.iter().any(|node| is_list(node)) {
+    let is_list = |it: &Rc<Node>| text(it, &["kind"]).is_some_and(|kind| kind.text == "List");
+    if !are_many && cut.is_empty() && !documents.iter().any(is_list) {
         return None;
     }
     let judged: Vec<_> = workloads.iter().map(judge).collect();
-    let mut text: String = judged.iter().map(|(_, line)| format!("{}\n", harmless(line))).collect();
+    let lines = judged.iter().map(|(_, line)| line).chain(&cut);
+    let mut text: String = lines.map(|line| format!("{}\n", harmless(line))).collect();
     let count = |at| judged.iter().filter(|(effect, _)| *effect as usize == at).count();
     let counts = [3, 2, 1, 0].map(|at| format!("{} {}", NAMES[at], count(at))).join(", ");
     text += &format!("{}: {counts}\n", counted(judged.len(), "workload", "workloads"));
     if !others.is_empty() {
-        let kinds = list(others.iter().map(String::as_str));
+        let kinds = list(others.keys().map(String::as_str));
         text += &format!("not looked at: {}\n", harmless(&kinds));
     }
-    Some(Audit { text, is_any_lost: count(Effect::Loses as usize) > 0 })
+    Some(Audit { text, is_any_lost: count(Effect::Loses as usize) > 0, is_cut: !cut.is_empty() })
 }
 
 /// The effect on a workload, and the line that describes it.
@@ -69,10 +72,8 @@ fn judge(workload: &Workload) -> (Effect, String) {
     let has_known = all.iter().any(|front| front.name.is_some());
     let counts = all.iter().filter(|front| !has_known || front.name.is_some());
     let worst = counts.clone().map(|front| front.effect(grace)).max_by_key(|(effect, _)| *effect);
-    let (effect, why) = match worst {
-        _ if workload.is_job() => (Effect::Keeps, "nobody sends requests to it".to_owned()),
-        worst => worst.unwrap_or((Effect::Unknown, "it has no containers".to_owned())),
-    };
+    let of_job = || (Effect::Keeps, "nobody sends requests to it".to_owned());
+    let (effect, why) = worst.filter(|_| !workload.is_job()).unwrap_or_else(of_job);
     let mut hooks: Vec<_> = all.iter().filter_map(|front| hook(&front.hook)).collect();
     hooks.dedup();
     let hooks = if hooks.is_empty() { "no preStop".to_owned() } else { hooks.join(", ") };
@@ -110,7 +111,7 @@ impl<'a> Front<'a> {
         let line = || line.iter().map(|it| &*it.text);
         let image = image_name(&container.node, &["image"]);
         // An image such as `calico/node` has only the name of a runtime.
-        let is_sure = |it: &Known| is_of_image && it.program.kind != Kind::Maybe;
+        let is_sure = |it: &Known| is_of_image && it.kind != Kind::Maybe;
         let is_envoy = is_envoy(line()) || is_of_image && image == "envoy";
         let (name, known) = match find(line()).or_else(|| find([&*image]).filter(is_sure)) {
             _ if names_drainit(container) => (Some("drainit".to_owned()), None),
@@ -123,7 +124,7 @@ impl<'a> Front<'a> {
     /// The effect of a rollout on the requests, and the reason.
     fn effect(&self, grace: Duration) -> (Effect, String) {
         let name = self.name.as_deref();
-        let kind = self.known.as_ref().map(|it| it.program.kind);
+        let kind = self.known.as_ref().map(|it| it.kind);
         let is_server = name == Some("envoy") || kind.is_some_and(Kind::is_server);
         let (effect, why) = match &self.known {
             _ if name == Some("drainit") => (Effect::Drained, "check it with its config"),
@@ -158,8 +159,8 @@ fn at_stop(container: &Container, known: &Known) -> (Effect, String) {
     let signal = set.as_ref().and_then(|it| Signal::parse(&it.text)).unwrap_or(Signal::TERM);
     let is_finishing = program.signals.contains(&signal);
     let at_term = || format!("{name} {} at SIGTERM", program.at_term);
-    let why = known.advice(signal).map_or_else(at_term, |(why, _)| why);
-    match program.kind {
+    let why = known.advice(signal, "").map_or_else(at_term, |(why, _)| why);
+    match known.kind {
         Kind::Server | Kind::Worker if is_finishing => {
             (Effect::Keeps, format!("{name} finishes what is in flight at {signal}"))
         }

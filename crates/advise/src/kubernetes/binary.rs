@@ -56,7 +56,7 @@ pub(super) fn check(problems: &mut Problems, pod: &Node, env: impl Fn(&Container
     // After a wrong installation, nobody knows where the binary is, so the containers that use it
     // cannot be checked.
     if wrong.is_empty() {
-        let pod = Pod { node: pod, containers: &containers, inits: &inits, binaries };
+        let pod = Pod { node: pod, containers: &containers, binaries };
         for (place, container) in containers.iter().enumerate() {
             pod.uses(&mut wrong, container, &env(container), place.min(inits.len()));
         }
@@ -113,7 +113,7 @@ fn install(pod: &Node, init: &Container, place: usize) -> Result<Option<Binary>,
         );
         return wrong(why, "let the path and the `mountPath` agree");
     };
-    if at.is_read_only || is_of(pod, &at.volume, &READ_ONLY) {
+    if at.is_read_only || is_of(pod, &at.volume, READ_ONLY) {
         let volume = &at.volume;
         let why =
             format!("drainit cannot be installed as `{path}`: the volume `{volume}` is read-only");
@@ -133,8 +133,8 @@ fn install(pod: &Node, init: &Container, place: usize) -> Result<Option<Binary>,
 /// The pod, and the volumes in which it has drainit.
 struct Pod<'a> {
     node: &'a Node,
+    /// The init containers, and the others behind them.
     containers: &'a [Container],
-    inits: &'a [Container],
     binaries: Vec<Binary>,
 }
 
@@ -193,7 +193,7 @@ impl Pod<'_> {
             let is_install = self.binaries.iter().any(|binary| binary.behind == place + 1);
             !is_install && mounts(&init.node, volume, true)
         };
-        let is_open = self.inits[..place].iter().enumerate().any(may_write);
+        let is_open = self.containers[..place].iter().enumerate().any(may_write);
         let mut there = self.binaries.iter().filter(|binary| binary.behind <= place);
         match there.find(|binary| binary.volume == *volume) {
             Some(binary) => (is_named || binary.behind > 0 && !is_open).then(|| {

@@ -114,8 +114,8 @@ pub(super) fn refusal(
 
 /// A command of drainit in a probe or a hook.
 pub(super) struct OwnCommand {
-    /// Whether the command belongs to a probe, and not to a hook.
-    is_probe: bool,
+    /// `probe` or `hook`.
+    what: &'static str,
     pub(super) is_pre_stop: bool,
     /// The place of the program `drainit`.
     pub(super) span: Span,
@@ -149,9 +149,9 @@ pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
             let is_started = |at: usize| at == after_exec || has_subcommand(&words, at);
             let is_own = |at: &usize| is_drainit(&words[*at].text) && is_started(*at);
             let Some(at) = (0..words.len()).find(is_own) else { continue };
-            let (is_probe, is_pre_stop) = (hook[0] != "lifecycle", hook[1] == "preStop");
+            let what = if hook[0] == "lifecycle" { "hook" } else { "probe" };
             let (span, words) = (words[at].span, words[at + 1..].to_vec());
-            own.push(OwnCommand { is_probe, is_pre_stop, span, words });
+            own.push(OwnCommand { what, is_pre_stop: hook[1] == "preStop", span, words });
         }
     }
     own
@@ -166,7 +166,7 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
         if let Some((span, message, help)) = refused(command.span, &command.words, &usage) {
             problems.error(span, message).shared().help(help);
         } else if !command.is_pre_stop && command.name() == "drain" {
-            let what = if command.is_probe { "probe" } else { "hook" };
+            let what = command.what;
             let message =
                 format!("this {what} drains the pod when it first runs, and nothing undoes it");
             problems.error(command.span, message).shared().help("move it to `preStop`");

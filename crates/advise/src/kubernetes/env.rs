@@ -1,10 +1,14 @@
 //! The environment that a manifest gives a container, as far as `check` knows it.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use regex_lite::{Captures, Regex};
 
 use crate::kubernetes::manifest::{Container, items, key, text};
 use crate::language::environment::Environment;
 use crate::language::span::Span;
+use crate::pattern;
 
 /// Stands for a word of a script whose value only the shell knows. `@` counts as a variable of
 /// unknown value.
@@ -12,6 +16,8 @@ pub(super) const SHELL_WORD: &str = "$(@)";
 
 /// The longest word of a command line, in bytes with its NUL: `MAX_ARG_STRLEN` of the kernel.
 const LONGEST: usize = 128 << 10;
+/// Matches a variable, or an escaped `$`.
+static REFERENCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$\$|\$\(([^)]*)\)"));
 
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {
@@ -83,26 +89,19 @@ impl PodEnv {
     /// known, or if the result is longer than the longest argument that the kernel accepts. The
     /// variables of the image do not count here.
     pub(super) fn substitute(&self, text: &str) -> Option<String> {
-        let (mut out, mut rest) = (String::new(), text);
-        while let Some(at) = rest.find('$') {
-            out.push_str(&rest[..at]);
-            rest = &rest[at + 1..];
-            if let Some(more) = rest.strip_prefix('$') {
-                out.push('$');
-                rest = more;
-                continue;
-            }
-            let name = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
-            let own = |name| self.get(name).filter(|value| value.is_own);
-            match name.and_then(|(name, more)| Some((own(name)?, more))) {
-                Some((value, more)) => {
-                    out.push_str(value.text.as_ref()?);
-                    rest = more;
+        let mut is_known = true;
+        let expand = |found: &Captures| {
+            let name = found.get(1).map(|name| name.as_str());
+            match name.and_then(|name| self.get(name)).filter(|value| value.is_own) {
+                Some(value) => {
+                    is_known &= value.text.is_some();
+                    value.text.clone().unwrap_or_default()
                 }
-                None => out.push('$'),
+                None if &found[0] == "$$" => "$".to_owned(),
+                None => found[0].to_owned(),
             }
-        }
-        out.push_str(rest);
-        (out.len() < LONGEST).then_some(out)
+        };
+        let out = REFERENCE.replace_all(text, expand).into_owned();
+        (is_known && out.len() < LONGEST).then_some(out)
     }
 }

@@ -2,7 +2,7 @@
 //! what it would refuse, and makes the config of a command with a drain.
 
 use drainit_commands::exec::{
-    ADMIN, ExecArgs, GRACE_PERIOD, KEY_OPTIONS, MIN, TIME, UNREADY_DELAY, Wrong, cut_short,
+    ExecArgs, GRACE_PERIOD, KEY_OPTIONS, MIN, TIME, UNREADY_DELAY, Wrong, cut_short,
 };
 use drainit_commands::value::UNKNOWN;
 use drainit_commands::{Cli, Command, parse};
@@ -75,6 +75,7 @@ fn drained(
         Some(Given { option: it.name, name, span, is_known: !text.contains(UNKNOWN) })
     });
     let given: Vec<_> = given.collect();
+    let may_drain = env.may_bring("DRAINIT_DRAIN_ENVOY");
     let text_of = |name: &str| Some(of_variable(name)?.0.to_owned());
     let drain = match args.checked(&text_of, pod.unwrap_or(Shutdown::default().grace_period)) {
         Ok((_, drain)) => drain,
@@ -82,7 +83,7 @@ fn drained(
             let it = given.iter().find(|it| it.name == refusal.name);
             let span = it.map_or_else(|| span(refusal.name), |it| it.span);
             match refusal.wrong == Wrong::NeedsDrain {
-                true if may_drain(env) => {}
+                true if may_drain => {}
                 true => refuse(span, &refusal.to_string(), NAME_ADMIN),
                 false => refuse(span, &refusal.to_string(), &refusal.help),
             }
@@ -91,7 +92,7 @@ fn drained(
     };
     check_command(problems, command);
     let Some((drain, config)) = drain else {
-        if !may_drain(env) {
+        if !may_drain {
             undrained(problems, container, &given, command);
         }
         return None;
@@ -162,11 +163,6 @@ pub(super) fn runs_envoy(words: &[Word]) -> bool {
     started.is_some_and(|it| base(program(&it)) == "envoy" && !it.iter().any(is_end))
 }
 
-/// Whether `envFrom` may bring a drain.
-fn may_drain(env: &PodEnv) -> bool {
-    KEY_OPTIONS.iter().any(|it| it.name == ADMIN && env.may_bring(it.variable))
-}
-
 /// The text and the place of a variable that stands for an option. A value that is not known is
 /// [`UNKNOWN`]. `envFrom` at `span` may bring a grace period.
 fn variable<'e>(env: &'e PodEnv, name: &str, span: Span) -> Option<(&'e str, Span)> {
@@ -198,8 +194,7 @@ fn check_command(problems: &mut Problems, command: &[Word]) {
 
 /// Checks a command without a drain, which therefore has no control socket.
 fn undrained(problems: &mut Problems, container: &Container, given: &[Given], command: &[Word]) {
-    let asks = |it: &OwnCommand| it.asks() && !it.has("--url");
-    let asking = own_commands(container).into_iter().find(asks);
+    let asking = own_commands(container).into_iter().find(OwnCommand::asks);
     if let Some(command) = &asking {
         let name = command.name();
         let message = format!(

@@ -1,6 +1,6 @@
 //! Finds the workloads of a Kubernetes manifest, and reads fields of them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -57,52 +57,70 @@ pub(super) struct Word {
     pub(super) span: Span,
 }
 
+/// Documents by their kinds.
+type ByKind = BTreeMap<String, Vec<Rc<Node>>>;
+
 /// The kinds of workloads that have a template of their pods.
 const TEMPLATES: &str = "Deployment StatefulSet DaemonSet ReplicaSet Job Rollout ReplicationController DeploymentConfig";
 
-/// Finds all workloads in the documents of a manifest. Also returns the kinds of the other
-/// documents.
-pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, BTreeSet<String>) {
-    let (mut found, mut others, mut services) = (Vec::new(), BTreeSet::new(), Vec::new());
+/// The groups of `TEMPLATES` that are not Kubernetes' own.
+const GROUPS: [&str; 2] = ["argoproj.io/", "apps.openshift.io/"];
+
+/// Finds all workloads in the documents of a manifest. Also returns what lacks a key that a whole
+/// manifest has, and the other documents by their kinds.
+pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>, ByKind) {
+    let (mut found, mut cut, mut others) = (Vec::new(), Vec::new(), ByKind::new());
     // The labels of each workload's pods.
     let mut labels = Vec::new();
-    let mut todo: Vec<_> = documents.iter().rev().cloned().collect();
-    while let Some(node) = todo.pop() {
-        let Some(kind) = text(&node, &["kind"]) else { continue };
-        let path: &[&str] = match &*kind.text {
+    let mut todo: Vec<_> = documents.iter().rev().map(|it| (Rc::clone(it), false)).collect();
+    while let Some((node, is_item)) = todo.pop() {
+        let of = |path: &[&str]| text(&node, path).map(|word| word.text);
+        let kind = of(&["kind"]).unwrap_or_default();
+        // Another group may have a kind of the same name, such as Volcano's Job. A Rollout may take
+        // the pods of a Deployment.
+        let group = of(&["apiVersion"]).unwrap_or_default();
+        let is_known = !group.contains('.') || GROUPS.iter().any(|it| group.starts_with(it));
+        let has_template = TEMPLATES.split(' ').any(|it| it == kind)
+            && is_known
+            && get(&node, &["spec", "workloadRef"]).is_none();
+        let path: &[&str] = match &*kind {
             "Pod" => &["spec"],
-            kind if TEMPLATES.split(' ').any(|it| it == kind) => &["spec", "template", "spec"],
+            _ if has_template => &["spec", "template", "spec"],
             "CronJob" => &["spec", "jobTemplate", "spec", "template", "spec"],
-            "List" => {
-                todo.extend(items(&node, &["items"]).iter().rev().cloned());
+            "List" | "" => {
+                let list = get(&node, &["items"]).filter(|it| it.kind_name() == "a list");
+                // kubectl writes the kind of a list after its items.
+                if (list.is_some() || is_item) == kind.is_empty() {
+                    let lacks = if kind.is_empty() { "no kind" } else { "its items are no list" };
+                    cut.push(format!("a list is cut: {lacks}"));
+                }
+                let items = list.iter().flat_map(|list| list.items()).rev();
+                todo.extend(items.map(|it| (Rc::clone(it), true)));
                 continue;
             }
             _ => {
-                if kind.text == "Service" {
-                    services.push(node);
-                }
-                others.insert(kind.text);
+                others.entry(kind).or_default().push(node);
                 continue;
             }
         };
-        let of = |key| text(&node, &["metadata", key]).map(|word| word.text);
+        let of = |key| of(&["metadata", key]);
         let name = Vec::from_iter(["namespace", "name"].into_iter().filter_map(of)).join("/");
-        let Some(pod) = get(&node, path) else {
-            others.insert(format!("{} without {}", kind.text, path.join(".")));
+        let pod = get(&node, path).filter(|pod| !items(pod, &["containers"]).is_empty());
+        let Some(pod) = pod.cloned() else {
+            cut.push(format!("{kind} {name} is cut: no {}.containers", path.join(".")));
             continue;
         };
         let of_pods = [&path[..path.len() - 1], &["metadata", "labels"]].concat();
         labels.push(get(&node, &of_pods).cloned());
-        let (kind, pod) = (kind.text, Rc::clone(pod));
         found.push(Workload { kind, name, pod, local: None, served: Vec::new() });
     }
     for (workload, labels) in found.iter_mut().zip(labels) {
         let is_of = |service: &&Rc<Node>| labels.as_ref().is_some_and(|it| selects(service, it));
-        let selected = || services.iter().filter(is_of);
+        let selected = || others.get("Service").into_iter().flatten().filter(is_of);
         workload.local = selected().find_map(|service| local(service));
         workload.served = selected().flat_map(|service| ports(service)).collect();
     }
-    (found, others)
+    (found, cut, others)
 }
 
 /// Whether a Service selects pods with these labels: they must have every label of the selector. An
@@ -162,6 +180,10 @@ pub(super) fn key(node: &Node, name: &str) -> Option<Span> {
 
 pub(super) fn text(node: &Node, path: &[&str]) -> Option<Word> {
     word(get(node, path)?)
+}
+
+pub(super) fn is_named(node: &Node, name: &str) -> bool {
+    text(node, &["name"]).is_some_and(|it| it.text == name)
 }
 
 /// Whether the value at a path of keys is `true`.

@@ -34,6 +34,7 @@ mod volumes;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::check::bootstrap::parse;
 use crate::image::{Image, Surroundings};
 use crate::keys::Drain;
 use crate::kubernetes::audit::Audit;
@@ -120,8 +121,12 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
         let forms = [format!("${{{name}}}"), format!("${{{name}:")];
         texts.iter().any(|text| forms.iter().any(|form| text.contains(form)))
     };
-    let documents = yaml::parse_manifest(&mut problems, file).unwrap_or_default();
-    if documents.is_empty() && problems.source(file).is_some_and(|it| it.text.contains("{{")) {
+    let mut documents = yaml::parse_manifest(&mut problems, file).unwrap_or_default();
+    let text = problems.source(file).map(|it| Rc::clone(&it.text)).unwrap_or_default();
+    // If the end is missing, the items of a list are whole but for the last.
+    let whole = text.rsplit_once("\n- ").filter(|_| documents.is_empty() && asked.is_audit);
+    documents.extend(whole.and_then(|(whole, _)| parse(Source::new("", whole.to_owned()))));
+    if documents.is_empty() && text.contains("{{") {
         let help = "render it first: `helm template CHART | drainit check --pod -`";
         problems.note(Span::whole(file), "with its `{{`, this file may be a template").help(help);
     }
@@ -244,19 +249,19 @@ fn find(
     name: Option<&str>,
 ) -> Vec<(Workload, Container)> {
     let whole = Span::whole(file);
-    let (workloads, others) = manifest::workloads(documents);
+    let (workloads, cut, others) = manifest::workloads(documents);
     if workloads.is_empty() {
-        let only = if others.is_empty() { "" } else { ", only " };
-        let kinds = list(others.iter().map(String::as_str));
+        let kinds = list(cut.iter().chain(others.keys()).map(String::as_str));
+        let only = if kinds.is_empty() { "" } else { ", only " };
         let help = "name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob";
         problems.error(whole, format!("this file has no workload{only}{kinds}")).help(help);
         return Vec::new();
     }
-    let of = |workload: Workload| {
-        let containers = manifest::containers(&workload.pod);
-        containers.into_iter().map(move |container| (workload.clone(), container))
-    };
-    let all: Vec<_> = workloads.into_iter().flat_map(of).collect();
+    let mut all = Vec::new();
+    for workload in workloads {
+        let containers = manifest::containers(&workload.pod).into_iter();
+        all.extend(containers.map(|container| (workload.clone(), container)));
+    }
     let is_meant = |(_, container): &&(Workload, Container)| match name {
         Some(name) => container.name == name,
         None => entry::names_drainit(container),

@@ -11,7 +11,10 @@ use crate::check::undrained::listens;
 use crate::keys::{Address, Drain, DrainMethod};
 use crate::kubernetes::Context;
 use crate::kubernetes::commands::commands;
-use crate::kubernetes::manifest::{Word, base, is_drainit, is_true, items, seconds, text, words};
+use crate::kubernetes::manifest::{
+    Word, base, is_drainit, is_named, is_true, items, seconds, text, words,
+};
+use crate::kubernetes::termination::NAME;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 use crate::load::Severity;
@@ -168,15 +171,13 @@ fn asked_by_command(ctx: &Context<'_>, node: &Node) -> Option<(ProbedServer, Str
 /// The address `HOST:PORT`, if it is one of the pod. A variable may stand for the pod's address.
 fn own_address(at: &str) -> Option<SocketAddr> {
     let (host, port) = at.rsplit_once(':')?;
-    let is_own =
-        host.starts_with('$') || matches!(host, "localhost" | "127.0.0.1" | "[::1]" | "0.0.0.0");
+    let is_own = host.starts_with('$') || host == "0.0.0.0" || is_loopback(host);
     Some((Ipv4Addr::LOCALHOST, port.parse().ok().filter(|_| is_own)?).into())
 }
 
 /// Warns of a probe whose own grace period is shorter than the shutdown. The kubelet gives this
 /// time to a container that it stops because of the probe.
 fn own_grace_period(ctx: &mut Context<'_>, probe: &Node) {
-    const NAME: &str = "terminationGracePeriodSeconds";
     let needed = ctx.plan.longest().max(ctx.plan.window());
     if let Some((given, span)) = seconds(probe, &[NAME]).filter(|(given, _)| *given < needed) {
         let (given, needed) = (human(given), human(needed));
@@ -191,8 +192,7 @@ fn own_grace_period(ctx: &mut Context<'_>, probe: &Node) {
 /// The number of a port. The manifest has the number itself, or the name of one of the container's
 /// ports.
 pub(super) fn number(container: &Node, port: &str) -> Option<u16> {
-    let is_it = |node: &&Rc<Node>| text(node, &["name"]).is_some_and(|it| it.text == port);
-    let named = items(container, &["ports"]).iter().find(is_it);
+    let named = items(container, &["ports"]).iter().find(|it| is_named(it, port));
     let number = named.and_then(|node| text(node, &["containerPort"]));
     number.as_ref().map_or(port, |number| &number.text).parse().ok()
 }

@@ -24,7 +24,7 @@ pub(super) struct PreStop {
     pub(super) is_unknown: bool,
 }
 
-const NAME: &str = "terminationGracePeriodSeconds";
+pub(super) const NAME: &str = "terminationGracePeriodSeconds";
 /// The keys that lead to the command of the hook.
 const COMMAND: [&str; 4] = ["lifecycle", "preStop", "exec", "command"];
 
@@ -113,12 +113,10 @@ pub(super) fn grace_period(ctx: &mut Context<'_>, before: &PreStop) {
     let needed = rounded_up(before.sleeps.saturating_add(grace));
     let raise = format!("write `{NAME}: {needed}`");
     if before.sleeps.saturating_add(total).max(window) > given {
-        let (sleeps, killed) = (human(before.sleeps), human(given));
+        let [sleeps, killed, lasts] = [before.sleeps, given, total].map(human);
         let takes = match window > given {
             true => format!("deadline is {} after the stop signal", human(window)),
-            false => {
-                format!("shutdown takes up to {} after a preStop hook of {sleeps}", human(total))
-            }
+            false => format!("shutdown takes up to {lasts} after a preStop hook of {sleeps}"),
         };
         let message =
             format!("drainit's {takes}, and the kubelet kills after {killed}{by_default}");

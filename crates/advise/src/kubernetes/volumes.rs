@@ -2,13 +2,13 @@
 
 use crate::keys::Address;
 use crate::kubernetes::Context;
-use crate::kubernetes::manifest::{is_true, items, text};
+use crate::kubernetes::manifest::{is_named, is_true, items, text};
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 
 /// Kinds of volumes that a container can only read.
-pub(super) const READ_ONLY: [&str; 5] =
-    ["configMap", "secret", "projected", "downwardAPI", "image"];
+pub(super) const READ_ONLY: &[&str] = &["configMap", "secret", "projected", "downwardAPI", "image"];
+
 /// A path in a volume of the pod.
 pub(super) struct InVolume {
     /// The name of the volume.
@@ -42,13 +42,12 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
             Some(rest) => format!("/run/{rest}"),
             None => path.replacen("/run/", "/var/run/", 1),
         };
-        let volume = in_volume(node, path).or_else(|| in_volume(node, &twin));
+        let found = in_volume(node, path).or_else(|| in_volume(node, &twin));
         let pod = &ctx.workload.pod;
-        let hidden =
-            volume.as_ref().and_then(|at| Some((&at.volume, at.below.rsplit_once('/')?.0)));
+        let hidden = found.as_ref().and_then(|at| Some((&at.volume, at.below.rsplit_once('/')?.0)));
         let hidden = hidden.filter(|(volume, _)| is_early && is_empty(pod, volume));
-        let is_closed = match &volume {
-            Some(at) => at.is_read_only || is_of(pod, &at.volume, &READ_ONLY),
+        let is_closed = match &found {
+            Some(at) => at.is_read_only || is_of(pod, &at.volume, READ_ONLY),
             None => is_root_closed && !path.starts_with("/dev/"),
         };
         let (why, help) = match hidden {
@@ -93,18 +92,14 @@ pub(super) fn in_volume(container: &Node, path: &str) -> Option<InVolume> {
 /// Whether a container mounts a volume. With `to_write`, the container must also be able to write
 /// into it.
 pub(super) fn mounts(container: &Node, volume: &str, to_write: bool) -> bool {
-    items(container, &["volumeMounts"]).iter().any(|mount| {
-        text(mount, &["name"]).is_some_and(|name| name.text == volume)
-            && !(to_write && is_true(mount, &["readOnly"]))
-    })
+    let mut mounts = items(container, &["volumeMounts"]).iter().filter(|it| is_named(it, volume));
+    mounts.any(|mount| !(to_write && is_true(mount, &["readOnly"])))
 }
 
 /// Whether a volume is of one of these kinds.
 pub(super) fn is_of(pod: &Node, volume: &str, kinds: &[&str]) -> bool {
-    items(pod, &["volumes"]).iter().any(|it| {
-        text(it, &["name"]).is_some_and(|name| name.text == volume)
-            && kinds.iter().any(|kind| get(it, &[kind]).is_some())
-    })
+    let mut volumes = items(pod, &["volumes"]).iter().filter(|it| is_named(it, volume));
+    volumes.any(|it| kinds.iter().any(|kind| get(it, &[kind]).is_some()))
 }
 
 /// Whether a volume is empty when the main containers start.
