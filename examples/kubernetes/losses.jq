@@ -1,9 +1,52 @@
-# Sums up the losses of stops: `kubectl get pods -o json | jq -nrf losses.jq`. Ends with 1 if a request was cut, or if the input is not whole, and with 4 if a count is unknown.
+# Sums up the losses of stops: `kubectl get pods -o json | jq --stream -nrf losses.jq`. Ends with 1 if a request was cut, or
+# if the input is not whole, and with 4 if a count is unknown.
+
+# Each value of the input, or each item of a list. If the input ends early, the last value has the error and its beginning.
+# `of` is the part of the state that an event adds to, and `done` the part that is whole.
+def values:
+  foreach (try inputs catch {bad: .}) as $event ({};
+    if $event | type == "object" then
+      if $event | has("bad") then {done: "bad", bad: ($event + {metadata: ((.item // .top).metadata? // {})})}
+      else error("jq needs --stream") end
+    else
+      (if ($event[0] | length > 1 and .[0] == "items") and ($event[0][1] | type) == "number" then 2 else 0 end) as $depth
+      | (if $depth == 2 then "item" else "top" end) as $of
+      | if .done == "top" then {} elif .done then {top, is_list: true} else . end
+      | if $event | length == 2 then setpath([$of] + $event[0][$depth:]; $event[1]) else . end
+      | setpath(["done"]; if ($event[0] | length) + ($event | length) == $depth + 2 then $of else null end)
+    end;
+    if .done and (.done != "top" or (.is_list or (.top | type == "object" and .items == []) | not)) then .[.done] else empty end);
+
 def line: capture("^stopped in (?<took>[^\n]+?), exit code [0-9]+: (?<why>[^\n]*); connections (?<connections>[^ ,]+), requests (?<requests>[^ ,]+), cut (?<cut>[^ ,]+), killed (?<killed>[0-9]+), counted by (?<by>[^\n]+)") // {why: (split("\n")[0] // "")};
-def ends: [.state, .lastState | .terminated? // empty] | if . == [] then {why: "has not ended"} else (.[] | .message | if type == "string" then line else {why: "no termination message"} end) end;
-def rows: if (.kind? // "") == "Pod" then {pod: .metadata.name} + (.status | ((.containerStatuses // [])[] | {name} + ends), ((.initContainerStatuses // [])[] | {name} + ends | select(.took))) // {pod: .metadata.name, why: "has not ended"} else {pod: (.metadata?.name? // "-"), why: "\(.kind? // type) is no Pod"} end;
-def sum(of): map(select(.why | . != "has not ended" and (endswith(" is no Pod") | not)) | of // "-") | (map(rtrimstr("+") | tonumber? // 0) | add // 0) as $sum | if length > 0 and all(test("^[0-9]+$")) then "\($sum)" elif $sum > 0 then "\($sum)+" else "-" end;
-reduce (try (inputs | if (.items? | type) == "array" then .items[] else . end) catch {bad: "the input is not whole: \(.)"}) as $it ({}; .[[$it | .bad?, .kind?, .metadata?.namespace?, .metadata?.name?, .metadata?.uid?] | tostring] = $it)
-| [.[] | if .bad? // false then {why: .bad} else rows end] | . + [{pod: "sum", connections: sum(.connections), requests: sum(.requests), cut: sum(.cut), killed: sum(.killed)}]
-| (["POD", "CONTAINER", "TOOK", "CONNECTIONS", "REQUESTS", "CUT", "KILLED", "COUNTED BY", "WHY"], (.[] | [.pod, .name, .took, .connections, .requests, .cut, .killed, .by, .why] | map(. // "-")) | @tsv),
-  (if any(.why // "" | startswith("the input is not whole")) or (last.cut | test("^[1-9]")) then "cut: \(last.cut)\n" | halt_error(1) elif last.cut == "-" then "cut: unknown\n" | halt_error(4) else empty end)
+def known(row): try row catch {id: "unknown", why: "unknown: its status is malformed"};
+
+# The stops of a container, each with an `id`, because a watch shows it many times.
+def stop: known(.terminated | select(. != null) | {id: (.containerID // . | tostring), message});
+def stops($open): {name: ((.name? | strings) // "-")} + known([.state, .lastState | stop] | if . == [] then {id: "", why: $open} else .[] end);
+
+def rows:
+  # A pod that was evicted has ended as a whole.
+  known(.status | {id: "", why: (if .phase | IN("Failed", "Succeeded") then (.reason | strings) // .phase else "has not ended" end)}) as $pod
+  | $pod,
+    known(.status | (.containerStatuses // [])[] | stops($pod.why)),
+    known(.status | (.initContainerStatuses // [])[] | stops($pod.why) | select(.message | strings | startswith("stopped in ")));
+
+def row:
+  {pod: ((.metadata?.name? | strings) // "-"), of: ([.kind?, .metadata?.namespace?, .metadata?.name?, .metadata?.uid?] | tostring)}
+  + if .bad? // false then {why: "the input is not whole: \(.bad)"}
+    elif (.kind? // "") == "Pod" then rows
+    else {why: "\(.kind? // type) is no Pod"} end;
+
+def sum(of): map(select(.why | . != "has not ended" and (endswith(" is no Pod") | not)) | of // "-")
+  | (map(rtrimstr("+") | tonumber? // 0) | add // 0) as $sum
+  | if length > 0 and all(test("^[0-9]+$")) then "\($sum)" elif $sum > 0 then "\($sum)+" else "-" end;
+
+# The last state of each stop counts. Without stops, the last state of the container or the pod gets the row.
+reduce (values | row) as $row ({}; setpath([$row.of, $row.name // $row.id // "", $row.id // ""]; $row))
+| [.[] | if length > 1 then del(.[""]) else . end | .[] | if length > 1 then del(.[""]) else . end | .[]
+  | if has("message") then . + (.message | if . == null then {why: "no termination message"} else known(line) end) else . end]
+| . + [{pod: "sum", connections: sum(.connections), requests: sum(.requests), cut: sum(.cut), killed: sum(.killed)}]
+| (["POD", "CONTAINER", "TOOK", "CONNECTIONS", "REQUESTS", "CUT", "KILLED", "COUNTED BY", "WHY"],
+  (.[] | [.pod, .name, .took, .connections, .requests, .cut, .killed, .by, .why] | map(. // "-")) | @tsv),
+  (if any(.why // "" | startswith("the input is not whole")) or (last.cut | test("^[1-9]")) then "cut: \(last.cut)\n" | halt_error(1)
+  elif last.cut == "-" then "cut: unknown\n" | halt_error(4) else empty end)

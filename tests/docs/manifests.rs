@@ -1,15 +1,11 @@
 //! Validates every manifest of the examples and the docs, and the output of the chart, with
 //! `kubernetes-validate --strict`, which has the schemas of Kubernetes itself.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-use testkit::envoy::checkout;
+use std::process::Output;
 
 use crate::config::pod::rendered;
 use crate::docs::pages::{pages, split};
-use crate::support::{TempDir, python_tool};
+use crate::support::*;
 
 /// The newest version of Kubernetes that the tool knows, and the oldest version for which the
 /// manifests without [`NEWER`] are meant.

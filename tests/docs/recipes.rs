@@ -1,13 +1,7 @@
 //! Tests the recipes: each patch is short, and the patched manifest of its project passes `drainit
 //! check --strict --pod`.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-
-use testkit::envoy::checkout;
-
-use crate::support::{TempDir, python_tool};
+use crate::support::*;
 
 const PROJECTS: [&str; 4] = ["envoy-gateway", "contour", "kgateway", "istio"];
 
@@ -21,18 +15,20 @@ fn patches() -> Vec<(String, String)> {
     projects.chain([patch("sidecar", "sidecar-patch.yaml")]).collect()
 }
 
-/// Applies a patch to `tests/fixtures/recipes/NAME.yaml`. `tool` is the directory with the YAML
-/// library that the script needs.
-fn patched(tool: &Path, name: &str, patch: &Path) -> Vec<u8> {
-    let output = Command::new("python3")
-        .arg(checkout().join("tests/docs/patch.py"))
-        .arg(checkout().join(format!("tests/fixtures/recipes/{name}.yaml")))
-        .arg(patch)
-        .env("PYTHONPATH", tool)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+/// The output of a script beside this file. `tool` is the directory with the YAML library that the
+/// script needs.
+fn script(tool: &Path, name: &str, files: &[PathBuf]) -> Vec<u8> {
+    let mut command = Command::new("python3");
+    command.arg(checkout().join("tests/docs").join(name)).args(files).env("PYTHONPATH", tool);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{files:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
+}
+
+#[test]
+fn the_patch_of_kustomize_does_what_the_policy_does() {
+    let Some(tool) = python_tool("kubernetes-validate") else { return };
+    script(&tool, "kustomize.py", &[]);
 }
 
 // holds: C901
@@ -78,7 +74,8 @@ fn every_patched_manifest_passes_the_strict_check() {
         let init = patch.split("initContainers:").nth(1).unwrap().split(" containers:").next();
         assert!(!init.unwrap().contains("mountPath: /drainit"), "{name}: {init:?}");
         dir.write("patch.yaml", &patch);
-        dir.write("manifest.yaml", patched(&tool, &name, &dir.path("patch.yaml")));
+        let fixture = checkout().join(format!("tests/fixtures/recipes/{name}.yaml"));
+        dir.write("manifest.yaml", script(&tool, "patch.py", &[fixture, dir.path("patch.yaml")]));
         let output = Command::new(env!("CARGO_BIN_EXE_drainit"))
             .args(["check", "--strict", "--pod"])
             .arg(dir.path("manifest.yaml"))

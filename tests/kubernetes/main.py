@@ -230,6 +230,9 @@ def has_drainit(app):
 @test
 def ledger():
     """20 pods are replaced at once, and seven of them must cut a request. losses.jq says so, and next time says 0."""
+    # The kubelet of 1.20 shows no message of a container that ends while many pods are deleted.
+    if too_old((1, 36), "the ledger"):
+        return
     kubectl("create", "configmap", "ledger", f"--from-file={HERE / 'ledger/drainit.yaml'}")
     kubectl("apply", "-f", str(HERE / "ledger/deployment.yaml"))
     for planted in 7, 0:
@@ -247,7 +250,7 @@ def ledger():
             watch.terminate()
             watch.wait()
             watched.seek(0)
-            table = subprocess.run(["jq", "-nrf", str(LOSSES)], stdin=watched, text=True, capture_output=True)
+            table = subprocess.run(["jq", "--stream", "-nrf", str(LOSSES)], stdin=watched, text=True, capture_output=True)
         answers = [it.communicate()[0] for it in asks]
         lines = [line.split("\t") for line in table.stdout.splitlines()]
         counts = {line[0]: line[5] for line in lines if line[0] in addresses}
