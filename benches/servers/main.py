@@ -22,7 +22,7 @@ from pathlib import Path
 
 from kit import free_port, in_namespace, init_of, install, measured, table, write_page
 from load import KEPT, LONG, Load
-from table import PIP, ROWS, TOP, known
+from table import OTHERS, PIP, ROWS, TOP, known
 
 HERE = Path(__file__).resolve().parent
 PLACE = TOP / "target/servers"
@@ -55,6 +55,8 @@ def lines(row):
     signal_key = "" if best == "TERM" else f"stop_signal: {best}"
     if program.kind == "server":
         return "readiness_delay: 5s", signal_key
+    if program.kind in ("store", "other"):
+        return "", signal_key
     return "", ", ".join(filter(None, [signal_key, "drain: connections"]))
 
 
@@ -101,6 +103,8 @@ class Run:
         quoted = lambda words: "[" + ", ".join("'" + word.replace("'", "''") + "'" for word in words) + "]"
         command = quoted(shlex.split(self.fill(self.row.command)))
         ready = f"readiness: {{tcp: '127.0.0.1:{self.port}', timeout: 120s}}"
+        if self.row in OTHERS:
+            ready = ""
         front = ""
         if self.row.front:
             front = f"  front: {{command: {quoted(self.front())}, {ready}, depends_on: [web], stop_signal: QUIT}}\n"
@@ -187,10 +191,62 @@ def differs(row, alone, best):
         yield f"{row.name}: the table says that it {program.at_term}, but the request was {load.long}"
     if program.at_term.startswith("cuts requests") and load.long == "answered":
         yield f"{row.name}: the table says that it {program.at_term}, but the request was answered"
-    if program.kind == "server" and with_lines.failed > 2:
-        yield f"{row.name}: {with_lines.failed} requests failed with the advised lines"
-    if program.kind == "server" and not code.startswith("0,"):
+    if with_lines.failed > row.most:
+        yield f"{row.name}: {with_lines.failed} requests failed with the advised lines, more than {row.most}"
+    if not code.startswith("0,"):
         yield f"{row.name}: drainit ended with {code}"
+
+
+async def hold(row, drainit, port_behind):
+    """Stops a program during the work of its client, while another client of a store is idle: what happened to the
+    work, and how the program ended."""
+    run = Run(row, drainit, port_behind)
+    idle = None
+    try:
+        child = run.start_drainit() if drainit else run.start_alone()
+        client = shlex.split(run.fill(row.client))
+        await asyncio.sleep(3)
+        work = client and subprocess.Popen(client, stdin=subprocess.DEVNULL, stdout=run.log, stderr=run.log)
+        if "psql" in client:
+            # Without a command, psql waits for one.
+            idle = subprocess.Popen(client[:-2], stdin=subprocess.PIPE, stdout=run.log, stderr=run.log)
+        await asyncio.sleep(1)
+        if child.poll() is not None or work and work.poll() is not None:
+            raise RuntimeError(f"{row.name} does not serve:\n{run.said()[-3000:]}")
+        began = time.monotonic()
+        os.kill(init_of(child), signal.SIGTERM)
+        code = await asyncio.to_thread(child.wait, 60)
+        ended = f"code {code} after {time.monotonic() - began:.1f} s" if drainit else re.search(r"^ended with (.*)$", run.said(), re.M)[1]
+        done = {None: "–", 0: "done"}.get(await asyncio.to_thread(work.wait, 60) if work else None, "cut")
+        return done, ended.replace("SIGKILL after 10.0 s", "SIGKILL after 10 s")
+    finally:
+        if idle:
+            idle.kill()
+        run.end()
+
+
+async def hold_all(rows, drainit, wrong):
+    """The cells of programs of the kinds `store` and `other`. Adds to what is `wrong`."""
+    found, store = {}, None
+    for row in rows:
+        try:
+            if store is None:
+                store = Run(OTHERS[0], None, 0)
+                store.start_alone()
+            alone, best = await hold(row, None, store.port), await hold(row, drainit, store.port)
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            wrong.append(f"{row.name}: not measured: {error}")
+            continue
+        program = KNOWN[row.known]
+        advised = ", ".join(f"`{key}`" for key in lines(row) if key) or "none"
+        found[row.name] = [row.name, row.version(PLACE), *alone, advised, *best]
+        print("servers: " + " | ".join(found[row.name]), file=sys.stderr, flush=True)
+        waits = program.at_term.startswith("waits until the last client")
+        if waits != ("SIGKILL" in alone[1]) or not best[1].startswith("code 0"):
+            wrong.append(f"{row.name}: the table says that it {program.at_term}, but: {found[row.name]}")
+    if store:
+        store.end()
+    return found
 
 
 async def cells(row, drainit, port_behind):
@@ -218,7 +274,7 @@ async def cells(row, drainit, port_behind):
 
 
 async def main(drainit, words):
-    wanted = [row for row in ROWS if not os.environ.get("PAGE")]
+    wanted = [row for row in [*ROWS, *OTHERS] if not os.environ.get("PAGE")]
     wanted = [row for row in wanted if not words or any(word.lower() in row.name.lower() for word in words)]
     server = await asyncio.start_server(behind, "127.0.0.1", 0, backlog=1000)
     port, slots = server.sockets[0].getsockname()[1], asyncio.Semaphore(AT_ONCE)
@@ -244,15 +300,21 @@ async def main(drainit, words):
             here.append(row)
         else:
             print(f"servers: {row.name} cannot be had here", file=sys.stderr)
-    await asyncio.gather(*map(one, here))
+    await asyncio.gather(*(one(row) for row in here if row in ROWS))
+    kept.update(await hold_all([row for row in here if row in OTHERS], drainit, wrong))
+    KEPT_RESULTS.write_text(json.dumps(kept, indent=1))
     head = ["Server", "Version", "At SIGTERM", "Lines", "Alone, looks", "Alone, does not look", "Lines, looks",
             "Lines, does not look", "Stop"]
+    head_of_others = ["Program", "Version", "SIGTERM: work", "SIGTERM: end", "Lines", "Work", "End"]
+    table_of = lambda head, rows: table(head, [kept[row.name] for row in rows if row.name in kept], numbers=False)
     if words:
-        print(table(head, [kept[row.name] for row in here if row.name in kept], numbers=False))
+        for columns, rows in ((head, ROWS), (head_of_others, OTHERS)):
+            if any(row in rows for row in here):
+                print(table_of(columns, [row for row in here if row in rows]))
     else:
-        missing = [row.name for row in ROWS if row.name not in kept]
-        text = table(head, [kept[row.name] for row in ROWS if row.name in kept], numbers=False)
-        write_page("servers.md", "make servers", results=f"{measured(missing)}\n\n{text}")
+        missing = [row.name for row in [*ROWS, *OTHERS] if row.name not in kept]
+        results = f"{measured(missing)}\n\n{table_of(head, ROWS)}"
+        write_page("servers.md", "make servers", results=results, others=table_of(head_of_others, OTHERS))
     print("\n".join(wrong), file=sys.stderr)
     return 1 if wrong else 0
 

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -126,8 +127,27 @@ class Postgres:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
 
+class Kafka:
+    """librdkafka's broker for tests, on loopback, in a PID namespace: neither PyPI nor Debian has Kafka's own broker. Each
+    topic has 4 partitions."""
+
+    def __init__(self, _):
+        code = """import signal, confluent_kafka
+broker = confluent_kafka.Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 1})
+print(*("%s:%s" % (it.host, it.port) for it in broker.list_topics().brokers.values()), flush=True)
+signal.pause()"""
+        self.child = in_namespace([PLACE / "kafka/bin/python", "-c", code], stdout=subprocess.PIPE, text=True)
+        self.address = self.child.stdout.readline().strip()
+        if not self.address:
+            raise RuntimeError("the broker does not start")
+
+    def url(self, name):
+        """A topic of its own."""
+        return f"{self.address}/{name}"
+
+
 # The brokers that all workers share. Each worker has a redis of its own.
-SHARED = {"rabbitmq": Rabbitmq, "temporal": Temporal, "postgres": Postgres}
+SHARED = {"rabbitmq": Rabbitmq, "kafka": Kafka, "temporal": Temporal, "postgres": Postgres}
 
 
 class Worker:
@@ -160,10 +180,16 @@ class Worker:
             needs = "depends_on: [redis]"
             command = f"[redis-server, --port, '{self.port}', --bind, 127.0.0.1, --appendonly, 'yes', --dir, '{place}']"
             redis = f"  redis: {{command: {command}, readiness: {{tcp: '127.0.0.1:{self.port}'}}}}\n"
-        (place / "drainit.yaml").write_text(
+        config = (
             f"shutdown: {{grace_period: {GRACE}s}}\nprocesses:\n{redis}  worker: {{command: [{words}], {needs}, scale: {row.copies}, "
             f"stop_signal: {row.signal}, drain: {{signal: {{signal: {row.signal}, time: {TIME}s, min: 0s}}}}}}\n"
         )
+        if row.is_page:
+            self.web = free_port()
+            self.environment["GUNICORN_CMD_ARGS"] = f"-b 127.0.0.1:{self.web}"
+            config = (TOP / "docs/workers.md").read_text().split("```yaml\n")[1].split("```")[0]
+            config = config.replace("redis-server", f"redis-server, --port, '{self.port}'").replace("6379", str(self.port))
+        (place / "drainit.yaml").write_text(config)
 
     def start(self):
         run = [self.drainit, "run", "-c", self.place / "drainit.yaml"]
@@ -185,8 +211,14 @@ class Worker:
         until, starts = time.time() + 60, len(self.stops) + 1
         while time.time() < until and (self.place / "log").read_text(errors="replace").count("everything is ready") < starts:
             time.sleep(0.2)
+        # The page's web server has no readiness.
+        assert not self.row.is_page or listens(self.web, 20)
         os.kill(init_of(self.child), signal.SIGTERM)
         began = time.time()
+        while self.row.is_page and time.time() < began + 1:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.web}", timeout=10) as answer:
+                assert answer.status == 200
+            time.sleep(0.05)
         code = self.child.wait(GRACE + 60)
         self.stops.append((began, time.time(), code))
 

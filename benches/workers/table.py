@@ -5,7 +5,9 @@ from dataclasses import dataclass
 # The pinned packages of PyPI, by virtual environment. arq needs an older client of Redis than kombu, and the command of
 # PgQueuer does not run with newer versions of typer.
 PIP = {
-    "workers": "celery==5.7.0 kombu[redis]==5.7.0 rq==3.0.0 dramatiq[redis,rabbitmq]==2.2.1 huey==3.5.4 pika==1.4.4 aio-pika==10.2.1",
+    "workers": "celery==5.7.0 kombu[redis]==5.7.0 rq==3.0.0 dramatiq[redis,rabbitmq]==2.2.1 huey==3.5.4 pika==1.4.4 aio-pika==10.2.1 "
+    "gunicorn==27.0.1",
+    "kafka": "confluent-kafka==2.16.1",
     "arq": "arq==0.28.0",
     "procrastinate": "procrastinate==3.10.0 psycopg[binary,pool]==3.3.9",
     "pgq": "pgqueuer==1.6.0 asyncpg==0.32.0 typer==0.15.4 click==8.1.8",
@@ -21,7 +23,8 @@ class Row:
     other job; without `again`, a job that was not begun is delivered within this time. `limit`: the worker itself cuts
     its jobs after so many seconds, and gives them back. `repeats`: jobs that have ended in a stop run again if drainit
     had to kill the worker. `forgets`: the worker loses a job that it has just fetched at a stop. `prepare` runs before
-    the first start."""
+    the first start. `is_page`: the config is that of docs/workers.md, with other ports, and its web server must answer
+    for a second after the signal."""
 
     name: str
     source: str
@@ -38,6 +41,7 @@ class Row:
     forgets: bool = False
     repeats: bool = False
     is_inside: bool = False
+    is_page: bool = False
     environment_name: str = "workers"
 
 
@@ -47,6 +51,7 @@ ROWS = [
         patience=45, environment="LATE=1", repeats=True),
     Row("Celery, redis in the container", "celery", "redis", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", False,
         is_inside=True),
+    Row("Celery, redis and gunicorn as in workers.md", "celery", "redis", "", "app", False, is_inside=True, is_page=True),
     Row("Celery, prefork, `acks_late`", "celery", "rabbitmq", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", True,
         environment="LATE=1", repeats=True),
     Row("Celery, threads, `acks_late`", "celery", "rabbitmq", "celery -A celery_app worker -P threads -c 8 -l WARNING", "celery_app",
@@ -69,6 +74,8 @@ ROWS = [
     Row("pika, 8 copies", "pika", "rabbitmq", "python pika_app.py", "pika_app", True, copies=8),
     Row("aio-pika", "aio-pika", "rabbitmq", "python aio_pika_app.py", "aio_pika_app", True),
     Row("kombu, 8 copies", "kombu", "rabbitmq", "python kombu_app.py", "kombu_app", True, copies=8),
+    Row("confluent-kafka, 4 copies", "confluent-kafka", "kafka", "python kafka_app.py ${SCALE_INDEX}", "kafka_app", True, copies=4, patience=45,
+        environment_name="kafka"),
     Row("Temporal, Python", "temporalio", "temporal", "python temporal_app.py", "temporal_app", True, patience=25,
         environment_name="temporal"),
     Row("Sidekiq", "apt:ruby-sidekiq", "redis", "sidekiq -r ./sidekiq_app.rb -c 8 -t 4", "ruby sidekiq_send.rb", True, limit=4),

@@ -1,13 +1,8 @@
 //! The reusable workflow that rehearses a stop: it is YAML, and runs the documented command.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::process::Command;
 
-use serde_json::Value;
-use testkit::envoy::checkout;
-
-use crate::support::python_tool;
+use crate::support::*;
 
 // holds: S442
 #[test]

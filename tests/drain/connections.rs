@@ -1,13 +1,7 @@
 //! Tests the drain that counts connections in the kernel, with real, unchanged servers.
 
-use std::net::SocketAddr;
-use std::thread;
-
 use crate::support::rig::REFUSING;
-use crate::support::{
-    Client, Duration, Ended, LONG, Rig, Running, STAYS, Signal, free_address, in_parallel,
-    is_installed, ms, now, said,
-};
+use crate::support::*;
 
 const APP: &str = include_str!("../fixtures/slow_app.py");
 
@@ -22,31 +16,12 @@ require("http").createServer((request, response) => {
 }).listen(Number(process.argv[2]), "127.0.0.1");
 "#;
 
-pub(crate) const NGINX: &str = "
-daemon off; worker_processes 2; pid DIR/nginx.pid; error_log stderr; events {}
-http {
-    access_log off; client_body_temp_path DIR/b; proxy_temp_path DIR/p;
-    fastcgi_temp_path DIR/f; uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;
-    server { listen 127.0.0.1:PORT; location / { proxy_pass http://127.0.0.1:BEHIND; } }
-}
-";
-
-pub(crate) const HAPROXY: &str = "
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-frontend web
-    bind 127.0.0.1:PORT
-    default_backend app
-backend app
-    server app 127.0.0.1:BEHIND
-";
+/// Files of the bench of servers.
+const FILES: [&str; 5] = ["nginx.conf", "haproxy.cfg", "front.conf", "php-fpm.conf", "index.php"];
 
 const PYTHON: &str = "python3, DIR/app.py, PORT";
 /// The commands of servers. The last two servers are proxies in front of the app.
-const SERVERS: [&str; 6] = [
+pub(crate) const SERVERS: [&str; 6] = [
     PYTHON,
     "uvicorn, --app-dir, DIR, --port, PORT, 'app:asgi'",
     "gunicorn, --chdir, DIR, -k, gthread, -w, 2, --threads, 32, --keep-alive, 75, -b, '127.0.0.1:PORT', 'app:wsgi'",
@@ -57,7 +32,28 @@ const SERVERS: [&str; 6] = [
 
 /// Starts a server with this drain, and waits until it is ready.
 fn start(rig: Option<Rig>, command: &str, drain: &str) -> Option<(Running, SocketAddr)> {
-    let rig = rig.filter(|_| is_installed(command.split(',').next().unwrap()))?;
+    let keys = format!("drain: {drain}");
+    let container = "shutdown: {grace_period: 40s}\nenv: {PARTS: 'yes'}";
+    start_with(rig, container, app_of(command), command, &keys)
+}
+
+/// The app behind a server, which only the last two servers have.
+pub(crate) fn app_of(command: &str) -> &'static str {
+    let app = "app: {command: [python3, DIR/app.py, BEHIND], readiness: {tcp: '127.0.0.1:BEHIND'}}";
+    if SERVERS[4..].contains(&command) { app } else { "" }
+}
+
+/// Starts a server with these keys, after the lines of the container, and another process, if there
+/// is one. The server depends on the process `app`.
+pub(crate) fn start_with(
+    rig: Option<Rig>,
+    container: &str,
+    other: &str,
+    command: &str,
+    keys: &str,
+) -> Option<(Running, SocketAddr)> {
+    let program = |rig: &Rig| rig.fill(command.split(',').next().unwrap());
+    let rig = rig.filter(|rig| is_installed(&program(rig)))?;
     let (address, behind) = (free_address(), free_address());
     let fill = |text: &str| {
         let text = text.replace("PORT", &address.port().to_string());
@@ -65,19 +61,16 @@ fn start(rig: Option<Rig>, command: &str, drain: &str) -> Option<(Running, Socke
     };
     rig.write("app.py", APP);
     rig.write("server.js", NODE);
-    rig.write("nginx.conf", rig.fill(&fill(NGINX)));
-    rig.write("haproxy.cfg", fill(HAPROXY));
-    let (app, depends_on) = match SERVERS[4..].contains(&command) {
-        true => (
-            "  app: {command: [python3, DIR/app.py, BEHIND], readiness: {tcp: '127.0.0.1:BEHIND'}}\n",
-            "app",
-        ),
-        false => ("", ""),
-    };
+    for name in FILES {
+        let text = fs::read_to_string(checkout().join("benches/servers/files").join(name)).unwrap();
+        // In the bench, PHP counts the seconds of a request, and here its milliseconds.
+        rig.write(name, rig.fill(&fill(&text.replace("1e6", "1e3"))));
+    }
+    let depends_on = if other.starts_with("app:") { "app" } else { "" };
     let drainit = rig.start(&fill(&format!(
-        "shutdown: {{grace_period: 40s}}\nenv: {{PARTS: 'yes'}}\nprocesses:\n{app}  \
-         web: {{command: [{command}], readiness: {{tcp: '127.0.0.1:PORT', timeout: 60s}}, \
-         drain: {drain}, depends_on: [{depends_on}]}}",
+        "{container}\nprocesses:\n  {other}\n  \
+         web: {{command: [{command}], readiness: {{http: 'http://127.0.0.1:PORT/0', timeout: 60s}}, \
+         {keys}, depends_on: [{depends_on}]}}",
     )));
     drainit.wait("readiness", LONG * 4, |record| record.line(said::ALL_READY).map(drop));
     Some((drainit, address))
@@ -143,15 +136,10 @@ fn counts_before_the_stop_are_in_the_status_and_ends_in_the_report() {
          http.server.ThreadingHTTPServer.daemon_threads = True\n\
          http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[2])), App).serve_forever()\n",
     );
-    let config = "
-shutdown: {report: DIR/report.json}
-processes:
-  web:
-    command: [python3, DIR/graceful.py, DIR/app.py, PORT]
-    readiness: {tcp: '127.0.0.1:PORT'}";
-    let address = free_address();
-    rig.write("app.py", APP);
-    let drainit = rig.start_ready(&config.replace("PORT", &address.port().to_string()));
+    let (report, term) = ("shutdown: {report: DIR/report.json}", "stop_signal: TERM");
+    let started =
+        start_with(Some(rig), report, "", "python3, DIR/graceful.py, DIR/app.py, PORT", term);
+    let Some((drainit, address)) = started else { return };
     let mut clients = idle(address, 8);
     thread::sleep(ms(30));
     for client in &mut clients[..3] {
@@ -305,22 +293,13 @@ fn the_count_ends_a_drain_that_a_command_begins_even_if_the_command_fails() {
 // holds: S304
 #[test]
 fn a_request_that_comes_while_a_dependent_stops_is_waited_for() {
-    let Some(rig) = Rig::new() else { return };
-    let address = free_address();
-    rig.write("app.py", APP);
-    let config = "
-        shutdown: {grace_period: 40s}
-        processes:
-          web:
-            command: [python3, DIR/app.py, PORT]
-            readiness: {tcp: '127.0.0.1:PORT'}
-            drain: {connections: {min: 0, time: 20s, idle: 200ms}}
-          slow:
+    let slow = "slow:
             command: [sh, -c, 'trap \"sleep 2; exit 0\" TERM; echo up; while :; do sleep 0.1; done']
             depends_on: [web]
-            readiness: {log: '^up$'}
-        ";
-    let drainit = rig.start_ready(&config.replace("PORT", &address.port().to_string()));
+            readiness: {log: '^up$'}";
+    let drain = "drain: {connections: {min: 0, time: 20s, idle: 200ms}}";
+    let started = start_with(Rig::new(), "shutdown: {grace_period: 40s}", slow, PYTHON, drain);
+    let Some((drainit, address)) = started else { return };
     let client = in_next_tick(address);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("slow: sending SIGTERM");
@@ -403,31 +382,23 @@ signal.pause()
 // holds: S582
 #[test]
 fn requests_to_a_daemon_outside_the_tree_of_the_process_are_waited_for() {
-    let drained = "drain: {connections: {min: 0s, time: 20s, idle: 1s}}";
     let given = "listen: ['tcp://127.0.0.1:PORT']";
+    let drain = "drain: {connections: {min: 0s, time: 20s, idle: 1s}}";
+    let with_ports = drain.replace("min", "ports: [PORT], min");
     in_parallel(
-        [
-            (true, given, drained),
-            (false, "", "drain: {connections: {ports: [PORT], min: 0s, time: 20s, idle: 1s}}"),
-            (true, given, ""),
-        ],
-        |(is_given, given, drain)| {
+        [("", format!("{given}, {drain}")), (", PORT", with_ports), ("", given.to_owned())],
+        |(port, keys)| {
             let Some(rig) = Rig::new() else { return };
-            let address = free_address();
-            rig.write("app.py", APP);
             rig.write("daemon.py", DAEMON);
-            let port = if is_given { "" } else { "PORT" };
-            let config = format!(
-                "{{processes: {{web: {{command: [python3, DIR/daemon.py, {port}], {given}, {drain},
-                  readiness: {{http: 'http://127.0.0.1:PORT/0'}}}}}}}}"
-            );
-            let config = config.replace("PORT", &address.port().to_string());
-            let drainit = rig.start_ready(&config.replace(", ,", ","));
+            let command = format!("python3, DIR/daemon.py{port}");
+            let Some((drainit, address)) = start_with(Some(rig), "", "", &command, &keys) else {
+                return;
+            };
             let slow = Client::new(address).ask(2000);
             thread::sleep(ms(200));
             let ended = drainit.stop();
             let went = slow.join().unwrap().went;
-            if drain.is_empty() {
+            if keys == given {
                 ended.assert_line("stop web: .*; requests 1 at the start, 1 cut$");
                 return;
             }

@@ -59,6 +59,9 @@ pub enum IdleClose {
     /// The client notices the closed connection only when its next request fails, like blocking
     /// clients.
     Unnoticed,
+    /// The client notices at once, and leaves an endpoint that is no longer in the [`Service`], like
+    /// a load balancer.
+    Left,
 }
 
 /// The amount and length of the load.
@@ -273,7 +276,9 @@ impl Client {
     /// Waits for the next request. With [`IdleClose::Noticed`] the client notices if its connection
     /// ends meanwhile.
     async fn idle_until(&mut self, due: Instant) {
-        if let (Some(connection), IdleClose::Noticed) = (&mut self.connection, self.idle_close) {
+        if let Some(connection) = &mut self.connection
+            && self.idle_close != IdleClose::Unnoticed
+        {
             let mut unasked = [0; 1];
             tokio::select! {
                 biased; // after a pause of this machine both may be ready, and the end must win
@@ -288,6 +293,10 @@ impl Client {
 
     /// Sends one request and reads its response; returns whether the server closes the connection.
     async fn request(&mut self) -> Result<bool, Failure> {
+        let is_gone = |it: &Connection| !lock(&self.service.0).list.contains(&it.peer);
+        if self.idle_close == IdleClose::Left && self.connection.as_ref().is_some_and(is_gone) {
+            self.close();
+        }
         if self.connection.is_none() {
             let peer = self.service.next().ok_or(Failure::Refused)?;
             let stream = TcpStream::connect(peer).await?;
