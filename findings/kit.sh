@@ -100,3 +100,31 @@ seen() {
     echo "seen now:    $2"
     [ "$1" = "$2" ] || { echo "the program behaves differently by now" >&2; exit 1; }
 }
+
+# Unpacks Debian's Podman, and adds $place/podman, which keeps its containers in $place, and the image localhost/busybox.
+debian_podman() {
+    debian podman=4.3.1+ds1-8+deb12u1+b3 conmon=2.1.6+ds1-1 runc catatonit busybox-static golang-github-containers-common \
+        libgpgme11 libassuan0 libsubid4 libdevmapper1.02.1
+    local root=$place/root
+    cat >"$place/containers.conf" <<END
+[engine]
+conmon_path = ["$root/usr/bin/conmon"]
+helper_binaries_dir = ["$root/usr/libexec/podman"]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+[engine.runtimes]
+runc = ["$root/usr/sbin/runc"]
+END
+    cat >"$place/podman" <<END
+#!/bin/sh
+export LD_LIBRARY_PATH="$LD_LIBRARY_PATH" CONTAINERS_CONF="$place/containers.conf"
+exec "$root/usr/bin/podman" --root "$place/store" --runroot "$place/run" --storage-driver vfs "\$@"
+END
+    chmod 755 "$place/podman"
+    unset LD_LIBRARY_PATH
+    mkdir "$place/image"
+    cp "$root/bin/busybox" "$place/image/"
+    tar -C "$place/image" -c . | "$place/podman" import -q --signature-policy "$root/etc/containers/policy.json" - localhost/busybox \
+        >"$place/import.log"
+}
