@@ -62,8 +62,8 @@ kubernetes: static envoy rollout-tools ## rolls the gateway in a real Kubernetes
 KUBERNETES_VALIDATE = 1.37.0
 PYPI = target/kubernetes-validate/$(KUBERNETES_VALIDATE)
 deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the tests need: Debian packages, every version of Envoy from 1.36 to 1.40, kubernetes-validate
-	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init promtool supervisord go jq,\
-		nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus supervisor golang-go jq)
+	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init promtool supervisord go jq node,\
+		nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus supervisor golang-go jq nodejs)
 	@$(call need,/lib/systemd/systemd git,systemd git ca-certificates)
 	@$(call need,podman catatonit slirp4netns wrk,podman catatonit slirp4netns wrk)
 	@docker compose version >/dev/null 2>&1 || $(call need,docker-compose,docker-compose)
@@ -172,7 +172,7 @@ facts: python static target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/e
 	@$(call need,unshare openssl,util-linux openssl)
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
 
-servers: static server-tools ## stops 48 real servers under traffic, alone and with the lines that check advises (10 minutes once all of them are installed), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
+servers: static server-tools ## stops real servers under traffic and five other programs, alone and with the lines that check advises (10 minutes once all of them are installed), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
 	@PYTHONPATH=benches/peers python3 -B benches/servers/main.py $(STATIC)/drainit $(ROW)
 
 workers: static server-tools ## stops real workers at random moments while jobs run, RUNS=20 times each, and writes docs/measured/workers.md; ROW="celery rabbitmq" selects workers, and prints them
@@ -211,6 +211,9 @@ faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ##
 	$(CARGO) build --locked --quiet --package drainit --package testkit
 	@python3 -B tests/faults/main.py $(if $(ROW),"$(ROW)")
 
+bench-build: envoy ## builds the commit OLD=d3cd27ed and the last one from clean clones to the demo's table, and compares the seconds of a processor (10 minutes)
+	@benches/build.sh $(OLD)
+
 bench-scale: static python target/bench-tools/bench-child ## measures graphs of up to 100 processes, by shape: time to start and stop, and memory
 	@python3 -B benches/peers/shapes.py
 
@@ -229,7 +232,7 @@ release: ## target/release-files: everything that a release publishes, checked: 
 .PHONY: release-files
 release-files: python
 	@$(call need,buildah skopeo lintian git,buildah skopeo lintian git ca-certificates)
-	@PATH="$$PWD/target/release-tools/bin:$$PATH"; $(call installed,cargo-auditable cargo-cyclonedx rust-audit-info) || CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+	@$(call installed,$(addprefix target/release-tools/bin/,cargo-auditable cargo-cyclonedx rust-audit-info)) || CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
 		$(CARGO) install --quiet --locked --root target/release-tools $(RELEASE_TOOLS)
 	@PATH="$$PWD/target/release-tools/bin:$$PATH" packaging/release.sh
 RELEASE_TOOLS = cargo-auditable@0.7.7 cargo-cyclonedx@0.5.9 rust-audit-info@0.5.4
@@ -296,7 +299,8 @@ python:
 # The servers, workers and brokers of `make servers` and `make workers` that Debian has. The others come from PyPI.
 server-tools: python
 	@$(call are_installed,$(SERVERS) $(BROKERS)) || $(call install,$(SERVERS) $(BROKERS))
-SERVERS = nginx-light haproxy apache2 lighttpd squid varnish php-fpm php-cli puma unicorn tomcat10 jetty9 apache2-dev nodejs default-jdk-headless gcc python3-venv python3-dev
+SERVERS = nginx-light haproxy apache2 lighttpd squid varnish php-fpm php-cli puma unicorn tomcat10 jetty9 apache2-dev nodejs default-jdk-headless gcc python3-venv python3-dev \
+	pgbouncer openssh-server openssh-client cron rsyslog
 BROKERS = redis-server postgresql rabbitmq-server ruby-sidekiq php-symfony-messenger php-symfony-redis-messenger php-symfony-console \
 	php-symfony-event-dispatcher php-illuminate-queue php-illuminate-redis php-illuminate-cache \
 	php-illuminate-events php-redis

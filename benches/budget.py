@@ -24,9 +24,11 @@ SLACK = 0.05
 ALONE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--mount-proc"]
 # The limits promised to users, independent of the budget.
 LARGEST = {"size": 5_767_168}
-# The first task of each pair has five times as many processes as the second. If it costs more than 5.1 times as much,
-# some code is not linear.
-FIVE_TIMES = {"plan-chain-100": "plan-chain-20", "run-tasks-100": "run-tasks-20"}
+# The first task of each pair has five times as many processes or workloads as the second. If it costs more than 5.1 times
+# as much, some code is not linear.
+FIVE_TIMES = {"plan-chain-100": "plan-chain-20", "run-tasks-100": "run-tasks-20", "audit-100": "audit-20"}
+# The seconds of a processor that `check --pod` may take for 500 workloads of 2 KiB. It takes 0.2 s.
+AUDIT = 2
 
 
 def rich(count):
@@ -56,6 +58,26 @@ def tasks(count):
         yield f"  t{n}: {{command: [/bin/true], type: oneshot{after}}}"
 
 
+def manifest(directory, count):
+    """A list of workloads, as kubectl writes it."""
+    path = os.path.join(directory, f"list{count}.yaml")
+    variables = "".join(f"          - name: VARIABLE_{n}\n            value: value-{n}\n" for n in range(40))
+    with open(path, "w") as file:
+        file.write("apiVersion: v1\nitems:\n")
+        for n in range(count):
+            file.write(
+                f"- apiVersion: apps/v1\n  kind: Deployment\n  metadata:\n    name: w{n}\n    namespace: shop\n  spec:\n"
+                "    template:\n      spec:\n        containers:\n        - name: web\n          image: nginx:1\n"
+                f"          env:\n{variables}"
+            )
+        file.write("kind: List\n")
+    return path
+
+
+def audit(directory, count):
+    return ["check", "--image=false", "--pod", manifest(directory, count)]
+
+
 def config(directory, name, processes):
     path = os.path.join(directory, f"{name}.yaml")
     with open(path, "w") as file:
@@ -78,6 +100,8 @@ def workloads(directory):
         ("run-tasks-20", ["run", "-c", config(directory, "tasks20", tasks(20))]),
         ("run-tasks-100", ["run", "-c", config(directory, "tasks100", tasks(100))]),
         ("log-lines-100000", ["run", "-c", config(directory, "prefix", prefix)]),
+        ("audit-20", audit(directory, 20)),
+        ("audit-100", audit(directory, 100)),
     ]
 
 
@@ -139,11 +163,18 @@ def main():
             # If drainit starts processes, their timing sometimes adds an iteration of drainit's event loop, so the
             # lower of two counts is taken.
             measured[name] = min(instructions(drainit, args, directory) for _ in range(2 if args[0] in ("exec", "run") else 1))
+        before = os.times()
+        done = subprocess.run([drainit, *audit(directory, 500)], cwd=directory, capture_output=True, text=True, check=True)
+        after = os.times()
+    took = after.children_user + after.children_system - before.children_user - before.children_system
+    print(f"an audit of 500 workloads takes {took:.2f} s")
     tables, name = read(), kind(drainit)
     if "--update" in sys.argv:
         tables[name] = measured
         write(tables)
     failed = [f"{key} is more than {most:,} bytes" for key, most in LARGEST.items() if measured.get(key, 0) > most]
+    if took > AUDIT or "\n500 workloads: loses requests 500" not in done.stdout:
+        failed.append(f"an audit takes {took:.2f} s, and says {done.stdout[-200:]}")
     for large, small in FIVE_TIMES.items():
         if (times := measured[large] / measured[small]) > 5.1:
             failed.append(f"{large} costs {times:.2f} times {small}: something is not linear")

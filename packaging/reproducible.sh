@@ -27,13 +27,14 @@ cp -r "$cargo/registry" "$there/home/crates/"
 sysroot=$(rustc --print sysroot)
 mkdir "$there/toolchain"
 cp -r "$sysroot/bin" "$sysroot/lib" "$there/toolchain"
-[[ ! -e target/release-tools ]] || cp -r target/release-tools "$there/tools"
+# Without a network, the tools of `make release` cannot be installed there.
+[[ ! -e target/release-tools ]] || { mkdir "$there/deep/er/sources/target" && cp -r target/release-tools "$_"; }
 chown -R $user:$user "$there"
 
 (
     cd "$there/deep/er/sources"
     env -i HOME="$there/home" CARGO_HOME="$there/home/crates" CARGO_NET_OFFLINE=true CARGO_BUILD_JOBS=1 \
-        PATH="$there/toolchain/bin:$there/tools/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
+        PATH="$there/toolchain/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
         TZ=Asia/Kathmandu LC_ALL=C.UTF-8 LANG=tr_TR.UTF-8 \
         setpriv --reuid $user --regid $user --clear-groups \
         bash -c 'umask 077; make --no-print-directory "$@"' - "${targets[@]}"
