@@ -1,12 +1,7 @@
 //! Runs drainit's column of the fault matrix, `tests/faults`. The columns of the peers are run only
 //! by `make faults`.
 
-use std::fs;
-use std::process::Command;
-
-use testkit::envoy::checkout;
-
-use crate::support::{child, namespace};
+use crate::support::*;
 
 fn matrix(options: &[&str]) -> Command {
     let mut python = Command::new("python3");

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -16,7 +16,7 @@ use benches::result::drainit;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::envoy;
-use testkit::gateway::{Line, answers, children, collect};
+use testkit::gateway::{Line, answers, children, spawn};
 use tokio::time::sleep;
 
 use crate::node::{self, Network, Quota};
@@ -140,17 +140,7 @@ impl Pod {
                 command(mode, &network, &envoy::binary(row.envoy)?, row.drain_time, &config)
             }
         };
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| io::Error::other(format!("cannot start {mode:?}: {error}")))?;
-        let lines = Arc::default();
-        if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
-            collect(stdout, &lines);
-            collect(stderr, &lines);
-        }
+        let (child, lines) = spawn(&mut command, &format!("{mode:?}"))?;
         let mut pod = Self { child, network, directory, lines };
         pod.wait_for_answer().await?;
         Ok(pod)

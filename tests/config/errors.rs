@@ -1,12 +1,9 @@
 //! Wrong configs: drainit quickly reports every problem with its place, exits with 78 and starts
 //! nothing.
 
-use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
-use crate::support::{LONG, Rig, Said, Stream, ms};
+use crate::support::*;
 
 /// A config with three problems and a warning, each on its own line.
 const WRONG: &str = r#"

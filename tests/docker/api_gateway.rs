@@ -5,14 +5,13 @@
 mod gateway;
 
 use std::os::unix::fs::PermissionsExt;
-use std::{fs, thread};
 
 use gateway::{
     ADMIN, ENGINE, POLICY_ENGINE, PYTHON_EXECUTOR, ROUTER, Setup, assert_variables, given,
 };
 
 use crate::support::docker_gateway::BOOTSTRAP;
-use crate::support::{Client, LONG, Stream, get_unix, leave_socket, ms, said};
+use crate::support::*;
 
 const SOCKETS: &str = "/var/run/api-platform";
 const HELLO: &str = "hello from the gateway\n";

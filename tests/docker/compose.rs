@@ -1,15 +1,13 @@
 //! `examples/compose`, run by a real Docker Compose: version 2 where it is installed, or else
 //! version 1, which Debian has.
 
-use std::process::{Command, Stdio};
-use std::thread::{self, sleep};
-use std::time::{Instant, SystemTime};
+use std::thread::sleep;
+use std::time::SystemTime;
 
 use testkit::docker::{Container, LABEL};
-use testkit::envoy::checkout;
 
 use super::PORT;
-use crate::support::{Client, LONG, TempDir, images, ms, said, skip_unless};
+use crate::support::*;
 
 #[test]
 fn compose_waits_for_health_and_stops_the_gateway_first() {

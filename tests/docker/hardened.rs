@@ -1,12 +1,12 @@
 //! Tests a real gateway that has only the rights that it needs: an ordinary user, Docker's own
 //! seccomp profile, no capabilities, no new privileges and a read-only root.
 
-use std::thread::{self, sleep};
+use std::thread::sleep;
 
 use testkit::docker::Container;
 
 use super::PORT;
-use crate::support::{Client, TempDir, images, ms, said};
+use crate::support::*;
 
 const OPTIONS: [&str; 8] = [
     "--user=10001:10001",

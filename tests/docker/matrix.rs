@@ -2,12 +2,10 @@
 //! operator, and the timeout of `docker stop`. The table of tests/faults tests other options of a
 //! container.
 
-use std::thread;
-
 use testkit::docker::{Container, docker, mount};
 
 use crate::support::docker_images::child_image;
-use crate::support::{TempDir, said};
+use crate::support::*;
 
 // holds: S115
 #[test]

@@ -18,7 +18,7 @@ use std::net::Ipv4Addr;
 use testkit::docker::{Container, files, mount, run};
 
 use crate::support::docker_gateway::gateway_images;
-use crate::support::{TempDir, images, said};
+use crate::support::*;
 
 /// The port of tests/fixtures/docker-envoy.yaml.
 const PORT: u16 = 10000;

@@ -4,7 +4,7 @@
 use testkit::docker::{Container, docker, run};
 
 use crate::docker::PORT;
-use crate::support::{Client, envoy_image, images, said};
+use crate::support::*;
 
 /// A volume that is removed at the end.
 struct Volume(String);

@@ -1,20 +1,13 @@
 //! The Pod manifests of the examples, run by `podman kube play`.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::process::{Command, Stdio};
-use std::thread::{self, sleep};
-use std::time::Instant;
+use std::thread::sleep;
 
 use testkit::docker::{Container, LABEL, docker, succeed};
-use testkit::envoy::checkout;
 
 use super::GREETING;
 use crate::config::pod::rendered;
 use crate::support::docker_gateway::{examples, gateway_images};
-use crate::support::{
-    Client, Duration, TempDir, free_address, in_parallel, is_installed, is_root_for, ms, said,
-};
+use crate::support::*;
 
 #[test]
 fn podman_drains_the_pods_of_the_manifests() {

@@ -1,13 +1,9 @@
 //! Tests `examples/postgresql` with a plain `docker stop`, which kills after 10 s.
 
-use std::thread;
-use std::time::Instant;
-
 use testkit::docker::{Container, docker, mount};
-use testkit::envoy::checkout;
 
 use crate::support::docker_images::postgresql_image;
-use crate::support::{Duration, get, said, static_drainit};
+use crate::support::*;
 
 /// The time after which a plain `docker stop` kills the container.
 const STOCK: Duration = Duration::from_secs(10);

@@ -1,14 +1,10 @@
 //! Tests the script with which a user's CI rehearses the stop of an image or a program.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
-use testkit::envoy::checkout;
-
-use crate::support::{TempDir, envoy_image, images, is_installed};
+use crate::support::*;
 
 /// Whether the rehearsal passes, and what the script says.
 fn rehearse(words: &[&str]) -> (bool, String) {

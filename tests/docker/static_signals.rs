@@ -4,7 +4,7 @@
 use crate::drain::run_signals;
 use crate::exec::signals;
 use crate::host::minimal_environment;
-use crate::support::{Rig, elf, static_drainit};
+use crate::support::*;
 
 /// Returns a rig with the static binary as PID 1, if that is possible, and a rig with the static
 /// binary as an ordinary process.

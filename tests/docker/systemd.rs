@@ -1,14 +1,12 @@
 //! Tests the unit of `examples/systemd` with a systemd that is PID 1 of a container.
 
-use std::path::Path;
-use std::thread::{self, sleep};
-use std::time::Instant;
+use std::thread::sleep;
 
 use testkit::docker::Container;
 
 use super::{GREETING, PORT};
 use crate::support::docker_images::systemd_image;
-use crate::support::{Client, LONG, get, ms};
+use crate::support::*;
 
 #[test]
 fn systemctl_stop_drains_the_gateway_and_a_wrong_config_is_not_restarted() {

@@ -2,13 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::thread;
 
-use serde_json::json;
 use testkit::docker::Container;
 
 use super::PORT;
-use crate::support::{Duration, LONG, TempDir, images, said};
+use crate::support::*;
 
 /// The config of an Envoy with 1,000 clusters, which answers each request after 12 s.
 fn envoy_config() -> String {

@@ -2,13 +2,10 @@
 //! test holds every promise.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use regex_lite::Regex;
 
-use crate::support::Rig;
+use crate::support::*;
 
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -2,14 +2,10 @@
 //! every metric that the examples name.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use regex_lite::Regex;
-use testkit::envoy::checkout;
 
-use crate::support::is_installed;
+use crate::support::*;
 
 fn examples() -> PathBuf {
     checkout().join("examples/prometheus")

@@ -3,7 +3,7 @@
 //! the failure. A simulation of the dialogue between drainit and Envoy tests which calls drainit
 //! makes, and how often.
 
-use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, free_address, in_parallel, ms};
+use crate::support::*;
 
 const CONFIG: &str = "
 shutdown: {grace_period: 20s, reserve: 1s}

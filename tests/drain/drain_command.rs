@@ -3,13 +3,9 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Command, Stdio};
-use std::thread;
-
-use serde_json::Value;
 
 use crate::drain::admin_faults::ONCE;
-use crate::support::{Admin, Rig, Running, Said, TempDir, get_unix, in_parallel, ms, said};
+use crate::support::*;
 
 fn status(drainit: &Running) -> Value {
     let (_, body) = get_unix(&drainit.path("control.sock"), "/status").unwrap();

@@ -1,12 +1,6 @@
 //! Tests every kind of drain except Envoy's: ends, failures, and several drains at the same time.
 
-use std::time::Duration;
-
-use serde_json::Value;
-
-use crate::support::{
-    Admin, Answer, Ended, LONG, Rig, Running, Signal, free_address, get, ms, said,
-};
+use crate::support::*;
 
 /// The longest time that a drain may take if the test expects an early end. A drain without an
 /// early end takes much longer: 8 s (`time`), or until the deadline.

@@ -2,13 +2,10 @@
 //! reset their clients.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::thread;
+use std::net::TcpStream;
 
 use crate::support::rig::REFUSING;
-use crate::support::{
-    Client, Ended, LONG, Rig, Running, free_address, in_parallel, is_installed, ms, said,
-};
+use crate::support::*;
 
 const SERVER: &str = include_str!("../fixtures/ending_server.py");
 

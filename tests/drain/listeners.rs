@@ -1,7 +1,7 @@
 //! Tests that a drain that counts connections follows its server: to other listeners, and to another
 //! main process.
 
-use crate::support::{Client, LONG, Rig, Running, STAYS, Signal, free_address, get, ms};
+use crate::support::*;
 
 const MOVING: &str = include_str!("../fixtures/moving_server.py");
 

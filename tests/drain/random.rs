@@ -1,9 +1,6 @@
 //! Plays random drains of real servers, and compares the report with the results of the clients.
 
-use std::path::Path;
-use std::process::Command;
-
-use crate::support::{in_parallel, namespace};
+use crate::support::*;
 
 /// The number of schedules that play at the same time. Each has up to three servers, and mostly
 /// waits.

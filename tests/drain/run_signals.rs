@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::exec::signals::{SPECIAL, fatal, send};
-use crate::support::{LONG, Rig};
+use crate::support::*;
 
 /// Returns the signals that drainit can catch.
 fn heard() -> impl Iterator<Item = i32> {

@@ -1,8 +1,6 @@
 //! Tests that the shutdown is in order and within a single deadline, regardless of the processes.
 
-use std::process::{Command, Stdio};
-
-use crate::support::{LONG, Rig, Running, Signal, is_installed, ms, said, skip_unless};
+use crate::support::*;
 
 fn start(config: &str, names: &[&str]) -> Option<Running> {
     let drainit = Rig::new()?.start(config);

@@ -2,9 +2,8 @@
 //! does not list at the listener's address.
 
 use std::net::TcpListener;
-use std::process::Command;
 
-use crate::support::{Client, LONG, Rig, free_address, get, in_parallel, namespace};
+use crate::support::*;
 
 const SERVER: &str = include_str!("../fixtures/hidden_sockets.py");
 

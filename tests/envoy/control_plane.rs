@@ -2,7 +2,7 @@
 
 use testkit::envoy::TESTED;
 
-use crate::support::{RealEnvoy, add_control_plane, get_unix, in_parallel};
+use crate::support::*;
 
 // holds: C213, C223
 #[test]

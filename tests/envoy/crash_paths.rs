@@ -1,12 +1,10 @@
 //! Tests a real Envoy that dies or hangs while it is stopped: the stop is bounded, and the report
 //! gives the reason.
 
-use std::thread;
-
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::support::{CLOSES, Client, LONG, RealEnvoy, Running, Signal, ms, said};
+use crate::support::*;
 
 /// Starts an Envoy with a drain of these times and a client that keeps its connection. Also returns
 /// the PID of Envoy.

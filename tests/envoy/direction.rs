@@ -1,14 +1,8 @@
 //! Tests which listeners of a real Envoy are drained, and whose connections count.
 
-use std::net::SocketAddr;
-use std::thread;
-
-use serde_json::Value;
 use testkit::envoy::TESTED;
 
-use crate::support::{
-    CLOSES, Client, LONG, RealEnvoy, STAYS, Signal, get_unix, in_parallel, ms, said,
-};
+use crate::support::*;
 
 /// Adds a listener `egress` on 127.0.0.2, with the port and the routes of the first listener.
 fn add_egress(config: &mut Value) {

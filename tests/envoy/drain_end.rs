@@ -3,15 +3,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::thread;
 
-use serde_json::{Value, json};
 use testkit::envoy::TESTED;
 
-use crate::support::{
-    CLOSES, Client, Duration, LONG, RealEnvoy, Running, STAYS, Signal, add_control_plane, get_unix,
-    in_parallel, ms,
-};
+use crate::support::*;
 
 /// The longest time that a drain may take if the test expects an early end, even on a busy machine.
 /// This time is shorter than the drain's `time`.

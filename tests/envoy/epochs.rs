@@ -1,18 +1,12 @@
 //! Tests `update: hot-restart` with real Envoys, which are replaced under load without a failed
 //! request, rolled back, and stopped while two epochs are alive.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
-use serde_json::Value;
 use testkit::envoy;
 use testkit::load::{IdleClose, Plan};
 
-use crate::support::{
-    CLOSES, Client, LONG, RealEnvoy, Request, Running, Signal, example, free_address, get,
-    in_parallel, ms, said,
-};
+use crate::support::*;
 
 const BASE: &str = "examples/gateway/drainit.yaml";
 const OVERLAY: &str = "examples/gateway/hot-restart.yaml";

@@ -1,11 +1,8 @@
 //! Measures again those facts of the page about Envoy that take only seconds to measure.
 
-use std::fs;
-use std::process::Command;
+use testkit::envoy::{TESTED, binary};
 
-use testkit::envoy::{TESTED, binary, checkout};
-
-use crate::support::skip_unless;
+use crate::support::*;
 
 // holds: S441
 #[test]

@@ -4,13 +4,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
-use std::{fs, thread};
 
-use serde_json::{Value, json};
-
-use crate::support::{
-    Client, Duration, LONG, RealEnvoy, Running, STAYS, Signal, add_control_plane, in_parallel, ms,
-};
+use crate::support::*;
 
 /// The longest time that a drain may take after its last request, even on a busy machine. This time
 /// is far shorter than the `time` of the drain.

@@ -1,12 +1,9 @@
 //! Tests new connections while a real Envoy is drained: they are served until the drain is over,
 //! and refused afterwards.
 
-use std::{fs, thread};
-
-use serde_json::{Value, json};
 use testkit::envoy::{DEFAULT, TESTED};
 
-use crate::support::{Client, RealEnvoy, RequestResult, get_unix, in_parallel, ms, now, said};
+use crate::support::*;
 
 /// Asserts that new connections are served until the drain is over. By default, Envoy closes its
 /// listeners after `--drain-time-s`, here long before `min` is over.

@@ -1,10 +1,8 @@
 //! Tests the preflight checks of a real Envoy's drain, while it is healthy and while it drains.
 
-use std::thread;
-
 use testkit::envoy::TESTED;
 
-use crate::support::{Client, LONG, RealEnvoy, STAYS, Signal, get_unix, in_parallel};
+use crate::support::*;
 
 const WARNING: &str = r"^\[drainit\] .* warning: router: ";
 

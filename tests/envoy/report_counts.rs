@@ -1,15 +1,11 @@
 //! Compares the counts of the report with those of the clients of a real Envoy.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::thread;
-use std::time::Duration;
+use std::net::TcpStream;
 
 use testkit::envoy;
 
-use crate::support::{
-    CLOSES, Client, LONG, RealEnvoy, Request, RequestResult, Signal, in_parallel, ms, now, said,
-};
+use crate::support::*;
 
 /// Opens a WebSocket that the server closes after this many milliseconds.
 fn web_socket(address: SocketAddr, lasts: u64) -> TcpStream {

@@ -1,13 +1,10 @@
 //! Tests the main promise: a gateway under load is replaced and no request fails, with real Envoys
 //! and drainit as PID 1.
 
-use std::fs;
-
-use serde_json::json;
 use testkit::envoy;
 
 use crate::support::example::{Example, Rolled, roll};
-use crate::support::{Stream, TempDir, in_parallel};
+use crate::support::*;
 
 /// Replaces the gateway, with stock Envoy flags and this overlay, under load, and asserts that no
 /// request failed. Returns `None` if PID namespaces are not permitted.

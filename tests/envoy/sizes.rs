@@ -2,12 +2,10 @@
 
 use std::iter;
 use std::net::TcpStream;
-use std::thread::{self, sleep};
-
-use serde_json::{Value, json};
+use std::thread::sleep;
 
 use super::drain_end::has_request;
-use crate::support::{CLOSES, Client, Duration, LONG, RealEnvoy, ms, now, said};
+use crate::support::*;
 
 fn add_clusters(config: &mut Value, number: usize) {
     let clusters = config["static_resources"]["clusters"].as_array_mut().unwrap();

@@ -2,18 +2,15 @@
 //! balancer that looks only at the health check.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::{Value, json};
 use testkit::envoy::TESTED;
 use testkit::load::{IdleClose, Load, Plan, Service, read_response};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::support::{LONG, RealEnvoy, Running, Signal, get_unix, in_parallel, ms, now};
+use crate::support::*;
 
 /// The period of the load balancer's health checks.
 const PERIOD: Duration = ms(200);

@@ -2,18 +2,14 @@
 //! Secret, they serve the new certificate, and no request has failed.
 
 use std::cell::Cell;
-use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::{self, sleep};
+use std::thread::sleep;
 
 use testkit::envoy;
 use testkit::load::{IdleClose, Load, Plan, Service};
 
-use crate::support::{LONG, Over, Signal, example, free_address, is_installed, ms, skip_unless};
+use crate::support::*;
 
 /// Writes a certificate with this name as a version of a Secret, and swaps it in as the kubelet
 /// does.

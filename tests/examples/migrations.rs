@@ -2,16 +2,8 @@
 //! the results. The files use the features that well-known images use. If possible, the original
 //! supervisor runs too, and both must behave alike.
 
-use std::fs;
-use std::process::Command;
-
-use testkit::envoy::checkout;
-
 use crate::support::rig::NOBODY;
-use crate::support::{
-    Ended, LONG, Rig, Running, Signal, Stream, TempDir, free_address, in_parallel, is_installed,
-    is_root_for,
-};
+use crate::support::*;
 
 /// The supervisor of the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,14 +1,10 @@
 //! Tests the examples of `listen` and `update: start-first` with real servers: each is replaced
 //! under load, while the old and the new instance overlap.
 
-use std::net::SocketAddr;
-use std::process::Command;
-
-use testkit::envoy::checkout;
 use testkit::load::{Failure, IdleClose, Plan, Report};
 
 use crate::support::example::under_load;
-use crate::support::{LONG, Running, Signal, example, free_address, get, is_installed, ms};
+use crate::support::*;
 
 /// The server of examples/go, once it is built.
 const GO_SERVER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/go-server");

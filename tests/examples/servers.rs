@@ -1,14 +1,9 @@
 //! Tests the examples with real servers: each is replaced under load without losing a request.
 
-use std::fs;
 use std::net::TcpStream;
-use std::path::Path;
 
 use crate::support::example::{Example, Rolled, roll};
-use crate::support::{
-    Client, LONG, Running, STAYS, Signal, TempDir, example, free_address, get, is_installed, ms,
-};
-use serde_json::Value;
+use crate::support::*;
 
 const NGINX: Example = Example::new("nginx", "NGINX_");
 const HAPROXY: Example = Example::new("haproxy", "HAPROXY_");
@@ -58,7 +53,7 @@ fn nginx_loses_nothing() {
 // holds: C783
 #[test]
 fn a_client_that_has_sent_nothing_does_not_hold_the_stop() {
-    let php = php_fpm().unwrap_or_default();
+    let php = php_overlay().unwrap_or_default();
     for (example, program, overlay) in [
         (NGINX, "nginx", ""),
         (TWO_APPS, "nginx", ""),
@@ -123,20 +118,24 @@ fn uvicorn_answers_a_slow_request() {
         .assert_line(&format!(r"^\[drainit\].*  drain uvicorn: [78][.0-9]*s, {counts}$"));
 }
 
-/// Returns an overlay with the name of the php-fpm program, or `None` if php-fpm or nginx is
-/// missing; the test is then skipped.
-fn php_fpm() -> Option<String> {
+/// Returns the name of the php-fpm program, or `None` if php-fpm or nginx is missing; the test is
+/// then skipped.
+pub(crate) fn php_fpm() -> Option<String> {
     let is_php = |name: &String| name.starts_with("php-fpm");
     let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string();
     let mut names = fs::read_dir("/usr/sbin").unwrap().filter_map(|entry| name(entry).ok());
     // Debian's name contains the version.
     let php = names.find(is_php).unwrap_or_else(|| "php-fpm".to_owned());
-    (is_installed("nginx") && is_installed(&php)).then(|| format!("env: {{PHP_FPM: {php}}}"))
+    (is_installed("nginx") && is_installed(&php)).then_some(php)
+}
+
+fn php_overlay() -> Option<String> {
+    php_fpm().map(|php| format!("env: {{PHP_FPM: {php}}}"))
 }
 
 #[test]
 fn nginx_and_php_fpm_lose_nothing() {
-    let Some(php) = php_fpm() else { return };
+    let Some(php) = php_overlay() else { return };
     loses_nothing(&PHP_FPM, &[], &php, "complete", &["nginx", "php-fpm"]);
 }
 
@@ -144,7 +143,7 @@ fn nginx_and_php_fpm_lose_nothing() {
 /// ends before the work is done.
 #[test]
 fn php_fpm_finishes_work_that_follows_the_answer() {
-    let Some(php) = php_fpm() else { return };
+    let Some(php) = php_overlay() else { return };
     let overlay = format!("{php}\nprocesses: {{nginx: {{drain: !reset }}}}");
     let Some(pod) = PHP_FPM.start(&overlay) else { return };
     assert_eq!(get(pod.address, "/?work=1").unwrap(), (200, "hello\n".to_owned()));

@@ -2,12 +2,11 @@
 //! completely.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::ops::Range;
-use std::thread;
 
 use crate::support::example::{Example, Pod, roll};
-use crate::support::{Duration, Ended, LONG, Signal, free_address, is_installed, ms};
+use crate::support::*;
 
 const SELF_DRAINING: Example = Example::new("self-draining", "GATEWAY_");
 

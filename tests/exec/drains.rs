@@ -2,10 +2,8 @@
 //! leave, within the times that the options set. The tests of `run` cover the other behaviour of
 //! the drain, and the shutdown.
 
-use std::thread;
-
 use crate::exec::options::exec;
-use crate::support::{Admin, LONG, Rig, Said, Signal, ms, now, said};
+use crate::support::*;
 
 /// An Envoy that nobody can reach.
 const NOBODY: [&str; 2] = ["--drain-envoy", "unix:/nobody"];

@@ -2,7 +2,7 @@
 //! has the tests with a terminal.
 
 use crate::support::peer::{INIT, Invocation, PLAIN, Peer};
-use crate::support::{Rig, Said, Signal, namespace};
+use crate::support::*;
 
 /// A script for a shell that waits and prints the signals that it gets.
 const RECORDER: &str = "

@@ -1,11 +1,9 @@
 //! The options of `drainit exec` for exit codes, times and leftover processes.
 
-use std::fs;
-
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::support::{LONG, Rig, Running, Signal, Stream, is_installed, ms};
+use crate::support::*;
 
 pub(crate) fn exec(rig: Rig, options: &[&str], command: &[&str]) -> Running {
     rig.start_with(&[&["exec"], options, &["--"], command].concat())

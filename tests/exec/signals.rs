@@ -1,10 +1,8 @@
 //! Tests every signal with `drainit exec`: as a signal that is passed on, in options, and as the
 //! end of a command. Also tests the signal dispositions with which a command starts.
 
-use std::process::Command;
-
 use super::options::exec;
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::*;
 
 const USR2: i32 = 12;
 /// SIGKILL and SIGSTOP, which cannot be caught, and SIGCHLD, which the end of a child sends.

@@ -2,7 +2,7 @@
 //! a shell. One test is for `drainit run`.
 
 use crate::support::terminal::Terminal;
-use crate::support::{TempDir, ms, namespace};
+use crate::support::*;
 
 const DRAINIT: &str = env!("CARGO_BIN_EXE_drainit");
 const BASH: [&str; 4] = ["bash", "--norc", "--noprofile", "-i"];

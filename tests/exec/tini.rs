@@ -1,7 +1,7 @@
 //! Compares drainit under the name `tini` with tini.
 
-use crate::support::namespace;
 use crate::support::peer::{INIT, Invocation, PLAIN, Peer};
+use crate::support::*;
 
 #[test]
 fn codes_and_messages_match_tini() {

@@ -2,12 +2,9 @@
 #![cfg(target_arch = "x86_64")]
 
 use std::io::Write;
-use std::path::PathBuf;
-
-use testkit::envoy::checkout;
 
 use crate::support::fake_admin::Admin;
-use crate::support::{LONG, Rig, Signal, elf, skip_unless};
+use crate::support::*;
 
 /// Returns the path where `make static ARCH=aarch64` leaves the binary.
 fn binary() -> PathBuf {

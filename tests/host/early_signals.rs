@@ -1,11 +1,9 @@
 //! Tests signals that come right after the exec, before drainit has read its command line or its
 //! config.
 
-use std::{fs, thread};
-
 use nix::unistd::Pid;
 
-use crate::support::{Duration, LONG, Rig, Running, Signal};
+use crate::support::*;
 
 /// The number of arguments. Reading them takes much longer than all work before the reading.
 const MANY: usize = 20_000;

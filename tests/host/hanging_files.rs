@@ -1,11 +1,8 @@
 //! Tests files that hang when they are opened, as on a network file system whose server is gone:
 //! drainit keeps running, and meets its deadline.
 
-use std::fs;
-use std::path::Path;
-
 use crate::support::lease::Lease;
-use crate::support::{LONG, Rig, in_parallel, ms};
+use crate::support::*;
 
 /// Puts a program into the directory of the rig, and takes a lease that makes its execution hang.
 /// The program is a copy, because a file that is in use cannot be leased.

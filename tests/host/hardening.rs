@@ -1,9 +1,7 @@
 //! Tests drainit in difficult environments: with storms of orphans, without privileges, as an
 //! ordinary process, with closed descriptors.
 
-use std::process::Command;
-
-use crate::support::{Duration, LONG, Rig, Running, Signal};
+use crate::support::*;
 
 // holds: S124, S204
 #[test]

@@ -1,11 +1,10 @@
 //! Tests that drainit, running as root, follows none of the symbolic links that a process of
 //! another user puts into the paths of a config.
 
-use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
 
-use crate::support::Rig;
+use crate::support::*;
 
 const THEIRS: u32 = 10_001;
 const SECRET: &str = "geheim-1234";

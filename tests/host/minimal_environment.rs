@@ -6,7 +6,7 @@ use std::io;
 
 use crate::support::namespace::is_possible;
 use crate::support::temp_dir::is_locked;
-use crate::support::{LONG, Rig, Signal, is_root_for};
+use crate::support::*;
 
 /// Two processes; the order of their ends shows that drainit stopped them.
 const PAIR: &str = "

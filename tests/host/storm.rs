@@ -1,6 +1,6 @@
 //! Tests tens of thousands of orphans and signals, as fast as the kernel can create them.
 
-use crate::support::{Duration, LONG, Rig, Running, Signal, Stream, ms, now, said};
+use crate::support::*;
 
 /// The maximum number of zombies at a time: a third of the pids that the kernel has by default. We
 /// measured 40 to 70, and 1,160 when drainit had to wait for a CPU.

@@ -1,8 +1,6 @@
 //! Tests `drainit stop`, `start`, `restart` and `shutdown`.
 
-use std::{fs, thread};
-
-use crate::support::{LONG, Rig};
+use crate::support::*;
 
 #[test]
 fn a_pattern_selects_processes_by_the_beginning_of_the_name() {

@@ -1,10 +1,8 @@
 //! Tests the control endpoints that a kubelet polls, before, during and at the end of a run.
 
 use std::net::TcpStream;
-use std::process::Command;
-use std::thread;
 
-use crate::support::{LONG, Rig, Running, Signal, free_address, get, get_unix, ms};
+use crate::support::*;
 
 // holds: S9, S10, C95, C135, C609
 #[test]

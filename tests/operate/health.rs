@@ -3,11 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Instant;
 
-use crate::support::{LONG, Rig, Signal, TempDir, free_address, said};
+use crate::support::*;
 
 /// Returns the exit code and the output of `drainit health`.
 pub(super) fn health(args: &[&str]) -> (i32, String) {

@@ -1,11 +1,9 @@
 //! Tests `drainit install`.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use crate::support::Rig;
+use crate::support::*;
 
 // holds: C807, C808
 #[test]

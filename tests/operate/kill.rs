@@ -1,6 +1,6 @@
 //! Tests `drainit kill`, and signals that drainit gets but does not pass on to any process.
 
-use crate::support::{LONG, Rig, Signal, said};
+use crate::support::*;
 
 // holds: C895
 #[test]

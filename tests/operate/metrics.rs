@@ -1,9 +1,8 @@
 //! Tests `/metrics` of the real binary.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
 
-use crate::support::{Admin, LONG, Rig, Signal, free_address, get, is_installed};
+use crate::support::*;
 
 /// Asserts that Prometheus accepts these metrics and has no complaint about their names.
 #[track_caller]

@@ -1,12 +1,8 @@
 //! Tests that each task of newcomer.txt takes one command, which answers in words.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-
 use regex_lite::{Regex, escape};
 
-use crate::support::{Rig, Running, Said};
+use crate::support::*;
 
 /// Whether the text has the expected lines. `…` stands for any text, also over several lines.
 fn is_as(text: &str, expected: &str) -> bool {

@@ -1,12 +1,8 @@
 //! Tests that output arrives as whole lines, each with its prefix on its own stream, and that no
 //! line is lost. An output that nobody reads does not block drainit.
 
-use std::fs;
-
-use serde_json::Value;
-
 use crate::support::rig::full_pipe;
-use crate::support::{LONG, Rig, Stream, ms, said};
+use crate::support::*;
 
 // holds: C428, C429, C432, C433, C435
 #[test]

@@ -1,9 +1,7 @@
 //! Tests the private socket of a drainit that is not PID 1.
 
-use std::process::Command;
-
 use crate::support::namespace::UNSHARE;
-use crate::support::{Said, TempDir, child, namespace};
+use crate::support::*;
 
 /// Runs a shell script as PID 1 of a new PID namespace. `$drainit` starts drainit as user 10001,
 /// and `D` is drainit's program.

@@ -1,13 +1,10 @@
 //! Tests the report of the shutdown, which includes the times of the start: in a log and in a file.
 
-use std::fs;
-
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::kill;
 use regex_lite::Regex;
-use serde_json::Value;
 
 use crate::support::record::Stream;
-use crate::support::{Ended, Rig};
+use crate::support::*;
 
 /// The chain router → policy → python. `policy` ignores its stop signal, and `router` is drained.
 const GRAPH: &str = "

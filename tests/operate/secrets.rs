@@ -1,12 +1,12 @@
 //! Tests that no output contains a secret: the content of secret files, and the values of an
 //! `env_file` and of the container's environment.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::{FileExt, lchown, symlink};
 
 use nix::unistd::Pid;
 
-use crate::support::{Rig, Said, free_address, get, get_unix, is_root_for};
+use crate::support::*;
 
 const SECRET: &str = "geheim-1234";
 

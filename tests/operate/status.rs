@@ -4,11 +4,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
-use std::process::Stdio;
-use std::time::Instant;
 
 use crate::support::rig::NOBODY;
-use crate::support::{LONG, Rig, Running, Said, Signal, free_address, said};
+use crate::support::*;
 
 /// The address of the private socket of a drainit that is PID 1.
 fn private(drainit: &Running) -> SocketAddr {

@@ -1,11 +1,7 @@
 //! Tests the files that a package installs beside the binary (the schema and the completions), and a
 //! release that `packaging` refuses before it builds anything.
 
-use std::process::Command;
-
-use testkit::envoy::checkout;
-
-use crate::support::{Rig, Stream, TempDir};
+use crate::support::*;
 
 // holds: C16
 #[test]

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
-use std::{fs, thread};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -13,7 +12,7 @@ use testkit::load::{IdleClose, Plan};
 
 use crate::replace::watch::swap;
 use crate::support::example::under_load;
-use crate::support::{LONG, Rig, Running, Signal, free_address, get, ms, said};
+use crate::support::*;
 
 const SERVER: &str = include_str!("../fixtures/polite_server.py");
 

@@ -1,10 +1,8 @@
 //! Tests `watch`: changed files that restart a process, or send it a signal.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::{fs, thread};
 
-use crate::support::{Rig, in_parallel, ms, said};
+use crate::support::*;
 
 /// The time after which drainit has certainly acted on a change of a file. Before that, drainit
 /// waits for further changes.

@@ -2,7 +2,7 @@
 
 use super::graph::{Act, Process};
 use super::history::{Life, Logged, MOMENT, Run};
-use crate::support::{Duration, Said};
+use crate::support::*;
 use std::collections::BTreeMap;
 
 /// The answer to a command.

@@ -2,15 +2,14 @@
 //! drainit's log.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use serde_json::Value;
-use testkit::event::{Event, now};
+use testkit::event::Event;
 
 use super::answers::{self, Answer};
 use super::graph::{Graph, PATIENT, Process};
-use crate::support::Ended;
 use crate::support::record::Record;
+use crate::support::*;
 
 /// The precision of the time at which a process was forked.
 const TICK: Duration = Duration::from_millis(10);

@@ -7,22 +7,16 @@ mod answers;
 mod graph;
 mod history;
 
-use std::fs;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::thread::JoinHandle;
 
 use self::answers::Answer;
 use self::graph::{Act, Graph, Schedule};
 use self::history::{MOMENT, Run};
-use crate::support::{
-    Duration, LONG, Over, Rig, Running, Said, Signal, in_parallel, leave_socket, ms, now,
-};
+use crate::support::*;
 use drainit_config::testing::random::Random;
 use nix::sys::signal::kill;
-use serde_json::Value;
 
 /// The numbers of schedules. A schedule mostly waits, so many schedules can be played at the same
 /// time.

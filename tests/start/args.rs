@@ -1,9 +1,7 @@
 //! Tests the container's arguments: each goes to the process that claims it, and an argument that
 //! no process claims is an error.
 
-use serde_json::json;
-
-use crate::support::Rig;
+use crate::support::*;
 
 const CONFIG: &str = r#"
 processes:

@@ -1,8 +1,6 @@
 //! Tests hooks: the time at which they run, and the effect of their failure.
 
-use std::process::Stdio;
-
-use crate::support::{LONG, Rig, Signal, ms};
+use crate::support::*;
 
 // holds: S54, S71, C142, C143, C144, C357, C358
 #[test]

@@ -1,11 +1,11 @@
 //! Tests `listen`: sockets that drainit opens, holds over restarts, and hands over.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::support::{LONG, Rig, Running, Signal, free_address, get, get_unix, leave_socket, said};
+use crate::support::*;
 
 const SERVER: &str = include_str!("../fixtures/listen_server.py");
 

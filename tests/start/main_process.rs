@@ -1,6 +1,6 @@
 //! Tests that another process becomes the main process of its instance (`MAINPID=`).
 
-use crate::support::{LONG, Rig, Running, Signal, free_address, is_installed, ms, said};
+use crate::support::*;
 
 const IS_NOW: &str = r"a: its main process is now \d+";
 

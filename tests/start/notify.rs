@@ -1,6 +1,6 @@
 //! Tests which senders of sd_notify(3) messages drainit accepts, and how it prints their text.
 
-use crate::support::{Rig, Signal, Stream, is_installed, said};
+use crate::support::*;
 
 const REFUSED: &str = r"warning: a: .*=.* is ignored: it comes from pid \d+ \(\w+\), which is neither the process itself";
 

@@ -1,9 +1,8 @@
 //! Tests options of a process for its start and its output.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Rig, Stream, free_address, get};
+use crate::support::*;
 
 // holds: C326, C327, C360
 #[test]

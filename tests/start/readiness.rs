@@ -1,6 +1,6 @@
 //! Tests that every kind of probe delays the dependents and reports why it fails.
 
-use crate::support::{Rig, free_address, in_parallel, is_installed, said};
+use crate::support::*;
 
 /// `a` makes its probe succeed some time after its start. `b` waits for `a`, and must not start
 /// earlier. `ADDRESS` stands for a free address.

@@ -1,8 +1,6 @@
 //! Tests supervision: the environment of a process, the meaning of its end, and restarts.
 
-use std::fs;
-
-use crate::support::{LONG, Rig, Signal, Stream, in_parallel, leave_socket, ms, said};
+use crate::support::*;
 
 // holds: S110, S112, S121, S203, C353, C654
 #[test]

@@ -1,10 +1,9 @@
 //! Tests values that a process gets when it starts: variables and secrets from files, and
 //! templates.
 
-use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use crate::support::{Ended, Rig};
+use crate::support::*;
 
 /// The value that this variable had in the process that wrote the report.
 #[track_caller]

@@ -1,5 +1,6 @@
 //! The test rig, which runs the real binary, records the actions of drainit and its processes, and
-//! cleans up.
+//! cleans up. The tests import all of it, and the parts of the standard library that most of them
+//! need, as one prelude.
 
 pub(crate) mod client;
 pub(crate) mod docker_gateway;
@@ -21,14 +22,17 @@ pub(crate) mod terminal;
 
 pub(crate) use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
+pub(crate) use serde_json::{Value, json};
+pub(crate) use std::fs;
+pub(crate) use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+pub(crate) use std::path::{Path, PathBuf};
+pub(crate) use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-pub(crate) use std::time::Duration;
+pub(crate) use std::thread;
 use std::time::SystemTime;
+pub(crate) use std::time::{Duration, Instant};
 
 pub(crate) use client::{CLOSES, Client, Request, RequestResult, STAYS};
 pub(crate) use docker_images::{envoy_image, images, static_drainit};
@@ -41,7 +45,7 @@ pub(crate) use record::Stream;
 pub(crate) use rig::Rig;
 pub(crate) use running::{Ended, Running, Said};
 pub(crate) use temp_dir::TempDir;
-use testkit::envoy::checkout;
+pub(crate) use testkit::envoy::checkout;
 pub(crate) use testkit::event::now;
 
 /// Leaves a socket at `path` that nobody serves, as a killed program does.

@@ -1,15 +1,14 @@
 //! Starts and observes a container of `examples/api-gateway`, and records its output and its end.
 
-use std::fs::{self, Permissions};
-use std::net::SocketAddr;
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
 use testkit::docker::{Container, Process};
-use testkit::event::{Event, LOG_VARIABLE, now};
+use testkit::event::{Event, LOG_VARIABLE};
 
 use crate::support::docker_gateway::{GatewayImages, gateway_images};
 use crate::support::record::{Line, Record};
-use crate::support::{Ended, Stream, TempDir, get, said};
+use crate::support::*;
 
 /// The options of every container. The image itself sets an unprivileged user.
 const OPTIONS: [&str; 4] = [

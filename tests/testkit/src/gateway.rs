@@ -56,24 +56,16 @@ impl Gateway {
             "drainit" => ["target/release/drainit", "run", "-c", "examples/gateway/drainit.yaml"],
             _ => ["bash", "--", "tests/testkit/scripts/bash-gateway.sh", mode],
         };
-        let mut child = Command::new(words[0])
+        let mut command = Command::new(words[0]);
+        command
             .args(&words[1..])
             .current_dir(envoy::checkout())
             .env("GATEWAY_RUN_DIR", &run_dir)
             .env("GATEWAY_ADDRESS", address.ip().to_string())
             .env("GATEWAY_PORT", address.port().to_string())
             .env("ROUTER_DRAIN_TIME_SECONDS", drain_seconds.to_string())
-            .env("ENVOY", envoy)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| io::Error::other(format!("cannot start {}: {error}", words[0])))?;
-        let lines = Arc::default();
-        if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
-            collect(stdout, &lines);
-            collect(stderr, &lines);
-        }
+            .env("ENVOY", envoy);
+        let (child, lines) = spawn(&mut command, words[0])?;
         let (members, went) = (Vec::new(), Vec::new());
         let mut gateway = Self { child, address, run_dir, lines, members, went, ended: None };
         let started = Instant::now();
@@ -153,8 +145,21 @@ pub fn free_address() -> io::Result<SocketAddr> {
     }
 }
 
-/// Reads the output to its end on a separate thread, so that the gateway never waits for a reader.
-pub fn collect(from: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<Line>>>) {
+/// Starts a program, and collects its output.
+pub fn spawn(command: &mut Command, name: &str) -> io::Result<(Child, Arc<Mutex<Vec<Line>>>)> {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let failed = |error| io::Error::other(format!("cannot start {name}: {error}"));
+    let mut child = command.spawn().map_err(failed)?;
+    let lines = Arc::default();
+    if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
+        collect(stdout, &lines);
+        collect(stderr, &lines);
+    }
+    Ok((child, lines))
+}
+
+/// Reads the output to its end on a separate thread, so that the program never waits for a reader.
+fn collect(from: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<Line>>>) {
     let lines = Arc::clone(lines);
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {

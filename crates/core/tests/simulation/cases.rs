@@ -8,7 +8,7 @@ use drainit_core::final_waits;
 pub(super) const ENGINE: ProcessId = ProcessId(0);
 pub(super) const ROUTER: ProcessId = ProcessId(1);
 pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
-const TERM: Event = Event::Signal(Signal::TERM);
+pub(super) const TERM: Event = Event::Signal(Signal::TERM);
 /// As the second stop signal, SIGINT means that the shutdown has to hurry.
 const INT: Event = Event::Signal(Signal::INT);
 
@@ -197,15 +197,25 @@ pub(super) fn wakes_at(play: &Play) -> u64 {
     play.machine.next_wakeup().unwrap().0.as_millis() as u64
 }
 
+/// The end of a process that leaves no group.
+pub(super) fn ended(process: ProcessId, end: End) -> Event {
+    Event::Exited { process, end, remains: false }
+}
+
 pub(super) fn exited(process: ProcessId) -> Event {
-    Event::Exited { process, end: End::Code(0), remains: false }
+    ended(process, End::Code(0))
+}
+
+/// An end by a SIGKILL that drainit has not sent.
+pub(super) fn killed(process: ProcessId) -> Event {
+    ended(process, End::Signal(Signal::KILL))
 }
 
 // holds: S1, S44, C160
 #[test]
 fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
     let mut play = Play::up(gateway());
-    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain(15_000)]);
+    assert_eq!(play.at(0, TERM), [Action::Unready, drain(15_000)]);
     assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
     let seen = play.samples(50, 5000, 0);
     assert_eq!(
@@ -233,9 +243,8 @@ fn an_end_before_the_drain_is_reported() {
         }
         play.notes(1100, end).contains(&Note::EndedUndrained(ROUTER))
     };
-    let term = (1000, Event::Signal(Signal::TERM));
-    let by_term = Event::Exited { process: ROUTER, end: End::Signal(Signal::TERM), remains: false };
-    for end in [exited(ROUTER), by_term] {
+    let term = (1000, TERM);
+    for end in [exited(ROUTER), ended(ROUTER, End::Signal(Signal::TERM))] {
         assert!(is_passed(gateway(), &[term], end), "the end of an Envoy never answers its drain");
         assert!(!is_passed(gateway(), &[term, (1080, INT)], end), "the router was asked to end");
         assert!(!is_passed(gateway(), &[], end), "there is no shutdown");
@@ -257,7 +266,7 @@ fn a_long_drain_is_noted_once_a_minute() {
     spec.window = MS(400_000);
     drain_in(&mut spec).time = MS(300_000);
     let mut play = Play::up(spec);
-    play.at(0, Event::Signal(Signal::TERM));
+    play.at(0, TERM);
     play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
     let noted: Vec<_> = (1000..200_000)
         .step_by(250)
@@ -278,7 +287,7 @@ fn a_long_drain_is_noted_once_a_minute() {
 fn a_signal_that_arrives_while_the_first_is_handled_counts_once() {
     for (millis, is_one) in [(104, true), (106, false)] {
         let mut play = Play::up(gateway());
-        play.at(0, Event::Signal(Signal::TERM));
+        play.at(0, TERM);
         play.at(100, Event::SignalHandled);
         assert_eq!(play.at(millis, INT).is_empty(), is_one, "{millis}");
     }
@@ -315,7 +324,7 @@ fn the_core_agrees_with_the_examples_of_the_page() {
     {
         let up = |accepted| {
             let mut play = Play::up(example(window));
-            let begun = play.at(0, Event::Signal(Signal::TERM));
+            let begun = play.at(0, TERM);
             let drain = Action::Drain { process: router, min: MS(5000), longest: MS(longest) };
             assert_eq!(begun, [Action::Unready, drain]);
             play.at(1, Event::DrainAnswered { process: router, accepted });
@@ -353,7 +362,7 @@ fn completed_oneshots_take_nothing_of_the_time_of_their_dependents() {
         assert_eq!(play.at(0, exited(ProcessId(id))), [next]);
     }
     play.at(0, Event::Spawned(server));
-    assert_eq!(play.at(1000, Event::Signal(Signal::TERM)), [Action::Unready, stop(server)]);
+    assert_eq!(play.at(1000, TERM), [Action::Unready, stop(server)]);
     assert_eq!(wakes_at(&play), 7000);
     assert_eq!(play.at(7000, Event::Tick), [Action::Kill(server)]);
 }
@@ -363,7 +372,7 @@ fn completed_oneshots_take_nothing_of_the_time_of_their_dependents() {
 fn readyz_stays_good_for_unready_delay_while_the_drain_runs() {
     let spec = Spec { unready_delay: MS(8000), ..gateway() };
     let held = Action::Drain { process: ROUTER, min: MS(8000), longest: MS(15_000) };
-    for cause in [Event::Signal(Signal::TERM), Event::DrainRequested] {
+    for cause in [TERM, Event::DrainRequested] {
         let mut play = Play::up(spec.clone());
         assert_eq!(play.at(0, cause), [Action::StayReady, held.clone()]);
         play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
@@ -377,7 +386,7 @@ fn readyz_stays_good_for_unready_delay_while_the_drain_runs() {
     }
     // If a dependency ends, `/readyz` turns 503 at once, and not only after `unready_delay`.
     let mut play = Play::up(spec);
-    play.at(0, Event::Signal(Signal::TERM));
+    play.at(0, TERM);
     assert_eq!(play.at(1000, exited(ENGINE)), [Action::Unready]);
 }
 
@@ -389,7 +398,7 @@ fn stays_ready(play: &Play) -> bool {
 #[test]
 fn scans_repeat_until_no_descendant_is_left() {
     let mut play = Play::up(plain());
-    play.at(0, Event::Signal(Signal::TERM));
+    play.at(0, TERM);
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
     assert!(play.at(20, Event::Swept { any: false }).is_empty());
@@ -407,7 +416,7 @@ fn scans_repeat_until_no_descendant_is_left() {
 #[test]
 fn a_long_scan_leaves_time_to_reap() {
     let mut play = Play::up(plain());
-    play.at(0, Event::Signal(Signal::TERM));
+    play.at(0, TERM);
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
     // Until the scan is over, another event does not begin another scan.
@@ -437,8 +446,7 @@ fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
         spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
         let mut play = Play::started(spec);
         let mut started = play.at(0, Event::Spawned(ENGINE));
-        let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
-        started.extend(play.at(100, crash));
+        started.extend(play.at(100, ended(ENGINE, End::Code(7))));
         assert_eq!(started, [Action::Spawn(ROUTER)], "{condition:?}");
     }
 }
@@ -467,7 +475,7 @@ fn a_stop_signal_continues_a_held_drain() {
     assert_eq!(play.machine.next_wakeup(), None);
     // The kubelet's grace period began with the drain, 6 s ago. 22 s of the 28 s are left until the
     // deadline.
-    let notes = play.notes(6000, Event::Signal(Signal::TERM));
+    let notes = play.notes(6000, TERM);
     let cause = Cause::Signal(Signal::TERM);
     assert_eq!(
         notes,
@@ -480,7 +488,7 @@ fn a_stop_signal_continues_a_held_drain() {
 // holds: S46, S185, C641
 #[test]
 fn the_stop_waits_for_new_requests_as_long_as_a_drain() {
-    let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
+    let closed = Event::ListenersClosed(ROUTER);
     let open = |active| {
         let load = Load { active: Some(active), total: Some(9), unit: Unit::Requests, unsure: 0 };
         Event::DrainSample { process: ROUTER, load }
@@ -500,13 +508,13 @@ fn the_stop_waits_for_new_requests_as_long_as_a_drain() {
     let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
     // The stop waits until no request is open.
     let mut play = held(gateway());
-    assert_eq!(play.at(6000, term), [Action::CloseListeners(ROUTER)]);
+    assert_eq!(play.at(6000, TERM), [Action::CloseListeners(ROUTER)]);
     again(&mut play, 6010);
     play.at(6120, open(0));
     assert_eq!(play.at(6120, closed), is_over);
     // The stop waits until its time is over. Then drainit counts for the last time.
     let mut play = held(gateway());
-    play.at(10_000, term);
+    play.at(10_000, TERM);
     play.at(10_010, open(1));
     assert!(play.notes(10_010, closed).iter().any(|note| matches!(
         note,
@@ -520,27 +528,27 @@ fn the_stop_waits_for_new_requests_as_long_as_a_drain() {
     assert_eq!(play.at(17_760, closed), is_over);
     // If the answer to the last count is lost, the stop waits until its time is over.
     let mut play = held(gateway());
-    play.at(10_000, term);
+    play.at(10_000, TERM);
     again(&mut play, 10_010);
     assert_eq!(play.at(17_750, Event::Tick), is_over);
     // Before each count of the open connections, drainit needs a sample, and the answer that the
     // listeners are closed. If this answer is lost, the next count needs a new sample.
     let mut play = held(gateway());
-    play.at(6000, term);
+    play.at(6000, TERM);
     again(&mut play, 6010);
     play.at(6120, open(0));
     assert_eq!(play.at(6360, Event::Tick), [Action::CloseListeners(ROUTER)]);
     assert!(play.at(6370, closed).is_empty());
     // If the process ends during the wait, a note says that its end has cut the open request.
     let mut play = held(gateway());
-    play.at(6000, term);
+    play.at(6000, TERM);
     play.at(6010, open(1));
     play.at(6010, closed);
     let notes = play.notes(6020, exited(ROUTER));
     assert!(notes.contains(&Note::EndedUndrained(ROUTER)));
     // The wait ends at a second stop signal, even during the pause between two counts.
     let mut play = held(gateway());
-    play.at(6000, term);
+    play.at(6000, TERM);
     play.at(6010, open(1));
     play.at(6010, closed);
     assert_eq!(play.at(6020, INT), is_over);
@@ -548,12 +556,12 @@ fn the_stop_waits_for_new_requests_as_long_as_a_drain() {
     let mut spec = gateway();
     drain_in(&mut spec).exit_at = 1;
     let mut play = held(spec);
-    play.at(6000, term);
+    play.at(6000, TERM);
     play.at(6010, open(1));
     assert_eq!(play.at(6010, closed), is_over);
     // If the stop has another cause than a signal, it does not wait for the request.
     let mut play = held(gateway());
-    play.at(6000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    play.at(6000, ended(ENGINE, End::Code(7)));
     play.at(6010, open(1));
     assert_eq!(play.at(6010, closed), is_over);
 }
@@ -573,7 +581,7 @@ fn a_stop_after_a_held_drain_shortens_a_stop_that_began_in_the_drain() {
     assert_eq!(play.at(3000, Event::HookEnded { hook, success: true }), [stop(ROUTER)]);
     assert_eq!(wakes_at(&play), 21_000, "the window begins anew while the drain is held");
     // The window began at 1 s, so 24 s are left, of which the engine keeps 10 s.
-    play.at(5000, Event::Signal(Signal::TERM));
+    play.at(5000, TERM);
     assert_eq!(wakes_at(&play), 19_000);
     assert_eq!(play.at(19_000, Event::Tick), [Action::Kill(ROUTER)]);
 }
@@ -686,7 +694,7 @@ fn a_second_signal_after_the_late_stop_of_a_held_drain_cuts_only_waits() {
     let mut play = held(spec);
     let hook = hook(None, Stage::PreStop);
     // The window of the drain is over, so the shutdown has a new window.
-    assert!(play.at(40_000, Event::Signal(Signal::TERM)).contains(&Action::RunHook(hook)));
+    assert!(play.at(40_000, TERM).contains(&Action::RunHook(hook)));
     let actions = play.at(41_000, INT);
     assert_eq!(actions, [Action::AbortHook(hook), stop(ROUTER)]);
     assert_eq!(wakes_at(&play), 46_000);
@@ -708,7 +716,7 @@ fn held(spec: Spec) -> Play {
 // holds: S506
 #[test]
 fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up() {
-    let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
+    let closed = Event::ListenersClosed(ROUTER);
     let open = |active| {
         let load = Load { active: Some(active), total: Some(9), ..Load::default() };
         Event::DrainSample { process: ROUTER, load }
@@ -730,7 +738,7 @@ fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up(
         (held(gateway()), 90_000, Some(105_000)),
         (used_up(), 90_000, Some(105_000)),
     ] {
-        assert_eq!(play.at(at, term), [Action::CloseListeners(ROUTER)], "{at}");
+        assert_eq!(play.at(at, TERM), [Action::CloseListeners(ROUTER)], "{at}");
         play.at(at + 10, open(1));
         let actions = play.at(at + 10, closed);
         let drained_by = play.machine.state().drained_by(ROUTER);
@@ -745,7 +753,7 @@ fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up(
     }
     // If the end of a process causes the stop, no stop waits.
     let mut play = held(gateway());
-    play.at(90_000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    play.at(90_000, ended(ENGINE, End::Code(7)));
     play.at(90_010, open(1));
     assert_eq!(play.at(90_010, closed), is_over);
 }
@@ -754,22 +762,20 @@ fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up(
 #[test]
 fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
     let mut play = Play::up(gateway());
-    play.at(0, Event::Signal(Signal::TERM));
+    play.at(0, TERM);
     // drainit was suspended until after the deadline.
     let kills = [ENGINE, ROUTER].map(Action::Kill);
     let mut actions = play.at(90_000, Event::Tick);
     assert_eq!(actions.remove(0), Action::EndDrain(ROUTER));
     actions.sort_by_key(|action| *action == kills[1]);
     assert_eq!(actions, kills);
-    let killed =
-        |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
     assert!(play.at(90_010, killed(ENGINE)).is_empty());
     assert_eq!(play.at(90_020, killed(ROUTER)), [Action::Sweep(Signal::KILL)]);
     assert_eq!(play.at(90_020, Event::NothingLeft), [Action::Exit(137)]);
     // drainit does not wait for a process that survives SIGKILL.
     for (deadline, gives_up) in [(28_000, 28_500), (90_000, 90_200)] {
         let mut play = Play::up(gateway());
-        play.at(0, Event::Signal(Signal::TERM));
+        play.at(0, TERM);
         play.at(15_000.min(deadline - 1), Event::Tick);
         play.at(deadline, Event::Tick);
         assert_eq!(play.machine.next_wakeup(), Some(Time(MS(gives_up))));
@@ -800,14 +806,14 @@ fn an_end_that_answers_a_drain_stops_nothing() {
     ] {
         let mut play = drained_by_quit();
         play.at(15_000.min(millis - 1), Event::Tick);
-        let notes = play.notes(millis, Event::Exited { process: ROUTER, end, remains: false });
+        let notes = play.notes(millis, ended(ROUTER, end));
         let took = Some(MS(millis));
         assert_eq!(
             notes[0],
             Note::Stopped { process: ROUTER, end, took, killed: false, handed_over: false }
         );
         assert_eq!(play.machine.next_wakeup(), None, "nothing is being stopped");
-        assert_eq!(play.at(21_000, Event::Signal(Signal::TERM)), [stop(ENGINE)]);
+        assert_eq!(play.at(21_000, TERM), [stop(ENGINE)]);
         play.at(21_100, exited(ENGINE));
         assert_eq!(play.at(21_100, Event::NothingLeft), [Action::Exit(0)]);
     }
@@ -822,7 +828,7 @@ fn any_other_end_during_a_held_drain_begins_the_stop() {
         (End::OutOfMemory(Duration::ZERO), 137),
     ] {
         let mut play = drained_by_quit();
-        let actions = play.at(2000, Event::Exited { process: ROUTER, end, remains: false });
+        let actions = play.at(2000, ended(ROUTER, end));
         assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ENGINE)]);
         play.at(2100, exited(ENGINE));
         assert_eq!(play.at(2100, Event::NothingLeft), [Action::Exit(code)]);
@@ -922,8 +928,10 @@ fn a_failed_process_blocks_readiness_only_if_required() {
         router.success_codes = vec![0, 3];
         let mut play = Play::up(spec);
         let end = End::Code(code);
-        let crash = Event::Exited { process: ROUTER, end, remains: false };
-        assert_eq!(play.notes(50, crash), [Note::Ended { process: ROUTER, end, next }]);
+        assert_eq!(
+            play.notes(50, ended(ROUTER, end)),
+            [Note::Ended { process: ROUTER, end, next }]
+        );
         assert_eq!(is_ready(&play), ready);
     }
 }
@@ -977,7 +985,7 @@ fn a_stopped_process_stays_down_while_the_container_continues() {
     assert_eq!(play.notes(7000, ask(ENGINE, Request::Stop)), again);
     assert_eq!(play.machine.state()[ProcessId(0)].restarts.count, 0);
     // All processes have ended, so the shutdown stops no process.
-    let signal = play.at(8000, Event::Signal(Signal::TERM));
+    let signal = play.at(8000, TERM);
     assert_eq!(signal, [Action::Unready, Action::Sweep(Signal::TERM)]);
     assert_eq!(play.at(8000, Event::NothingLeft), [Action::Exit(0)]);
 }
@@ -1017,8 +1025,7 @@ fn a_restart_leaves_dependents_alone_and_is_not_counted() {
     let mut play = Play::up(plain());
     assert_eq!(play.at(1000, ask(ENGINE, Request::Restart)), [stop(ENGINE)]);
     // If the process crashes during its restart, it is started again, as after a clean end.
-    let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
-    assert_eq!(play.at(1100, crash), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(1100, ended(ENGINE, End::Code(7))), [Action::Spawn(ENGINE)]);
     let notes = play.notes(1100, Event::Spawned(ENGINE));
     assert_eq!(notes, [Note::Started(ENGINE), done(ENGINE, Request::Restart)]);
     assert_eq!(play.machine.state()[ProcessId(0)].restarts.count, 0);
@@ -1037,7 +1044,7 @@ fn extended(process: ProcessId, by: u64) -> Event {
 #[test]
 fn more_time_is_granted_as_far_as_the_later_stops_allow() {
     let mut play = Play::up(plain());
-    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+    assert_eq!(play.at(0, TERM), [Action::Unready, stop(ROUTER)]);
     let longer = |limit| Note::TimeoutExtended { process: ROUTER, limit: MS(limit) };
     assert_eq!(play.notes(1000, extended(ROUTER, 2000)), [], "4 s are left already");
     assert_eq!(play.notes(4000, extended(ROUTER, 10_000)), [longer(10_000)]);
@@ -1077,7 +1084,7 @@ fn slow_task(keys: impl Fn(&mut ProcessSpec)) -> Play {
 #[test]
 fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
-    let gone = |code| Event::Exited { process: ENGINE, end: End::Code(code), remains: false };
+    let gone = |code| ended(ENGINE, End::Code(code));
     let why = Failure::TimedOut { after: MS(1000) };
     // If the oneshot ends with code 0 just after its `timeout`, it has failed all the same.
     let mut play = slow_task(|_| {});
@@ -1097,8 +1104,7 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     let mut play = slow_task(|engine| engine.restart.policy = RestartPolicy::OnFailure);
     assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
     assert_eq!(play.at(1200, Event::Tick), [Action::Kill(ENGINE)]);
-    let end = End::Signal(Signal::KILL);
-    assert_eq!(play.at(1201, Event::Exited { process: ENGINE, end, remains: false }), []);
+    assert_eq!(play.at(1201, killed(ENGINE)), []);
     assert_eq!(play.at(2201, Event::Tick), [Action::Spawn(ENGINE)]);
     play.at(2201, Event::Spawned(ENGINE));
     assert_eq!(play.at(2300, gone(0)), [Action::Spawn(ROUTER)]);
@@ -1173,8 +1179,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     spec.processes[ENGINE.index()].hooks.pre_start = Some(HookWait::DEFAULT);
     let mut hook = Play::started(spec);
     let id = HookId { process: Some(ENGINE), stage: Stage::PreStart };
-    let ended = Event::HookEnded { hook: id, success: false };
-    assert_eq!(hook.at(1, ended), [Action::Spawn(ROUTER)]);
+    assert_eq!(hook.at(1, Event::HookEnded { hook: id, success: false }), [Action::Spawn(ROUTER)]);
 
     // The values of the engine's variables cannot be read, so its hook does not run.
     let mut spec = optional(RestartPolicy::No);
@@ -1196,9 +1201,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     slow.at(0, Event::Spawned(ENGINE));
     let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
     assert_eq!(slow.at(1000, Event::Tick), [stop]);
-    let end = End::Signal(Signal::TERM);
-    let gone = Event::Exited { process: ENGINE, end, remains: false };
-    assert_eq!(slow.at(1001, gone), [Action::Spawn(ROUTER)]);
+    assert_eq!(slow.at(1001, ended(ENGINE, End::Signal(Signal::TERM))), [Action::Spawn(ROUTER)]);
 }
 
 /// Processes without drains that have all started. `of` has an element for each process: the
@@ -1459,7 +1462,7 @@ fn a_process_that_is_exiting_gets_the_time_that_is_left_and_is_not_killed() {
     for ends_at in [20_000, 24_500] {
         let mut play = Play::up(plain());
         play.exits = true;
-        assert_eq!(play.at(1000, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+        assert_eq!(play.at(1000, TERM), [Action::Unready, stop(ROUTER)]);
         assert_eq!(wakes_at(&play), 6000, "stop_grace_period");
         assert_eq!(play.at(6000, Event::Tick), []);
         assert_eq!(wakes_at(&play), 24_000, "the engine keeps its own stop_grace_period");
@@ -1484,7 +1487,7 @@ fn the_rest_of_a_group_that_is_exiting_gets_the_time_that_is_left_and_is_not_kil
     for (exits, killed) in [(true, vec![]), (false, vec![Action::Kill(ROUTER)])] {
         let mut play = Play::up(plain());
         play.exits = exits;
-        play.at(1000, Event::Signal(Signal::TERM));
+        play.at(1000, TERM);
         let exited = Event::Exited { process: ROUTER, end: End::Code(0), remains: true };
         let asked = Action::StopOrphans { process: ROUTER, signal: Signal::TERM };
         assert_eq!(play.at(1100, exited), [asked]);
@@ -1525,7 +1528,7 @@ fn a_drain_that_fills_the_deadline_leaves_the_time_that_the_process_needs_to_end
             let time = MS(measured);
             assert_eq!(play.at(100, Event::TimeToEnd { process: ROUTER, time }), []);
         }
-        let notes = play.notes(1000, Event::Signal(Signal::TERM));
+        let notes = play.notes(1000, TERM);
         // The engine keeps 5 s, and the last count 250 ms.
         let longest = MS(28_000 - 5000 - 250 - left);
         let began = Note::DrainBegan { process: ROUTER, longest, min: MS(5000), counted: true };

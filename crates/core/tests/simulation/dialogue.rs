@@ -14,7 +14,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use crate::cases::{ENGINE, MS, ROUTER, drain_in, gateway};
+use crate::cases::{ENGINE, MS, ROUTER, TERM, drain_in, exited, gateway};
 use crate::scenario::Rng;
 use crate::tests::number;
 use crate::*;
@@ -287,7 +287,7 @@ impl World {
             world.deliver(at, Event::Requested { process: ROUTER, request: Request::Restart });
         }
         let stop = MS(1000) + world.rng.millis(if asks_drain { 20_000 } else { 4000 });
-        world.deliver(stop, Event::Signal(Signal::TERM));
+        world.deliver(stop, TERM);
         for signal in [Signal::TERM, Signal::INT] {
             if world.rng.once_in(6) {
                 let at = stop + world.rng.millis(9000);
@@ -384,8 +384,7 @@ impl World {
             Thing::Exits(instance) if instance == self.instance && self.runs => {
                 self.runs = false;
                 self.envoy = Envoy::default();
-                let end = End::Code(0);
-                self.step(Event::Exited { process: ROUTER, end, remains: false });
+                self.step(exited(ROUTER));
             }
             Thing::Replaced => {
                 self.envoy = Envoy::default();
@@ -841,8 +840,7 @@ impl World {
                 self.check(!is_due || is_busy, "the health check stays good");
             }
             Action::Stop { process: ENGINE, .. } | Action::Kill(ENGINE) => {
-                let end = End::Code(0);
-                self.at_once.push_back(Event::Exited { process: ENGINE, end, remains: false });
+                self.at_once.push_back(exited(ENGINE));
             }
             Action::Stop { .. } | Action::Kill(_) => {
                 let after = self.rng.millis(50);

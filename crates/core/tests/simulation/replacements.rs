@@ -1,8 +1,8 @@
 //! Cases of replacements and reloads: fixed events, with the actions that must follow.
 
 use crate::cases::{
-    APP, ENGINE, MS, Play, ROUTER, WEB, ask, exited, followers, gateway, is_ready, plain, stop,
-    wakes_at,
+    APP, ENGINE, MS, Play, ROUTER, TERM, WEB, ask, exited, followers, gateway, is_ready, killed,
+    plain, stop, wakes_at,
 };
 use crate::*;
 
@@ -227,7 +227,7 @@ fn a_reload_fails_with_a_follower() {
     let mut play = followed(|_| {});
     play.at(1100, Event::Spawned(ENGINE));
     let why = RequestError::ShuttingDown;
-    let notes = play.notes(1200, Event::Signal(Signal::TERM));
+    let notes = play.notes(1200, TERM);
     assert!(notes.contains(&Note::ReloadFailed { why }), "{notes:?}");
 }
 
@@ -245,16 +245,11 @@ fn after_a_failure_of_a_reload_a_follower_keeps_the_old_definition() {
     assert_eq!(play.at(1300, exited(WEB)), [Action::Spawn(WEB)]);
 }
 
-/// An end by a SIGKILL that drainit has not sent.
-fn killed(process: ProcessId) -> Event {
-    Event::Exited { process, end: End::Signal(Signal::KILL), remains: false }
-}
-
 #[test]
 fn the_drain_continues_for_the_old_epoch_when_the_new_epoch_crashes() {
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
-    assert_eq!(play.at(2000, Event::Signal(Signal::TERM)), [Action::Unready, drain_of(NEW)]);
+    assert_eq!(play.at(2000, TERM), [Action::Unready, drain_of(NEW)]);
     let notes = play.notes(4000, killed(NEW));
     let (longest, min) = (MS(15_000), MS(5000));
     let began = Note::DrainBegan { process: ROUTER, longest, min, counted: false };
@@ -359,7 +354,7 @@ fn an_old_epoch_without_a_newer_epoch_is_stopped_after_the_handover_time() {
 #[test]
 fn a_drain_lasts_for_min_if_a_dependency_ends_before_the_new_instance_serves() {
     let end_of_drain = |mut play: Play| {
-        play.at(1600, Event::Signal(Signal::TERM));
+        play.at(1600, TERM);
         play.at(1610, Event::DrainAnswered { process: ROUTER, accepted: true });
         play.at(1700, exited(ENGINE));
         wakes_at(&play)
@@ -420,7 +415,7 @@ fn a_changed_dependent_depends_on_the_new_instance_of_a_dependency() {
     let begun = [Action::Redefine(ROUTER), Action::Spawn(ROUTER)];
     assert_eq!(play.at(400, exited(ROUTER)), begun);
     assert_eq!(play.notes(500, Event::Spawned(ROUTER)).last(), Some(&Note::ReloadDone));
-    assert!(play.at(600, Event::Signal(Signal::TERM)).contains(&stop(ROUTER)));
+    assert!(play.at(600, TERM).contains(&stop(ROUTER)));
     assert_eq!(play.at(700, exited(ROUTER)), [stop(NEW)]);
     // The new router gets the slot that the old engine has left.
     let mut play = reloaded(Update::StartFirst);
@@ -428,6 +423,6 @@ fn a_changed_dependent_depends_on_the_new_instance_of_a_dependency() {
     assert_eq!(play.at(300, exited(ENGINE)), [adopt, Action::Spawn(ENGINE)]);
     assert_eq!(play.at(400, Event::Spawned(ENGINE)), [stop(ROUTER)]);
     assert_eq!(play.notes(500, exited(ROUTER)).last(), Some(&Note::ReloadDone));
-    assert!(play.at(600, Event::Signal(Signal::TERM)).contains(&stop(ENGINE)));
+    assert!(play.at(600, TERM).contains(&stop(ENGINE)));
     assert_eq!(play.at(700, exited(ENGINE)), [stop(NEW)]);
 }

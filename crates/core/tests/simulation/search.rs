@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::cases::{MS, drain_in, gateway, of_processes, service};
+use crate::cases::{MS, drain_in, ended, exited, gateway, of_processes, service};
 use crate::count::on_all_cores;
 use crate::scenario::{Odds, Rng, StartOdds};
 use crate::slots::Slots;
@@ -145,12 +145,10 @@ impl<'a> World<'a> {
         for slot in self.slots.all().filter(|slot| self.procs[slot.index()].alive) {
             let is_asked = self.may_end(slot);
             if is_asked || self.slots.of(slot).oneshot || may_fail {
-                let end = End::Code(0);
-                events.push(Event::Exited { process: slot, end, remains: false });
+                events.push(exited(slot));
             }
             if may_fail && !is_asked {
-                let end = End::Code(7);
-                events.push(Event::Exited { process: slot, end, remains: false });
+                events.push(ended(slot, End::Code(7)));
             }
             if self.left.rests > 0 && !self.slots.of(slot).oneshot && (is_asked || may_fail) {
                 let end = End::Code(0);
