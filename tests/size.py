@@ -49,12 +49,12 @@ PRODUCTS = {
 }
 # The most lines of each product. A limit above its goal is the present size: it may only become smaller.
 LIMITS = {
-    "init": 31141,  # goal: 26000
+    "init": 31075,  # goal: 26000
     "adviser": 5200,
     "cockpit": 4700,
     "deployer": 2900,
 }
-MOST_TESTS = 46737  # goal: 40000, and at most 1.05 for each line of production
+MOST_TESTS = 46646  # goal: 40000, and at most 1.05 for each line of production
 TYPE = re.compile(r"(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union) (\w+)")
 
 
