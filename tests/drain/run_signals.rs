@@ -1,8 +1,6 @@
 //! Tests every signal with `drainit run`: as a signal that is forwarded to the processes, as a stop
 //! signal, and as the cause of a process's end.
 
-use std::fmt::Write as _;
-
 use crate::exec::signals::{SPECIAL, fatal, send};
 use crate::support::*;
 
@@ -73,16 +71,15 @@ fn every_signal_can_stop_a_process() {
 /// Runs one process for each signal except STOP, all in one run.
 #[track_caller]
 pub(crate) fn all_stop_a_process(rig: Rig) {
-    let mut config = String::from("processes:\n");
-    for number in (1..=64).filter(|number| *number != 19) {
-        let _ = writeln!(
-            config,
-            "  p{number}: {{command: [CHILD, p, record={number}], stop_signal: {number}, readiness: {{log: ready}}}}"
-        );
-    }
+    let process = |number| {
+        format!(
+            "  p{number}: {{command: [CHILD, p, record={number}], stop_signal: {number}, readiness: {{log: ready}}}}\n"
+        )
+    };
+    let all: String = (1..=64).filter(|number| *number != 19).map(process).collect();
     // Together with these two, the processes are more than drainit starts in one step.
-    config.push_str("  x: {command: [sleep, '60']}\n  y: {command: [sleep, '60']}\n");
-    let drainit = rig.start_ready(&config);
+    let more = "  x: {command: [sleep, '60']}\n  y: {command: [sleep, '60']}\n";
+    let drainit = rig.start_ready(&format!("processes:\n{all}{more}"));
     send(&drainit, 15);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_no_line("was killed|still alive");
@@ -97,14 +94,12 @@ fn every_signal_can_end_a_process_and_every_end_is_noticed() {
 /// Runs one process for each signal that ends a process, all in one run.
 #[track_caller]
 pub(crate) fn all_can_end_a_process(rig: Rig) {
-    let mut config = String::from("processes:\n");
-    for number in fatal() {
-        let _ = writeln!(
-            config,
-            "  p{number}: {{command: [sh, -c, 'ulimit -c 0; kill -{number} $$$$'], on_exit: ignore}}"
-        );
-    }
-    let ended = rig.run(&config);
+    let process = |number: i32| {
+        format!(
+            "  p{number}: {{command: [sh, -c, 'ulimit -c 0; kill -{number} $$$$'], on_exit: ignore}}\n"
+        )
+    };
+    let ended = rig.run(&format!("processes:\n{}", fatal().map(process).collect::<String>()));
     ended.assert_code(0);
     for number in fatal() {
         let name = drainit::types::Signal::from_number(number).unwrap().to_string();

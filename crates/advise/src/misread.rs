@@ -14,12 +14,8 @@ use crate::types::suggest::nearest;
 /// The remedy for a command line that clap refuses, or for which clap prints the help or the
 /// version.
 pub fn remedy_for(error: &clap::Error, drainit: &Command, verb: &str) -> Option<String> {
-    let of = |kind| match error.get(kind) {
-        Some(ContextValue::String(word)) => Some(word),
-        _ => None,
-    };
-    match (error.kind(), of(ContextKind::InvalidSubcommand), of(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, _, Some(word)) => unnamed_file(word, verb)
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => unnamed_file(word, verb)
             .or_else(|| unnamed_config(word))
             .or_else(|| other_option(word, drainit, verb))
             .or_else(open_entrypoint),
@@ -47,8 +43,7 @@ pub(crate) fn other_option(word: &str, drainit: &Command, verb: &str) -> Option<
     if verb == "reload" && ["dry-run", "check", "plan"].contains(&word) {
         return Some("`drainit plan --reload` shows what a reload would change".to_owned());
     }
-    let command = drainit.find_subcommand(verb)?;
-    let names = command.get_arguments().filter_map(clap::Arg::get_long);
+    let names = drainit.find_subcommand(verb)?.get_arguments().filter_map(clap::Arg::get_long);
     Some(format!("did you mean `--{}`?", nearest(word, names)?))
 }
 

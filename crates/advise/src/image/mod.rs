@@ -272,8 +272,7 @@ impl<'a> Checker<'a> {
         if let Account::Written(text) = wanted
             && !["/etc/passwd", "/etc/group"].iter().all(|file| self.is_here(Path::new(file)))
         {
-            let is_number = |part: &str| part.parse::<u32>().is_ok();
-            if !text.split(':').all(is_number) {
+            if !text.split(':').all(|part| part.parse::<u32>().is_ok()) {
                 self.unchecked.insert(format!("user: {text}"));
             }
             return None;
@@ -296,8 +295,7 @@ impl<'a> Checker<'a> {
         let other = bootstrap::other_admin(process, &[], admin, is_given);
         let path = bootstrap::config_file(process, &[]).filter(|path| is_given(path));
         if let Some((place, other)) = other {
-            let what = format!("its admin is `{admin}` here, and in `{place}` {other}");
-            self.add(part, &what);
+            self.add(part, &format!("its admin is `{admin}` here, and in `{place}` {other}"));
         }
         let Some(path) = path else { return };
         let (name, file) = (&process.name, path.display());
@@ -383,8 +381,7 @@ impl<'a> Checker<'a> {
             None => ("the directory of ", self.unwritable(parent(path))),
         };
         if let Some(why) = why {
-            let message = format!("{what}its log file `{}` {why}", path.display());
-            self.add(part, &message);
+            self.add(part, &format!("{what}its log file `{}` {why}", path.display()));
         }
     }
 
@@ -544,8 +541,7 @@ impl<'a> Checker<'a> {
 
     /// The `PATH` of a process, or, without a process, of the container's hooks.
     fn path(&self, process: Option<&Process>) -> Option<OsString> {
-        let own = process.map_or(&[][..], |process| &process.environment);
-        for variable in own.iter().rev() {
+        for variable in process.map_or(&[][..], |process| &process.environment).iter().rev() {
             match variable {
                 Variable::Set { name, value } if name == "PATH" => return Some(value.into()),
                 Variable::Removed(name) if name == "PATH" => return None,

@@ -174,8 +174,8 @@ impl DraftedProcess {
 impl Draft {
     /// Adds the draft of another file. A comment that both drafts have is kept once.
     pub(super) fn join(&mut self, other: Self) {
-        let new = other.notes.into_iter().filter(|note| !self.notes.contains(note));
-        let new: Vec<_> = new.collect();
+        let is_new = |note: &String| !self.notes.contains(note);
+        let new: Vec<_> = other.notes.into_iter().filter(is_new).collect();
         self.notes.extend(new);
         self.env.extend(other.env);
         self.processes.extend(other.processes);
@@ -242,8 +242,7 @@ fn valid_name(name: &str) -> String {
 /// Writes each comment. The later lines of a long comment are indented further.
 fn comments(out: &mut String, indent: usize, notes: &[String]) {
     for note in notes {
-        let mut start = "# ";
-        let mut line = String::new();
+        let (mut start, mut line) = ("# ", String::new());
         // Control characters are replaced, because YAML forbids them even in comments.
         for word in harmless(note).split(' ') {
             if !line.is_empty() && indent + start.len() + line.len() + 1 + word.len() > WIDTH {

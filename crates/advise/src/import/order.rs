@@ -17,8 +17,7 @@ pub(super) fn add(draft: &mut Draft) {
             levels.entry(priority).or_default().insert(index);
         }
     }
-    let levels: Vec<_> = levels.into_values().collect();
-    for pair in levels.windows(2) {
+    for pair in levels.into_values().collect::<Vec<_>>().windows(2) {
         for (before, after) in
             pair[0].iter().flat_map(|it| pair[1].iter().map(move |to| (*it, *to)))
         {

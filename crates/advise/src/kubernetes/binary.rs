@@ -240,6 +240,5 @@ fn paths(program: &str, sets_path: bool, env: &PodEnv) -> Option<Vec<String>> {
         Some(path) => path.text.as_deref()?,
         None => USUAL,
     };
-    let in_directory = |it: &str| format!("{}/drainit", it.trim_end_matches('/'));
-    Some(path.split(':').map(in_directory).collect())
+    Some(path.split(':').map(|it| format!("{}/drainit", it.trim_end_matches('/'))).collect())
 }

@@ -79,8 +79,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         let message = format!(
             "`{name}` has no readiness probe: it gets requests before its processes are ready"
         );
-        let help = how_to_probe(ctx, "/readyz");
-        ctx.warning(ctx.container.span, message, help);
+        ctx.warning(ctx.container.span, message, how_to_probe(ctx, "/readyz"));
     }
 }
 
@@ -328,8 +327,7 @@ fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
     };
     let span = probe.path.as_ref().map_or(probe.node.span, |path| path.span);
     let message = format!("this readiness probe does not show the drain: {why}");
-    let help = how_to_probe(ctx, "/readyz");
-    ctx.warning(span, message, help);
+    ctx.warning(span, message, how_to_probe(ctx, "/readyz"));
 }
 
 fn how_to_probe(ctx: &Context<'_>, path: &str) -> String {

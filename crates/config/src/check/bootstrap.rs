@@ -95,8 +95,7 @@ fn other_place(address: &Node, expected: &Address) -> Option<String> {
 /// The value at a path of fields. Envoy reads `port_value` and `portValue` as one field.
 fn field<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
     path.iter().try_fold(node, |node, name| {
-        let mut entries = node.entries().iter();
-        entries.find(|(key, _)| is_field(key, name)).map(|(_, value)| &**value)
+        node.entries().iter().find(|(key, _)| is_field(key, name)).map(|(_, value)| &**value)
     })
 }
 

@@ -102,8 +102,7 @@ fn fitting_delay(config: &Config, graph: &Graph) -> Duration {
 /// The key that shows that a process serves TCP connections.
 pub fn listens(process: &Process) -> Option<&'static str> {
     let is_tcp = |address: &Address| matches!(address, Address::Tcp(_));
-    let probe = process.readiness.as_ref().map(|readiness| &readiness.probe);
-    match probe {
+    match process.readiness.as_ref().map(|readiness| &readiness.probe) {
         _ if process.kind == ProcessKind::Oneshot => None,
         Some(Probe::Tcp(_) | Probe::Http(_) | Probe::Envoy(_)) => Some("readiness"),
         Some(Probe::Grpc(target)) if is_tcp(&target.address) => Some("readiness"),
