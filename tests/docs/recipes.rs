@@ -1,6 +1,7 @@
 //! Tests the recipes: each patch is short, and the patched manifest of its project passes `drainit
 //! check --strict --pod`.
 
+use super::script;
 use crate::support::*;
 
 const PROJECTS: [&str; 4] = ["envoy-gateway", "contour", "kgateway", "istio"];
@@ -13,16 +14,6 @@ fn patches() -> Vec<(String, String)> {
     };
     let projects = PROJECTS.iter().map(|name| patch(name, &format!("recipes/{name}.yaml")));
     projects.chain([patch("sidecar", "sidecar-patch.yaml")]).collect()
-}
-
-/// The output of a script beside this file. `tool` is the directory with the YAML library that the
-/// script needs.
-fn script(tool: &Path, name: &str, files: &[PathBuf]) -> Vec<u8> {
-    let mut command = Command::new("python3");
-    command.arg(checkout().join("tests/docs").join(name)).args(files).env("PYTHONPATH", tool);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{files:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
 }
 
 #[test]
