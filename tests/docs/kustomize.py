@@ -24,9 +24,6 @@ def objects(text):
 
 
 def main():
-    if not shutil.which("kubectl"):
-        print("kubectl is missing: nothing is tried")
-        return
     blocks = re.findall(r"(?s)```yaml\n(.*?)```", (FLEET / "README.md").read_text())
     block = next(it for it in blocks if "kustomize.yaml" in it)
     with tempfile.TemporaryDirectory() as place:

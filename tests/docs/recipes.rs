@@ -19,7 +19,10 @@ fn patches() -> Vec<(String, String)> {
 #[test]
 fn the_patch_of_kustomize_does_what_the_policy_does() {
     let Some(tool) = python_tool("kubernetes-validate") else { return };
-    script(&tool, "kustomize.py", &[]);
+    match Command::new("kubectl").arg("kustomize").arg("--help").output() {
+        Ok(_) => drop(script(&tool, "kustomize.py", &[])),
+        Err(error) => skip(&format!("kubectl: {error}, and Debian has none with this Kustomize")),
+    }
 }
 
 // holds: C901

@@ -1,8 +1,6 @@
 //! Tests the static binary for arm64 with an emulator.
 #![cfg(target_arch = "x86_64")]
 
-use std::io::Write;
-
 use crate::support::fake_admin::Admin;
 use crate::support::*;
 
@@ -20,7 +18,7 @@ fn rig() -> Option<Rig> {
     if !drainit.exists()
         && let Ok(reason) = std::fs::read_to_string(drainit.with_file_name("missing"))
     {
-        let _ = writeln!(std::io::stderr(), "skipped: the binary for arm64: {}", reason.trim());
+        skip(&format!("the binary for arm64: {}", reason.trim()));
         return None;
     }
     let missing = [&drainit, &emulator].into_iter().find(|path| !path.exists());

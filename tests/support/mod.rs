@@ -39,7 +39,7 @@ pub(crate) use docker_images::{envoy_image, images, static_drainit};
 pub(crate) use example::is_installed;
 pub(crate) use fake_admin::{Admin, Answer};
 pub(crate) use http::{free_address, get, get_unix};
-pub(crate) use namespace::{is_root_for, skip_unless};
+pub(crate) use namespace::{is_root_for, skip, skip_unless};
 pub(crate) use real_envoy::{RealEnvoy, add_control_plane};
 pub(crate) use record::Stream;
 pub(crate) use rig::Rig;
