@@ -4,7 +4,7 @@
 use super::script;
 use crate::support::*;
 
-const PROJECTS: [&str; 4] = ["envoy-gateway", "contour", "kgateway", "istio"];
+const PROJECTS: [&str; 5] = ["envoy-gateway", "contour", "kgateway", "kourier", "istio"];
 
 /// The patches of `examples/kubernetes`, with their names.
 fn patches() -> Vec<(String, String)> {
@@ -61,7 +61,7 @@ fn every_patched_manifest_passes_the_strict_check() {
     let Some(tool) = python_tool("kubernetes-validate") else { return };
     let dir = TempDir::for_everybody();
     let patches = patches();
-    assert_eq!(patches.len(), 5, "{patches:?}");
+    assert_eq!(patches.len(), 6, "{patches:?}");
     for (name, patch) in patches {
         assert!(patch.lines().count() < 40, "the patch of {name} is long");
         // The image of the init container has a file /drainit, over which no volume can be mounted.
