@@ -1,12 +1,12 @@
 # Sums up the losses of stops: `kubectl get pods -o json | jq --stream -nrf losses.jq`. Ends with 1 if a request was cut, or
-# if the input is not whole, and with 4 if a count is unknown.
+# if the input is not whole, and with 4 if a count is unknown, such as that of a pod which still stops.
 
 # Each value of the input, or each item of a list. If the input ends early, the last value has the error and its beginning.
 # `of` is the part of the state that an event adds to, and `done` the part that is whole.
 def values:
   foreach (try inputs catch {bad: .}) as $event ({};
     if $event | type == "object" then
-      if $event | has("bad") then {done: "bad", bad: ($event + {metadata: ((.item // .top).metadata? // {})})}
+      if $event | has("bad") then {done: "bad", bad: ($event + {metadata: ((if .done then null else .item // .top end).metadata? // {})})}
       else error("jq needs --stream") end
     else
       (if ($event[0] | length > 1 and .[0] == "items") and ($event[0][1] | type) == "number" then 2 else 0 end) as $depth
@@ -20,13 +20,14 @@ def values:
 def line: capture("^stopped in (?<took>[^\n]+?), exit code [0-9]+: (?<why>[^\n]*); connections (?<connections>[^ ,]+), requests (?<requests>[^ ,]+), cut (?<cut>[^ ,]+), killed (?<killed>[0-9]+), counted by (?<by>[^\n]+)") // {why: (split("\n")[0] // "")};
 def known(row): try row catch {id: "unknown", why: "unknown: its status is malformed"};
 
-# The stops of a container, each with an `id`, because a watch shows it many times.
+# The stops of a container, each with an `id`, because a watch shows it many times. A stop that has begun has the id of its end.
 def stop: known(.terminated | select(. != null) | {id: (.containerID // . | tostring), message});
-def stops($open): {name: ((.name? | strings) // "-")} + known([.state, .lastState | stop] | if . == [] then {id: "", why: $open} else .[] end);
+def stops($open): {name: ((.name? | strings) // "-")} + known([.state, .lastState | stop] + [select($open != "has not ended" and .state.running) | {id: (.containerID // ""), why: $open}] | if . == [] then {id: "", why: $open} else .[] end);
 
 def rows:
-  # A pod that was evicted has ended as a whole.
-  known(.status | {id: "", why: (if .phase | IN("Failed", "Succeeded") then (.reason | strings) // .phase else "has not ended" end)}) as $pod
+  ((.metadata.deletionTimestamp? // false) and ([.status.containerStatuses?[]?.state?.running?] | any) | if . then "is stopping" else "has not ended" end) as $open
+  # A pod that was evicted has ended as a whole, and nobody knows of a pod whose node is lost.
+  | known(.status | {id: "", why: (if .phase | IN("Failed", "Succeeded", "Unknown") then (.reason | strings) // .phase else $open end)}) as $pod
   | $pod,
     known(.status | (.containerStatuses // [])[] | stops($pod.why)),
     known(.status | (.initContainerStatuses // [])[] | stops($pod.why) | select(.message | strings | startswith("stopped in ")));

@@ -6,7 +6,8 @@ use crate::support::*;
 
 fn pod(name: usize, terminated: &Value) -> Value {
     let status = json!({"name": "web", "state": {"terminated": terminated}});
-    let metadata = json!({"name": format!("web-{name}"), "uid": name.to_string()});
+    let metadata =
+        json!({"name": format!("web-{name}"), "uid": name.to_string(), "deletionTimestamp": "now"});
     json!({"kind": "Pod", "metadata": metadata, "status": {"containerStatuses": [status]}})
 }
 
@@ -101,12 +102,24 @@ fn seven_cuts_among_twenty_pods_are_seven_and_unknown_is_never_zero() {
         "sum|-|-|36+|12+|11+|-|-|-",
     ];
     has(&list(strange), 1, &lines);
-    let unknown = ["web-0|web CUT=0|0", "web-1|web - no", "sum|-|-|9+|3+|-|-|-|-"];
-    has(&list([stopped(0, "0"), pod(1, &json!({}))]), 4, &unknown);
-    let unknown = ["web-1|web - has not ended", "sum|-|-|-|-|-|-|-|-"];
-    has(&list([pod(1, &Value::Null)]), 4, &unknown);
+    let lost = json!({"kind": "Pod", "metadata": {"name": "lost"}, "status": {"phase": "Unknown"}});
+    has(&list([stopped(0, "0"), lost]), 4, &["web-0|web", "lost|- - Unknown", "sum|-|-|9+|3+|-"]);
+    has(&pod(1, &Value::Null).to_string(), 4, &["web-1|web - has not ended", "sum|-|-|-|-|-"]);
+    // A pod that still stops is unknown, also if its container had another stop, until its end.
+    let mut ended = stopped(0, "0");
+    let container = &mut ended["status"]["containerStatuses"][0];
+    container["containerID"] = json!("a");
+    container["lastState"] = container["state"].clone();
+    container["state"]["terminated"]["containerID"] = json!("a");
+    let mut stopping = ended.clone();
+    stopping["status"]["containerStatuses"][0]["state"] = json!({"running": {}});
+    let whole = "web-0|web CUT=0|0";
+    has(&stopping.to_string(), 4, &[whole, "web-0|web - is stopping", "sum|-|-|9+|3+|-"]);
+    has(&format!("{stopping}{ended}"), 0, &[whole, whole, "sum|-|-|18|6|0|0"]);
     // Half of a list loses only the pod that is cut.
     let half = list([stopped(0, "0"), stopped(1, "0")]);
     let lines = ["web-7|web CUT=0", "web-0|web CUT=0", "web-1|- - the input is not", "sum|-|-|18+"];
     has(&format!("{}{}", stopped(7, "0"), &half[..half.len() - 90]), 1, &lines);
+    let half = half.rsplit_once(']').unwrap().0;
+    has(half, 1, &[whole, "web-1|web CUT=0", "-|- - the input is not", "sum|-|-|18+"]);
 }
