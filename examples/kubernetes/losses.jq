@@ -1,5 +1,18 @@
 # Sums up the losses of stops: `kubectl get pods -o json | jq --stream -nrf losses.jq`. Ends with 1 if a request was cut, or
 # if the input is not whole, and with 4 if a count is unknown, such as that of a pod which still stops.
+#
+# A step for CI (`sh -e`), which fails if a rollout of the Deployment `web` cut something. `rollout status` does not wait for
+# the old pods. The step also fails if the watch ends before them.
+#
+#   kubectl get pods -l app=web --watch -o json >pods.json &
+#   watch=$!
+#   old=$(kubectl get pods -l app=web -o name)
+#   kubectl rollout restart deployment/web
+#   kubectl rollout status deployment/web
+#   kubectl wait --for=delete --timeout=15m $old
+#   sleep 1
+#   kill $watch
+#   jq --stream -nrf losses.jq pods.json
 
 # Each value of the input, or each item of a list. If the input ends early, the last value has the error and its beginning.
 # `of` is the part of the state that an event adds to, and `done` the part that is whole.

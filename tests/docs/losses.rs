@@ -122,4 +122,6 @@ fn seven_cuts_among_twenty_pods_are_seven_and_unknown_is_never_zero() {
     has(&format!("{}{}", stopped(7, "0"), &half[..half.len() - 90]), 1, &lines);
     let half = half.rsplit_once(']').unwrap().0;
     has(half, 1, &[whole, "web-1|web CUT=0", "-|- - the input is not", "sum|-|-|18+"]);
+    // The step for CI fails for these reasons.
+    super::script(Path::new(""), "step.py", &[]);
 }
