@@ -5,6 +5,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::check::bootstrap::parse;
 use crate::keys::Shutdown;
 use crate::known::{Kind, Known, find};
 use crate::kubernetes::entry::names_drainit;
@@ -12,7 +13,9 @@ use crate::kubernetes::manifest::{
     self, Container, Workload, base, command_line, containers, image_name, seconds, text,
 };
 use crate::kubernetes::termination::{PreStop, pre_stop};
+use crate::language::source::Source;
 use crate::language::yaml::node::Node;
+use crate::pattern;
 use crate::types::suggest::list;
 use crate::types::{Signal, counted, harmless, human};
 
@@ -38,6 +41,27 @@ enum Effect {
 /// The names of the effects, in the order of [`Effect`].
 const NAMES: [&str; 4] = ["keeps requests", "has drainit", "unknown", "loses requests"];
 
+/// The items of a list that does not parse as a whole, each parsed alone, as a list. A broken item
+/// keeps only its kind and its name.
+pub(super) fn items(text: &str) -> Vec<Rc<Node>> {
+    // In one line, an item with a list of objects, such as claims of volumes, counts as broken, too.
+    let text = pattern(r#"("items": ?\[|\},) ?(\{"apiV)"#).replace_all(text, "$1\n$2");
+    let list = text.split_once("items").filter(|(before, _)| !before.contains("spec"));
+    let items = list.unwrap_or_default().1.trim_start_matches(['"', ':', ' ', '[']);
+    let Some(start) = items.find(['-', '{']).map(|at| &items[..=at]) else { return Vec::new() };
+    let read = |item: &str| {
+        let whole = match start.ends_with('-') {
+            true => format!("kind: List\nitems:{start}{item}"),
+            false => format!("{{{item}"),
+        };
+        let mut words = item.split(|it| "\" \n:,{}".contains(it)).filter(|it| !it.is_empty());
+        let mut after = |key| words.by_ref().skip_while(|it| *it != key).nth(1).unwrap_or_default();
+        let stub = format!("{{kind: {}, metadata: {{name: {}}}}}", after("kind"), after("name"));
+        [whole, stub].into_iter().find_map(|text| parse(Source::new("", text)))
+    };
+    items.split(start).skip(1).filter_map(read).collect()
+}
+
 /// Judges the workloads of a manifest that has a `kind: List`, or is cut, or has several workloads of
 /// which none runs drainit. `None` for any other manifest.
 pub(super) fn of(documents: &[Rc<Node>]) -> Option<Audit> {
@@ -55,8 +79,7 @@ pub(super) fn of(documents: &[Rc<Node>]) -> Option<Audit> {
     let counts = [3, 2, 1, 0].map(|at| format!("{} {}", NAMES[at], count(at))).join(", ");
     text += &format!("{}: {counts}\n", counted(judged.len(), "workload", "workloads"));
     if !others.is_empty() {
-        let kinds = list(others.keys().map(String::as_str));
-        text += &format!("not looked at: {}\n", harmless(&kinds));
+        text += &format!("not looked at: {}\n", harmless(&list(others.keys().map(|it| &**it))));
     }
     Some(Audit { text, is_any_lost: count(Effect::Loses as usize) > 0, is_cut: !cut.is_empty() })
 }

@@ -107,7 +107,8 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>, 
         let name = Vec::from_iter(["namespace", "name"].into_iter().filter_map(of)).join("/");
         let pod = get(&node, path).filter(|pod| !items(pod, &["containers"]).is_empty());
         let Some(pod) = pod.cloned() else {
-            cut.push(format!("{kind} {name} is cut: no {}.containers", path.join(".")));
+            let what = format!("{kind} {name}");
+            cut.push(format!("{} is cut: no {}.containers", what.trim_end(), path.join(".")));
             continue;
         };
         let of_pods = [&path[..path.len() - 1], &["metadata", "labels"]].concat();

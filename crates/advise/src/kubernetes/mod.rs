@@ -34,7 +34,6 @@ mod volumes;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::check::bootstrap::parse;
 use crate::image::{Image, Surroundings};
 use crate::keys::Drain;
 use crate::kubernetes::audit::Audit;
@@ -104,8 +103,7 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
             Some(known) => format!("did you mean `{known}`?"),
             None => "remove it, or give it a name that does not begin with `DRAINIT_`".to_owned(),
         };
-        let message = format!("drainit reads no variable `{name}`");
-        problems.warning(value.span, message).help(help);
+        problems.warning(value.span, format!("drainit reads no variable `{name}`")).help(help);
     }
 }
 
@@ -123,9 +121,9 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
     };
     let mut documents = yaml::parse_manifest(&mut problems, file).unwrap_or_default();
     let text = problems.source(file).map(|it| Rc::clone(&it.text)).unwrap_or_default();
-    // If the end is missing, the items of a list are whole but for the last.
-    let whole = text.rsplit_once("\n- ").filter(|_| documents.is_empty() && asked.is_audit);
-    documents.extend(whole.and_then(|(whole, _)| parse(Source::new("", whole.to_owned()))));
+    if documents.is_empty() && asked.is_audit {
+        documents = audit::items(&text);
+    }
     if documents.is_empty() && text.contains("{{") {
         let help = "render it first: `helm template CHART | drainit check --pod -`";
         problems.note(Span::whole(file), "with its `{{`, this file may be a template").help(help);
@@ -224,8 +222,7 @@ struct Context<'a> {
 impl<'a> Context<'a> {
     /// The drains of the config.
     fn drains(&self) -> impl Iterator<Item = &'a Drain> + use<'a> {
-        let processes = self.loaded.config.processes.iter();
-        processes.filter_map(|process| process.drain.as_ref())
+        self.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref())
     }
 
     /// The first text for a container with `drainit exec`, the second for one with a config.
@@ -257,11 +254,11 @@ fn find(
         problems.error(whole, format!("this file has no workload{only}{kinds}")).help(help);
         return Vec::new();
     }
-    let mut all = Vec::new();
-    for workload in workloads {
+    let of = |workload: Workload| {
         let containers = manifest::containers(&workload.pod).into_iter();
-        all.extend(containers.map(|container| (workload.clone(), container)));
-    }
+        containers.map(move |container| (workload.clone(), container))
+    };
+    let all: Vec<_> = workloads.into_iter().flat_map(of).collect();
     let is_meant = |(_, container): &&(Workload, Container)| match name {
         Some(name) => container.name == name,
         None => entry::names_drainit(container),
