@@ -47,12 +47,14 @@ PRODUCTS = {
         src/cli/operate.rs src/cli/progress.rs src/cli/shutdown.rs src/cli/status.rs src/cli/width.rs
         src/supervisor/status.rs""",
 }
-# The most lines of each product. A limit above its goal is the present size: it may only become smaller.
+# The most lines of each product, and of `check --pod`. A limit above its goal is the present size: it may only become
+# smaller.
 LIMITS = {
     "init": 31075,  # goal: 26000
     "adviser": 5200,
     "cockpit": 4700,
     "deployer": 2900,
+    "crates/advise/kubernetes": 2000,
 }
 MOST_TESTS = 46646  # goal: 40000, and at most 1.05 for each line of production
 TYPE = re.compile(r"(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union) (\w+)")
@@ -114,11 +116,11 @@ def product(place):
     return next((name for name, paths in PRODUCTS.items() if places & set(paths.split())), "init")
 
 
-def over(products, tests):
+def over(counts, tests):
     """The limits that are exceeded, and the paths of products that do not exist."""
     for name, limit in LIMITS.items():
-        if products[name] > limit:
-            yield f"tests/size.py: {name} has {products[name]} lines of production, and may have {limit}"
+        if counts[name] > limit:
+            yield f"tests/size.py: {name} has {counts[name]} lines of production, and may have {limit}"
     if tests > MOST_TESTS:
         yield f"tests/size.py: there are {tests} lines of tests, and may be {MOST_TESTS}"
     for name, paths in PRODUCTS.items():
@@ -146,12 +148,12 @@ def main():
         types[room] += len(declared)
         names.update(declared)
     if "--check" in sys.argv:
-        sys.exit("\n".join(over(products, tests.total())) or 0)
+        sys.exit("\n".join(over(production | products, tests.total())) or 0)
     print(f"{'room':<24}{'production':>11}{'tests':>8}{'types':>7}")
     rows = [(room, production[room], tests[room], types[room]) for room in sorted(production)]
     for room, *numbers in [*rows, ("all", *map(sum, list(zip(*rows))[1:]))]:
         print(f"{room:<24}{numbers[0]:>11}{numbers[1]:>8}{numbers[2]:>7}")
-    shown = [f"{name} {products[name]} of {limit}" for name, limit in LIMITS.items()]
+    shown = [f"{name} {(production | products)[name]} of {limit}" for name, limit in LIMITS.items()]
     ratio = tests.total() / production.total()
     print(f"products: {', '.join(shown)}; tests {tests.total()} of {MOST_TESTS}, {ratio:.3f} for each line of production")
     never = sum(count for room, count in production.items() if room.startswith(NEVER_PID_1) and room != AT_A_RELOAD)

@@ -6,13 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::check::bootstrap::parse;
-use crate::keys::Shutdown;
 use crate::known::{Kind, Known, find};
 use crate::kubernetes::entry::names_drainit;
 use crate::kubernetes::manifest::{
-    self, Container, Workload, base, command_line, containers, image_name, seconds, text,
+    self, Container, Workload, base, command_line, containers, image_name, key, text,
 };
-use crate::kubernetes::termination::{PreStop, pre_stop};
+use crate::kubernetes::termination::{NAME, PreStop, grace_of, pre_stop};
 use crate::language::source::Source;
 use crate::language::yaml::node::Node;
 use crate::pattern;
@@ -86,9 +85,8 @@ pub(super) fn of(documents: &[Rc<Node>]) -> Option<Audit> {
 
 /// The effect on a workload, and the line that describes it.
 fn judge(workload: &Workload) -> (Effect, String) {
-    let given = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
-    let grace = given.unwrap_or(Shutdown::default().grace_period);
-    let by_default = if given.is_none() { " by default" } else { "" };
+    let grace = grace_of(&workload.pod);
+    let by_default = if key(&workload.pod, NAME).is_none() { " by default" } else { "" };
     let all = containers(&workload.pod);
     let all: Vec<_> = all.iter().map(Front::of).collect();
     // A helper beside a known server says nothing of the requests.

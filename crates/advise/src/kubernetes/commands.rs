@@ -34,8 +34,11 @@ pub(super) const HOOKS: [&[&str]; 5] = [
     &["readinessProbe", "exec", "command"],
     &["startupProbe", "exec", "command"],
     &["lifecycle", "postStart", "exec", "command"],
-    &["lifecycle", "preStop", "exec", "command"],
+    PRE_STOP,
 ];
+
+/// Where a container has the command of its `preStop` hook.
+pub(super) const PRE_STOP: &[&str] = &["lifecycle", "preStop", "exec", "command"];
 
 /// The commands of a command line: the line itself or, if the line starts a shell with a script,
 /// the commands of the script.

@@ -7,11 +7,11 @@ use drainit_commands::exec::{
 use drainit_commands::value::UNKNOWN;
 use drainit_commands::{Cli, Command, parse};
 
-use crate::keys::Shutdown;
 use crate::kubernetes::commands::{Found, OwnCommand, commands, own_commands, program, refusal};
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::PodEnv;
-use crate::kubernetes::manifest::{Container, Word, Workload, base, seconds};
+use crate::kubernetes::manifest::{Container, Word, Workload, base};
+use crate::kubernetes::termination::grace_of;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
 use crate::load::Loaded;
@@ -60,7 +60,6 @@ fn drained(
     let words = known(words, env);
     let parsed = parsed(exec, &words);
     let (args, command) = parsed.map_err(|(span, why, help)| refuse(span, &why, &help)).ok()??;
-    let pod = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
     let options = &words[..words.len() - command.len()];
     let span = |name: &str| {
         let is_it = |word: &&Word| word.text.split('=').next() == Some(name);
@@ -77,7 +76,7 @@ fn drained(
     let given: Vec<_> = given.collect();
     let may_drain = env.may_bring("DRAINIT_DRAIN_ENVOY");
     let text_of = |name: &str| Some(of_variable(name)?.0.to_owned());
-    let drain = match args.checked(&text_of, pod.unwrap_or(Shutdown::default().grace_period)) {
+    let drain = match args.checked(&text_of, grace_of(&workload.pod)) {
         Ok((_, drain)) => drain,
         Err(refusal) => {
             let it = given.iter().find(|it| it.name == refusal.name);

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::keys::{Shutdown, values};
 use crate::kubernetes::Context;
-use crate::kubernetes::commands::{commands, is_subcommand, own_commands};
+use crate::kubernetes::commands::{PRE_STOP, commands, is_subcommand, own_commands};
 use crate::kubernetes::manifest::{Container, Word, base, is_drainit, key, seconds, text, words};
 use crate::language::span::Span;
-use crate::language::yaml::node::get;
+use crate::language::yaml::node::{Node, get};
 use crate::types::{Signal, human};
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PreStop {
     pub(super) span: Option<Span>,
     /// How long the hook sleeps before drainit gets the stop signal.
@@ -25,30 +25,27 @@ pub(super) struct PreStop {
 }
 
 pub(super) const NAME: &str = "terminationGracePeriodSeconds";
-/// The keys that lead to the command of the hook.
-const COMMAND: [&str; 4] = ["lifecycle", "preStop", "exec", "command"];
+
+/// The grace period of a pod.
+pub(super) fn grace_of(pod: &Node) -> Duration {
+    seconds(pod, &[NAME]).map_or(Shutdown::default().grace_period, |(given, _)| given)
+}
 
 /// Reads the hook of a container.
 pub(super) fn pre_stop(container: &Container) -> PreStop {
     let hook = get(&container.node, &["lifecycle", "preStop"]);
     let drains = own_commands(container).iter().any(|it| it.is_pre_stop && it.name() == "drain");
-    let mut found = PreStop { span: hook.map(|hook| hook.span), drains, ..PreStop::default() };
     let slept = seconds(&container.node, &["lifecycle", "preStop", "sleep", "seconds"]);
-    let command = words(&container.node, &COMMAND);
-    if let Some((time, span)) = slept {
-        (found.span, found.sleeps) = (Some(span), time);
-    } else if let Some(first) = command.first() {
-        found.span = Some(first.span);
-        for words in commands(command) {
-            match sleeps(&words) {
-                Some(time) => found.sleeps = found.sleeps.saturating_add(time),
-                None => found.is_unknown = true,
-            }
-        }
-    } else {
-        found.is_unknown = hook.is_some();
-    }
-    found
+    let command = words(&container.node, PRE_STOP);
+    // The time of each step; `None` if it is not known.
+    let (span, times): (_, Vec<_>) = match (slept, command.first().map(|first| first.span)) {
+        (Some((time, span)), _) => (Some(span), vec![Some(time)]),
+        (None, None) => (hook.map(|hook| hook.span), hook.iter().map(|_| None).collect()),
+        (None, first) => (first, commands(command).iter().map(|words| sleeps(words)).collect()),
+    };
+    let is_unknown = times.contains(&None);
+    let sleeps = times.into_iter().flatten().fold(Duration::ZERO, Duration::saturating_add);
+    PreStop { span, sleeps, drains, is_unknown }
 }
 
 /// Checks `lifecycle.stopSignal`, which the kubelet sends in place of the image's STOPSIGNAL. If
@@ -96,8 +93,9 @@ pub(super) fn of_sidecar(ctx: &mut Context<'_>, before: &PreStop) {
 pub(super) fn grace_period(ctx: &mut Context<'_>, before: &PreStop) {
     let pod = &ctx.workload.pod;
     let defaults = Shutdown::default();
-    let (given, span) = seconds(pod, &[NAME])
-        .unwrap_or_else(|| (defaults.grace_period, key(pod, NAME).unwrap_or(ctx.container.span)));
+    let given = grace_of(pod);
+    let span = seconds(pod, &[NAME]).map(|(_, span)| span).or_else(|| key(pod, NAME));
+    let span = span.unwrap_or(ctx.container.span);
     let (grace, window, total) = (ctx.plan.grace_period, ctx.plan.window(), ctx.plan.needed());
     let is_close = given.saturating_sub(window) <= defaults.reserve;
     if let (Some(span), true) = (before.span, before.is_unknown && is_close) {
