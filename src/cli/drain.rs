@@ -10,15 +10,15 @@ use std::time::Duration;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{is_cut_off, is_unreachable, no_answer, run, send, status};
+use crate::cli::ask::{self, ask, is_cut_off, is_unreachable, no_answer, run, send, status};
 use crate::cli::control_address::Found;
 use crate::cli::progress::waiting;
-use crate::cli::{ask, control_address, print};
+use crate::cli::{control_address, print};
 use crate::commands::WaitArgs;
-use crate::control::status::{ProcessStatus, Status};
+use crate::control::status::Status;
 use crate::http::HttpError;
-use crate::journal::state::{ContainerPhase, ProcessState};
-use crate::types::{harmless, harmless_lines, human};
+use crate::journal::state::ContainerPhase;
+use crate::types::harmless_lines;
 
 /// The time limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -46,27 +46,12 @@ pub(super) fn drain(args: &WaitArgs) -> u8 {
             false => "nothing is left to drain\n",
         };
         let said = waiting(&found, &[], request).await?;
-        if let Ok(now) = status(&found, ask::LIMIT).await {
-            let lines = said + &drains(&now);
+        if let Ok(drains) = ask(&found, Method::GET, "/v1/drain", ask::LIMIT).await {
+            let lines = said + &harmless_lines(&String::from_utf8_lossy(&drains));
             print(if lines.is_empty() { otherwise } else { &lines }.as_bytes());
         }
         Ok(())
     })
-}
-
-/// One line for each drain, in the words of the log.
-fn drains(now: &Status) -> String {
-    let line = |process: &ProcessStatus| {
-        let (name, drain) = (harmless(&process.name), process.drain.as_ref());
-        match drain.and_then(|drain| Some((drain.elapsed, drain.over.as_ref()?))) {
-            Some((took, why)) => {
-                Some(format!("{name}: drain over after {}: {}\n", human(took), harmless(why)))
-            }
-            None if process.state == ProcessState::Draining => Some(format!("{name}: draining\n")),
-            None => None,
-        }
-    };
-    now.current().filter_map(line).collect()
 }
 
 /// Asks the supervisor to drain. After a transient error, asks again for up to [`ASKING`]: a
@@ -129,26 +114,5 @@ fn is_transient(error: &HttpError) -> bool {
         HttpError::Timeout(_) => true,
         HttpError::Io(io) if matches!(io.kind(), ConnectionAborted | TimedOut | WouldBlock) => true,
         error => is_cut_off(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::control::status::{DrainStatus, example};
-
-    // holds: C845
-    #[test]
-    fn each_drain_shows_time_and_reason() {
-        let mut now = example();
-        let over = Some("its time is over, 2 connections still open".to_owned());
-        let elapsed = Duration::from_millis(6010);
-        now.processes[1].drain = Some(DrainStatus { elapsed, over, ..DrainStatus::default() });
-        let expected =
-            "router: drain over after 6.01s: its time is over, 2 connections still open\n";
-        assert_eq!(drains(&now), expected);
-        now.processes[1].drain = Some(DrainStatus::default());
-        now.processes[1].state = ProcessState::Draining;
-        assert_eq!(drains(&now), "router: draining\n");
     }
 }

@@ -72,6 +72,8 @@ pub trait SupervisorHandle {
     fn status(&self) -> Status;
     /// How the processes have started and ended since then, by their names.
     fn told(&self, since: Time) -> BTreeMap<String, Vec<String>>;
+    /// A line for each drain, in the words of the log.
+    fn drains(&self) -> String;
     /// Begins to drain, and stops nothing. A second call, or a call during a shutdown, has no
     /// effect.
     fn drain(&self);

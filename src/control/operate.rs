@@ -1,5 +1,5 @@
 //! The endpoints of drainit's own commands, which exist only on the control socket: `/v1/status`,
-//! `/v1/kill`, `/v1/stop`, `/v1/start`, `/v1/restart`, `/v1/reload` and `/v1/shutdown`.
+//! `/v1/drain`, `/v1/kill`, `/v1/stop`, `/v1/start`, `/v1/restart`, `/v1/reload` and `/v1/shutdown`.
 //!
 //! The version is part of the path. A request with another version gets an answer that says so.
 
@@ -44,7 +44,7 @@ pub(crate) fn answer<'a, B>(
     };
     let (method, query) = (request.method(), request.uri().query().unwrap_or_default());
     let allowed = match path {
-        "status" => "GET",
+        "status" | "drain" => "GET",
         "reload" if *method == Method::GET => "GET",
         "kill" | "stop" | "start" | "restart" | "reload" | "shutdown" => "POST",
         _ => return at_once(unknown_path(request.uri().path())),
@@ -77,6 +77,10 @@ impl<'a> Operator<'a> {
         let query = Query::parse(path, query, &now).map_err(bad)?;
         let operation = match path {
             "status" => return Ok(self.status(&query, now)),
+            "drain" => {
+                let drains = as_written(&self.supervisor.drains()).into_owned();
+                return Ok(at_once(text(StatusCode::OK, drains)));
+            }
             "kill" => return self.kill(&query, &now),
             "stop" => Request::Stop,
             "start" => Request::Start,

@@ -42,6 +42,10 @@ impl SupervisorHandle for CountingSupervisor {
         self.told.borrow().clone()
     }
 
+    fn drains(&self) -> String {
+        "router: draining for 5s\n".to_owned()
+    }
+
     fn followers(&self, _: Vec<String>, _: bool) -> Followers {
         Box::pin(std::future::ready(self.followers.borrow().clone()))
     }

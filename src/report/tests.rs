@@ -128,6 +128,22 @@ fn upgrades_that_have_ended_are_reported_apart() {
     }
 }
 
+// holds: C845
+#[test]
+fn each_drain_since_the_request_has_its_latest_line() {
+    let (limit, why) = (Duration::from_secs(5), DrainEnd::TimeOver);
+    let [web, old] = [0, 1].map(ProcessId);
+    let mut report = Noted::of(&["web", "old"]);
+    let over = |process| Note::DrainOver { process, why, took: limit, last: Load::default() };
+    report.note(at(0), &over(old));
+    report.note(at(10), &Note::DrainRequested);
+    let began = Note::DrainBegan { process: web, longest: limit, min: limit, counted: true };
+    report.note(at(10), &began);
+    assert_eq!(report.drains.values().collect::<Vec<_>>(), ["web: draining for 5s"]);
+    report.note(at(5010), &over(web));
+    assert_eq!(report.drains["web"], "web: drain over after 5s: its time is over");
+}
+
 // holds: S790, S864
 #[test]
 fn ends_after_a_restart_count_for_the_replaced_instance() {

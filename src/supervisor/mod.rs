@@ -247,6 +247,11 @@ impl SupervisorHandle for ControlHandle {
         self.executor.borrow().processes.journal.told(since)
     }
 
+    fn drains(&self) -> String {
+        let drains = &self.executor.borrow().processes.journal.drains;
+        drains.values().map(|line| format!("{line}\n")).collect()
+    }
+
     fn drain(&self) {
         // The send fails only if the event loop has ended, and then nothing is left to drain.
         let _ = self.sender.send(Message::Event(Event::DrainRequested));

@@ -50,6 +50,9 @@ pub struct Journal {
     pub(crate) remarks: Vec<String>,
     /// The latest lines of each process that [`Self::told`] returns, by its name.
     told: BTreeMap<String, Vec<(Time, String)>>,
+    /// The latest line about the drain of each process, by its name, since the shutdown or the
+    /// requested drain before it began.
+    pub drains: BTreeMap<String, String>,
 }
 
 /// The longest list of notes that the answer to a request has of a process. A process may end again
@@ -58,6 +61,8 @@ const MOST_TOLD: usize = 10;
 /// The events that the answer to a request tells.
 const TOLD: &str = "skipped started ready completed ended not_ready timed_out unhealthy start_failed \
                     taken_back drained not_drained ended_undrained killed unkillable stopped";
+/// The events that the answer to a request to drain tells.
+const OF_DRAINS: [&str; 3] = ["draining", "drained", "not_drained"];
 
 impl Journal {
     pub fn new(names: Names, began: Time) -> Self {
@@ -193,9 +198,12 @@ impl Journal {
     }
 
     /// Keeps the line of a note for the answers to requests, if the note says how a process started
-    /// or ended.
+    /// or ended, or is drained.
     fn tell(&mut self, now: Time, entry: &Entry) {
         let LogEvent { event, process: Some(name), .. } = &entry.event else { return };
+        if self.steps.is_shutdown && OF_DRAINS.contains(event) {
+            self.drains.insert(name.clone(), entry.line());
+        }
         if !TOLD.split(' ').any(|told| told == *event) {
             return;
         }
