@@ -5,7 +5,6 @@
 //! sends a message when the work is done.
 
 mod messages;
-mod reload;
 mod step;
 
 use std::cell::RefCell;
@@ -14,8 +13,6 @@ use std::io;
 use std::ops::BitOr;
 use std::rc::Rc;
 use std::time::Duration;
-
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::core::action::Action;
 use crate::core::event::Event;
@@ -35,10 +32,9 @@ use crate::os::sys;
 use crate::os::sys::SignalSet;
 use crate::os::terminal;
 use crate::supervisor::children::{ChildRole, Ended, Remaining};
-use crate::supervisor::event_loop::messages::Inbox;
 use crate::supervisor::event_loop::step::StepTime;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::executor::message::Message;
+use crate::supervisor::executor::inbox::Inbox;
 use crate::supervisor::tasks::drain::DrainCommand;
 use crate::supervisor::tasks::run_command;
 use crate::types::{ProcessId, Signal, Time};
@@ -97,14 +93,14 @@ impl EventLoop {
         config: &Config,
         executor: Rc<RefCell<Executor>>,
         signals: Signals,
-        receiver: UnboundedReceiver<Message>,
+        inbox: Inbox,
     ) -> io::Result<Self> {
         let events = Events {
             signals: signals.into_stream()?,
             stop_signals: 0,
             timer: Timer::new()?,
             wakes_at: None,
-            inbox: Inbox::new(receiver),
+            inbox,
             reload_signal: None,
             queue: VecDeque::new(),
             // A program may have run in this process before it executed drainit, and may have left
@@ -151,11 +147,9 @@ impl EventLoop {
     /// `within`, too. Also answers the clients that have requested the shutdown in its last step, or
     /// whose request was over then.
     pub(crate) fn finish(&mut self, code: u8, within: &dyn Fn() -> Duration) {
-        while let Some(message) = self.events.inbox.take() {
-            if matches!(message, Message::Shutdown { .. } | Message::RequestOver { .. }) {
-                // It can fail only to set the timer, which nothing waits for any more.
-                let _ = self.step(|step| step.on_message(message));
-            }
+        while let Some(message) = self.events.inbox.take_last() {
+            // It can fail only to set the timer, which nothing waits for any more.
+            let _ = self.step(|step| step.on_message(message));
         }
         let mut executor = self.executor.borrow_mut();
         executor.logs.finish_files(within());
@@ -238,7 +232,7 @@ impl Step<'_> {
             self.executor.wake_loop();
         }
         self.start_next()?;
-        self.begin_reload();
+        self.executor.begin_due_reload();
         Ok(())
     }
 

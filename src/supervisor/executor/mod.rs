@@ -2,16 +2,18 @@
 //! log.
 
 pub(crate) mod background;
+pub(crate) mod control_handle;
 mod ended;
 mod epochs;
 pub(crate) mod groups;
 mod hooks;
+pub(crate) mod inbox;
 pub(crate) mod instance;
 mod leftovers;
 mod listening;
 pub(crate) mod logs;
 mod main_process;
-pub(crate) mod message;
+mod message;
 mod news;
 mod notes;
 mod own_work;

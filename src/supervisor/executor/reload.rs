@@ -1,19 +1,27 @@
-//! The definitions of the slots, before and after a reload.
+//! Handles the requests for a reload, begins the reload when it is possible, and keeps the
+//! definitions of the slots before and after it.
 
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::core::note::RequestError;
+use crate::core::action::Action;
+use crate::core::note::{Note, RequestError};
 use crate::core::slots::Placed;
+use crate::journal::event;
 use crate::keys::{Config, LogMode, Process, Watch, WatchAction};
+use crate::language::written::as_written;
 use crate::local_task;
+use crate::os::clock;
+use crate::plan::placement::Running;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::message::Message;
+use crate::supervisor::requests::TextReply;
 use crate::supervisor::slots::{Definition, Slot};
 use crate::supervisor::sockets::{HeldSockets, differing};
 use crate::supervisor::tasks::file_watch;
 use crate::supervisor::tasks::file_watch::Watched;
+use crate::supervisor::tasks::reload::{Candidate, ReadConfig, text};
 use crate::types::ProcessId;
 
 impl Executor {
@@ -127,9 +135,140 @@ impl Executor {
         let slots = self.processes.watching(name);
         slots.into_iter().filter_map(|slot| Some((slot, place(&slot)?))).collect()
     }
+
+    /// Handles an operator's reload request. If a reload is not possible now and no other reload
+    /// waits or is under way, the operator gets an answer at once.
+    pub(super) fn on_reload_requested(&mut self, reply: TextReply) {
+        match self.may_reload() {
+            Err(why) if self.reloads.are_done() => {
+                let why = self.processes.failure(why);
+                Self::log_refusal(&why);
+                // The send fails only if the client has gone away.
+                let _ = reply.send(Err(why));
+            }
+            _ => self.reloads.want(Some(reply)),
+        }
+    }
+
+    /// Requests a reload, because a watched file with the action `reload` has content that no
+    /// reload has read.
+    pub(super) fn reload_file(&mut self, name: &str, watch: &Watch) {
+        let watches = self.watches_of(name, watch);
+        if let Some(&(process, watch_place)) = watches.first()
+            && !self.is_over()
+        {
+            let note = Note::FileChanged { process, watch: watch_place, action: watch.action };
+            self.write(clock::now(), &note);
+            self.reloads.want(None);
+        }
+    }
+
+    fn may_reload(&self) -> Result<(), RequestError> {
+        self.processes.machine().may_reload()
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.may_reload(), Err(RequestError::ShuttingDown | RequestError::Drained))
+    }
+
+    /// Begins the requested reload if this is possible now. If a shutdown or a drain has begun,
+    /// gives up the reload.
+    pub(crate) fn begin_due_reload(&mut self) {
+        if !self.reloads.is_due() {
+            return;
+        }
+        match self.may_reload() {
+            Ok(()) => {
+                let (held, running) = (self.held(), self.running());
+                self.reloads.begin(&self.file_watches, held, running);
+            }
+            Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
+                let why = self.processes.failure(why);
+                Self::log_refusal(&why);
+                self.reloads.give_up(&why);
+            }
+            // The next turn of the event loop tries again.
+            Err(_) => {}
+        }
+    }
+
+    /// Begins to read the config for `drainit plan --reload`.
+    pub(super) fn on_plan_requested(&self, reply: TextReply) {
+        match self.may_reload() {
+            Ok(()) => self.reloads.begin_plan(reply, self.running()),
+            // The send fails only if the client has gone away.
+            Err(why) => drop(reply.send(Err(self.processes.failure(why)))),
+        }
+    }
+
+    /// Handles the result of reading the config again and opening its sockets. Returns the actions
+    /// of the core if the reload can begin.
+    pub(super) fn on_prepared(
+        &mut self,
+        candidate: Result<Candidate, String>,
+    ) -> Option<Vec<Action>> {
+        self.file_watches.on_read(is_read_by_reload);
+        // While the config was read, another request or the shutdown may have begun. If a process
+        // has gone down, the reload begins with other processes than in the rehearsal.
+        let is_other = |one: &Candidate| one.read.lives != self.running().lives();
+        if self.may_reload().is_err() || candidate.as_ref().is_ok_and(is_other) {
+            self.reloads.again();
+            return None;
+        }
+        let applied = candidate.and_then(|candidate| self.apply(candidate));
+        let refuse = |why: String| {
+            Self::log_refusal(&why);
+            self.reloads.answer(Err(why + "; nothing was changed"), Vec::new());
+        };
+        applied.map_err(refuse).ok()
+    }
+
+    /// Gives a config to the core. If this fails, nothing is changed.
+    fn apply(&mut self, candidate: Candidate) -> Result<Vec<Action>, String> {
+        let Candidate { read, watches, sockets } = candidate;
+        let ReadConfig { loaded, args, plan, .. } = read;
+        let warnings = text(&loaded.warnings);
+        let spec = loaded.config.spec(&loaded.graph);
+        for warning in &loaded.warnings {
+            let warning = warning.to_string();
+            // The log prints the severity itself.
+            tracing::warn!("{}", warning.trim_start_matches("warning: "));
+        }
+        tracing::info!("reload:\n  {}", plan.text.trim_end().replace('\n', "\n  "));
+        let now = clock::now();
+        let actions = self.processes.reload(now, spec, &plan.placed)?;
+        self.reloads.warn(warnings);
+        self.file_watches.add(watches);
+        let definitions = Definition::of(&loaded.config, args, sockets);
+        self.begin_reload(Rc::new(loaded.config), definitions, &plan.placed);
+        Ok(actions)
+    }
+
+    /// Logs that a reload has failed and has changed nothing.
+    fn log_refusal(why: &str) {
+        let lines = if why.contains('\n') { "\n" } else { " " };
+        let members = event::reload_failed(&as_written(why)).members();
+        tracing::error!(members, "reload failed, nothing was changed:{lines}{why}");
+    }
+
+    /// A copy of everything that a reload begins with.
+    fn running(&self) -> Running {
+        let processes = &self.processes;
+        let one = |(slot, of): (_, &Definition)| (slot, Arc::clone(&of.process), of.args.clone());
+        Running {
+            config: Config::clone(self.config()),
+            machine: processes.machine().clone(),
+            names: processes.journal.names.clone(),
+            definitions: processes.definitions().map(one).collect(),
+        }
+    }
 }
 
 /// Whether a start of this process reads the file.
 fn is_read_by_start(name: &str) -> impl Fn(&Watched) -> bool {
     move |(of, watch)| of == name && watch.action != WatchAction::Reload
+}
+
+pub(super) fn is_read_by_reload((_, watch): &Watched) -> bool {
+    watch.action == WatchAction::Reload
 }
