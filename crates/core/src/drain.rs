@@ -121,24 +121,11 @@ impl State {
         !matches!(self[process].drain, Progress::FinalCount(_))
     }
 
-    /// Prepares the stop after a drain that was requested without a stop (`POST /drain`). The
-    /// process has served since its drain. The stop may therefore wait for its traffic as long as a
-    /// new drain could. If the drain used up all of its time, the traffic never paused. Then only a
-    /// stop with a grace period of its own (`is_later`) waits for this traffic again.
-    pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
-        let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
-        if let Progress::Drained { at, until, .. } = &mut self[process].drain
-            && (is_later || at < until)
-        {
-            *until = (*until).max(now + time.unwrap_or_default());
-        }
-    }
-
     fn count(&mut self, process: ProcessId, count: FinalCount, deadline: Time) {
         if self.is_past(deadline) {
             return self.end_final_count(process);
         }
-        self.act(Action::CloseListeners(process));
+        self.step.act(Action::CloseListeners(process));
         let next = self.now + budget::counting(deadline.since(self.now));
         let count = FinalCount { next, is_asked: true, load: Load::default(), ..count };
         self[process].drain = Progress::FinalCount(count);
@@ -161,7 +148,7 @@ impl State {
         }
         if !core::mem::replace(&mut count.is_noted, true) {
             let longest = count.until.since(self.now);
-            self.note(Note::OpenAgain { process, load: count.load, longest });
+            self.step.note(Note::OpenAgain { process, load: count.load, longest });
         }
         count.is_asked = false;
         count.next = count.until.min(self.now + RECOUNT);
@@ -171,22 +158,10 @@ impl State {
     /// Ends a final count, if one is under way. If the drain is over, no further count follows.
     pub(crate) fn end_final_count(&mut self, process: ProcessId) {
         if let Progress::FinalCount(_) = self[process].drain {
-            self.act(Action::EndDrain(process));
+            self.step.act(Action::EndDrain(process));
         }
         if self[process].drain.is_drained() {
             self[process].drain = Progress::Over;
-        }
-    }
-
-    /// Shortens a drain under way to its `min`. If the drain is over, the stop no longer waits for
-    /// connections or requests that have come since the drain.
-    pub(crate) fn drain_only_min(&mut self, process: ProcessId) {
-        let now = self.now;
-        match &mut self[process].drain {
-            Progress::Active(active) => active.only_min(),
-            Progress::Drained { at, until, .. } => *until = *at,
-            Progress::FinalCount(count) => count.until = now,
-            Progress::NotDue | Progress::Over => {}
         }
     }
 
@@ -280,13 +255,13 @@ impl Active {
         let min = drain.min.min(longest);
         if longest.is_zero() {
             if !wish.is_zero() {
-                state.note(Note::NotDrained(process));
+                state.step.note(Note::NotDrained(process));
             }
             return Progress::Over;
         }
-        state.note(Note::DrainBegan { process, longest, min, counted: drain.closes });
+        state.step.note(Note::DrainBegan { process, longest, min, counted: drain.closes });
         if !family::tie(state, process).is_handed_over() {
-            state.act(Action::Drain { process, min, longest });
+            state.step.act(Action::Drain { process, min, longest });
         }
         state[process].ending.drain_signalled = drain.signal.map(|_| now);
         Progress::Active(Self {
@@ -312,7 +287,7 @@ impl Active {
         if state.now.since(self.noted_at) >= NOTED_EVERY {
             self.noted_at = state.now;
             let left = self.until.since(state.now);
-            state.note(Note::StillDraining { process, load: self.last, left });
+            state.step.note(Note::StillDraining { process, load: self.last, left });
         }
     }
 
@@ -403,13 +378,13 @@ impl Active {
 
     /// Ends the drain.
     fn over(&self, state: &mut State, process: ProcessId, why: DrainEnd) {
-        state.act(Action::EndDrain(process));
+        state.step.act(Action::EndDrain(process));
         let took = state.now.since(self.since);
-        state.note(Note::DrainOver { process, why, took, last: self.last });
+        state.step.note(Note::DrainOver { process, why, took, last: self.last });
     }
 
     fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {
-        state.act(Action::CloseListeners(process));
+        state.step.act(Action::CloseListeners(process));
         // The callers make sure that the deadline has not passed.
         let until = state.now + state.budget().closing(&state.spec, process, state.now, deadline);
         self.closing = Closing::Asked { until, why };

@@ -132,7 +132,7 @@ fn renew_handover(state: &mut State, newer: ProcessId, more: Duration) {
     let Some(old) = state[newer].beside else { return };
     if matches!(state.life(old), Lifecycle::Stopping { .. }) && tie(state, old).is_handed_over() {
         let limit = handover_of(state, old) + more;
-        state.note(Note::HandedOver { process: old, to: newer, limit });
+        state.step.note(Note::HandedOver { process: old, to: newer, limit });
         state.set_timer(old, state.now + limit);
     }
 }
@@ -153,7 +153,7 @@ pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
         && state.family.state(process) == EpochState::HandedOver
     {
         let limit = handover_of(state, process);
-        state.note(Note::HandedOver { process, to: newer, limit });
+        state.step.note(Note::HandedOver { process, to: newer, limit });
         kill_at = state.now + limit;
     }
     state.set(process, Lifecycle::Stopping { since: state.now, kill_at });
@@ -172,9 +172,9 @@ pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     let kill_at = since + state.stop_time(older, deadline);
     let life = match state.life(older) {
         Lifecycle::PreStop { .. } => {
-            state.abort_hook(Some(older), Stage::PreStop);
+            state.step.abort_hook(Some(older), Stage::PreStop);
             let limit = kill_at.since(since);
-            state.note(Note::HandedOver { process: older, to: process, limit });
+            state.step.note(Note::HandedOver { process: older, to: process, limit });
             Lifecycle::Stopping { since, kill_at }
         }
         Lifecycle::Stopping { .. } => Lifecycle::Stopping { since, kill_at },
@@ -198,7 +198,7 @@ pub(crate) fn on_ended(state: &mut State, process: ProcessId, remains: bool) -> 
     {
         let until = state.now + ABORTS_WITHIN;
         state.family.happens(newer, EpochEvent::OlderLost { until });
-        state.note(Note::Doomed { process: newer, within: ABORTS_WITHIN });
+        state.step.note(Note::Doomed { process: newer, within: ABORTS_WITHIN });
     }
     if let Some(other) = state[process].beside
         && is_pending(state, process)

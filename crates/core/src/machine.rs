@@ -54,7 +54,7 @@ impl Machine {
         }
         if event == Event::SignalHandled {
             // Another stop signal within `ONE_SIGNAL` from now counts as a repetition.
-            state.last_signal = state.last_signal.map(|_| now);
+            state.ending.last_signal = state.ending.last_signal.map(|_| now);
         }
         let event = self.judge(event);
         let state = &mut self.state;
@@ -62,7 +62,7 @@ impl Machine {
             (event, self.phase.shutdown())
         {
             let why = RequestError::in_shutdown(shutdown.cause);
-            state.answer(process, request, Err(why));
+            state.step.answer(process, request, Err(why));
         }
         self.phase = match core::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Running(running) => running.handle(state, event),
@@ -80,7 +80,7 @@ impl Machine {
         if self.phase.shutdown().is_some() {
             self.state.release_sockets();
         }
-        core::mem::take(&mut self.state.actions)
+        self.state.step.take_actions()
     }
 
     /// Replaces the config while the container runs, and returns the first actions. `new` is the
@@ -125,9 +125,7 @@ impl Machine {
     pub fn begin_step(&mut self, now: Time) {
         let state = &mut self.state;
         state.now = now.max(state.now);
-        state.touched.clear();
-        state.arrived.clear();
-        state.met.clear();
+        state.step.begin();
         state.family.expire(state.timers_at);
     }
 
@@ -140,7 +138,9 @@ impl Machine {
             state[process].listens_on_nothing = true;
         }
         if let Event::TimeToEnd { process, time } = event {
-            state.ends_within(process, time);
+            // The next instances probably need as long. The budget of a shutdown is made later, or
+            // has already been made without this time.
+            Arc::make_mut(&mut state.spec).processes[process.index()].to_end = Some(time);
         }
         let is_running = matches!(self.phase, Phase::Running(_));
         let is_watched = |state: &State, process| {
@@ -151,7 +151,7 @@ impl Machine {
                 state[process].probe_failures.in_a_row = 0;
             }
             Event::LivenessProbed { process, .. }
-                if is_watched(state, process) && state.on_probe_failed(process) =>
+                if is_watched(state, process) && on_probe_failed(state, process) =>
             {
                 return Event::Unhealthy(process);
             }
@@ -208,9 +208,22 @@ fn forward(state: &mut State, signal: Signal) {
     let wants = |id: &ProcessId| spec.processes[id.index()].forward_signals.contains(&signal);
     for process in spec.ids().filter(wants) {
         if state.life(process).is_alive() {
-            state.act(Action::Signal { process, signal });
+            state.step.act(Action::Signal { process, signal });
         }
     }
+}
+
+/// Counts a failed liveness probe. Returns whether the check has failed, because enough probes have
+/// failed in a row.
+fn on_probe_failed(state: &mut State, process: ProcessId) -> bool {
+    let retries = state.process(process).liveness_retries.unwrap_or(1);
+    let of = &mut state[process].probe_failures;
+    (of.count, of.in_a_row) = (of.count + 1, of.in_a_row.saturating_add(1));
+    let failures = of.in_a_row;
+    if failures < retries {
+        state.step.note(Note::ProbeFailed { process, failures, retries });
+    }
+    failures >= retries
 }
 
 /// Gives a process more time to become ready or to end: its new limit is `by` from now. Does
@@ -239,6 +252,6 @@ fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Opti
     let noted = state[id].extension_noted;
     if noted.is_none_or(|at| state.now.since(at) >= EXTENSION_NOTES) {
         state[id].extension_noted = Some(state.now);
-        state.note(Note::TimeoutExtended { process: id, limit: longer.since(state.now) });
+        state.step.note(Note::TimeoutExtended { process: id, limit: longer.since(state.now) });
     }
 }

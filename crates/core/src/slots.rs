@@ -67,14 +67,14 @@ impl State {
         self.reach(slot, self.reached(old));
         (self[slot].beside, self[old].beside) = (Some(old), Some(slot));
         self[slot].is_copy = !is_newer;
-        self.act(Action::Adopt { slot, of: old, is_newer });
+        self.step.act(Action::Adopt { slot, of: old, is_newer });
         Some(slot)
     }
 
     /// Keeps a free slot for a process that a reload will add.
     pub(crate) fn reserve(&mut self, slot: ProcessId, definition: ProcessSpec) {
         self.occupy(slot, definition, Role::Reserved);
-        self.act(Action::Adopt { slot, of: slot, is_newer: true });
+        self.step.act(Action::Adopt { slot, of: slot, is_newer: true });
     }
 
     /// Gives a process that is down its new definition from a reload. Returns false if the reload
@@ -97,7 +97,7 @@ impl State {
         let newer = self[slot].newer.take();
         newer.is_some_and(|newer| {
             self.define(slot, *newer);
-            self.act(Action::Redefine(slot));
+            self.step.act(Action::Redefine(slot));
             true
         })
     }
@@ -154,7 +154,7 @@ impl State {
         self.inherit_conditions(slot, old);
         if let Lifecycle::Ready { .. } = self.life(slot) {
             let conditions = [StartCondition::Started, StartCondition::Ready];
-            self.met.extend(conditions.map(|condition| (slot, condition)));
+            self.step.met.extend(conditions.map(|condition| (slot, condition)));
         }
         self.missing.remove(&old);
         self.changes.forget_all(old);
@@ -175,7 +175,7 @@ impl State {
         for &slot in slots {
             if self.held_sockets.contains(&slot) {
                 self.held_sockets.retain(|held| *held != slot);
-                self.act(Action::ReleaseSockets(slot));
+                self.step.act(Action::ReleaseSockets(slot));
             }
             self.set(slot, Lifecycle::Done);
             self.set_role(slot, Role::Retired);

@@ -53,7 +53,7 @@ impl State {
             self.checks = self.checks.wrapping_add(1);
             let check = self.checks;
             self.set(process, Lifecycle::Checking { check });
-            self.act(Action::CheckCondition { process, check });
+            self.step.act(Action::CheckCondition { process, check });
         } else {
             self.prepare(process);
         }
@@ -64,7 +64,8 @@ impl State {
         match self.process(process).hooks.pre_start {
             Some(wait) => {
                 self.changes.forget_all(process);
-                let until = self.run_hook(Some(process), Stage::PreStart, wait.limit);
+                let until =
+                    self.step.run_hook(Some(process), Stage::PreStart, self.now + wait.limit);
                 self.set(process, Lifecycle::PreStart { until });
             }
             None => self.spawn(process),
@@ -81,7 +82,7 @@ impl State {
         self[process].overdue = None;
         family::on_start(self, process);
         self.set(process, Lifecycle::Spawning);
-        self.act(Action::Spawn(process));
+        self.step.act(Action::Spawn(process));
     }
 
     /// Starts a process again after its pause. `anew` says whether `only_if` and the `pre_start`
@@ -105,7 +106,7 @@ impl State {
             return false;
         }
         self[process].overdue = Some(ready_by);
-        self.act(Action::ProbeOnce(process));
+        self.step.act(Action::ProbeOnce(process));
         // The wait is twice the limit of the probe, because the supervisor may run late.
         self.set_timer(process, self.now + self.process(process).last_probe() * 2);
         true
@@ -138,9 +139,9 @@ impl State {
     /// Records that the program of an instance runs now.
     pub(crate) fn begin_life(&mut self, process: ProcessId) {
         if self.process(process).readiness_timeout.is_none() {
-            self.act(Action::Serves(process));
+            self.step.act(Action::Serves(process));
         }
-        self.note(Note::Started(process));
+        self.step.note(Note::Started(process));
         self.family.on_spawned(process, self.now);
         self[process].has_run = true;
         self[process].listens_on_nothing = false;
@@ -152,7 +153,7 @@ impl State {
     fn meet(&mut self, process: ProcessId, condition: StartCondition) {
         self.reach(process, self.reached(process).max(Some(condition)));
         if self.is_current(process) {
-            self.met.push((process, condition));
+            self.step.met.push((process, condition));
         }
     }
 
@@ -163,12 +164,12 @@ impl State {
         family::on_ready(self, process);
         if self.process(process).liveness_retries.is_some() {
             self[process].probe_failures.in_a_row = 0;
-            self.act(Action::WatchLiveness(process));
+            self.step.act(Action::WatchLiveness(process));
         }
         self.meet(process, StartCondition::Ready);
         if self.process(process).readiness_timeout.is_some() {
-            self.act(Action::Serves(process));
-            self.note(Note::Ready { process, after: self.now.since(since) });
+            self.step.act(Action::Serves(process));
+            self.step.note(Note::Ready { process, after: self.now.since(since) });
         }
     }
 }

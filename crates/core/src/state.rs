@@ -18,7 +18,9 @@
 //!
 //! A request, a reload or a changed file takes a slot from `Done` or `Stopped` back to `Waiting`.
 
+mod ending;
 mod lifecycle;
+mod step;
 
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
@@ -26,17 +28,17 @@ use core::cell::OnceCell;
 use core::ops::{Index, IndexMut};
 use core::time::Duration;
 
+pub use self::ending::Ending;
 pub use self::lifecycle::Lifecycle;
+pub use self::step::Step;
 use crate::action::Action;
 use crate::budget::{Ahead, Budget, MOST_KEPT};
 use crate::changes::Changes;
 use crate::drain::progress::Progress;
-use crate::event::Request;
 use crate::family::states::Family;
-use crate::note::{Note, RequestError};
 use crate::prelude::*;
 use crate::restart::Restarts;
-use crate::spec::{HookId, ProcessSpec, Spec, Stage};
+use crate::spec::{ProcessSpec, Spec};
 use crate::timers::Timers;
 use crate::types::{End, ProcessId, StartCondition, Time};
 
@@ -170,16 +172,8 @@ pub struct State {
     pub now: Time,
     pub(super) slots: Vec<Slot>,
     pub(crate) family: Family,
-    /// Processes whose lifecycle or role was set in this step. A process can be in the list more
-    /// than once.
-    pub touched: Vec<ProcessId>,
     /// Processes for which drainit holds sockets.
     pub(super) held_sockets: Vec<ProcessId>,
-    /// Processes whose `reached` has changed in this step.
-    pub arrived: Vec<ProcessId>,
-    /// The conditions that new instances have met in this step, even if earlier instances had met
-    /// them.
-    pub met: Vec<(ProcessId, StartCondition)>,
     timers: Timers,
     /// The number of processes that are not [`Lifecycle::Done`].
     busy: usize,
@@ -194,24 +188,13 @@ pub struct State {
     /// The number of evaluations of `only_if` so far. By this number, the core recognizes a late
     /// answer to an earlier evaluation.
     pub(super) checks: u32,
-    /// The processes that were killed since the shutdown began, themselves or the rest of their
-    /// process group. A process that turns out to have exited by itself is taken out again.
-    pub killed: BTreeSet<ProcessId>,
-    /// Whether leftovers were killed.
-    pub killed_leftovers: bool,
-    /// Whether a third stop signal ends everything at once, before the deadline.
-    pub(super) is_cut_short: bool,
-    /// The time of the last stop signal.
-    pub(super) last_signal: Option<Time>,
-    /// The end of the grace period. `None` until the core gives [`Action::Exit`].
-    pub grace_end: Option<Time>,
+    pub ending: Ending,
     /// Timers that are due by this time take effect in this step. This time is `now`, except in
     /// [`Machine::handle_early`]: there it is the time of the last step that was not early.
     ///
     /// [`Machine::handle_early`]: crate::machine::Machine::handle_early
     pub timers_at: Time,
-    /// The actions of the current step.
-    pub actions: Vec<Action>,
+    pub step: Step,
 }
 
 impl State {
@@ -226,10 +209,7 @@ impl State {
             now,
             slots: vec![Slot::new(Role::Current, Lifecycle::Waiting); count],
             family: Family::default(),
-            touched: Vec::new(),
             held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
-            arrived: Vec::new(),
-            met: Vec::new(),
             timers: Timers::default(),
             busy: count,
             unsettled: spec.processes.iter().filter(|process| process.autostart).count(),
@@ -237,13 +217,9 @@ impl State {
             changes: Changes::default(),
             has_begun: false,
             checks: 0,
-            killed: BTreeSet::new(),
-            is_cut_short: false,
-            killed_leftovers: false,
-            last_signal: None,
-            grace_end: None,
+            ending: Ending::default(),
             timers_at: now,
-            actions: Vec::new(),
+            step: Step::default(),
             spec,
         }
     }
@@ -324,7 +300,7 @@ impl State {
             exceeds && self.life(*id).is_down() && of.stop.is_some() && !of.dependencies.is_empty()
                 || !self.life(*id).runs() && held(*id).unwrap_or_else(|| above(*id))
         };
-        if self.touched.iter().any(frees) {
+        if self.step.touched.iter().any(frees) {
             self.budget.take();
             self.replan = Some((deadline, delayed.unwrap_or(self.now)));
         }
@@ -353,7 +329,7 @@ impl State {
 
     pub(super) fn set_role(&mut self, id: ProcessId, role: Role) {
         self.count_unsettled(id, |state| state[id].role = role);
-        self.touched.push(id);
+        self.step.touched.push(id);
     }
 
     /// Changes a process, and counts again whether it keeps the container from being ready.
@@ -376,12 +352,6 @@ impl State {
             self.spec_mut();
         }
         self.count_unsettled(slot, |state| Arc::make_mut(&mut state.spec).define(slot, new));
-    }
-
-    /// Notes how long a running process needs to end. Its next instances probably need as long. The
-    /// budget of a shutdown is made later, or has already been made without this time.
-    pub(crate) fn ends_within(&mut self, id: ProcessId, time: Duration) {
-        Arc::make_mut(&mut self.spec).processes[id.index()].to_end = Some(time);
     }
 
     /// Whether the process runs, has a readiness probe and is not ready yet.
@@ -422,7 +392,7 @@ impl State {
         self.busy -= usize::from(self.life(id) != Lifecycle::Done);
         self.count_unsettled(id, |state| state[id].life = life);
         self.timers.set(id, life.wakes_at());
-        self.touched.push(id);
+        self.step.touched.push(id);
     }
 
     /// Changes the time at which the timer of a process is due, if it has a timer.
@@ -446,7 +416,7 @@ impl State {
 
     pub fn reach(&mut self, id: ProcessId, reached: Option<StartCondition>) {
         if core::mem::replace(&mut self[id].reached, reached) != reached {
-            self.arrived.push(id);
+            self.step.arrived.push(id);
         }
     }
 
@@ -511,7 +481,7 @@ impl State {
         held.retain(|&process| {
             let accepts = self.life(process).accepts();
             if !accepts {
-                self.act(Action::ReleaseSockets(process));
+                self.step.act(Action::ReleaseSockets(process));
             }
             accepts
         });
@@ -520,67 +490,6 @@ impl State {
 
     pub fn is_past(&self, time: Time) -> bool {
         time <= self.timers_at
-    }
-
-    pub fn act(&mut self, action: Action) {
-        self.actions.push(action);
-    }
-
-    pub fn note(&mut self, note: Note) {
-        self.act(Action::Note(note));
-    }
-
-    /// Answers a request, and notes the outcome.
-    pub(crate) fn answer(
-        &mut self,
-        process: ProcessId,
-        request: Request,
-        outcome: Result<(), RequestError>,
-    ) {
-        self.act(Action::Answer { process, request, outcome });
-        self.note(match outcome {
-            Ok(()) => Note::RequestDone { process, request },
-            Err(why) => Note::RequestFailed { process, request, why },
-        });
-    }
-
-    /// Answers a reload, and notes the outcome.
-    pub(crate) fn answer_reload(&mut self, outcome: Result<(), RequestError>) {
-        self.act(Action::AnswerReload(outcome));
-        self.note(match outcome {
-            Ok(()) => Note::ReloadDone,
-            Err(why) => Note::ReloadFailed { why },
-        });
-    }
-
-    /// Counts a failed liveness probe. Returns whether the check has failed, because enough probes
-    /// have failed in a row.
-    pub(crate) fn on_probe_failed(&mut self, id: ProcessId) -> bool {
-        let retries = self.process(id).liveness_retries.unwrap_or(1);
-        let of = &mut self[id].probe_failures;
-        (of.count, of.in_a_row) = (of.count + 1, of.in_a_row.saturating_add(1));
-        let failures = of.in_a_row;
-        if failures < retries {
-            self.note(Note::ProbeFailed { process: id, failures, retries });
-        }
-        failures >= retries
-    }
-
-    /// Starts a hook, and returns the time at which its limit is over.
-    pub fn run_hook(&mut self, process: Option<ProcessId>, stage: Stage, within: Duration) -> Time {
-        self.act(Action::RunHook(HookId { process, stage }));
-        self.now + within
-    }
-
-    /// Kills a hook that is no longer needed.
-    pub fn abort_hook(&mut self, process: Option<ProcessId>, stage: Stage) {
-        self.act(Action::AbortHook(HookId { process, stage }));
-    }
-
-    /// Kills a hook that has taken too long.
-    pub fn time_out_hook(&mut self, process: Option<ProcessId>, stage: Stage) {
-        self.abort_hook(process, stage);
-        self.note(Note::HookTimedOut(HookId { process, stage }));
     }
 
     /// The time at which the next timer is due. This is the timer of a process, or the time by

@@ -26,7 +26,7 @@ impl State {
             // A new instance that has not taken over gets no `pre_stop` hook, because it serves
             // nobody, but could begin to serve while the hook runs.
             Some(within) if !within.is_zero() && !hurried && !self.has_not_taken_over(process) => {
-                let until = self.run_hook(Some(process), Stage::PreStop, within);
+                let until = self.step.run_hook(Some(process), Stage::PreStop, self.now + within);
                 self.set(process, Lifecycle::PreStop { until });
             }
             _ => self.ask_to_end(process, deadline),
@@ -55,7 +55,7 @@ impl State {
         }
         if spare.is_none() {
             self[process].ending.exit = Exit::Asked;
-            self.act(Action::LookForExit(process));
+            self.step.act(Action::LookForExit(process));
         }
     }
 
@@ -126,8 +126,8 @@ impl State {
             Tie::KillOnly => limit.min(self.killed_limit(deadline)),
             _ => limit,
         };
-        self.act(Action::Stop { process, signal });
-        self.note(Note::Stopping { process, signal, limit });
+        self.step.act(Action::Stop { process, signal });
+        self.step.note(Note::Stopping { process, signal, limit });
         let (since, kill_at) = (self.now, self.now + limit);
         self.set(process, Lifecycle::Stopping { since, kill_at });
     }
@@ -145,7 +145,7 @@ impl State {
     pub(crate) fn cut_pre_stops(&mut self, deadline: Time) {
         for process in self.spec.ids() {
             if let Lifecycle::PreStop { .. } = self.life(process) {
-                self.abort_hook(Some(process), Stage::PreStop);
+                self.step.abort_hook(Some(process), Stage::PreStop);
                 self.ask_to_end(process, deadline);
             }
         }
@@ -154,11 +154,11 @@ impl State {
     /// Kills a process, or the rest of its process group. If the process still runs and was asked
     /// to end, `asked` is the time at which it was asked.
     pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>, deadline: Time) {
-        self.act(Action::Kill(process));
+        self.step.act(Action::Kill(process));
         let rest_asked = self[process].ending.asked.filter(|_| self.life(process).has_rest());
         let asked = asked.or(rest_asked);
         let after = asked.map(|asked| self.now.since(asked));
-        self.note(Note::Killed {
+        self.step.note(Note::Killed {
             process,
             after,
             why: self.stop_limited_by(process, after, deadline),
@@ -169,7 +169,7 @@ impl State {
             false => Lifecycle::Killed { asked, holds_until },
         };
         self.set(process, life);
-        self.killed.insert(process);
+        self.ending.on_killed(process);
     }
 
     /// The limit that ends the time of a process that was asked to end this long ago.
@@ -186,7 +186,7 @@ impl State {
         // A part of what was kept may be over.
         let can_keep = |(by, kept)| (by, if kept > left + LEAST_STOP { left } else { kept });
         match self.budget().keeper(&self.spec, process).map(can_keep) {
-            _ if self.is_cut_short => StopLimit::Other,
+            _ if self.ending.is_cut_short => StopLimit::Other,
             _ if is_declared && is_spent => StopLimit::Own { is_declared },
             _ if self.now >= deadline => StopLimit::Deadline { is_declared },
             // Before a shutdown, no later stop keeps time.
@@ -209,14 +209,14 @@ impl State {
             Lifecycle::Backoff { anew: false, .. } => self.after_end(process, deadline),
             Lifecycle::Starting { .. } => self.set_timer(process, Time::NEVER),
             Lifecycle::PreStart { .. } => {
-                self.abort_hook(Some(process), Stage::PreStart);
+                self.step.abort_hook(Some(process), Stage::PreStart);
                 self.set(process, Lifecycle::Done);
             }
             // The lifecycle changes only with the answer to this action, which comes at once.
-            Lifecycle::Spawning => self.act(Action::AbortSpawn(process)),
+            Lifecycle::Spawning => self.step.act(Action::AbortSpawn(process)),
             life if life.has_rest() => {
                 self[process].restarts.after_rest = None;
-                self.touched.push(process);
+                self.step.touched.push(process);
             }
             _ => {}
         }
@@ -229,11 +229,11 @@ impl State {
         let (signal, now) = (self.stop_signal(process), self.now);
         self[process].ending.asked.get_or_insert(now);
         self[process].ending.exit = Exit::Unknown;
-        self.act(match signal {
+        self.step.act(match signal {
             Signal::KILL => Action::StopGroup { process, signal },
             _ => Action::StopOrphans { process, signal },
         });
-        self.note(Note::GroupRemains(process));
+        self.step.note(Note::GroupRemains(process));
         self.set(process, Lifecycle::Remains { kill_at });
     }
 
@@ -241,14 +241,14 @@ impl State {
     pub(crate) fn on_orphans_gone(&mut self, process: ProcessId) {
         if let Lifecycle::Remains { .. } = self.life(process) {
             let signal = self.stop_signal(process);
-            self.act(Action::StopGroup { process, signal });
+            self.step.act(Action::StopGroup { process, signal });
         }
     }
 
     /// Records the end of the rest of a process group.
     fn on_rest_gone(&mut self, process: ProcessId) {
         let took = self[process].ending.asked.map(|asked| self.now.since(asked));
-        self.note(Note::GroupGone { process, took });
+        self.step.note(Note::GroupGone { process, took });
         // If the main process of an old instance ended first, the rest of its process group may
         // have been draining until now. This drain is over now.
         self.end_drain(process, DrainEnd::ProcessGone);
@@ -330,7 +330,7 @@ impl State {
         for process in self.by_rank(self.due()).into_iter().rev() {
             match self.life(process) {
                 Lifecycle::PreStop { .. } => {
-                    self.time_out_hook(Some(process), Stage::PreStop);
+                    self.step.time_out_hook(Some(process), Stage::PreStop);
                     self.ask_to_end(process, deadline);
                 }
                 // This instance has not got its stop signal yet, and no newer instance will end it.
@@ -347,7 +347,7 @@ impl State {
                     self.set(process, Lifecycle::Killed { asked, holds_until: None });
                 }
                 Lifecycle::PostStop { .. } => {
-                    self.time_out_hook(Some(process), Stage::PostStop);
+                    self.step.time_out_hook(Some(process), Stage::PostStop);
                     self.set(process, Lifecycle::Done);
                 }
                 _ => {}
@@ -361,7 +361,7 @@ impl State {
         let is_left_to_newer = tie.is_handed_over() || tie == Tie::Passed;
         let in_hook = matches!(self.life(id), Lifecycle::PreStop { .. });
         if in_hook {
-            self.abort_hook(Some(id), Stage::PreStop);
+            self.step.abort_hook(Some(id), Stage::PreStop);
         }
         let asked = match self.life(id) {
             _ if is_left_to_newer || in_hook => None,
@@ -377,12 +377,12 @@ impl State {
         // itself, although drainit had sent SIGKILL.
         let killed = was_killed && (end.signal() == Some(Signal::KILL) || remains);
         if was_killed && !killed {
-            self.killed.remove(&id);
+            self.ending.on_own_exit(id);
         }
         // drainit itself sent this SIGKILL, so the note must not name the OOM killer as its sender.
         let end = if killed { end.plainly() } else { end };
         let handed_over = is_left_to_newer && !was_killed;
-        self.note(Note::Stopped { process: id, end, took, killed, handed_over });
+        self.step.note(Note::Stopped { process: id, end, took, killed, handed_over });
         let held_until = family::on_ended(self, id, remains);
         self.end_drain(id, DrainEnd::ProcessGone);
         if !remains {
@@ -429,7 +429,7 @@ impl State {
         let within = || self.budget().post_stop(&self.spec, id, deadline.since(self.now));
         match runs.then(within).flatten() {
             Some(within) if !within.is_zero() => {
-                let until = self.run_hook(Some(id), Stage::PostStop, within);
+                let until = self.step.run_hook(Some(id), Stage::PostStop, self.now + within);
                 self.set(id, Lifecycle::PostStop { until });
             }
             _ => self.set(id, Lifecycle::Done),

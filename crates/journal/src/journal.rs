@@ -526,7 +526,7 @@ impl Journal {
         }
         let state = machine.state();
         let noted = core::mem::take(&mut self.noted);
-        for id in noted.into_iter().chain(state.touched.iter().copied()) {
+        for id in noted.into_iter().chain(state.step.touched.iter().copied()) {
             let history = self.of_mut(id);
             let end = history.end.map(|(_, end)| end);
             let is_success = |end| state.process(id).is_success(end) || state.is_answer(id, end);

@@ -146,7 +146,7 @@ impl Rehearsal {
         let state = self.machine.state();
         // A newer Envoy ends an instance without `Action::Stop`, and needs time for that.
         let ends = |slot: &&ProcessId| matches!(state.life(**slot), Lifecycle::Stopping { .. });
-        self.due.extend(state.touched.iter().filter(|slot| !ends(slot)));
+        self.due.extend(state.step.touched.iter().filter(|slot| !ends(slot)));
     }
 
     fn record(&mut self, action: &Action) {

@@ -49,6 +49,30 @@ impl Progress {
         }
     }
 
+    /// Prepares the stop after a drain that was requested without a stop (`POST /drain`). The
+    /// process has served since its drain. The stop may therefore wait for its traffic as long as a
+    /// new drain could, until `latest`. If the drain used up all of its time, the traffic never
+    /// paused. Then only a stop with a grace period of its own (`is_later`) waits for this traffic
+    /// again.
+    pub(crate) fn count_anew(&mut self, latest: Time, is_later: bool) {
+        if let Self::Drained { at, until, .. } = self
+            && (is_later || at < until)
+        {
+            *until = latest.max(*until);
+        }
+    }
+
+    /// Shortens a drain under way to its `min`. If the drain is over, the stop no longer waits for
+    /// connections or requests that have come since the drain.
+    pub(crate) fn only_min(&mut self) {
+        match self {
+            Self::Active(active) => active.only_min(),
+            Self::Drained { at, until, .. } => *until = *at,
+            Self::FinalCount(count) => count.until = Time::default(),
+            Self::NotDue | Self::Over => {}
+        }
+    }
+
     /// The time at which the next timer is due.
     pub(crate) fn wakes_at(&self, now: Time) -> Option<Time> {
         match self {

@@ -72,11 +72,11 @@ impl Draining {
     ) -> Phase {
         let held = shutdown.cause == Cause::DrainRequested;
         if held {
-            state.note(Note::DrainRequested);
+            state.step.note(Note::DrainRequested);
         } else {
-            state.act(Action::ShutdownBegins { patience: final_waits::patience(&state.spec) });
+            state.step.act(Action::ShutdownBegins { patience: final_waits::patience(&state.spec) });
             let (cause, window) = (shutdown.cause, state.spec.window);
-            state.note(Note::ShutdownBegan { cause, window, drained_for: None });
+            state.step.note(Note::ShutdownBegan { cause, window, drained_for: None });
         }
         // `/readyz` may stay good only if a process with a drain serves meanwhile, and if no drain
         // is under way. A drain that is under way could end before `/readyz` changes.
@@ -103,7 +103,7 @@ impl Draining {
         for process in state.spec.ids() {
             state.cancel_start(process, shutdown.deadline);
         }
-        state.killed.clear();
+        state.ending.begin();
         state.fit_waits(shutdown.deadline);
         if let Cause::Ended { process, .. } = shutdown.cause
             && !state.life(process).has_rest()
@@ -124,7 +124,7 @@ impl Draining {
             } else if state.process(process).drain.is_some() {
                 state.fit_drain(process, shutdown.deadline);
                 if !shutdown.cause.is_asked() {
-                    state.drain_only_min(process);
+                    state[process].drain.only_min();
                 }
                 drained.push(process);
             }
@@ -163,7 +163,7 @@ impl Draining {
                 match count {
                     None => {}
                     Some(_) if self.held => self.stop(state, Cause::Signal(signal)),
-                    Some(1) => state.note(Note::Hurried(Hurry::Continue)),
+                    Some(1) => state.step.note(Note::Hurried(Hurry::Continue)),
                     Some(_) => return self.hurry(state),
                 }
             }
@@ -268,17 +268,19 @@ impl Draining {
         (self.held, self.rests_since) = (false, None);
         self.shutdown.cause = cause;
         let window = self.shutdown.deadline.since(state.now);
-        state.act(Action::ShutdownBegins { patience: final_waits::patience(&state.spec) });
-        state.note(Note::ShutdownBegan { cause, window, drained_for });
-        state.killed.clear();
+        state.step.act(Action::ShutdownBegins { patience: final_waits::patience(&state.spec) });
+        state.step.note(Note::ShutdownBegan { cause, window, drained_for });
+        state.ending.begin();
         state.limit_stops(cause.is_asked());
         state.plan_budget(window, false);
         state.fit_waits(self.shutdown.deadline);
         for process in state.spec.ids() {
             if cause.is_asked() {
-                state.count_anew(process, !is_hook);
+                let time = state.process(process).drain.map(|drain| drain.time);
+                let until = state.now + time.unwrap_or_default();
+                state[process].drain.count_anew(until, !is_hook);
             } else {
-                state.drain_only_min(process);
+                state[process].drain.only_min();
             }
         }
         self.waits.begin_before_stops(state, window);
@@ -298,7 +300,7 @@ impl Draining {
         let was_undrained = !self.held && state.is_undrained(gone);
         state.handle_stop(event, self.deadline(state));
         if was_undrained {
-            state.note(Note::EndedUndrained(gone));
+            state.step.note(Note::EndedUndrained(gone));
         }
         let spec = state.process(gone);
         let (is_oneshot, is_success) = (spec.oneshot, spec.is_success(end));
@@ -315,7 +317,7 @@ impl Draining {
             }
             for id in state.spec.above(gone) {
                 self.only_min[id.index()] = true;
-                state.drain_only_min(id);
+                state[id].drain.only_min();
             }
         }
         let is_done = is_oneshot && is_success || state.is_answer(gone, end);
@@ -448,9 +450,9 @@ impl Draining {
     /// Handles a second stop signal. The drains end, and the processes are stopped now, still in
     /// the order of the graph.
     fn hurry(mut self, state: &mut State) -> Phase {
-        state.note(Note::Hurried(Hurry::CutWaits));
+        state.step.note(Note::Hurried(Hurry::CutWaits));
         if self.waits.hook.take().is_some() {
-            state.abort_hook(None, Stage::PreStop);
+            state.step.abort_hook(None, Stage::PreStop);
         }
         for process in state.spec.ids() {
             state.end_drain(process, DrainEnd::Hurried);

@@ -44,7 +44,7 @@ impl Finishing {
                 return Self::hook(self.shutdown, state);
             }
             (Event::Swept { any }, LastWait::Sweep { signal, .. }) => {
-                state.killed_leftovers |= signal == Signal::KILL && any;
+                state.ending.on_leftovers(signal == Signal::KILL && any);
                 self.take_answer(state);
             }
             (
@@ -56,8 +56,8 @@ impl Finishing {
             (Event::Signal(signal), step) if state.spec.stop_signals.contains(&signal) => {
                 let count = self.shutdown.count_signal(state, signal);
                 match count {
-                    Some(1) => state.note(Note::Hurried(Hurry::Continue)),
-                    Some(3..) => state.note(Note::Hurried(Hurry::KillAll)),
+                    Some(1) => state.step.note(Note::Hurried(Hurry::Continue)),
+                    Some(3..) => state.step.note(Note::Hurried(Hurry::KillAll)),
                     _ => {}
                 }
                 match step {
@@ -65,7 +65,7 @@ impl Finishing {
                         return Self::kill(self.shutdown, state);
                     }
                     LastWait::Hook { .. } if count > Some(2) => {
-                        state.time_out_hook(None, Stage::PostStop);
+                        state.step.time_out_hook(None, Stage::PostStop);
                         return exit(&self.shutdown, state);
                     }
                     _ => {}
@@ -90,8 +90,8 @@ impl Finishing {
         match self.step {
             LastWait::Sweep { signal, until, .. } if state.is_past(until) => match signal {
                 Signal::KILL => {
-                    state.note(Note::LeftoversRemain);
-                    state.killed_leftovers = true;
+                    state.step.note(Note::LeftoversRemain);
+                    state.ending.on_leftovers(true);
                     Self::hook(self.shutdown, state)
                 }
                 _ => Self::kill(self.shutdown, state),
@@ -100,7 +100,7 @@ impl Finishing {
                 Phase::Finishing(Self::sweep(self.shutdown, signal, until, state))
             }
             LastWait::Hook { until } if state.is_past(until) => {
-                state.time_out_hook(None, Stage::PostStop);
+                state.step.time_out_hook(None, Stage::PostStop);
                 exit(&self.shutdown, state)
             }
             _ => Phase::Finishing(self),
@@ -115,7 +115,7 @@ impl Finishing {
     }
 
     fn sweep(shutdown: ShutdownFacts, signal: Signal, until: Time, state: &mut State) -> Self {
-        state.act(Action::Sweep(signal));
+        state.step.act(Action::Sweep(signal));
         Self { shutdown, step: LastWait::Sweep { signal, until, began: state.now, again: None } }
     }
 
@@ -139,7 +139,7 @@ impl Finishing {
     fn hook(shutdown: ShutdownFacts, state: &mut State) -> Phase {
         match final_waits::container_post_stop(&state.spec, state.now, shutdown.deadline) {
             Some(within) if !within.is_zero() && shutdown.signals < 3 && state.has_begun => {
-                let until = state.run_hook(None, Stage::PostStop, within);
+                let until = state.step.run_hook(None, Stage::PostStop, state.now + within);
                 Phase::Finishing(Self { shutdown, step: LastWait::Hook { until } })
             }
             _ => exit(&shutdown, state),
@@ -148,8 +148,8 @@ impl Finishing {
 }
 
 fn exit(shutdown: &ShutdownFacts, state: &mut State) -> Phase {
-    let killed = state.killed_leftovers || !state.killed.is_empty();
-    state.grace_end = Some(shutdown.deadline + state.spec.reserve);
-    state.act(Action::Exit(shutdown.cause.exit_code(killed)));
+    let killed = state.ending.has_killed();
+    state.ending.grace_end = Some(shutdown.deadline + state.spec.reserve);
+    state.step.act(Action::Exit(shutdown.cause.exit_code(killed)));
     Phase::Done
 }

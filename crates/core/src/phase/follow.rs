@@ -41,13 +41,13 @@ impl Operations {
             let note = Note::FileChanged { process, watch, action };
             match (state.life(process), action) {
                 (Lifecycle::Ready { .. }, WatchAction::Signal(signal)) if is_free => {
-                    state.note(note);
-                    state.act(Action::Signal { process, signal });
+                    state.step.note(note);
+                    state.step.act(Action::Signal { process, signal });
                 }
                 (Lifecycle::Ready { .. }, WatchAction::Restart)
                     if is_free && !family::is_doomed(state, process) =>
                 {
-                    state.note(note);
+                    state.step.note(note);
                     let members = vec![self.replace_or_restart(state, process, Goal::Again)];
                     self.requests.add(process, request, members);
                     restarts = true;
@@ -58,7 +58,7 @@ impl Operations {
                         && self.needed_for(state, process, &asked_to_stop) == Ok(vec![process]) =>
                 {
                     self.begin_start(state, process, &[process]);
-                    state.note(note);
+                    state.step.note(note);
                     self.requests.add(process, request, vec![process]);
                     restarts = true;
                 }
@@ -119,7 +119,7 @@ impl Operations {
     /// before dependents.
     pub(super) fn follow(&mut self, state: &mut State) {
         let spec = Arc::clone(&state.spec);
-        for (on, met) in core::mem::take(&mut state.met) {
+        for (on, met) in core::mem::take(&mut state.step.met) {
             for (process, _) in spec.followers(on).filter(|(_, condition)| *condition == met) {
                 self.followers.entry(process).or_insert(on);
             }
@@ -146,7 +146,7 @@ impl Operations {
                 || state[process].beside.is_some()
                 || family::is_doomed(state, process);
             if !has_to_wait && let Some(on) = followers.remove(&process) {
-                state.note(Note::Follows { process, on });
+                state.step.note(Note::Follows { process, on });
                 let is_asked = self.reload.is_some() || self.goals.contains_key(&process);
                 let goal = if is_asked { Goal::Again } else { Goal::Following };
                 let new = self.replace_or_restart(state, process, goal);

@@ -47,7 +47,7 @@ impl ShutdownFacts {
     /// a SIGTERM that is not the first signal, the function returns 1 and counts nothing. Node
     /// shutdowns, systemd and wrappers send SIGTERM more than once without a wish to hurry.
     pub(crate) fn count_signal(&mut self, state: &mut State, signal: Signal) -> Option<u32> {
-        let last = state.last_signal.replace(state.now);
+        let last = state.ending.last_signal.replace(state.now);
         if last.is_some_and(|last| state.now.since(last) < ONE_SIGNAL) {
             return None;
         }

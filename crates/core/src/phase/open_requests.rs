@@ -85,7 +85,7 @@ impl OpenRequests {
             let failed = why(asked);
             if let Some(why) = failed {
                 let OpenRequest { process, request, .. } = *asked;
-                state.answer(process, request, Err(why));
+                state.step.answer(process, request, Err(why));
             }
             failed.is_none()
         });
@@ -110,7 +110,7 @@ impl OpenRequests {
                 }
             };
             if is_done {
-                state.answer(process, request, Ok(()));
+                state.step.answer(process, request, Ok(()));
             }
             !is_done
         });

@@ -119,8 +119,8 @@ impl Operations {
         if let Lifecycle::Ready { since } = state.life(process)
             && !self.goals.contains_key(&process)
         {
-            state.act(Action::EndLiveness(process));
-            state.note(Note::Unhealthy(process));
+            state.step.act(Action::EndLiveness(process));
+            state.step.note(Note::Unhealthy(process));
             self.on_old_failed(state, process);
             let why = Failure::Unhealthy;
             self.on_start_failed(state, process, RequestError::Failed { process, why });

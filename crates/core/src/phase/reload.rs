@@ -169,7 +169,7 @@ impl Operations {
     fn remove(&mut self, state: &mut State, slots: &[ProcessId]) {
         self.reload.iter_mut().for_each(|reload| reload.has_removed = true);
         for &slot in slots {
-            state.note(Note::Removing(slot));
+            state.step.note(Note::Removing(slot));
             state.set_role(slot, Role::Leaving);
             state.missing.remove(&slot);
             state.changes.forget_all(slot);
@@ -179,7 +179,7 @@ impl Operations {
 
     fn add(&mut self, state: &mut State, new: ProcessId) {
         state.set_role(new, Role::Current);
-        state.note(Note::Adding(new));
+        state.step.note(Note::Adding(new));
         if state.process(new).autostart {
             self.bring_up(state, new);
         } else {
@@ -193,7 +193,7 @@ impl Operations {
         if let Some(new) = self.overlap(state, old) {
             return self.bring_up(state, new);
         }
-        state.note(Note::Replacing { process: old, old, overlaps: false });
+        state.step.note(Note::Replacing { process: old, old, overlaps: false });
         state.missing.remove(&old);
         state.changes.forget_all(old);
         let life = state.life(old);
@@ -262,7 +262,7 @@ impl Operations {
         if !reserved.is_empty() {
             state.retire(&reserved);
         }
-        state.answer_reload(reload.failed.or(why).map_or(Ok(()), Err));
+        state.step.answer_reload(reload.failed.or(why).map_or(Ok(()), Err));
         true
     }
 }

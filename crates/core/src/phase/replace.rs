@@ -48,7 +48,7 @@ impl Operations {
         let overlaps =
             state[old].newer.as_deref().unwrap_or(spec).overlaps(spec) && serves && is_free;
         let new = overlaps.then(|| state.adopt_copy(old)).flatten()?;
-        state.note(Note::Replacing { process: new, old, overlaps });
+        state.step.note(Note::Replacing { process: new, old, overlaps });
         self.replacements.push(new);
         Some(new)
     }
@@ -67,7 +67,7 @@ impl Operations {
                 && matches!(state.life(new), Lifecycle::Ready { .. })
                 && !self.stops(new)
             {
-                state.note(Note::TakesOver { process: new, old });
+                state.step.note(Note::TakesOver { process: new, old });
                 self.swap(state, new, old);
             }
         }
@@ -114,7 +114,7 @@ impl Operations {
         if let Role::New { old } = state.role(new)
             && !self.stops(new)
         {
-            state.note(Note::RolledBack { process: new, old, why });
+            state.step.note(Note::RolledBack { process: new, old, why });
             self.bring_down(state, new, Goal::Retired);
         }
     }

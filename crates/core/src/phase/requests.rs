@@ -27,7 +27,7 @@ impl Operations {
         if self.requests.is_open(process, request) {
             return;
         }
-        state.note(Note::RequestBegan { process, request });
+        state.step.note(Note::RequestBegan { process, request });
         let members = match request {
             _ if self.reload.is_some() => Err(RequestError::Reloading),
             _ if !state.is_current(process) => Err(RequestError::Busy(process)),
@@ -48,7 +48,7 @@ impl Operations {
         };
         match members {
             Ok(members) => self.requests.add(process, request, members),
-            Err(why) => state.answer(process, request, Err(why)),
+            Err(why) => state.step.answer(process, request, Err(why)),
         }
     }
 

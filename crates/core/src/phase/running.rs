@@ -64,7 +64,7 @@ impl Running {
             Err(cause) => {
                 let is_ready = self.serves(state);
                 if self.hook_until.is_some() {
-                    state.abort_hook(None, Stage::PreStart);
+                    state.step.abort_hook(None, Stage::PreStart);
                 }
                 self.operations.abandon(state, RequestError::in_shutdown(cause));
                 let shutdown = ShutdownFacts {
@@ -121,18 +121,18 @@ impl Running {
                     }
                 }
                 let hook = state.spec.hooks.pre_start;
-                self.hook_until =
-                    hook.map(|wait| state.run_hook(None, Stage::PreStart, wait.limit));
+                self.hook_until = hook
+                    .map(|wait| state.step.run_hook(None, Stage::PreStart, state.now + wait.limit));
             }
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
-                state.last_signal = Some(state.now);
+                state.ending.last_signal = Some(state.now);
                 return Err(Cause::Signal(signal));
             }
             // A request to drain is ignored until all processes have been ready. Before then, there
             // is nothing to drain, and no reason to give up the start.
             Event::DrainRequested if self.all_ready => return Err(Cause::DrainRequested),
             Event::ShutdownRequested => {
-                state.last_signal = Some(state.now);
+                state.ending.last_signal = Some(state.now);
                 return Err(Cause::ShutdownRequested);
             }
             Event::Requested { process, request } => {
@@ -159,10 +159,10 @@ impl Running {
                     if let Role::New { old } = state.role(process) {
                         // The `only_if` of the new config does not hold, so the old instance is
                         // stopped.
-                        state.note(Note::TakesOver { process, old });
+                        state.step.note(Note::TakesOver { process, old });
                         self.operations.swap(state, process, old);
                     }
-                    state.note(Note::Skipped(process));
+                    state.step.note(Note::Skipped(process));
                     state.reach(process, Some(StartCondition::Completed));
                     state[process].went_well = true;
                     self.operations.on_skipped(state, process);
@@ -186,7 +186,7 @@ impl Running {
                 ) =>
             {
                 if matches!(state.life(process), Lifecycle::PreStart { .. }) {
-                    state.abort_hook(Some(process), Stage::PreStart);
+                    state.step.abort_hook(Some(process), Stage::PreStart);
                 }
                 state.set(process, Lifecycle::Done);
                 let why = Failure::Spawn { exit_code };
@@ -291,7 +291,7 @@ impl Running {
         self.operations.drain_old(state);
         family::settle(state, true, state.no_deadline());
         if self.hook_until.take_if(|until| state.is_past(*until)).is_some() {
-            state.time_out_hook(None, Stage::PreStart);
+            state.step.time_out_hook(None, Stage::PreStart);
             return Err(Cause::HookFailed);
         }
         let mut due: Vec<_> = state.due().collect();
@@ -299,7 +299,7 @@ impl Running {
         for process in due {
             match state.life(process) {
                 Lifecycle::PreStart { .. } => {
-                    state.time_out_hook(Some(process), Stage::PreStart);
+                    state.step.time_out_hook(Some(process), Stage::PreStart);
                     self.on_hook_failed(state, process)?;
                 }
                 Lifecycle::Starting { .. } if state.probe_once(process) => {}
@@ -311,7 +311,7 @@ impl Running {
                         true => Failure::TimedOut { after },
                         false => Failure::NotReady { after },
                     };
-                    state.note(Note::Overdue { process, why, after });
+                    state.step.note(Note::Overdue { process, why, after });
                     if self.on_start_failed(state, process, why) {
                         continue;
                     }
@@ -357,8 +357,8 @@ impl Running {
         }
         if !self.all_ready && self.is_settled(state) {
             self.all_ready = true;
-            state.act(Action::TellReady);
-            state.note(Note::AllReady);
+            state.step.act(Action::TellReady);
+            state.step.note(Note::AllReady);
         }
         Ok(())
     }
@@ -368,7 +368,7 @@ impl Running {
 /// graph.
 fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     let dependents = |id: &ProcessId| &state.process(*id).dependents;
-    let mut waiting = state.by_rank(state.arrived.iter().flat_map(dependents).copied());
+    let mut waiting = state.by_rank(state.step.arrived.iter().flat_map(dependents).copied());
     waiting.dedup();
     waiting
 }
@@ -381,9 +381,9 @@ fn on_exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> 
     };
     if state.completes(process, end) {
         let lived = state.now.since(since);
-        state.note(Note::Completed { process, after: lived });
+        state.step.note(Note::Completed { process, after: lived });
         state.reach(process, Some(StartCondition::Completed));
-        state.met.extend(
+        state.step.met.extend(
             [StartCondition::Ready, StartCondition::Completed]
                 .map(|condition| (process, condition)),
         );
@@ -419,7 +419,7 @@ fn on_ended(
         state.set(process, Lifecycle::Backoff { until, anew });
         state[process].restarts.after_rest = remains.then_some(delay);
     }
-    state.note(Note::Ended { process, end, next });
+    state.step.note(Note::Ended { process, end, next });
     if remains {
         state.stop_rest(process, kill_at);
     }
@@ -438,7 +438,7 @@ fn on_ended(
 fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -> Step {
     let ProcessSpec { on_exit, restart, .. } = *state.process(process);
     let next = state[process].restarts.after_end(restart, on_exit.failure, true, lived);
-    state.note(Note::Failed { process, why, next });
+    state.step.note(Note::Failed { process, why, next });
     if let AfterEnd::Restart { delay, .. } = next {
         let until = state.now + delay;
         state.set(process, Lifecycle::Backoff { until, anew: true });

@@ -67,11 +67,11 @@ impl Stopping {
         {
             match self.shutdown.count_signal(state, signal) {
                 None => {}
-                Some(1) => state.note(Note::Hurried(Hurry::Continue)),
+                Some(1) => state.step.note(Note::Hurried(Hurry::Continue)),
                 Some(2) => self.cut_waits(state),
                 Some(_) => {
-                    state.note(Note::Hurried(Hurry::KillAll));
-                    state.is_cut_short = true;
+                    state.step.note(Note::Hurried(Hurry::KillAll));
+                    state.ending.is_cut_short = true;
                     self.kill_all();
                 }
             }
@@ -88,7 +88,7 @@ impl Stopping {
     /// Handles a second stop signal. Nothing waits for `pre_stop` hooks any longer, but each
     /// process keeps its time from the stop signal to SIGKILL.
     fn cut_waits(&mut self, state: &mut State) {
-        state.note(Note::Hurried(Hurry::CutWaits));
+        state.step.note(Note::Hurried(Hurry::CutWaits));
         self.review_all = true;
         state.cut_pre_stops(self.shutdown.deadline);
     }
@@ -97,7 +97,7 @@ impl Stopping {
     /// drain the event was about.
     fn advance(mut self, state: &mut State, drained: Option<ProcessId>) -> Phase {
         if !self.killing_all && state.is_past(self.shutdown.deadline) && !state.is_done() {
-            state.note(Note::DeadlinePassed);
+            state.step.note(Note::DeadlinePassed);
             self.kill_all();
             // If the container was paused or the machine suspended, the deadline may be long past,
             // but killed processes still need time to end.
@@ -111,7 +111,7 @@ impl Stopping {
         let mut queue: Queue = if core::mem::take(&mut self.review_all) {
             state.spec.ids().map(ranked).collect()
         } else {
-            state.touched.iter().copied().chain(state.due()).map(ranked).collect()
+            state.step.touched.iter().copied().chain(state.due()).map(ranked).collect()
         };
         queue.extend(drained.map(ranked));
         queue.extend(self.counting.due(state.timers_at).map(ranked));
@@ -133,7 +133,7 @@ impl Stopping {
             for process in
                 state.spec.ids().filter(|id| state.life(*id) != Lifecycle::Done).collect::<Vec<_>>()
             {
-                state.note(Note::Unkillable(process));
+                state.step.note(Note::Unkillable(process));
             }
             return Finishing::enter(self.shutdown, true, state);
         }
@@ -190,11 +190,11 @@ impl Stopping {
                 state.kill(process, None, state.now)
             }
             Lifecycle::PreStop { .. } => {
-                state.abort_hook(Some(process), Stage::PreStop);
+                state.step.abort_hook(Some(process), Stage::PreStop);
                 state.kill(process, None, state.now);
             }
             Lifecycle::PostStop { .. } => {
-                state.abort_hook(Some(process), Stage::PostStop);
+                state.step.abort_hook(Some(process), Stage::PostStop);
                 state.set(process, Lifecycle::Done);
             }
             _ => {}

@@ -44,12 +44,12 @@ impl Waits {
     pub(super) fn stay_ready(&mut self, state: &mut State, is_possible: bool, left: Duration) {
         let wait = state.budget().unready_delay(&state.spec, left);
         self.unready = (is_possible && !wait.is_zero()).then(|| state.now + wait);
-        state.act(if self.unready.is_some() { Action::StayReady } else { Action::Unready });
+        state.step.act(if self.unready.is_some() { Action::StayReady } else { Action::Unready });
     }
 
     pub(super) fn turn_unready(&mut self, state: &mut State) {
         if self.unready.take().is_some() {
-            state.act(Action::Unready);
+            state.step.act(Action::Unready);
         }
     }
 
@@ -59,7 +59,7 @@ impl Waits {
         let wait = state.budget().before_drains(wait, left);
         self.delay = Some(state.now + wait);
         if !wait.is_zero() && !state.is_done() {
-            state.note(Note::Delayed(wait));
+            state.step.note(Note::Delayed(wait));
         }
     }
 
@@ -79,7 +79,7 @@ impl Waits {
         let hook = state.spec.hooks.pre_stop.filter(|_| state.has_begun);
         let within = hook.map(|wait| state.budget().before_drains(wait, left));
         if let Some(within) = within.filter(|within| !within.is_zero()) {
-            self.hook = Some(state.run_hook(None, Stage::PreStop, within));
+            self.hook = Some(state.step.run_hook(None, Stage::PreStop, state.now + within));
         }
     }
 
@@ -90,7 +90,7 @@ impl Waits {
         self.delay.take_if(is_over);
         self.count.take_if(is_over);
         if self.hook.take_if(|until| state.is_past(*until)).is_some() {
-            state.time_out_hook(None, Stage::PreStop);
+            state.step.time_out_hook(None, Stage::PreStop);
         }
         if state.is_done() || self.unready.is_some_and(|at| at <= state.now) {
             self.turn_unready(state);
