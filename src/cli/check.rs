@@ -16,7 +16,7 @@ use crate::types::{counted, exit_code, harmless};
 
 /// The variables of `--env-file` and `--env`. A later variable overrides an earlier one of the same
 /// name.
-fn given(args: &CheckArgs, here: &Environment) -> Result<Environment, String> {
+fn variables_of(args: &CheckArgs, here: &Environment) -> Result<Environment, String> {
     let mut of_files = Vec::new();
     for path in &args.env_file {
         of_files.extend(at_start::variables_of(path, here)?);
@@ -32,7 +32,7 @@ fn given(args: &CheckArgs, here: &Environment) -> Result<Environment, String> {
 /// errors, and notes do not.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, here) = (config_files::paths(&args.files), Environment::from_process());
-    let env = match given(args, &here) {
+    let env = match variables_of(args, &here) {
         Ok(env) => env,
         Err(why) => return fail(&why, exit_code::CONFIG),
     };

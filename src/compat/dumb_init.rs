@@ -6,7 +6,7 @@ use std::io;
 
 use crate::commands::exec::ExecOptions;
 use crate::compat::getopt::{Getopt, LongName};
-use crate::compat::{PrintedAnswer, describe, leading_number, shown};
+use crate::compat::{PrintedAnswer, describe, leading_number, to_text};
 use crate::exec::event_loop::{CommandLoop, Jobs, Told};
 use crate::os::kill::{Group, kill_group, left_group};
 use crate::os::reap::Reaped;
@@ -36,7 +36,7 @@ pub(crate) struct DumbInit {
 
 /// Runs as dumb-init. `called` is `argv[0]`.
 pub(super) fn run(called: &OsStr, args: &[OsString]) -> u8 {
-    let mut init = match parse(&shown(called), args) {
+    let mut init = match parse(&to_text(called), args) {
         Ok(init) => init,
         Err(answer) => return answer.give(),
     };
@@ -67,7 +67,7 @@ pub(crate) fn parse(called: &str, args: &[OsString]) -> Result<DumbInit, Printed
                     init.options.group = false;
                     continue;
                 }
-                _ if init.rewrite(&shown(argument.unwrap_or_default())) => continue,
+                _ if init.rewrite(&to_text(argument.unwrap_or_default())) => continue,
                 _ => (BAD_REWRITE.to_owned(), USAGE),
             },
             Err(message) => (format!("{called}: {message}\n"), USAGE),
@@ -132,7 +132,7 @@ impl DumbInit {
             ChildSetup { mask: 0, defaults: FIRST_31, place, dies_with_us: false, listens: false };
         let not_started = |error: &io::Error| {
             let name = options.command.first().map_or(OsStr::new(""), OsString::as_os_str);
-            tell(&format!("{}: {}", shown(name), describe(error)));
+            tell(&format!("{}: {}", to_text(name), describe(error)));
             NOT_STARTED
         };
         let (child, mut exec) = match start_like_execvp(&options.command, &setup) {
@@ -143,7 +143,7 @@ impl DumbInit {
         match place {
             ChildPlace::Session => {
                 let error = io::Error::from_raw_os_error(libc::ENOTTY);
-                self.debug(&failed("attach to controlling tty", &error));
+                self.debug(&failure_line("attach to controlling tty", &error));
                 self.debug("setsid complete.");
             }
             ChildPlace::SessionWithTerminal => self.debug("setsid complete."),
@@ -152,7 +152,7 @@ impl DumbInit {
         // drainit leaves its working directory, so that the file system of the directory can be
         // unmounted.
         if let Err(error) = env::set_current_dir("/") {
-            self.debug(&failed("chdir(\"/\")", &error));
+            self.debug(&failure_line("chdir(\"/\")", &error));
         }
         let say = |step| self.say(step);
         let end = CommandLoop::new(options, &signals, child, Jobs::Halt, &say).run()?;
@@ -189,7 +189,7 @@ impl DumbInit {
                 }
             }
             Ok(()) => self.debug("Detached from controlling tty, but was not session leader."),
-            Err(error) => self.debug(&failed("detach from controlling tty", &error)),
+            Err(error) => self.debug(&failure_line("detach from controlling tty", &error)),
         }
         let has_terminal = io::IsTerminal::is_terminal(&io::stdin());
         Ok(if has_terminal { ChildPlace::SessionWithTerminal } else { ChildPlace::Session })
@@ -238,7 +238,7 @@ impl DumbInit {
     }
 }
 
-fn failed(what: &str, error: &io::Error) -> String {
+fn failure_line(what: &str, error: &io::Error) -> String {
     let number = error.raw_os_error().unwrap_or(0);
     format!("Unable to {what} (errno={number} {}).", describe(error))
 }

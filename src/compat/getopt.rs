@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::compat::shown;
+use crate::compat::to_text;
 
 /// A long name, and the letter of the short option that it stands for.
 pub(super) type LongName = (&'static str, char);
@@ -78,7 +78,7 @@ impl<'a> Getopt<'a> {
         }
         self.bundle = if self.takes_argument(letter) { &[] } else { after };
         let attached = Some(after).filter(|after| !after.is_empty());
-        self.given(letter, attached)
+        self.with_argument(letter, attached)
             .ok_or_else(|| format!("option requires an argument -- '{letter}'"))
     }
 
@@ -89,7 +89,7 @@ impl<'a> Getopt<'a> {
         let candidates: Vec<_> =
             self.long_names.iter().filter(|(long, _)| long.as_bytes().starts_with(name)).collect();
         let exact = candidates.iter().find(|(long, _)| long.as_bytes() == name);
-        let text = shown(OsStr::from_bytes(text));
+        let text = to_text(OsStr::from_bytes(text));
         let (long, letter) = match (exact, candidates.as_slice()) {
             (Some(found), _) | (None, [found]) => **found,
             (None, []) => return Err(format!("unrecognized option '--{text}'")),
@@ -102,7 +102,8 @@ impl<'a> Getopt<'a> {
         if !self.takes_argument(letter) && value.is_some() {
             return Err(format!("option '--{long}' doesn't allow an argument"));
         }
-        self.given(letter, value).ok_or_else(|| format!("option '--{long}' requires an argument"))
+        self.with_argument(letter, value)
+            .ok_or_else(|| format!("option '--{long}' requires an argument"))
     }
 
     fn takes_argument(&self, letter: char) -> bool {
@@ -111,7 +112,7 @@ impl<'a> Getopt<'a> {
 
     /// The option, with its argument if it takes one. The argument is attached to the option, or is
     /// the next word. `None` if the argument is missing.
-    fn given(&mut self, letter: char, attached: Option<&'a [u8]>) -> Option<Given<'a>> {
+    fn with_argument(&mut self, letter: char, attached: Option<&'a [u8]>) -> Option<Given<'a>> {
         if !self.takes_argument(letter) {
             return Some((letter, None));
         }

@@ -58,7 +58,7 @@ fn describe(error: &io::Error) -> String {
 }
 
 /// Converts an argument for a message.
-fn shown(text: &OsStr) -> std::borrow::Cow<'_, str> {
+fn to_text(text: &OsStr) -> std::borrow::Cow<'_, str> {
     text.to_string_lossy()
 }
 

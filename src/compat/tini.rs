@@ -10,7 +10,7 @@ use std::io;
 
 use crate::commands::exec::ExecOptions;
 use crate::compat::getopt::Getopt;
-use crate::compat::{PrintedAnswer, describe, leading_number, shown};
+use crate::compat::{PrintedAnswer, describe, leading_number, to_text};
 use crate::exec::event_loop::{CommandLoop, Jobs, Told};
 use crate::os::Pid;
 use crate::os::boot;
@@ -77,7 +77,7 @@ pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tin
     let mut options = Getopt::new(LETTERS, &[], args);
     while let Some((letter, argument)) = options
         .next()
-        .map_err(|message| misused(format!("{}: {message}\n{}", shown(called), usage(name))))?
+        .map_err(|message| misused(format!("{}: {message}\n{}", to_text(called), usage(name))))?
     {
         let argument = argument.unwrap_or_default();
         match letter {
@@ -85,7 +85,7 @@ pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tin
             'l' => return Err(explained(LICENSE.to_owned())),
             _ if tini.set(letter, argument).is_none() => {
                 let message = format!("Not a valid option for -{letter}: ");
-                return Err(misused(line("FATAL", &(message + &shown(argument)))));
+                return Err(misused(line("FATAL", &(message + &to_text(argument)))));
             }
             _ => {}
         }
@@ -122,7 +122,7 @@ impl Tini {
         self.options.subreaper |= env::var_os("TINI_SUBREAPER").is_some();
         self.options.group |= env::var_os("TINI_KILL_PROCESS_GROUP").is_some();
         if let Some(verbosity) = env::var_os("TINI_VERBOSITY") {
-            let verbosity = shown(&verbosity);
+            let verbosity = to_text(&verbosity);
             self.verbosity = match leading_number(&verbosity).map_or(0, |(number, _)| number) {
                 // tini reads an unsigned number, so a negative number means a very large number.
                 ..=-1 => i64::MAX,
@@ -147,7 +147,7 @@ impl Tini {
         let place =
             if Terminal::find().is_lent() { ChildPlace::Foreground } else { ChildPlace::Group };
         let setup = ChildSetup {
-            mask: signals.given(),
+            mask: signals.inherited_mask(),
             // Rust's runtime ignores SIGPIPE, so the child gets the default action back. Other
             // signals that were ignored before drainit began stay ignored, as `nohup` needs.
             defaults: only(Signal::PIPE),
@@ -155,7 +155,7 @@ impl Tini {
             dies_with_us: false,
             listens: false,
         };
-        let name = shown(options.command.first().map_or(OsStr::new(""), OsString::as_os_str));
+        let name = to_text(options.command.first().map_or(OsStr::new(""), OsString::as_os_str));
         let failed = |error: &io::Error| {
             let text = format!("exec {name} failed: {}", describe(error));
             self.log(Verbosity::Fatal, &text);

@@ -141,7 +141,7 @@ impl<'a> ExecMachine<'a> {
         match event {
             ExecEvent::Signal(signal) if self.options.stops(signal) => self.stop(now, signal),
             ExecEvent::Signal(signal) => self.forward(signal),
-            ExecEvent::Ended { end, has_group } => self.ended(now, end, has_group),
+            ExecEvent::Ended { end, has_group } => self.on_ended(now, end, has_group),
             ExecEvent::Reaped { has_group } => self.exit_if_done(has_group),
             ExecEvent::Suspended { by, is_lent, is_ours, has_shell } => {
                 self.suspended(by, is_lent, is_ours, has_shell);
@@ -216,7 +216,7 @@ impl<'a> ExecMachine<'a> {
         }
     }
 
-    fn ended(&mut self, now: Time, end: End, has_group: bool) {
+    fn on_ended(&mut self, now: Time, end: End, has_group: bool) {
         self.end = Some(end);
         if !self.is_stopping && !self.is_killed {
             self.actions.push(ExecAction::Explain(end));

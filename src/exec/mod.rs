@@ -67,7 +67,7 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
     }
     let mut terminal = Terminal::find();
     let setup = ChildSetup {
-        mask: signals.given(),
+        mask: signals.inherited_mask(),
         defaults: mask::ALL,
         place: if terminal.is_lent() { ChildPlace::Foreground } else { ChildPlace::Group },
         // If the parent of drainit dies, SIGKILL ends drainit before drainit can stop the command.

@@ -97,7 +97,7 @@ fn left_until(deadline: Instant) -> Duration {
 fn report_unwritten(path: &Path, output: &Output) {
     let lines = output.unwritten();
     if lines > 0 {
-        tracing::warn!("{}", dropped(path, lines, output.failed()));
+        tracing::warn!("{}", dropped(path, lines, output.write_error()));
     }
 }
 
@@ -241,7 +241,7 @@ impl Current {
     /// Reports a lasting failure once.
     fn report(&mut self, path: &Path, what: &str, why: &str) {
         if !std::mem::replace(&mut self.is_reported, true) {
-            tracing::warn!("the log file {} {what}: {why}", shown(path));
+            tracing::warn!("the log file {} {what}: {why}", path_text(path));
         }
     }
 }
@@ -292,10 +292,10 @@ fn id(found: &Metadata) -> FileId {
 fn dropped(path: &Path, lines: u64, why: Option<Errno>) -> String {
     let lines = counted(lines, "line was", "lines were");
     let why = why.map_or("it could not be written in time", Errno::desc);
-    format!("the log file {}: {lines} dropped: {why}", shown(path))
+    format!("the log file {}: {lines} dropped: {why}", path_text(path))
 }
 
-fn shown(path: &Path) -> String {
+fn path_text(path: &Path) -> String {
     harmless(&path.to_string_lossy()).into_owned()
 }
 

@@ -175,8 +175,8 @@ impl Output {
     }
 
     /// The write error that made drainit drop lines, if drainit has not reported it yet.
-    pub(crate) fn failed(&self) -> Option<Errno> {
-        self.stdout.failed()
+    pub(crate) fn write_error(&self) -> Option<Errno> {
+        self.stdout.write_error()
     }
 
     /// The number of dropped lines.

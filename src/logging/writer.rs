@@ -297,7 +297,7 @@ impl StreamWriter {
     }
 
     /// The write error that made the writer drop lines, if drainit has not reported it yet.
-    pub(crate) fn failed(&self) -> Option<Errno> {
+    pub(crate) fn write_error(&self) -> Option<Errno> {
         self.lock().failed
     }
 

@@ -71,7 +71,9 @@ impl Requests {
     pub(crate) fn clients(
         &mut self,
     ) -> impl Iterator<Item = impl Future<Output = ()> + use<>> + use<> {
-        std::mem::take(&mut self.clients).into_iter().filter_map(|client| client.ended().ok())
+        std::mem::take(&mut self.clients)
+            .into_iter()
+            .filter_map(|client| client.wait_for_end().ok())
     }
 
     /// Passes an answer of the core to the clients that wait for it.

@@ -341,17 +341,17 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Reads the options of the drain, and for each missing option its variable.
     fn drain(&self) -> Result<Option<DrainOptions>, Refusal> {
-        let admin = self.given(ADMIN, values::server)?;
-        let time = self.given(TIME, values::duration)?;
-        let min = self.given(MIN, values::duration)?;
-        let readiness = self.given(READINESS, values::positive_duration)?;
-        let unready_delay = self.given(UNREADY_DELAY, values::duration)?.and_then(Value::known);
-        let direction = self.given(DIRECTION, values::direction)?.and_then(Value::known);
+        let admin = self.value_of(ADMIN, values::server)?;
+        let time = self.value_of(TIME, values::duration)?;
+        let min = self.value_of(MIN, values::duration)?;
+        let readiness = self.value_of(READINESS, values::positive_duration)?;
+        let unready_delay = self.value_of(UNREADY_DELAY, values::duration)?.and_then(Value::known);
+        let direction = self.value_of(DIRECTION, values::direction)?.and_then(Value::known);
         let fail_healthcheck =
-            self.given(FAIL_HEALTHCHECK, values::boolean)?.and_then(Value::known);
-        let until = self.given(UNTIL, values::drain_until)?.and_then(Value::known);
-        let exit_at = self.given(EXIT_AT, values::number)?.and_then(Value::known);
-        let listeners = self.given(LISTENERS, values::listeners)?.and_then(Value::known);
+            self.value_of(FAIL_HEALTHCHECK, values::boolean)?.and_then(Value::known);
+        let until = self.value_of(UNTIL, values::drain_until)?.and_then(Value::known);
+        let exit_at = self.value_of(EXIT_AT, values::number)?.and_then(Value::known);
+        let listeners = self.value_of(LISTENERS, values::listeners)?.and_then(Value::known);
         self.grace_period(true)?;
         let Some(admin) = admin else {
             // Without an admin there is no drain. Variables of the drain then have no effect, and
@@ -395,12 +395,12 @@ impl Reader<'_> {
         if !with_variable && self.options.text(GRACE_PERIOD).is_none() {
             return Ok(None);
         }
-        let given = self.given(GRACE_PERIOD, values::positive_duration)?;
+        let given = self.value_of(GRACE_PERIOD, values::positive_duration)?;
         Ok(given.map(|it| it.known().unwrap_or(self.grace_period)))
     }
 
     /// The value of an option, or of its variable if the option is missing.
-    fn given<T>(
+    fn value_of<T>(
         &self,
         option: &'static str,
         read: fn(&str) -> Result<T, Invalid>,

@@ -193,7 +193,7 @@ impl History {
     }
 
     /// How the process failed, and why its last probe failed.
-    pub(crate) fn failed(&self, why: Failure) -> String {
+    pub(crate) fn text_of_failure(&self, why: Failure) -> String {
         let of_probe = match why {
             Failure::NotReady { .. } => &self.failure,
             _ => &self.unhealthy,
@@ -419,7 +419,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) fn ended(&mut self, end: End, killed: bool) {
+    pub(super) fn on_end(&mut self, end: End, killed: bool) {
         self.last_exit_code = Some(end.exit_code());
         self.ends[EndKind::of(end, killed) as usize] += 1;
     }

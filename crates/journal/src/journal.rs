@@ -252,14 +252,14 @@ impl Journal {
                 history.on_end(now, end);
                 let tally = self.tally(process);
                 tally.start = Some(after);
-                tally.ended(end, false);
+                tally.on_end(end, false);
             }
             Note::AllReady => {
                 self.all_ready.get_or_insert(now);
             }
             Note::Overdue { process, why, .. } => {
                 let history = self.noted(process);
-                history.why_ended = Some(history.failed(why));
+                history.why_ended = Some(history.text_of_failure(why));
             }
             // Unlike other failures, this failure has no note of its own.
             Note::RequestFailed {
@@ -268,7 +268,7 @@ impl Journal {
             } => {
                 let history = self.of_mut(process);
                 history.is_last_asked = false;
-                history.message = Some(history.failed(why));
+                history.message = Some(history.text_of_failure(why));
             }
             Note::Unhealthy(process) => self.noted(process).gave_up = false,
             Note::Failed { process, why, next } => {
@@ -280,13 +280,13 @@ impl Journal {
                 history.is_last_asked = false;
                 // If the spawn has failed, the supervisor has already set a message that says more.
                 if !matches!(why, Failure::Spawn { .. }) {
-                    history.message = Some(history.failed(why));
+                    history.message = Some(history.text_of_failure(why));
                 }
                 return history.gave_up;
             }
             Note::Ended { process, end, next } => {
                 self.tally(process).restarted(next);
-                self.ended(now, process, end, false);
+                self.on_end(now, process, end, false);
                 // If drainit gives up the process, the report keeps this note. The note explains
                 // much of what follows, and the log may have been rotated.
                 let gave_up = next == AfterEnd::GivesUp;
@@ -301,7 +301,7 @@ impl Journal {
                     && !killed
                     && self.of(process).why_ended.is_none()
                     && !self.of(process).ended_first;
-                self.ended(now, process, end, killed);
+                self.on_end(now, process, end, killed);
                 let history = self.of_mut(process);
                 let has_signal = history.asked.is_some();
                 (history.gave_up, history.is_last_asked) = (false, is_asked);
@@ -392,12 +392,12 @@ impl Journal {
         self.of_mut(process)
     }
 
-    fn ended(&mut self, now: Time, process: ProcessId, end: End, killed: bool) {
+    fn on_end(&mut self, now: Time, process: ProcessId, end: End, killed: bool) {
         let history = self.noted(process);
         history.on_end(now, end);
         let why = history.why_ended.take();
         history.message = Some(why.unwrap_or_else(|| end.to_string()));
-        self.tally(process).ended(end, killed);
+        self.tally(process).on_end(end, killed);
     }
 
     /// Records the time at which the process was asked to end, was killed or ended, whichever came

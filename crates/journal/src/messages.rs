@@ -33,7 +33,7 @@ pub fn why(cause: Cause, names: &Names) -> String {
             let when = if before_ready { " before it was ready" } else { "" };
             format!("{} {end}{when}", names.of(process))
         }
-        Cause::Failed { process, why } => failed(names.of(process), why),
+        Cause::Failed { process, why } => failure_text(names.of(process), why),
         Cause::HookFailed => "the container's pre_start hook failed".to_owned(),
         Cause::DrainRequested => "drain requested".to_owned(),
         Cause::ShutdownRequested => "requested by `drainit shutdown`".to_owned(),
@@ -90,7 +90,7 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
         RequestError::Failed { process, why: Failure::Unhealthy } => {
             format!("{} was ready, and then failed its liveness check", names.of(process))
         }
-        RequestError::Failed { process, why } => failed(names.of(process), why),
+        RequestError::Failed { process, why } => failure_text(names.of(process), why),
         RequestError::Ended { process, end, was_ready: false } => {
             format!("{} {end} before it was ready", names.of(process))
         }
@@ -202,7 +202,7 @@ pub fn failure(why: Failure) -> String {
 }
 
 /// Describes a failure in a sentence with the name of the process.
-fn failed(name: &str, why: Failure) -> String {
+fn failure_text(name: &str, why: Failure) -> String {
     match why {
         Failure::Hook => format!("the pre_start hook of {name} failed"),
         _ => format!("{name} {}", failure(why)),

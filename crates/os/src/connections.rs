@@ -167,7 +167,7 @@ impl Listening {
 impl Listeners {
     /// The listening sockets that drainit holds for an instance, by their inodes. Nothing else is
     /// known about the instance yet.
-    pub fn given(inodes: BTreeSet<u32>) -> Self {
+    pub fn of_inodes(inodes: BTreeSet<u32>) -> Self {
         Self { given: Arc::new(inodes), ..Self::default() }
     }
 

@@ -45,7 +45,7 @@ impl Handle {
     }
 
     /// Returns a future that waits for the end of the process, and does not borrow `self`.
-    pub fn ended(&self) -> io::Result<impl Future<Output = ()> + use<>> {
+    pub fn wait_for_end(&self) -> io::Result<impl Future<Output = ()> + use<>> {
         let ended = sys::watch(self.0.try_clone()?, Interest::READABLE)?;
         Ok(async move { drop(ended.readable().await) })
     }

@@ -55,7 +55,7 @@ impl Executor {
         if former >= MOST_FORMER {
             return Err(io::Error::other("too many former main processes are still running"));
         }
-        let (ended, sender) = (handle.ended()?, self.sender.clone());
+        let (ended, sender) = (handle.wait_for_end()?, self.sender.clone());
         let watch = LocalTask::begin(async move {
             ended.await;
             let _ = sender.send(Message::MainEnded { process, pid });

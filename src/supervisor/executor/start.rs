@@ -343,14 +343,14 @@ impl Executor {
         if !wanted.runs_commands() {
             self.forget_values(process);
         }
-        let (wanted, given) = (self.with_values(process), self.given(process));
+        let (wanted, given) = (self.with_values(process), self.held_inodes(process));
         let current = &mut self.processes.slots[process].instance;
         current.number += 1;
         (current.pid, current.spawned) = (Some(pid), spawned);
         (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
         self.traffic.counts.pids().on_started(process, Arc::new([pid].into()), given.clone());
         self.traffic.counts.witness().on_succeeded(self.processes.journal.slots_of(&wanted.name));
-        current.listeners = Rc::new(RefCell::new(Listeners::given(given)));
+        current.listeners = Rc::new(RefCell::new(Listeners::of_inodes(given)));
         current.epoch = epoch;
         current.is_ready = false;
         current.log.clone_from(&log);

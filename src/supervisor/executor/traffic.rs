@@ -63,7 +63,7 @@ fn record_endings(journal: &mut Journal, endings: Option<Endings>) {
 
 impl Executor {
     /// The inodes of the sockets that drainit holds for a process.
-    pub(super) fn given(&self, process: ProcessId) -> BTreeSet<u32> {
+    pub(super) fn held_inodes(&self, process: ProcessId) -> BTreeSet<u32> {
         self.definition(process).sockets.iter().filter_map(|socket| socket.inode()).collect()
     }
 
@@ -89,7 +89,7 @@ impl Executor {
     /// Looks at the connections of all processes before a request, which may stop some of them.
     /// Returns whether the look was late.
     pub(crate) fn look_at_clients(&self) -> Pin<Box<dyn Future<Output = bool>>> {
-        self.traffic.counts.before_request(|process| Some(self.given(process)))
+        self.traffic.counts.before_request(|process| Some(self.held_inodes(process)))
     }
 
     /// Handles the end of a look at the connections.
@@ -113,7 +113,7 @@ impl Executor {
         self.processes.journal.sees_endings(self.traffic.counts.witness().begin(true));
         let counted = self.traffic.counts.on_shutdown(|process| {
             let drain = self.instance(process).drain.as_ref();
-            (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))
+            (!drain.is_some_and(RunningDrain::counts)).then(|| self.held_inodes(process))
         });
         for process in counted {
             self.processes.history(process).is_uncounted = true;

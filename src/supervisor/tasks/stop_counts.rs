@@ -186,7 +186,8 @@ impl StopCounts {
         let pids = self.pids.now();
         let idle = Counting::default().idle;
         let watched = pids.of_each.iter().filter_map(|(process, kin)| {
-            let (mut listeners, answers) = (Listeners::given(given(*process)?), Answers::new(idle));
+            let (mut listeners, answers) =
+                (Listeners::of_inodes(given(*process)?), Answers::new(idle));
             listeners.set_shared(&pids.shared);
             Some(WatchedInstance { process: *process, kin: Arc::clone(kin), listeners, answers })
         });

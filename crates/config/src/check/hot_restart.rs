@@ -25,7 +25,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             && let Some(other) = ids.insert(id.clone(), index)
         {
             let (name, other_name) = (&process.name, &config.processes[other].name);
-            let id = problems.shown(id);
+            let id = problems.for_message(id);
             let message = format!("`{name}` has the `--base-id {id}` of `{other_name}`");
             problems.error(command, message).help(match place.is_same(&places.processes[other]) {
                 true => "give each copy its own: `--base-id ${SCALE_INDEX}`",

@@ -32,12 +32,12 @@ struct AccountFile {
     path: PathBuf,
     /// The word that messages use for an entry of the file.
     kind: &'static str,
-    entries: Option<Vec<Record>>,
+    entries: Option<Vec<AccountEntry>>,
 }
 
 /// A line of `/etc/passwd` or `/etc/group`.
 #[derive(Clone, Debug, Default)]
-struct Record {
+struct AccountEntry {
     name: String,
     id: u32,
     /// For a user, the number of the user's group. For a group, the names of its members.
@@ -169,14 +169,14 @@ impl Accounts {
             }
             None => self.with_groups(&account),
         };
-        let Record { name, home, .. } = account;
+        let AccountEntry { name, home, .. } = account;
         let home = if home.is_empty() { "/".to_owned() } else { home };
         Ok(Account::Found { user, name: Some(name).filter(|name| !name.is_empty()), home })
     }
 
-    fn with_groups(&mut self, account: &Record) -> User {
+    fn with_groups(&mut self, account: &AccountEntry) -> User {
         let gid = id(&account.more).unwrap_or_default();
-        let is_member = |group: &&Record| {
+        let is_member = |group: &&AccountEntry| {
             let mut members = group.more.split(',');
             group.id != gid && members.any(|member| member.trim() == account.name)
         };
@@ -192,7 +192,7 @@ impl Accounts {
 }
 
 impl AccountFile {
-    fn entries(&mut self) -> &[Record] {
+    fn entries(&mut self) -> &[AccountEntry] {
         if self.entries.is_none() {
             let mut bytes = Vec::new();
             // A file that cannot be opened counts as empty: an image from scratch has neither file.
@@ -211,22 +211,27 @@ impl AccountFile {
             let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
             let id = id(fields.nth(1)?)?;
             let more = fields.next().unwrap_or_default().to_owned();
-            Some(Record { name, id, more, home: fields.nth(1).unwrap_or_default().to_owned() })
+            Some(AccountEntry {
+                name,
+                id,
+                more,
+                home: fields.nth(1).unwrap_or_default().to_owned(),
+            })
         };
-        let is_whole = |one: &Record| self.kind != "user" || id(&one.more).is_some();
+        let is_whole = |one: &AccountEntry| self.kind != "user" || id(&one.more).is_some();
         self.entries = Some(text.lines().filter_map(entry).filter(is_whole).collect());
     }
 
     /// The entry with this name or number. If no entry has the number, returns an entry with an
     /// empty name.
-    fn find(&mut self, text: &str) -> Result<Record, Invalid> {
+    fn find(&mut self, text: &str) -> Result<AccountEntry, Invalid> {
         let (path, kind, number) = (self.path.clone(), self.kind, id(text));
         let entries = self.entries();
         // Search the names first, because a name may consist of digits, and takes precedence over a
         // number.
         let by_name = entries.iter().find(|entry| entry.name == text);
         let found = by_name.or_else(|| entries.iter().find(|entry| Some(entry.id) == number));
-        let unnamed = |id| Record { id, ..Record::default() };
+        let unnamed = |id| AccountEntry { id, ..AccountEntry::default() };
         if let Some(found) = found.cloned().or(number.map(unnamed)) {
             return Ok(found);
         }

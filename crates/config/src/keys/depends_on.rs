@@ -136,7 +136,7 @@ pub(crate) fn resolve(
             let kind = names.first().and_then(|name| kinds.get(name));
             let condition = match (kind, written, one.condition) {
                 (Some(ProcessKind::Service), Some(at), StartCondition::Completed) => {
-                    let process = quote(&reader.problems.shown(&one.process));
+                    let process = quote(&reader.problems.for_message(&one.process));
                     let message = format!("{process} is a service, which never completes");
                     let help = "wait for `ready`, or set its `type: oneshot`";
                     reader.problems.error(at, message).help(help);
@@ -170,7 +170,7 @@ fn expand(
     };
     let span = reader.places.processes[index].dependency(on);
     if names.contains(name) {
-        let on = quote(&reader.problems.shown(on));
+        let on = quote(&reader.problems.for_message(on));
         let message = format!("process {on} depends on itself");
         reader.problems.error(span, message).help("remove it here");
     } else if scaling.take(reader, names.len() as u64, span) {

@@ -368,7 +368,7 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
 fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
     let right = !name.is_empty() && !name.contains(['=', '\0']);
     if !right {
-        let shown = quote(&reader.problems.shown(name));
+        let shown = quote(&reader.problems.for_message(name));
         let problem =
             reader.problems.error(span, format!("{shown} cannot be the name of a variable"));
         problem.help("write a name that is not empty and has no `=`");

@@ -24,11 +24,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Reads files together, and records them. A clone adds to the same record.
 #[derive(Clone, Debug, Default)]
-pub struct Reads(Rc<RefCell<Record>>);
+pub struct Reads(Rc<RefCell<ReadFiles>>);
 
 /// The files that were read together.
 #[derive(Debug, Default)]
-struct Record {
+struct ReadFiles {
     files: Vec<SeenFile>,
     directories: Vec<(PathBuf, Listing)>,
     has_pipe: bool,
@@ -76,7 +76,7 @@ impl Reads {
     }
 }
 
-impl Record {
+impl ReadFiles {
     /// The first directory or file that has changed since it was read.
     fn first_changed(&self) -> Option<PathBuf> {
         let is_other = |(path, listing): &&(PathBuf, Listing)| directory::files(path) != *listing;
@@ -115,7 +115,7 @@ fn look(path: &Path, is_of_config: bool) -> io::Result<Metadata> {
 /// cannot be read again. The error has the path of a changed file.
 pub fn of_one_moment<T>(mut read: impl FnMut(&Reads) -> T) -> Result<T, (PathBuf, Unreadable)> {
     let until = Instant::now() + PATIENCE;
-    let mut earlier: Option<Record> = None;
+    let mut earlier: Option<ReadFiles> = None;
     loop {
         let reads = Reads::default();
         let result = read(&reads);

@@ -9,7 +9,7 @@ const COMMENT: &str = "a `#` at the beginning of a word would drop the rest, as 
 
 /// Splits a command in which variables are expanded already.
 pub(crate) fn split(text: &str) -> Result<Vec<String>, Invalid> {
-    let line = Line::scan(text);
+    let line = CommandLine::scan(text);
     if line.has_comment {
         return Err(Invalid::new(COMMENT, "put it into quotes, or write a list of words"));
     }
@@ -22,7 +22,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, Invalid> {
 /// Refuses a command that only a shell could run.
 pub(crate) fn without_shell(text: &str) -> Result<(), Invalid> {
     // A line break before the first word or after the last word does no harm, so it is not refused.
-    let operator = Line::scan(text.trim()).operator;
+    let operator = CommandLine::scan(text.trim()).operator;
     let Some(operator) = operator else { return without_assignment(text) };
     let shell = text.trim().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let other = match operator {
@@ -55,7 +55,7 @@ fn no_shell(operator: &str) -> String {
 }
 
 /// A command that was split into words, and the things in it that only a shell would understand.
-struct Line {
+struct CommandLine {
     words: Vec<String>,
     /// The first operator that only a shell understands: a backtick or `$(` outside single quotes,
     /// or `|`, `&`, `;`, `<` or `>` outside all quotes. A line break between words also counts,
@@ -68,7 +68,7 @@ struct Line {
     is_closed: bool,
 }
 
-impl Line {
+impl CommandLine {
     fn scan(text: &str) -> Self {
         let (words, mut operator) = (Vec::new(), None);
         let mut line = Self { words, operator, has_comment: false, is_closed: true };
@@ -165,7 +165,7 @@ mod tests {
             ("a\nb", "\n"),
             ("a\n\n  -b\n", "\n"),
         ] {
-            assert_eq!(Line::scan(text.trim()).operator, Some(operator), "{text}");
+            assert_eq!(CommandLine::scan(text.trim()).operator, Some(operator), "{text}");
         }
         let help = without_shell("echo \"a\" | b").unwrap_err().help;
         assert!(help.contains(r#"[sh, -c, "echo \"a\" | b"]"#), "{help}");

@@ -327,7 +327,7 @@ fn graph_error(problems: &mut Problems, config: &Config, places: &Places, mut er
             let items = places.processes[*process].find("depends_on").map(Node::items);
             let mut items = items.unwrap_or_default().iter();
             if items.len() > 0 && items.all(|item| item.scalar() != Some(unknown)) {
-                *unknown = problems.shown(unknown);
+                *unknown = problems.for_message(unknown);
             }
             let help = match suggestion {
                 _ if unknown.starts_with("x-") => {

@@ -50,7 +50,7 @@ pub fn release() {
 }
 
 /// The mask that drainit inherited; `None` before [`BlockedSignals::block`].
-pub fn given() -> Option<SignalSet> {
+pub fn inherited_mask() -> Option<SignalSet> {
     GIVEN.get().copied()
 }
 
@@ -91,7 +91,7 @@ impl BlockedSignals {
         Ok(Self { given })
     }
 
-    pub fn given(&self) -> SignalSet {
+    pub fn inherited_mask(&self) -> SignalSet {
         self.given
     }
 

@@ -91,7 +91,7 @@ impl SpawnRequest {
     /// Fails if no process was created. The error has the cause and its exit code.
     pub fn start(self) -> Result<(Pid, Exec), SpawnError> {
         let setup = ChildSetup {
-            mask: mask::given().unwrap_or(0),
+            mask: mask::inherited_mask().unwrap_or(0),
             defaults: mask::ALL,
             // In a shared session, a process of another user could join the group of this process.
             place: ChildPlace::Session,

@@ -127,13 +127,13 @@ impl Problems {
         match node.map(|node| node.scalar()) {
             Some(Some(raw)) if raw.contains("${") => raw.to_owned(),
             Some(Some(_)) => value.to_owned(),
-            _ => self.shown(value),
+            _ => self.for_message(value),
         }
     }
 
     /// Like [`Self::written`], for a value whose node is not known. Replaces each hidden value that
     /// `value` contains by `${NAME}`.
-    pub(crate) fn shown(&self, value: &str) -> String {
+    pub(crate) fn for_message(&self, value: &str) -> String {
         if let Some(raw) = self.expanded.get(value) {
             return raw.clone();
         }
@@ -159,7 +159,7 @@ impl Problems {
     /// the names of processes.
     pub(crate) fn shown_in_quotes(&self, message: &str, names: &BTreeSet<&str>) -> String {
         let show = |(number, part): (usize, &str)| match number % 2 == 1 && !names.contains(part) {
-            true => self.shown(part),
+            true => self.for_message(part),
             false => part.to_owned(),
         };
         message.split('`').enumerate().map(show).collect::<Vec<_>>().join("`")
