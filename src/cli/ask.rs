@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use crate::cli::control_address;
-use crate::cli::control_address::Found;
+use crate::cli::control_address::{self, Found};
 use crate::cli::{fail, say};
 use crate::commands::Whom;
 use crate::control::status::Status;

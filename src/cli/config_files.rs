@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::commands::ConfigFiles;
 use crate::load::Environment;
-use crate::load::control;
-use crate::load::control::FoundControl;
+use crate::load::control::{self, FoundControl};
 
 /// The variable that names the config file if there is no `-c`.
 pub(super) const VARIABLE: &str = "DRAINIT_CONFIG";

@@ -3,8 +3,7 @@
 use std::ffi::OsString;
 
 use crate::commands::exec::{ExecArgs, ExecOptions, KEY_OPTIONS};
-use crate::exec;
-use crate::exec::with_drain;
+use crate::exec::{self, with_drain};
 use crate::keys::Shutdown;
 use crate::types::exit_code;
 

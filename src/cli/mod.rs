@@ -27,8 +27,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use drainit_advise::misread;
 
-use crate::commands;
-use crate::commands::{Cli, Command, GROUPS};
+use crate::commands::{self, Cli, Command, GROUPS};
 use crate::compat;
 use crate::language::written::as_written;
 use crate::logging::colour;

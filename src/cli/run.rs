@@ -16,8 +16,7 @@ use crate::control::listen::ControlListeners;
 use crate::exec;
 use crate::keys::LogFormat;
 use crate::language::written::as_written;
-use crate::load;
-use crate::load::{Diagnostic, Environment, Loaded, args};
+use crate::load::{self, Diagnostic, Environment, Loaded, args};
 use crate::logging::Output;
 use crate::logging::format::own_line;
 use crate::logging::subscriber;
@@ -25,10 +24,9 @@ use crate::os::on_thread::wait_unless;
 use crate::os::signal::fd::Signals;
 use crate::os::signal::mask::only;
 use crate::os::{boot, clock, panic_hook, sys};
-use crate::supervisor;
 use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::tasks::reload::{ConfigSource, LONGEST_READ};
-use crate::supervisor::{Setup, sockets};
+use crate::supervisor::{self, Setup, sockets};
 use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, human};
 
 /// The longest wait for a slow reader of stderr. drainit waits only if the pipe is full, and only

@@ -15,8 +15,7 @@ use crate::logging::Output;
 use crate::logging::subscriber;
 use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
-use crate::supervisor;
-use crate::supervisor::Setup;
+use crate::supervisor::{self, Setup};
 use crate::types::exit_code;
 
 /// Runs the command, and drains it before the stop. Returns the exit code for drainit, like `run`.

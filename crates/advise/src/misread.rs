@@ -7,8 +7,7 @@ use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::keys::neighbours::{COMPOSE, IMPORT, of_command};
-use crate::load;
-use crate::load::{Diagnostic, Environment};
+use crate::load::{self, Diagnostic, Environment};
 use crate::types::suggest::nearest;
 
 /// The remedy for a command line that clap refuses, or for which clap prints the help or the

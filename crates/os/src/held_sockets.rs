@@ -19,8 +19,7 @@ use nix::sys::stat::{Mode, fchmod, fstat};
 
 use crate::on_thread::locked;
 use crate::same_path::is_same;
-use crate::stale_socket;
-use crate::stale_socket::SocketFile;
+use crate::stale_socket::{self, SocketFile};
 use crate::trusted_path::Place;
 
 /// The longest wait for the removal of an older socket at the same path.

@@ -9,8 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use crate::on_thread;
-use crate::on_thread::Share;
+use crate::on_thread::{self, Share};
 use drainit_core::types::harmless;
 
 /// Sends `READY=1` if a service manager has passed a `NOTIFY_SOCKET`. The work runs on a thread of

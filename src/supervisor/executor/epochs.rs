@@ -18,8 +18,7 @@ use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::instance::{AdminState, EnvoyEpoch};
 use crate::supervisor::executor::message::News;
 use crate::supervisor::executor::validation::validate;
-use crate::supervisor::launch;
-use crate::supervisor::launch::{LONGEST_START, StartError};
+use crate::supervisor::launch::{self, LONGEST_START, StartError};
 use crate::supervisor::slots::Definition;
 use crate::types::{ProcessId, exit_code, harmless};
 

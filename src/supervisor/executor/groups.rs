@@ -1,8 +1,7 @@
 //! Process groups that outlive their leader: drainit signals them, and waits until they are empty.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use crate::core::event::Event;

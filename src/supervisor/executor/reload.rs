@@ -19,8 +19,7 @@ use crate::supervisor::executor::message::Message;
 use crate::supervisor::requests::TextReply;
 use crate::supervisor::slots::{Definition, Slot};
 use crate::supervisor::sockets::{HeldSockets, differing};
-use crate::supervisor::tasks::file_watch;
-use crate::supervisor::tasks::file_watch::Watched;
+use crate::supervisor::tasks::file_watch::{self, Watched};
 use crate::supervisor::tasks::reload::{Candidate, ReadConfig, text};
 use crate::types::ProcessId;
 

@@ -24,14 +24,11 @@ use crate::supervisor::executor::hooks::share_of;
 use crate::supervisor::executor::instance::Launching;
 use crate::supervisor::executor::message::{InstanceSender, Message, News};
 use crate::supervisor::executor::starts::Start;
-use crate::supervisor::launch;
-use crate::supervisor::launch::{LONGEST_START, StartArguments, StartError};
-use crate::supervisor::tasks::liveness;
-use crate::supervisor::tasks::liveness::ProbePace;
+use crate::supervisor::launch::{self, LONGEST_START, StartArguments, StartError};
+use crate::supervisor::tasks::liveness::{self, ProbePace};
 use crate::supervisor::tasks::preparation::{Preparation, PreparedFiles};
-use crate::supervisor::tasks::readiness;
 use crate::supervisor::tasks::readiness::notify::{NotifyListener, NotifySender};
-use crate::supervisor::tasks::readiness::{ReadinessTarget, SILENT, commands_of};
+use crate::supervisor::tasks::readiness::{self, ReadinessTarget, SILENT, commands_of};
 use crate::supervisor::tasks::run_command::diagnose;
 use crate::types::{ProcessId, Signal, exit_code, harmless};
 

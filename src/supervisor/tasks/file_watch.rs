@@ -12,15 +12,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::http::describe_io;
 use crate::keys::{OnlyIf, Process, Watch, WatchAction};
 use crate::local_task::LocalTask;
-use crate::os::fingerprint;
-use crate::os::fingerprint::{Content, Fingerprint, Followed, WatchReport};
+use crate::os::fingerprint::{self, Content, Fingerprint, Followed, WatchReport};
 use crate::supervisor::tasks::Tell;
 use crate::types::{harmless, human};
 

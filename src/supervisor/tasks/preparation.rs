@@ -12,8 +12,7 @@ use crate::os::held_sockets::HeldSocket;
 use crate::os::same_path::is_same;
 use crate::os::spawn::open_directory;
 use crate::os::stale_socket;
-use crate::supervisor::launch;
-use crate::supervisor::launch::{LONGEST_START, StartError};
+use crate::supervisor::launch::{self, LONGEST_START, StartError};
 use crate::supervisor::sockets;
 
 /// Says which files a start or a hook needs.

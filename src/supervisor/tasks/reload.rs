@@ -16,19 +16,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::keys::Config;
-use crate::load;
-use crate::load::{Diagnostic, Environment, Loaded, args};
+use crate::load::{self, Diagnostic, Environment, Loaded, args};
 use crate::local_task;
 use crate::os::on_thread::{locked, on_busy_thread, on_thread};
 use crate::plan::placement::{Life, Running};
 use crate::plan::refused;
 use crate::plan::reload::ReloadPlan;
 use crate::supervisor::requests::TextReply;
-use crate::supervisor::sockets;
-use crate::supervisor::sockets::{DifferingSocket, HeldSockets, LONGEST_OPEN, Sockets};
+use crate::supervisor::sockets::{self, DifferingSocket, HeldSockets, LONGEST_OPEN, Sockets};
 use crate::supervisor::tasks::Tell;
-use crate::supervisor::tasks::file_watch;
-use crate::supervisor::tasks::file_watch::{FileNews, FileWatches, Watched};
+use crate::supervisor::tasks::file_watch::{self, FileNews, FileWatches, Watched};
 use crate::types::{ProcessId, harmless};
 use drainit_advise::image;
 

@@ -16,8 +16,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::signal::ReceivedSignal;
-use crate::sys;
-use crate::sys::SignalSet;
+use crate::sys::{self, SignalSet};
 use drainit_core::types::Signal;
 
 pub const ALL: SignalSet = SignalSet::MAX;

@@ -33,8 +33,7 @@ use crate::spawn::diagnose::{Attempt, cannot_become, diagnose, remedy};
 pub use crate::spawn::error::SpawnError;
 use crate::spawn::limits::Ulimit;
 use crate::spawn::which::candidates;
-use crate::sys;
-use crate::sys::{ChildPlace, ChildPlan, ChildSetup, PendingExec};
+use crate::sys::{self, ChildPlace, ChildPlan, ChildSetup, PendingExec};
 use crate::trusted_path;
 
 /// The user and groups of a process.
