@@ -27,12 +27,4 @@ mod text;
 pub mod timeline;
 
 pub use crate::journal::Journal;
-
-/// The names that a crate with `std` has without `use`.
-mod prelude {
-    pub(crate) use alloc::borrow::ToOwned;
-    pub(crate) use alloc::boxed::Box;
-    pub(crate) use alloc::string::{String, ToString};
-    pub(crate) use alloc::vec::Vec;
-    pub(crate) use alloc::{format, vec};
-}
+use drainit_core::prelude;
