@@ -38,9 +38,9 @@ PRODUCTS = {
         crates/config/src/plan/placement.rs crates/config/src/plan/refused.rs crates/config/src/plan/reload.rs
         crates/core/src/family.rs crates/core/src/family crates/core/src/phase/reload.rs
         crates/core/src/phase/replace.rs crates/core/src/slots.rs crates/journal/src/rehearsal.rs
-        src/cli/reload.rs src/supervisor/executor/epochs.rs src/supervisor/executor/reload.rs
-        src/supervisor/tasks/file_watch.rs src/supervisor/tasks/reload.rs
-        src/supervisor/slots.rs src/supervisor/sockets.rs""",
+        crates/os/src/fingerprint.rs src/cli/reload.rs src/supervisor/executor/epochs.rs
+        src/supervisor/executor/reload.rs src/supervisor/executor/validation.rs src/supervisor/tasks/file_watch.rs
+        src/supervisor/tasks/reload.rs src/supervisor/slots.rs src/supervisor/sockets.rs""",
     # How an operator sees a running drainit, and asks it.
     "cockpit": """
         crates/journal src/control src/cli/ask.rs src/cli/control_address.rs src/cli/drain.rs src/cli/health.rs
