@@ -41,10 +41,8 @@ pub(super) fn drain(args: &WaitArgs) -> u8 {
             }
             Ok::<_, String>(said)
         };
-        let otherwise = match args.no_wait {
-            true => "the drain has begun\n",
-            false => "nothing is left to drain\n",
-        };
+        let otherwise =
+            if args.no_wait { "the drain has begun\n" } else { "nothing is left to drain\n" };
         let said = waiting(&found, &[], request).await?;
         if let Ok(drains) = ask(&found, Method::GET, "/v1/drain", ask::LIMIT).await {
             let lines = said + &harmless_lines(&String::from_utf8_lossy(&drains));

@@ -158,11 +158,8 @@ impl State {
         let rest_asked = self[process].ending.asked.filter(|_| self.life(process).has_rest());
         let asked = asked.or(rest_asked);
         let after = asked.map(|asked| self.now.since(asked));
-        self.step.note(Note::Killed {
-            process,
-            after,
-            why: self.stop_limited_by(process, after, deadline),
-        });
+        let why = self.stop_limited_by(process, after, deadline);
+        self.step.note(Note::Killed { process, after, why });
         let holds_until = self.after_kill(deadline);
         let life = match self.life(process).has_rest() {
             true => Lifecycle::RestKilled { holds_until },

@@ -43,11 +43,6 @@ impl Executor {
         instance.epoch.filter(|_| instance.pid.is_some())
     }
 
-    /// Whether another epoch of the process lives.
-    pub(super) fn has_other_epoch(&self, process: ProcessId) -> bool {
-        self.others(process).next().is_some()
-    }
-
     /// Whether an older epoch lives. If so, the statistics of this epoch include the connections of
     /// the older epoch.
     pub(super) fn has_older_epoch(&self, process: ProcessId) -> bool {
@@ -148,7 +143,7 @@ impl Executor {
     /// Lets Envoy check its config in place of a `pre_start` hook, if another epoch runs. If no
     /// other epoch runs, returns the event that ends the hook.
     pub(super) fn validate(&mut self, hook: HookId, process: ProcessId) -> Option<Event> {
-        if !self.has_other_epoch(process) {
+        if self.others(process).next().is_none() {
             return Some(Event::HookEnded { hook, success: true });
         }
         let wanted = self.with_values(process);

@@ -68,7 +68,7 @@ impl Executor {
         let Some(process) = id.process else {
             // The final sweep, which signals leftover processes, must not signal the `post_stop`
             // hook of the container.
-            self.end_sweep();
+            self.sweep = None;
             return self.begin_hook(id, Ok(PreparedFiles::default()));
         };
         let mut preparation = Preparation {

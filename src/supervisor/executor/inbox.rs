@@ -32,7 +32,7 @@ pub(crate) struct Received(Message);
 pub(crate) struct Inbox {
     receiver: UnboundedReceiver<Message>,
     /// The messages that came before the messages in `receiver`.
-    waiting: VecDeque<Message>,
+    waiting: VecDeque<Received>,
 }
 
 impl Inbox {
@@ -45,13 +45,13 @@ impl Inbox {
     /// Waits for the next message. No message is lost if the caller stops waiting.
     pub(crate) async fn next(&mut self) -> Option<Received> {
         match self.waiting.pop_front() {
-            Some(message) => Some(Received(message)),
+            Some(message) => Some(message),
             None => self.receiver.recv().await.map(Received),
         }
     }
 
     pub(crate) fn take(&mut self) -> Option<Received> {
-        self.waiting.pop_front().or_else(|| self.receiver.try_recv().ok()).map(Received)
+        self.waiting.pop_front().or_else(|| self.receiver.try_recv().ok().map(Received))
     }
 
     /// Like [`Self::take`], but drops the messages that no longer count when drainit exits: only
@@ -64,19 +64,18 @@ impl Inbox {
     }
 
     /// Takes the messages about these processes. The other messages keep their order.
-    pub(crate) fn take_of(&mut self, processes: &[ProcessId]) -> Vec<Received> {
+    pub(crate) fn take_of(&mut self, processes: &[ProcessId]) -> VecDeque<Received> {
         if processes.is_empty() {
-            return Vec::new();
+            return VecDeque::new();
         }
         while let Ok(message) = self.receiver.try_recv() {
-            self.waiting.push_back(message);
+            self.waiting.push_back(Received(message));
         }
         let all = std::mem::take(&mut self.waiting).into_iter();
         let is_of = |of: ProcessId| processes.contains(&of);
-        let (taken, left): (VecDeque<_>, _) =
-            all.partition(|message| message.process().is_some_and(is_of));
+        let (taken, left) = all.partition(|Received(message)| message.process().is_some_and(is_of));
         self.waiting = left;
-        taken.into_iter().map(Received).collect()
+        taken
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -121,8 +120,16 @@ impl Executor {
                     move |late| Message::Request { name, request, reply, is_late: Some(late) };
                 self.after_look(process, again);
             }
+            // `is_late` says whether the look at the connections before the request was late.
             Message::Request { name, request, reply, is_late } => {
-                events.extend(self.on_request(&name, request, reply, is_late == Some(true)));
+                if let Some(process) = self.processes.process(&name) {
+                    self.requests.add(&name, request, reply, is_late == Some(true));
+                    events.push(Event::Requested { process, request });
+                } else {
+                    // A reload has removed the process meanwhile. The send fails only if the client
+                    // has gone away.
+                    let _ = reply.send(Err(format!("there is no process `{name}` any more")));
+                }
             }
             Message::RequestOver { endings, answer, reply } => {
                 self.on_request_over(endings);

@@ -105,11 +105,6 @@ impl Executor {
         scan.is_some_and(|scan| scan.as_mut().map(|(wanted, _)| *wanted = None).is_none())
     }
 
-    /// Ends the sweep. Processes that start from now on get no signal.
-    pub(crate) fn end_sweep(&mut self) {
-        self.sweep = None;
-    }
-
     /// The children that drainit has killed and not reaped yet. Each child leads a process group.
     fn killed_groups(&self) -> BTreeSet<Pid> {
         let is_killed = |pid: Pid, role: &ChildRole| match role {

@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use crate::core::event::{Event, Request};
+use crate::core::event::Request;
 use crate::core::note::RequestError;
 use crate::envoy::preflight::{self, Checked};
 use crate::keys::{Config, Process, ProcessKind};
@@ -56,7 +56,7 @@ use crate::supervisor::executor::starts::Starts;
 use crate::supervisor::executor::traffic::ClientTraffic;
 use crate::supervisor::launch::{self, Launcher};
 use crate::supervisor::processes::Processes;
-use crate::supervisor::requests::{RequestReply, Requests};
+use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::{Definition, Slot};
 use crate::supervisor::tasks::drain::{self};
 use crate::supervisor::tasks::file_watch::FileWatches;
@@ -133,25 +133,6 @@ impl Executor {
             sweep: None,
             groups: Groups::default(),
         }
-    }
-
-    /// Handles a request of an operator for a process. `is_late` says whether the look at the
-    /// connections before the request was late. Returns the event for the core.
-    pub(crate) fn on_request(
-        &mut self,
-        name: &str,
-        request: Request,
-        reply: RequestReply,
-        is_late: bool,
-    ) -> Option<Event> {
-        let Some(process) = self.processes.process(name) else {
-            // A reload has removed the process meanwhile. The send fails only if the client has
-            // gone away.
-            let _ = reply.send(Err(format!("there is no process `{name}` any more")));
-            return None;
-        };
-        self.requests.add(name, request, reply, is_late);
-        Some(Event::Requested { process, request })
     }
 
     /// Prepares a slot for a new instance, and forgets the process that the slot had before.

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::core::action::Action;
-use crate::core::note::{Note, RequestError};
+use crate::core::note::Note;
+use crate::core::note::RequestError::{self, Drained, ShuttingDown};
 use crate::core::slots::Placed;
 use crate::journal::event;
 use crate::keys::{Config, LogMode, Process, Watch, WatchAction};
@@ -154,7 +155,7 @@ impl Executor {
     pub(super) fn reload_file(&mut self, name: &str, watch: &Watch) {
         let watches = self.watches_of(name, watch);
         if let Some(&(process, watch_place)) = watches.first()
-            && !self.is_over()
+            && !matches!(self.may_reload(), Err(ShuttingDown | Drained))
         {
             let note = Note::FileChanged { process, watch: watch_place, action: watch.action };
             self.write(clock::now(), &note);
@@ -164,10 +165,6 @@ impl Executor {
 
     fn may_reload(&self) -> Result<(), RequestError> {
         self.processes.machine().may_reload()
-    }
-
-    fn is_over(&self) -> bool {
-        matches!(self.may_reload(), Err(RequestError::ShuttingDown | RequestError::Drained))
     }
 
     /// Begins the requested reload if this is possible now. If a shutdown or a drain has begun,
@@ -181,7 +178,7 @@ impl Executor {
                 let (held, running) = (self.held(), self.running());
                 self.reloads.begin(&self.file_watches, held, running);
             }
-            Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
+            Err(why @ (ShuttingDown | Drained)) => {
                 let why = self.processes.failure(why);
                 Self::log_refusal(&why);
                 self.reloads.give_up(&why);
