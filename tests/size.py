@@ -2,6 +2,7 @@
 """Counts the Rust lines of each room, without blank lines and comments: production, and tests. Adds up the lines of the
 four products that the rooms make. Counts the types, the names that several types have, and the words of the docs: those
 for users, and those for developers. The words of docs/measured do not count, because make targets write its figures.
+Counts, too, what the design of the rooms limits: the parts of the core's state, and names that do not tell the role.
 
 Code counts as a test if it is compiled only for tests or for fuzzing, or is below tests/, benches/ or examples/.
 Usage: tests/size.py [--check] [DIRECTORY]
@@ -47,16 +48,25 @@ PRODUCTS = {
         src/cli/operate.rs src/cli/progress.rs src/cli/shutdown.rs src/cli/status.rs src/cli/width.rs
         src/supervisor/status.rs""",
 }
-# The most lines of each product, and of `check --pod`. A limit above its goal is the present size: it may only become
-# smaller.
+# The most lines of each product, of `check --pod` and of some files, and the most of other things that are counted. A
+# limit above its goal is the present size: it may only become smaller.
 LIMITS = {
-    "init": 31075,  # goal: 26000
+    "init": 30840,  # goal: 26000
     "adviser": 5200,
     "cockpit": 4700,
     "deployer": 2900,
     "crates/advise/kubernetes": 2000,
+    "crates/config/src/plan/mermaid.rs": 80,
+    "crates/config/src/plan/reload.rs": 120,
+    "crates/core/src/phase/operations.rs": 450,
+    "src/grpc.rs": 110,
+    "fields of the core's State": 22,
+    "methods of the core's State": 97,
+    "types and functions whose names do not tell the role": 0,
+    "words of docs/dev": 9000,
 }
 MOST_TESTS = 46646  # goal: 40000, and at most 1.05 for each line of production
+UNCLEAR = re.compile(r"(?:struct|enum) (?:AnyOf|Form|Line|Record|UnderWay|Wait)\b|\bfn (?:ended|failed|given|shown)\b")
 TYPE = re.compile(r"(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union) (\w+)")
 
 
@@ -116,11 +126,21 @@ def product(place):
     return next((name for name, paths in PRODUCTS.items() if places & set(paths.split())), "init")
 
 
+def state_of_core():
+    """The numbers of fields and of methods of the core's `State`."""
+    text = "".join(path.read_text() for path in (ROOT / "crates/core/src").rglob("*.rs"))
+    inside = lambda head: "".join(re.findall(rf"(?ms)^{head} \{{\n(.*?)^\}}", text))
+    fields = re.findall(r"(?m)^    (?:pub(?:\(\w+\))? )?\w+: ", inside("pub struct State"))
+    return len(fields), len(re.findall(r"(?m)^    (?:pub(?:\(\w+\))? )?fn ", inside("impl State")))
+
+
 def over(counts, tests):
     """The limits that are exceeded, and the paths of products that do not exist."""
     for name, limit in LIMITS.items():
         if counts[name] > limit:
-            yield f"tests/size.py: {name} has {counts[name]} lines of production, and may have {limit}"
+            yield f"tests/size.py: {name}: {counts[name]}, and may be {limit}"
+        if limit and not counts[name]:
+            yield f"tests/size.py: {name} is not there"
     if tests > MOST_TESTS:
         yield f"tests/size.py: there are {tests} lines of tests, and may be {MOST_TESTS}"
     for name, paths in PRODUCTS.items():
@@ -134,7 +154,7 @@ def main():
         folder = path.parent if path.stem in ("mod", "lib", "main") else path.with_suffix("")
         for module in modules:
             test_files |= {folder / f"{module}.rs", folder / module / "mod.rs", folder / module}
-    production, tests, types, names, products = (collections.Counter() for _ in range(5))
+    production, tests, types, names, products, counts = (collections.Counter() for _ in range(6))
     for path, (code_lines, test_lines, _) in parts.items():
         place = path.relative_to(ROOT)
         is_test = bool({"tests", "benches", "examples", "fuzz"} & set(place.parts))
@@ -143,17 +163,22 @@ def main():
         room = "/".join(room.split("/")[: 3 if room.startswith("crates") else 1]) or place.stem
         production[room] += 0 if is_test else len(code_lines)
         products[product(place)] += 0 if is_test else len(code_lines)
+        if not is_test:
+            counts[str(place)] = len(code_lines)
+            counts["types and functions whose names do not tell the role"] += sum(map(bool, map(UNCLEAR.search, code_lines)))
         tests[room] += len(test_lines) + (len(code_lines) if is_test else 0)
         declared = [] if is_test else [found[1] for line in code_lines if (found := TYPE.match(line))]
         types[room] += len(declared)
         names.update(declared)
+    counts["fields of the core's State"], counts["methods of the core's State"] = state_of_core()
+    counts["words of docs/dev"] = words(books()[2])
     if "--check" in sys.argv:
-        sys.exit("\n".join(over(production | products, tests.total())) or 0)
+        sys.exit("\n".join(over(counts | production | products, tests.total())) or 0)
     print(f"{'room':<24}{'production':>11}{'tests':>8}{'types':>7}")
     rows = [(room, production[room], tests[room], types[room]) for room in sorted(production)]
     for room, *numbers in [*rows, ("all", *map(sum, list(zip(*rows))[1:]))]:
         print(f"{room:<24}{numbers[0]:>11}{numbers[1]:>8}{numbers[2]:>7}")
-    shown = [f"{name} {(production | products)[name]} of {limit}" for name, limit in LIMITS.items()]
+    shown = [f"{name} {products[name]} of {LIMITS[name]}" for name in ["init", *PRODUCTS]]
     ratio = tests.total() / production.total()
     print(f"products: {', '.join(shown)}; tests {tests.total()} of {MOST_TESTS}, {ratio:.3f} for each line of production")
     never = sum(count for room, count in production.items() if room.startswith(NEVER_PID_1) and room != AT_A_RELOAD)
