@@ -130,7 +130,7 @@ fn upgrades_that_have_ended_are_reported_apart() {
 
 // holds: C845
 #[test]
-fn each_drain_since_the_request_has_its_latest_line() {
+fn the_latest_line_of_each_drain_since_the_request_is_kept() {
     let (limit, why) = (Duration::from_secs(5), DrainEnd::TimeOver);
     let [web, old] = [0, 1].map(ProcessId);
     let mut report = Noted::of(&["web", "old"]);

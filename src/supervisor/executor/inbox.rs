@@ -15,7 +15,7 @@ use crate::supervisor::tasks::file_watch::{FileNews, Seen};
 use crate::supervisor::tasks::reload::ReloadNews;
 use crate::types::ProcessId;
 
-/// What the event loop does after a message.
+/// The work that a message leaves to the event loop.
 pub(crate) enum Then {
     /// It gives these events to the core.
     Handle(Vec<Event>),

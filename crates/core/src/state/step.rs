@@ -1,4 +1,4 @@
-//! What the current step has done so far.
+//! The results of the current step.
 
 use crate::action::Action;
 use crate::event::Request;
