@@ -148,10 +148,10 @@ lint: ## checks the style of docs and comments, the imports between rooms, the s
 simulate: ## plays ten million schedules of random graphs with the core, in simulated time; RUNS=… of each of two modes
 	DRAINIT_SIM_RUNS=$(or $(RUNS),5000000) $(CARGO) test --locked --profile simulate --package drainit-core -- --nocapture
 
-search: ## visits every state of small worlds of up to three processes, breadth first; STATES=… at most of each
-	DRAINIT_SEARCH_STATES=$(or $(STATES),1000000000) $(CARGO) test --locked --profile simulate --package drainit-core search:: -- --nocapture
+search: ## visits every state of small worlds of up to three processes, breadth first, and writes docs/measured/search.md; STATES=… at most of each, and prints them
+	DRAINIT_SEARCH_STATES=$(or $(STATES),1000000000) python3 -B tests/search.py $(if $(STATES),,--write) $(CARGO) test --locked --profile simulate --package drainit-core search::
 
-mutants: ## changes the code in small ways, and names the changes that no test notices: a sample of each room; FILES="src/envoy crates/core/src/stop.rs" is all of these
+mutants: ## changes the code in small ways, names the changes that no test notices, and writes docs/measured/mutants.md: a sample of each room; FILES="src/envoy crates/core/src/stop.rs" is all of these
 	@python3 -B tests/mutants.py $(FILES)
 
 size: ## counts the lines of each room and of each product: production and tests

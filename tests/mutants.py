@@ -7,7 +7,8 @@ functions a test has called. A change is tried only with tests that call its fun
 Each batch runs in a PID namespace, because a changed drainit may signal every process.
 
 Without files, each room of drainit gives SAMPLE changes, always the same ones. `target/mutants` keeps the build, what
-each test calls, and the results, so a later run continues; remove it to begin anew.
+each test calls, and the results, so a later run continues; remove it to begin anew. At its end, such a run writes its
+numbers into docs/measured/mutants.md.
 """
 
 import argparse
@@ -44,6 +45,8 @@ ROOMS = {
     "advise": ["crates/advise/src"],
 }
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs/measured/mutants.md"
+BEGIN, END = "<!-- make mutants: samples -->\n", "<!-- end -->\n"
 TREE = pathlib.Path(os.environ.get("MUTANTS_TREE") or ROOT / "target/mutants/tree")
 # Left out: tests of containers need images of drainit, and the fault matrix and the large Envoys need a whole machine.
 SKIPPED = re.compile(r"^(docker|fault_matrix|packaging|examples::|docs::|envoy::(rollout|sizes))")
@@ -464,6 +467,7 @@ def main():
             list(pool.map(lambda change: one(change, is_quick), left))
             left = [change for change in left if not change["failed"]]
             say(f"{len(left)} changes have survived", "the quick tests" if is_quick else "")
+    rows = []
     for room in rooms:
         of_room = [change for change in chosen if change["room"] == room]
         held = sum(1 for change in of_room if change["failed"])
@@ -471,6 +475,12 @@ def main():
         for change in of_room:
             if not change["failed"]:
                 print(f"  {change['name']} ({len(change['reached'])} tests call it)")
+        rows.append(f"| {room} | {len(of_room)} | {held} | {100 * held // max(1, len(of_room))} % |")
+    if not options.files:
+        head, rest = PAGE.read_text().split(BEGIN)
+        said = f"On {time.strftime('%Y-%m-%d')} `make mutants` tried these samples of at most {options.sample or 60} changes:\n"
+        table = "\n".join([said, "| Part | Tried | Noticed | Share |", "|---|--:|--:|--:|", *rows])
+        PAGE.write_text(f"{head}{BEGIN}\n{table}\n\n{END}{rest.split(END)[1]}")
 
 
 if __name__ == "__main__":
