@@ -199,10 +199,7 @@ impl Spec {
         new.dependents = old.dependents;
         if new.dependencies != old.dependencies {
             for (on, _) in old.dependencies {
-                let dependents = &mut self.processes[on.index()].dependents;
-                if let Ok(place) = dependents.binary_search(&slot) {
-                    dependents.remove(place);
-                }
+                self.processes[on.index()].dependents.retain(|by| *by != slot);
             }
             self.link_one(slot);
         }

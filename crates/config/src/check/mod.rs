@@ -13,6 +13,8 @@ pub(crate) mod shell_child;
 pub mod undrained;
 pub(crate) mod unique;
 
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -252,10 +254,8 @@ pub(crate) fn shrink_default_minima(
     places: &Places,
 ) {
     let mut spec = config.spec(graph);
-    spec.processes
-        .iter_mut()
-        .filter_map(|it| it.drain.as_mut())
-        .for_each(|it| it.min = Duration::ZERO);
+    let drains = spec.processes.iter_mut().filter_map(|it| it.drain.as_mut());
+    drains.for_each(|it| it.min = Duration::ZERO);
     let before = HookWait::need_of(spec.hooks.pre_stop).max(spec.readiness_delay);
     let budget = Budget::new(&spec, spec.window, |id| Ahead::all(spec.of(id)));
     let others = budget.all.least.saturating_add(before);
@@ -312,6 +312,7 @@ fn stopped_beside(plan: &Plan<'_>, drained: ProcessId) -> Option<(ProcessId, Dur
 /// list says that the process does not need the others.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let (mut checked, mut plan) = (0, None);
+    let spec = LazyCell::new(|| config.spec(graph));
     for (index, process, place) in running(config, places) {
         // An empty list says that the process needs no other process.
         let is_listed = place.find("depends_on").is_some();
@@ -321,19 +322,11 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
         }
         let span = place_of_drain(process, place, "");
         checked += 1; // at most 50, because each search goes through the whole graph
-        let mut waits = vec![false; config.processes.len()];
-        waits[index] = true;
-        let mut todo = vec![index];
-        while let Some(index) = todo.pop() {
-            for dependent in &graph.dependents[index] {
-                if !std::mem::replace(&mut waits[dependent.index()], true) {
-                    todo.push(dependent.index());
-                }
-            }
-        }
-        let others = config.processes.iter().zip(&places.processes).zip(&waits);
-        let others = others.filter(|((other, of_other), waits)| {
-            !**waits && other.kind == ProcessKind::Service && !of_other.is_same(place)
+        let id = ProcessId(u16::try_from(index).unwrap_or_default());
+        let waits = BTreeSet::from_iter(spec.above(id).into_iter().chain([id]));
+        let others = config.processes.iter().zip(&places.processes).zip(spec.ids());
+        let others = others.filter(|((other, of_other), id)| {
+            !waits.contains(id) && other.kind == ProcessKind::Service && !of_other.is_same(place)
         });
         let others: Vec<_> = others.map(|((other, _), _)| other.name.as_str()).collect();
         let Some(first) = others.first() else { continue };
@@ -343,8 +336,8 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
         };
         let name = &process.name;
         let plan = plan.get_or_insert_with(|| Plan::with(config, graph, false));
-        let beside = stopped_beside(plan, ProcessId(u16::try_from(index).unwrap_or_default()));
-        let beside = beside.filter(|(id, _)| !waits[id.index()]).map(|(id, begins)| {
+        let beside = stopped_beside(plan, id).filter(|(id, _)| !waits.contains(id));
+        let beside = beside.map(|(id, begins)| {
             let other = &*config.processes[id.index()].name;
             let at = match begins {
                 Duration::ZERO => "at the stop signal".to_owned(),
@@ -359,10 +352,8 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
             }
             continue;
         }
-        let beside = beside.map_or_else(
-            || "other processes are stopped at the same time".to_owned(),
-            |(_, message)| message,
-        );
+        let together = || "other processes are stopped at the same time".to_owned();
+        let beside = beside.map_or_else(together, |(_, message)| message);
         let message = format!("`{name}` is drained, but has no `depends_on`: {beside}");
         let problem = problems.warning(span, message);
         problem.help(format!(
