@@ -9,10 +9,11 @@
 //! The *path* of a step are the steps that can begin only after it: those of the process, and of
 //! the processes on which it depends. Independent processes never shorten each other's steps.
 
+use core::cell::LazyCell;
 use core::time::Duration;
 
 use crate::prelude::*;
-use crate::spec::{HookWait, ProcessSpec, Spec};
+use crate::spec::{HookWait, ProcessSpec, Spec, Sum, after};
 use crate::types::{ProcessId, Time};
 
 /// The delays and the `min` of each drain leave this time to each later stop. In this time, a
@@ -134,6 +135,11 @@ impl Ahead {
 }
 
 impl Budget {
+    /// The budget of a shutdown in which all steps lie ahead.
+    pub fn of(spec: &Spec) -> Self {
+        Self::new(spec, spec.window, |id| Ahead::all(spec.of(id)))
+    }
+
     /// Makes the budget of a shutdown. `left` is the time until the deadline, less the delay before
     /// the drains.
     pub fn new(spec: &Spec, left: Duration, ahead: impl Fn(ProcessId) -> Ahead) -> Self {
@@ -160,17 +166,17 @@ impl Budget {
         let written = |id| drained(own(id).after([closes(id); 3]), id).declared;
         let written = |id| (written(id), u32::from(stop(id).is_none()));
         // A share is 1 s at least, so in a window of 32 s no path has more sums that matter.
-        let written = spec.sums_through(written, begun, 32);
+        let written = LazyCell::new(|| spec.sums_through(written, begun, 32));
         let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id).declared);
         let stopping = |id| (stopping(id), u32::from(stop(id) != Some(Duration::ZERO)));
         let stopping = spec.sums_through(stopping, begun, 1);
         // The declared times come first. The other stops of each path share what is left. If the
         // stops declare more than there is, the excess is shared, too.
         let share = |place: usize| {
-            let least = |sum: &(Duration, u32)| left.saturating_sub(sum.0) / sum.1.max(1);
-            let share = written[place].iter().map(least).min().max(Some(LEAST_STOP));
-            let over = |sum: &(Duration, u32)| sum.0.saturating_sub(left).min(left / sum.1.max(1));
-            stopping[place].iter().map(over).max().max(share).unwrap_or_default().min(MOST_KEPT)
+            let least = |sum: Sum| left.saturating_sub(sum.0) / sum.1.max(1);
+            let share = after(&written[place], Sum::default()).map(least).min();
+            let over = |sum: Sum| sum.0.saturating_sub(left).min(left / sum.1.max(1));
+            over(stopping[place].0).max(share.unwrap_or_default()).clamp(LEAST_STOP, MOST_KEPT)
         };
         let mut drains = vec![last; spec.processes.len()];
         let mut budget = Self {
@@ -178,7 +184,7 @@ impl Budget {
             stops: drains.clone(),
             drained: drains.clone(),
             last,
-            exceeds: stopping.iter().flatten().any(|sum| sum.0 > left),
+            exceeds: stopping.iter().any(|sums| sums.0.0 > left),
             ..Self::default()
         };
         for &id in &spec.order {

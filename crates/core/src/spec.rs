@@ -300,22 +300,24 @@ impl Spec {
     /// path can begin at a process of which `begun` is true, but none leads through it.
     pub fn sums_through(
         &self,
-        own: impl Fn(ProcessId) -> (Duration, u32),
+        own: impl Fn(ProcessId) -> Sum,
         begun: impl Fn(ProcessId) -> bool,
         most: usize,
-    ) -> Vec<Vec<(Duration, u32)>> {
-        let through = |id| if begun(id) { Default::default() } else { own(id) };
-        let mut below = vec![vec![Default::default()]; self.processes.len()];
+    ) -> Vec<Sums> {
+        let own: Vec<_> = self.ids().map(own).collect();
+        let own = |id: ProcessId| own[id.index()];
+        let through = |id| if begun(id) { Sum::default() } else { own(id) };
+        let mut below = vec![Sums::default(); self.processes.len()];
         for id in &self.order {
             let on = self.of(*id).dependencies.iter();
             let sums = on.flat_map(|(on, _)| after(&below[on.index()], through(*on)));
             below[id.index()] = largest(sums, most);
         }
-        let mut above = vec![vec![Default::default()]; self.processes.len()];
+        let mut above = vec![Sums::default(); self.processes.len()];
         for id in self.order.iter().rev() {
             let by = self.of(*id).dependents.iter().copied();
             let sums = by.clone().flat_map(|by| after(&above[by.index()], through(by)));
-            above[id.index()] = largest(sums.chain(by.map(&own)), most);
+            above[id.index()] = largest(sums.chain(by.map(own)), most);
         }
         let sums = |id: ProcessId| {
             let own = after(&above[id.index()], own(id));
@@ -334,23 +336,33 @@ impl Spec {
     }
 }
 
+/// A time and a number of steps.
+pub type Sum = (Duration, u32);
+/// Sums that no other of them exceeds in both parts, or zero: the first, and the others. Mostly
+/// there are no others, so that no memory is allocated.
+pub type Sums = (Sum, Vec<Sum>);
+
 /// Adds a step to each of the sums.
-fn after(sums: &[(Duration, u32)], own: (Duration, u32)) -> impl Iterator<Item = (Duration, u32)> {
-    sums.iter().map(move |sum| (sum.0.saturating_add(own.0), sum.1.saturating_add(own.1)))
+pub(crate) fn after(sums: &Sums, own: Sum) -> impl Iterator<Item = Sum> {
+    let all = core::iter::once(sums.0).chain(sums.1.iter().copied());
+    all.map(move |sum| (sum.0.saturating_add(own.0), sum.1.saturating_add(own.1)))
 }
 
-/// The sums that no other exceeds in both parts, or zero; at `most` this many, as
-/// [`Spec::sums_through`] says.
-fn largest(sums: impl Iterator<Item = (Duration, u32)>, most: usize) -> Vec<(Duration, u32)> {
-    let mut found: Vec<(Duration, u32)> = vec![Default::default()];
+/// At `most` this many of the largest sums, as [`Spec::sums_through`] says.
+fn largest(sums: impl Iterator<Item = Sum>, most: usize) -> Sums {
+    let (mut first, mut others) = Sums::default();
+    let covers = |a: Sum, b: Sum| a.0 >= b.0 && a.1 >= b.1;
     for sum in sums {
-        if found.iter().all(|it| it.0 < sum.0 || it.1 < sum.1) {
-            found.retain(|it| it.0 > sum.0 || it.1 > sum.1);
-            found.push(sum);
+        if !covers(first, sum) && !others.iter().any(|it| covers(*it, sum)) {
+            others.retain(|it| !covers(sum, *it));
+            if covers(sum, first) { first = sum } else { others.push(sum) }
         }
     }
-    let both = |a: (Duration, u32), b: (Duration, u32)| (a.0.max(b.0), a.1.max(b.1));
-    if found.len() > most { found.into_iter().reduce(both).into_iter().collect() } else { found }
+    let both = |a: Sum, b: Sum| (a.0.max(b.0), a.1.max(b.1));
+    if others.len() >= most {
+        first = others.drain(..).fold(first, both);
+    }
+    (first, others)
 }
 
 impl ProcessSpec {

@@ -236,9 +236,8 @@ impl State {
     }
 
     pub(crate) fn budget(&self) -> &Budget {
-        let all = || Budget::new(&self.spec, self.spec.window, |id| Ahead::all(self.spec.of(id)));
         let again = |(end, from): (Time, Time)| self.divide(end.since(from.max(self.now)), true);
-        self.budget.get_or_init(|| self.replan.map_or_else(all, again))
+        self.budget.get_or_init(|| self.replan.map_or_else(|| Budget::of(&self.spec), again))
     }
 
     /// Computes the budget again. `left` is the time until the deadline, less the delay before the

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::budget::{Ahead, Budget};
+use crate::core::budget::Budget;
 use crate::core::spec::HookWait;
 use crate::graph::Graph;
 use crate::keys::{Address, Config, ListenSocket, Process, ProcessKind};
@@ -257,8 +257,7 @@ pub(crate) fn shrink_default_minima(
     let drains = spec.processes.iter_mut().filter_map(|it| it.drain.as_mut());
     drains.for_each(|it| it.min = Duration::ZERO);
     let before = HookWait::need_of(spec.hooks.pre_stop).max(spec.readiness_delay);
-    let budget = Budget::new(&spec, spec.window, |id| Ahead::all(spec.of(id)));
-    let others = budget.all.least.saturating_add(before);
+    let others = Budget::of(&spec).all.least.saturating_add(before);
     let room = spec.window.saturating_sub(others);
     let of = written_minima(config);
     let below = below(graph, &of);

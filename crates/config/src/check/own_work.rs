@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::check::known_programs::known_of;
 use crate::check::undrained;
-use crate::core::budget::{Ahead, Budget, MIN_CLOSING};
+use crate::core::budget::{Budget, MIN_CLOSING};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::keys::{Config, Process};
@@ -38,7 +38,7 @@ pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<Beside>)> {
     let time = |id: &ProcessId| spec.of(*id).drain.map(|drain| drain.time);
     let longest = spec.ids().max_by_key(time)?;
     time(&longest).filter(|time| !time.is_zero())?;
-    let budget = Budget::new(spec, spec.window, |id| Ahead::all(spec.of(id)));
+    let budget = Budget::of(spec);
     let is_beside = |id: &ProcessId| {
         let of = spec.of(*id);
         let serves = of.drain.is_some() || of.listens || !of.dependents.is_empty();

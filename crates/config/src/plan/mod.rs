@@ -14,14 +14,15 @@ pub mod reload;
 mod tests;
 pub mod text;
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
 pub use drainit_journal::timeline;
 
-use crate::core::budget::{Ahead, Budget, MOST_KEPT};
+use crate::core::budget::{Budget, MOST_KEPT};
 use crate::core::final_waits;
-use crate::core::spec::{HookWait, HookWaits, Spec};
+use crate::core::spec::{HookWait, HookWaits, ProcessSpec, Spec};
 use crate::graph::Graph;
 use crate::keys::{Config, DeadlineShare, OnlyIf, Process, StartCondition};
 use crate::language::written::as_written;
@@ -226,13 +227,13 @@ impl<'c> Plan<'c> {
     /// in which most programs end, because the declared stop of a dependency keeps more time than
     /// the stop gets; and this dependency with the time.
     pub(crate) fn squeezed(&self) -> Option<(&ShutdownStep, &'c str, Duration)> {
-        let budget = Budget::new(&self.spec, self.spec.window, |id| Ahead::all(self.spec.of(id)));
-        self.after_signal.steps.iter().find_map(|step| {
-            let id = step.process.filter(|_| step.kind == StepKind::Stop)?;
+        let budget = LazyCell::new(|| Budget::of(&self.spec));
+        let stops = self.after_signal.steps.iter().filter(|step| step.kind == StepKind::Stop);
+        stops.filter(|step| step.takes() < MOST_KEPT).find_map(|step| {
+            let is_unset = |of: &ProcessSpec| of.stop.is_none() && of.drain.is_none();
+            let id = step.process.filter(|id| is_unset(self.spec.of(*id)))?;
             let (Some(by), kept) = budget.keeper(&self.spec, id)? else { return None };
-            let is_squeezed = step.takes() < MOST_KEPT.min(kept)
-                && self.spec.of(id).stop.or(self.spec.of(id).drain.map(|it| it.time)).is_none()
-                && self.spec.of(by).stop.is_some();
+            let is_squeezed = step.takes() < kept && self.spec.of(by).stop.is_some();
             is_squeezed.then(|| (step, self.names[by.index()], kept.min(self.spec.window)))
         })
     }
