@@ -108,17 +108,17 @@ mod tests {
     use crate::testing::isolated::in_own_process;
     use crate::testing::temp_dir::TempDir;
 
+    /// The sockets of this process.
+    fn own() -> OpenSockets<char> {
+        let own = std::process::id().cast_signed();
+        OpenSockets::now(&BTreeMap::from([(own, 'a')]), &BTreeSet::from([own])).unwrap()
+    }
+
     // holds: S853
     #[test]
     fn addresses_are_those_of_the_sockets_that_listen() {
         in_own_process(|| {
-            let own = std::process::id().cast_signed();
-            let leaders = BTreeMap::from([(own, 'a')]);
-            let open = || {
-                OpenSockets::now(&leaders, &BTreeSet::from([own])).unwrap().addresses().unwrap()
-                    [&'a']
-                    .clone()
-            };
+            let open = || own().addresses().unwrap()[&'a'].clone();
             assert_eq!(open(), [""; 0]);
             let dir = TempDir::new();
             let path = dir.path("socket");
@@ -135,15 +135,7 @@ mod tests {
     #[test]
     fn sockets_for_clients_are_told_from_other_sockets() {
         in_own_process(|| {
-            let own = std::process::id().cast_signed();
-            let leaders = BTreeMap::from([(own, 'a')]);
-            let is_silent = || {
-                OpenSockets::now(&leaders, &BTreeSet::from([own]))
-                    .unwrap()
-                    .listen_on_nothing()
-                    .unwrap()
-                    .contains(&'a')
-            };
+            let is_silent = || own().listen_on_nothing().unwrap().contains(&'a');
             assert!(is_silent());
             let dir = TempDir::new();
             let tcp = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::check::own_work;
 use crate::core::event::Event;
-use crate::core::spec::Spec;
 use crate::keys::Process;
 use crate::local_task::LocalTask;
 use crate::os::listening::OpenSockets;
@@ -20,18 +19,22 @@ use crate::types::ProcessId;
 use crate::types::suggest::shortened;
 
 /// Names the clients of a process that neither stop before it nor are its dependencies, in a line for
-/// each process. `connected` has each process with a client of it. If both are clients of each other,
-/// no order suits both.
+/// each process, or says that they are unknown. `connected` has each process with a client of it, and
+/// `above` returns the dependents of a process. If both are clients of each other, no order suits both.
 fn unordered(
-    spec: &Spec,
-    connected: &BTreeSet<(ProcessId, ProcessId)>,
+    above: impl Fn(ProcessId) -> Vec<ProcessId>,
+    connected: io::Result<BTreeSet<(ProcessId, ProcessId)>>,
     name: impl Fn(ProcessId) -> String,
 ) -> Vec<String> {
+    let connected = match connected {
+        Ok(connected) => connected,
+        Err(error) => return vec![format!("it is unknown who is connected to whom: {error}")],
+    };
     let mut clients_of: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    let mut above = BTreeMap::new();
-    for (server, client) in connected {
+    let mut known = BTreeMap::new();
+    for (server, client) in &connected {
         let mut is_ordered = |on, by| {
-            let above = above.entry(on).or_insert_with(|| BTreeSet::from_iter(spec.above(on)));
+            let above = known.entry(on).or_insert_with(|| BTreeSet::from_iter(above(on)));
             above.contains(&by)
         };
         let is_mutual = connected.contains(&(*client, *server));
@@ -64,15 +67,11 @@ impl Executor {
             return None;
         }
         let (sender, known) = (self.sender.clone(), Arc::clone(&pids.all));
-        let process = |id: &ProcessId| (*id, self.process(*id));
-        let processes: BTreeMap<_, _> = leaders.values().map(process).collect();
+        let processes = BTreeMap::from_iter(leaders.values().map(|id| (*id, self.process(*id))));
         Some(LocalTask::of(Share::Stop(None), async move {
             let look = move || {
                 let open = OpenSockets::now(&leaders, &known)?;
-                Ok::<_, io::Error>((
-                    open.listen_on_nothing()?,
-                    open.connected().unwrap_or_default(),
-                ))
+                Ok::<_, io::Error>((open.listen_on_nothing()?, open.connected()))
             };
             let Ok(Ok((silent, connected))) = on_thread(Duration::MAX, look).await else { return };
             for process in silent.into_iter().filter(|_| is_delayed) {
@@ -85,7 +84,8 @@ impl Executor {
                 None => it.name.clone(),
             };
             let name = |id| processes.get(&id).map(entry).unwrap_or_default();
-            unordered(&spec, &connected, name).iter().for_each(|line| tracing::warn!("{line}"));
+            let lines = unordered(|id| spec.above(id), connected, name);
+            lines.iter().for_each(|line| tracing::warn!("{line}"));
         }))
     }
 
@@ -118,5 +118,16 @@ impl Executor {
             let lines = own_work::lines("no socket for clients", silent, &drained, drain.time);
             lines.iter().for_each(|line| tracing::info!("{line}"));
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_unknown_if_the_kernel_lists_no_connections() {
+        let lines = unordered(|_| Vec::new(), Err(io::Error::other("full")), |_| String::new());
+        assert_eq!(lines, ["it is unknown who is connected to whom: full"]);
     }
 }
