@@ -10,39 +10,8 @@ const DESCRIPTION: &str = "drainit is an init for containers. It starts the proc
     the order of their dependencies, supervises them, and at a stop signal drains those that take \
     requests before it stops anything, all within one deadline.";
 
-/// The sections that follow the commands: the title of each, and its items with their texts.
-const SECTIONS: &[(&str, &[(&str, &str)])] = &[
-    (
-        "ENVIRONMENT",
-        &[
-            ("DRAINIT_CONFIG", "The config, if there is no -c."),
-            (
-                "DRAINIT_DRAIN_ENVOY, DRAINIT_DRAIN_..., DRAINIT_READINESS, DRAINIT_UNREADY_DELAY, DRAINIT_GRACE_PERIOD",
-                "The drain of exec, in place of --drain-envoy, --drain-..., --readiness, --unready-delay, --grace-period.",
-            ),
-            ("DRAINIT_LOG_FORMAT", "The format of all lines: text or json."),
-            ("DRAINIT_LOG_LEVEL", "The level of drainit's own lines: error, warn, info or debug."),
-            ("DRAINIT_PROFILES", "The active profiles of processes, separated by commas."),
-        ],
-    ),
-    ("FILES", &[("/etc/drainit.yaml", "The config, if neither -c nor DRAINIT_CONFIG names one.")]),
-    (
-        "EXIT STATUS",
-        &[
-            ("0", "Everything ended well."),
-            ("1", "Something failed that has no code of its own."),
-            ("2", "The command line is wrong."),
-            ("70", "The system refused something that drainit itself needs."),
-            ("78", "The config is missing or wrong. Nothing was started."),
-            ("126, 127", "A command cannot be executed (126) or does not exist (127)."),
-            ("137", "Something had to be killed to keep the deadline."),
-            (
-                "other",
-                "The code of the process whose end stopped the container; 128+N for signal N.",
-            ),
-        ],
-    ),
-];
+/// The sections that follow the commands: titles, and items with their texts behind a ` | `.
+const SECTIONS: &str = include_str!("man.txt");
 
 /// The manual page of this command line.
 pub(super) fn page(mut drainit: Command) -> io::Result<String> {
@@ -63,11 +32,11 @@ pub(super) fn page(mut drainit: Command) -> io::Result<String> {
         }
     }
     let mut rest = Roff::new();
-    for (title, entries) in SECTIONS {
-        rest.control("SH", [*title]);
-        for (name, meaning) in *entries {
-            rest.control("TP", []).text([bold(*name)]).text([roman(*meaning)]);
-        }
+    for line in SECTIONS.lines() {
+        match line.split_once(" | ") {
+            Some((name, text)) => rest.control("TP", []).text([bold(name)]).text([roman(text)]),
+            None => rest.control("SH", [line]),
+        };
     }
     // The page has no date, so that every build of one version gives the same bytes.
     Ok(format!(".TH DRAINIT 1 \"\" \"drainit {version}\"\n{text}{}", rest.to_roff()))
@@ -106,7 +75,7 @@ mod tests {
 
     #[test]
     fn every_variable_of_drainit_is_explained() {
-        let explained = |name| SECTIONS[0].1.iter().any(|(names, _)| *names == name);
-        assert_eq!(OWN.into_iter().find(|name| !explained(*name)), None);
+        let explained = |name: &&&str| SECTIONS.contains(&format!("\n{name} | "));
+        assert_eq!(OWN.iter().find(|name| !explained(name)), None);
     }
 }
