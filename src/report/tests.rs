@@ -543,6 +543,13 @@ fn the_effect_of_the_stop_signal_is_named() {
         let stop = stopped(asked(effect, is_alive), by_term);
         assert_eq!(stop, format!("stop worker: 2s, was ended by SIGTERM{end}"), "{effect:?}");
     }
+    // The process has ended in its drain, whose signal the rest of the group has got, too.
+    for (signal, sent) in [(None, "its stop signal"), (Some(Signal::INT), "SIGINT")] {
+        let mut report = Noted::of(&["worker"]);
+        report.of_mut(worker).disposition = signal.map(|signal| (signal, Caught));
+        let line = format!("worker: still alive 2s after {sent}: its `stop_grace_period` is over");
+        assert!(killed(report).starts_with(&line), "{sent}");
+    }
     // A program that catches a signal may end itself by this signal, or by another one.
     let by_quit = End::Signal(Signal::QUIT);
     for (effect, end) in [(Caught, by_term), (Fatal, by_quit), (Fatal, End::Code(0))] {

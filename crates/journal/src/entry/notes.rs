@@ -221,11 +221,15 @@ impl Journal {
                 self.one(id, "killed", "sending SIGKILL to its process group").at(Warning)
             }
             Note::Killed { process: id, after: Some(after), why } => {
-                let signal = self.of(id).asked.map_or(Signal::TERM, |(_, signal, _)| signal);
+                let of = self.of(id);
+                // Without a stop signal of its own, the process has ended in its drain.
+                let sent = of.asked.map(|(_, signal, _)| signal);
+                let sent = sent.or(of.disposition.map(|(signal, _)| signal));
                 let text = format!(
-                    "still alive {} after {signal}{}{}; sending SIGKILL to its process group",
+                    "still alive {} after {}{}{}; sending SIGKILL to its process group",
                     human(after),
-                    self.of(id).effect_of(signal),
+                    sent.map_or("its stop signal".to_owned(), |signal| signal.to_string()),
+                    sent.map_or("", |signal| of.effect_of(signal)),
                     stop_limit(why, id, names)
                 );
                 self.one(id, "killed", text).and(detail).at(Warning).with([Seconds(after)])
