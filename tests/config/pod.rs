@@ -75,7 +75,7 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
                 "a",
                 "command: [nginx], lifecycle: {stopSignal: SIGINT, preStop: {sleep: {seconds: 5}}}",
             ),
-            "Deployment shop/web: grace period 30s by default; preStop of 5s; `nginx`; loses requests: nginx finishes requests at SIGQUIT, and not at SIGINT",
+            "Deployment shop/web: grace period 30s by default; preStop of 5s; `nginx`; loses requests: nginx stops best at SIGQUIT, and not at SIGINT",
         ),
         (
             helper.replace("LIFE", SLEEP),

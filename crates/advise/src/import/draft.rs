@@ -22,6 +22,8 @@ pub(super) struct Draft {
     pub(super) env: Map<String, Value>,
     /// The processes in file order.
     pub(super) processes: Vec<DraftedProcess>,
+    /// Whether requests may arrive from outside of the container.
+    pub(super) takes_requests: bool,
 }
 
 /// A process of the draft. In its texts, each `$` is already escaped by [`literal`] or belongs to a
@@ -56,7 +58,8 @@ const SHUTDOWN: &str = "
 shutdown:
   # The time until the container is killed. Give the container this variable: see docs/shutdown.md.
   grace_period: ${TERMINATION_GRACE_PERIOD_SECONDS:-30}
-  # Requests arrive for some seconds after the stop signal, so all processes serve that long. Better
+";
+const DELAY: &str = "  # Requests arrive for some seconds after the stop signal, so all processes serve that long. Better
   # is a `drain` for each server: see docs/servers.md. Write 0s if nothing sends requests.
   readiness_delay: 5s
 ";
@@ -212,6 +215,7 @@ impl Draft {
         comments(&mut out, 0, &[made, what]);
         comments(&mut out, 0, &self.notes);
         out.push_str(SHUTDOWN);
+        out.push_str(if self.takes_requests { DELAY } else { "" });
         if !self.env.is_empty() {
             out.push_str("\nenv:\n");
             for (name, value) in &self.env {

@@ -16,9 +16,9 @@ const PIDPROXY: &str = "pidproxy passes signals to the process of a PID file: st
                         if it must fork, it can send `MAINPID=`";
 
 /// The `time` of a worker's drain for which a draft has room: its `grace_period`, less the `reserve`,
-/// the `readiness_delay` and 1 s to stop what the worker needs. Some workers kill their jobs at the
-/// second signal, which comes after this time.
-const TIME: &str = "21s";
+/// the `readiness_delay` of 5 s if there is one, and 1 s to stop what the worker needs. Some workers
+/// kill their jobs at the second signal, which comes after this time.
+const TIMES: [&str; 2] = ["26s", "21s"];
 
 /// Patterns of commands, each with its comment.
 const HINTS: [(&str, &str); 3] = [
@@ -30,15 +30,16 @@ const HINTS: [(&str, &str); 3] = [
 /// Adds the comments, and the keys that known programs need for a good stop.
 pub(super) fn add(draft: &mut Draft) {
     let is_alone = draft.processes.len() == 1;
+    draft.takes_requests = !draft.processes.iter().all(is_quiet);
+    let time = TIMES[usize::from(draft.takes_requests)];
     for process in &mut draft.processes {
-        let words = process.command_words();
-        let command = words.join(" ");
+        let command = process.command_words().join(" ");
         for (part, hint) in HINTS {
             if pattern(part).is_match(&command) {
                 process.note(hint);
             }
         }
-        let Some(known) = known::find(words.iter().map(String::as_str)) else { continue };
+        let Some(known) = known_of(process) else { continue };
         stop_signal(process, &known);
         let signal = process.text("stop_signal").unwrap_or("TERM").to_owned();
         let is_good = Signal::parse(&signal).is_some_and(|it| known.program.signals.contains(&it));
@@ -46,9 +47,13 @@ pub(super) fn add(draft: &mut Draft) {
             _ if process.order.is_needed || process.has("type") => continue,
             Kind::Drained => (json!("connections"), "its stop would lose requests"),
             Kind::Worker if is_good && process.text("stop_grace_period") != Some("0s") => {
-                let time = process.remove("stop_grace_period").unwrap_or_else(|| json!(TIME));
+                let time = process.remove("stop_grace_period").unwrap_or_else(|| json!(time));
                 let drain = json!({ "signal": signal, "time": time, "min": "0s" });
                 (json!({ "signal": drain }), "it takes jobs until its signal")
+            }
+            Kind::Maybe if known.program.kind == Kind::Maybe => {
+                process.note("if requests arrive from outside, write `drain: connections`");
+                continue;
             }
             _ => continue,
         };
@@ -60,6 +65,17 @@ pub(super) fn add(draft: &mut Draft) {
     }
 }
 
+fn known_of(process: &DraftedProcess) -> Option<Known> {
+    known::find(process.command_words().iter().map(String::as_str))
+}
+
+/// Whether no requests arrive at a process from outside of the container.
+fn is_quiet(process: &DraftedProcess) -> bool {
+    let kind = known_of(process).map(|known| known.kind);
+    let is_store = kind == Some(Kind::Store) && process.order.is_needed;
+    is_store || process.has("type") || matches!(kind, Some(Kind::Worker | Kind::Other))
+}
+
 /// Sets the `stop_signal` at which a known program finishes its work. If the imported file has
 /// another signal, this signal stays, and the draft has a comment.
 fn stop_signal(process: &mut DraftedProcess, known: &Known) {
@@ -69,7 +85,7 @@ fn stop_signal(process: &mut DraftedProcess, known: &Known) {
     let signal = written.flatten().unwrap_or(Signal::TERM);
     let Some((why, remedy)) = known.advice(signal, "stop_signal") else {
         // The signal of the file is the best one, but does not suffice.
-        if !more.is_empty() {
+        if !more.is_empty() && known.program.signals.contains(&signal) {
             process.note(format!("{}: {more}", known.name));
         }
         return;

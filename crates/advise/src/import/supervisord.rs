@@ -253,16 +253,10 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
     }
     let log = log(&process.name, get);
     let restarts = truth(section.get("autorestart")) != Some(false);
-    // supervisord counts only starts that end before `startsecs`, by default 1 s, and `restart_max`
-    // counts whatever ends before 60 s.
-    let starts_slowly = listens == Listens::Not
-        && section.get("startretries").is_some()
-        && get("startsecs").is_some_and(|it| it.parse::<u32>().is_ok_and(|it| it > 1));
-    let is_limited = restarts && (listens == Listens::ToFatal || starts_slowly);
+    let is_limited = restarts && listens == Listens::ToFatal;
     if is_limited {
         let retries = get("startretries");
         process.set("restart_max", number(retries.as_deref().unwrap_or(START_RETRIES)));
-        process.note("`restart_max` counts whatever ends before 60 s, also after `startsecs`");
     }
     for (key, raw) in &section.entries {
         let value = get(key).unwrap_or_default();
@@ -281,7 +275,7 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             "numprocs" if is_scaled => process.set("scale", number(&value)),
             "startretries" if is_limited || value == START_RETRIES => {}
             "startretries" if restarts => process
-                .lose(format!("{key}={raw} (`restart_max` counts whatever ends before 60 s)")),
+                .lose(format!("{key}={raw} (`restart_max` also counts ends after `startsecs`)")),
             // Other lines of this function have already read these keys.
             "environment" | "process_name" | "dependent_startup" | "dependent_startup_wait_for" => {
             }

@@ -32,6 +32,7 @@ release: rq worker --burst db:migrate
     depends_on: {release: {condition: completed}}
     log: {prefix: web}
 
+  # sidekiq: keep `-t` below the drain's `time`
   # `drain`: it takes jobs until its signal; name in `depends_on` what it then still needs
   worker:
     command: [sh, "-c", "exec env QUEUE='a b' bundle exec sidekiq"]
@@ -107,7 +108,7 @@ fn a_listener_that_ends_supervisord_replaces_on_exit() {
             "kill.py",
             exits,
             "true\nstartsecs=2\nstartretries=5",
-            "# not converted: startsecs=2, startretries=5 (`restart_max` counts whatever ends before 60 s)",
+            "# not converted: startsecs=2, startretries=5 (`restart_max` also counts ends after `startsecs`)",
         ),
         ("kill.py", fatal, "true", "restart: always, restart_max: 3"),
         ("kill.py", fatal, "true\nstartretries=4", "restart: always, restart_max: 4"),
@@ -231,10 +232,13 @@ fn a_known_program_gets_the_keys_with_which_the_program_finishes() {
     const DB: &str = "[program:db]\ncommand=db\npriority=1\nstopwaitsecs=10";
     let signal = |signal| format!("stop_signal: {signal}");
     let drain = |signal, time| format!("drain: {{signal: {{min: 0s, signal: {signal}{time}}}}}");
-    let (int, quit, asked) = (&*signal("INT"), &*signal("QUIT"), &*drain("TERM", ", time: 21s"));
+    let (int, quit, asked) = (&*signal("INT"), &*signal("QUIT"), &*drain("TERM", ", time: 26s"));
     let served = &*format!("drain: connections, {int}");
     let [huey, nine] =
-        [", time: 21s", ", time: 9s"].map(|time| format!("{}, {int}", drain("INT", time)));
+        [", time: 26s", ", time: 9s"].map(|time| format!("{}, {int}", drain("INT", time)));
+    let beside = &*format!("depends_on: [], {}", drain("TERM", ", time: 21s"));
+    let sidekiq = format!("sidekiq: keep `-t` below the drain's `time`|{ASKED}");
+    let requests = "if requests arrive from outside, write `drain: connections`";
     for (command, keys, notes) in [
         ("nginx -g 'daemon off;'", quit, CUTS),
         ("/usr/sbin/php-fpm8.2 -F", quit, "at SIGTERM; set `process_control_timeout` in"),
@@ -252,7 +256,12 @@ fn a_known_program_gets_the_keys_with_which_the_program_finishes() {
         ("celery -A a worker", asked, ASKED),
         ("rqworker\nstopwaitsecs=9\nstopsignal=INT", &nine, ASKED),
         ("rqworker\nstopwaitsecs=0", "stop_grace_period: 0s", ""),
-        ("rqworker\n[program:z]\ncommand=z", &format!("depends_on: [], {asked}"), ASKED),
+        // Without a server, the drain has the time of the `readiness_delay`, too.
+        ("rqworker\n[program:z]\ncommand=z", beside, ASKED),
+        ("rqworker\n[program:z]\ncommand=redis-server", beside, ASKED),
+        ("sidekiq\n[program:z]\ncommand=cron", &format!("depends_on: [], {asked}"), &sidekiq),
+        ("node a.js", "", requests),
+        ("npm start", "", &format!("npm passes no signal on|{requests}")),
         // The check warns if the later stop of a dependency leaves no time for the drain.
         (&format!("sanic a\n{DB}"), "drain: connections", "`drain`"),
         // A script may have the name.
@@ -261,6 +270,14 @@ fn a_known_program_gets_the_keys_with_which_the_program_finishes() {
         // The draft keeps the signal of the file.
         ("nginx -g 'daemon off;'\nstopsignal=QUIT", quit, ""),
         ("celery worker\nstopsignal=QUIT", quit, "write `stop_signal: TERM`"),
+        ("uwsgi --master\nstopsignal=QUIT", quit, ""),
+        (
+            "npm start\nstopsignal=INT",
+            int,
+            &format!("npm passes no signal on to its program:|{requests}"),
+        ),
+        ("mysqld_safe\nstopsignal=QUIT", quit, "mysqld_safe does nothing: write `mysqld`"),
+        ("celery multi start w", "", "celery has left its workers in the background at SIGTERM"),
         ("nginx\nstopsignal=INT", int, "at SIGQUIT, and not at SIGINT: write `stop_signal: QUIT`"),
     ] {
         let text = format!("[program:a]\ncommand={command}\n");

@@ -2,7 +2,7 @@
 //! is never an error. If the config itself has a `stop_signal`, it is only a note.
 
 use crate::check::running;
-use crate::keys::{Config, DrainMethod, Process, ProcessKind};
+use crate::keys::{Config, DrainMethod, Process, ProcessKind, Shutdown};
 use crate::known::{self, Kind, Known};
 use crate::language::diagnostics::diagnostic::Severity;
 use crate::language::diagnostics::problems::Problems;
@@ -12,6 +12,11 @@ use crate::types::human;
 /// The known program that a process starts.
 pub fn known_of(process: &Process) -> Option<Known> {
     known::find(process.command.iter().map(String::as_str))
+}
+
+/// Whether the process serves other processes of the container, as a database does.
+pub(crate) fn is_store(process: &Process) -> bool {
+    known_of(process).is_some_and(|it| it.program.kind == Kind::Store)
 }
 
 /// Warns of each known program that gets a worse stop signal than it could, and of a program that
@@ -34,32 +39,38 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             _ => (process.stop_signal, "stop_signal"),
         };
         let name = &process.name;
-        let window = config.shutdown.grace_period.saturating_sub(config.shutdown.reserve);
-        let gets = process.stop_grace_period.map_or(window, |own| own.min(window));
-        let limit = known.program.limit.filter(|(limit, _)| *limit > gets);
+        let Shutdown { grace_period, reserve, readiness_delay, .. } = config.shutdown;
+        let window = grace_period.saturating_sub(reserve + readiness_delay);
+        // The time from this signal to the next one, and the key that sets this time.
+        let (own, longer) = match &process.drain {
+            Some(drain) if key != "stop_signal" => (Some(drain.time), "drain.signal.time"),
+            _ => (process.stop_grace_period, "stop_grace_period"),
+        };
+        let own = own.filter(|own| *own < window);
+        let (gets, longer) = own.map_or((window, "shutdown.grace_period"), |own| (own, longer));
+        let limit = known.limit.filter(|limit| *limit > gets);
         let is_needed =
             || config.processes.iter().any(|it| it.depends_on.iter().any(|on| on.process == *name));
         let is_cut = known.program.kind == Kind::Drained && !has("drain");
-        if is_cut && !config.shutdown.readiness_delay.is_zero() && !is_needed() {
+        if is_cut && !readiness_delay.is_zero() && !is_needed() {
             let message = format!("`{name}`: {} may lose requests at its stop", known.name);
             let help = "write `drain: connections` for it, so that they end before";
             problems.note(place.at("command"), message).help(help);
         }
-        if let Some((why, help)) = known.advice(signal, key) {
-            let is_written = has(key);
-            if is_written && signals.is_empty() {
-                continue;
-            }
+        let is_written = has(key);
+        let advice = known.advice(signal, key).filter(|_| !is_written || !signals.is_empty());
+        if let Some((why, help)) = advice {
             let message = format!("`{name}`: {why}");
             let key = if is_written { key } else { "command" };
             let is_note = is_written || known.kind == Kind::Maybe;
             let severity = if is_note { Severity::Note } else { Severity::Warning };
             let done = "; if that is done, write `stop_signal: TERM`";
-            let or = if signals.is_empty() { done } else { "" };
+            let or = if signals.is_empty() && !help.starts_with("write") { done } else { "" };
             problems.push(severity, place.at(key), message).help(format!("{help}{or}"));
         } else if let Some(why) = limit.and_then(|_| known.why_alive(signal)) {
-            let message = format!("`{name}`: {why}, but gets only {}", human(gets));
-            let help = "make its own time shorter, or `shutdown.grace_period` longer";
+            let gets = human(gets);
+            let message = format!("`{name}`: {why}, but gets the next signal after {gets}");
+            let help = format!("make its own time shorter, or `{longer}` longer");
             problems.note(place.at("command"), message).help(help);
         }
     }

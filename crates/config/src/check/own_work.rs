@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::check::known_programs::known_of;
+use crate::check::known_programs::is_store;
 use crate::check::undrained;
 use crate::core::budget::{Budget, MIN_CLOSING};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::keys::{Config, Process};
-use crate::known::{Kind, short};
+use crate::known::short;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::Places;
 use crate::types::suggest::shortened;
@@ -50,8 +50,7 @@ pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<Beside>)> {
 }
 
 fn shows_socket(process: &Process) -> bool {
-    let is_store = known_of(process).is_some_and(|it| it.program.kind == Kind::Store);
-    is_store || undrained::listens(process).is_some() || process.shows_listener()
+    is_store(process) || undrained::listens(process).is_some() || process.shows_listener()
 }
 
 /// Says that the work of some processes continues during a drain, and how to end it sooner, in a

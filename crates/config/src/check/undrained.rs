@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::check::known_programs::known_of;
+use crate::check::known_programs::{is_store, known_of};
 use crate::check::running;
 use crate::graph::Graph;
 use crate::keys::{Address, Config, Probe, Process, ProcessKind};
@@ -35,13 +35,15 @@ pub(crate) fn check(
     };
     let mut is_said = places.processes.iter().any(is_answered);
     // For each process: whether a process with a drain or a `pre_stop` hook depends on it, directly
-    // or indirectly. If so, drainit stops the process only after this dependent has ended.
+    // or indirectly. If so, drainit stops the process only after this dependent has ended. A store
+    // on which any process depends has no other clients, either.
     let mut is_behind = vec![false; config.processes.len()];
     for id in graph.order.iter().rev() {
         let index = id.index();
         let is_fine = is_behind[index] || is_answered(&places.processes[index]);
         for (dependency, _) in &graph.dependencies[index] {
-            is_behind[ProcessId::index(*dependency)] |= is_fine;
+            let dependency = ProcessId::index(*dependency);
+            is_behind[dependency] |= is_fine || is_store(&config.processes[dependency]);
         }
     }
     let mut delay = None;

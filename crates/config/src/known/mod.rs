@@ -13,20 +13,8 @@ use crate::types::{Signal, human};
 static PROGRAMS: LazyLock<Vec<Program>> =
     LazyLock::new(|| include_str!("programs.txt").lines().filter_map(Program::of_line).collect());
 
-/// Programs that start another program: their names, the short options that a value follows, and
-/// the number of words between the options and the other program.
-const STARTERS: [(&str, &str, usize); 10] = [
-    ("catatonit chpst ddtrace-run docker-php-entrypoint entrypoint nohup npx setpriv", "", 0),
-    ("opentelemetry-instrument xvfb-run", "", 0),
-    ("env sudo runuser", "ugpCrt", 0),
-    ("tini tini-static", "pe", 0),
-    ("dumb-init", "r", 0),
-    ("nice ionice stdbuf", "ncpioe", 0),
-    ("python pypy php ruby node nodejs bun", "XWdrI", 0),
-    ("timeout", "ks", 1),
-    ("gosu su-exec setuidgid s6-setuidgid pidproxy pidproxy.py taskset newrelic-admin", "", 1),
-    ("bundle poetry pipenv uv pdm hatch", "", 1),
-];
+/// The table of the programs that start another program: its head explains the columns.
+const STARTERS: &str = include_str!("starters.txt");
 
 /// How a program gets and ends its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
@@ -54,8 +42,8 @@ pub struct Program {
     pub signals: Vec<Signal>,
     /// The effect of SIGTERM, as the rest of a sentence about the program.
     pub at_term: &'static str,
-    /// The longest time that the program itself takes for a stop, and the setting that changes this
-    /// time.
+    /// The longest time that the program itself takes for a stop, and the settings that change this
+    /// time: words of its config, or options of its command.
     pub limit: Option<(Duration, &'static str)>,
     /// The change that the user must make beside the config; empty if none is needed.
     pub more: &'static str,
@@ -71,6 +59,8 @@ pub struct Known {
     /// The kind of the program, or `Maybe` if a script of the user may have this name: if the path
     /// has a directory that is neither the root nor a `bin`, and no argument shows the program.
     pub kind: Kind,
+    /// The longest time that the program takes for its stop: that of its command, or its own.
+    pub limit: Option<Duration>,
 }
 
 impl Program {
@@ -91,6 +81,16 @@ impl Program {
         let signals = signals.split_whitespace().filter_map(Signal::parse).collect();
         let names = names.split(", ").collect();
         Some(Self { names, kind, signals, at_term, limit, more, foreground })
+    }
+
+    /// The longest time for a stop, which one of these arguments may set.
+    fn limit_with(&self, arguments: &[&str]) -> Option<Duration> {
+        let (limit, settings) = self.limit?;
+        let words = arguments.join(" ").replace('=', " ");
+        let words: Vec<_> = words.split(' ').collect();
+        let is_set = |it: &&[&str]| settings.split(' ').any(|option| option == it[0]);
+        let set = words.windows(2).filter(is_set).find_map(|it| it[1].parse().ok());
+        Some(set.map_or(limit, Duration::from_secs))
     }
 
     /// The program that has this file name and starts with these arguments, and whether it needs one
@@ -122,15 +122,19 @@ impl Known {
     /// Why this signal, which `key` sets, is not the best to stop the program, and the remedy; `None`
     /// if it is, or if nothing better is known.
     pub fn advice(&self, signal: Signal, key: &str) -> Option<(String, String)> {
-        let Self { name, program: Program { signals, at_term, more, kind, .. }, .. } = self;
-        if signals.contains(&signal) || (signals.is_empty() && more.is_empty()) {
+        let Self { name, program: Program { kind, signals, at_term, more, .. }, .. } = self;
+        // A server does something else at another signal.
+        let is_other = signal != Signal::TERM && *kind == Kind::Server;
+        let is_unknown = signals.is_empty() && (more.is_empty() || is_other);
+        if signals.contains(&signal) || is_unknown {
             return None;
         }
         let best = signals.first().map(|best| short(*best));
         let why = match (&best, signal) {
             (Some(best), signal) if signal != Signal::TERM => {
-                format!("{name} finishes {} at SIG{best}, and not at {signal}", kind.work())
+                format!("{name} stops best at SIG{best}, and not at {signal}")
             }
+            (None, signal) if signal != Signal::TERM => format!("{name} {at_term}"),
             _ => format!("{name} {at_term} at SIGTERM"),
         };
         let line = best.map(|best| format!("write `{key}: {best}`")).unwrap_or_default();
@@ -144,18 +148,13 @@ impl Known {
         if let Some((why, remedy)) = self.advice(signal, "stop_signal") {
             return Some(format!("{why}: {remedy}"));
         }
-        let (limit, setting) = program.limit?;
+        let setting = program.limit?.1.split(' ').next()?;
         let setting = if setting.is_empty() { "" } else { &format!(" (`{setting}`)") };
-        Some(format!("{name} {}, for up to {}{setting}", program.at_term, human(limit)))
+        Some(format!("{name} {}, for up to {}{setting}", program.at_term, human(self.limit?)))
     }
 }
 
 impl Kind {
-    /// The word for what a program of this kind finishes.
-    fn work(self) -> &'static str {
-        if self == Self::Worker { "jobs" } else { "requests" }
-    }
-
     pub fn is_server(self) -> bool {
         matches!(self, Self::Server | Self::Drained)
     }
@@ -178,7 +177,11 @@ fn in_words(words: &[&str], deepest: u8) -> Option<Known> {
     let (path, rest) = words.get(place_of_program(words.iter().copied())?..)?.split_first()?;
     let name = path.rsplit('/').next().unwrap_or_default();
     if is_shell(name) {
-        return in_script(rest[place(rest.iter().copied())?..].first()?, deeper);
+        if let Some(script) = place(rest.iter().copied()) {
+            return in_script(rest[script], deeper);
+        }
+        let file = rest.iter().position(|word| !word.starts_with('-'))?;
+        return in_words(&rest[file..], deeper).filter(|_| rest[file].contains('/'));
     }
     behind_starter(name, rest).and_then(|words| in_words(words, deeper)).or_else(|| {
         let plain = || Program::started_by(without_version(name), rest);
@@ -186,7 +189,7 @@ fn in_words(words: &[&str], deepest: u8) -> Option<Known> {
         let directory = path.strip_suffix(name)?.trim_end_matches('/');
         let is_sure = is_shown || directory.is_empty() || directory.ends_with("bin");
         let kind = if is_sure { program.kind } else { Kind::Maybe };
-        Some(Known { name: name.to_owned(), program, kind })
+        Some(Known { name: name.to_owned(), program, kind, limit: program.limit_with(rest) })
     })
 }
 
@@ -207,13 +210,21 @@ fn in_script(script: &str, deepest: u8) -> Option<Known> {
 /// The words behind a program of [`STARTERS`] and its options.
 fn behind_starter<'a>(name: &str, rest: &'a [&'a str]) -> Option<&'a [&'a str]> {
     let plain = if name.contains("entrypoint") { "entrypoint" } else { without_version(name) };
-    let is_it = |names: &str| names.split(' ').any(|it| it == plain);
-    let (_, valued, skipped) = STARTERS.iter().find(|(names, ..)| is_it(names))?;
+    let starter = |line: &'static str| {
+        let (names, rest) = line.split_once(" | ").filter(|_| !line.starts_with('#'))?;
+        let (skipped, valued) = rest.split_once(" | ")?;
+        let is_it = names.split(' ').any(|it| it == plain);
+        is_it.then_some((skipped.parse::<usize>(), valued))
+    };
+    let (skipped, valued) = STARTERS.lines().find_map(starter)?;
+    let Ok(skipped) = skipped else {
+        return rest.get(rest.iter().position(|it| *it == "--")? + 1..);
+    };
     let has_value = |word: &str| {
         word.len() == 2 && word.starts_with('-') && word.ends_with(|it| valued.contains(it))
     };
     let is_option = |word: &str| {
-        let is_number = *skipped == 0 && word.parse::<i32>().is_ok();
+        let is_number = skipped == 0 && word.parse::<i32>().is_ok();
         word.starts_with('-') || word.contains('=') || is_number
     };
     let behind_options = |mut at: usize| {
@@ -223,7 +234,7 @@ fn behind_starter<'a>(name: &str, rest: &'a [&'a str]) -> Option<&'a [&'a str]> 
         at
     };
     let at = behind_options(0);
-    rest.get(if *skipped > 0 { behind_options(at + skipped) } else { at }..)
+    rest.get(if skipped > 0 { behind_options(at + skipped) } else { at }..)
 }
 
 /// The name of a program without its version, as in `php-fpm8.2` and `python3`.
@@ -275,67 +286,43 @@ mod tests {
             ("sh -c 'while :; do nginx; done'", "nginx QUIT"),
             ("tini -g -p SIGTERM -- haproxy -W -f /etc/haproxy.cfg", "haproxy USR1"),
             ("docker-entrypoint.sh haproxy -f /h.cfg", "haproxy USR1"),
-            ("apache2ctl -D FOREGROUND", "apache2 WINCH"),
-            ("httpd-foreground", "apache2 WINCH"),
-            ("mod_wsgi-express start-server app.wsgi", "apache2 WINCH"),
-            ("lighttpd -D -f /etc/lighttpd.conf", "lighttpd INT"),
-            ("squid -N", "squid INT"),
-            ("varnishd -F -f /etc/varnish/default.vcl", "varnishd -"),
-            ("caddy run", "caddy TERM"),
-            ("gunicorn -w 4 app:app", "gunicorn TERM"),
             ("python3.11 -u -m gunicorn app:app", "gunicorn TERM"),
             ("poetry run gunicorn app:app", "gunicorn TERM"),
             ("opentelemetry-instrument gunicorn app:app", "gunicorn TERM"),
             ("/opt/venv/bin/uvicorn app:app --workers 2", "uvicorn TERM"),
             ("env -u HOME -i A=b uvicorn app:app", "uvicorn TERM"),
-            ("fastapi dev app.py", "uvicorn TERM"),
             ("uv run --frozen fastapi run app.py", "uvicorn TERM"),
-            ("hypercorn app:app", "hypercorn TERM"),
-            ("daphne -b 0.0.0.0 app:app", "daphne -"),
-            ("waitress-serve --port 80 app:app", "waitress-serve INT"),
-            ("python -m cheroot app:app", "cheroot INT"),
-            ("sanic app", "sanic TERM"),
-            ("twist web --wsgi app.app", "twist -"),
             ("uwsgi --master --http :80", "uwsgi -"),
             ("uwsgi --hook-master-start 'unix_signal:15 gracefully_kill_them_all'", "uwsgi TERM"),
             ("uwsgi_python3 --ini a.ini", "uwsgi -"),
             ("flask --app x run -h 0.0.0.0", "flask -"),
-            ("python -m flask run", "flask -"),
-            ("python manage.py runserver 0:80", "manage.py -"),
-            ("python3 -m http.server 8000", "manage.py -"),
             ("gosu www-data php-fpm8.2 -F", "php-fpm QUIT"),
-            ("docker-php-entrypoint php-fpm", "php-fpm QUIT"),
             ("dumb-init -r 15:3 php-fpm82 -F", "php-fpm QUIT"),
             ("bundle exec puma -C config/puma.rb", "puma TERM"),
             ("bin/rails server -b 0.0.0.0", "puma TERM"),
-            ("catalina.sh run", "catalina.sh -"),
             ("node --max-old-space-size=400 -r dotenv/config server.js", "node -"),
             ("node node_modules/.bin/next start", "next -"),
-            ("npm start", "npm -"),
-            ("java -Xmx1g -jar /app.jar", "java -"),
-            ("python3 -m vllm.entrypoints.openai.api_server", "vllm -"),
-            ("python3 -m sglang.launch_server --model m", "vllm -"),
-            ("python -m llama_cpp.server", "vllm -"),
-            ("mlflow server", "mlflow -"),
-            ("streamlit run app.py", "streamlit -"),
-            ("bentoml serve .", "bentoml TERM"),
-            ("serve run app:app", "serve -"),
-            ("jupyter lab --ip 0.0.0.0", "jupyter -"),
-            ("fastmcp run server.py", "fastmcp -"),
             ("gosu postgres postmaster -D /data", "postgres INT"),
-            ("sh -c 'prepare && exec postgres -D /data'", "postgres INT"),
             ("nice -n 10 celery -A proj worker -l info", "celery TERM"),
             ("python -m celery --app=proj worker", "celery TERM"),
-            ("rq worker high low", "rq TERM"),
             ("timeout -k 5 3600 dramatiq app", "dramatiq TERM"),
-            ("arq app.Settings", "arq -"),
-            ("huey_consumer.py app.huey", "huey_consumer INT"),
             ("procrastinate --app=a worker", "procrastinate TERM"),
             ("bundle exec sidekiq", "sidekiq TERM"),
             ("bundle exec rake environment resque:work", "resque QUIT"),
             ("php -d memory_limit=1G artisan queue:work --tries=3", "artisan TERM"),
-            ("php bin/console messenger:consume async", "artisan TERM"),
+            ("bash -x /usr/local/tomcat/bin/catalina.sh run", "catalina.sh -"),
+            ("python -m rq.cli worker high", "rq TERM"),
+            ("python -m pgqueuer run app:main", "pgq TERM"),
+            ("python manage.py procrastinate worker", "procrastinate TERM"),
+            ("celery multi start worker -A proj", "celery -"),
+            ("conda run --live-stream -n e gunicorn app:app", "gunicorn TERM"),
+            ("doppler run -p nginx -- gunicorn app:app", "gunicorn TERM"),
+            ("dotenv -f .env run -- gunicorn app:app", "gunicorn TERM"),
+            ("sh -c 'prepare && A=b exec uvicorn app:app'", "uvicorn TERM"),
+            ("chamber exec db -- celery -A proj worker", "celery TERM"),
+            ("chroot --userspec=www / nginx", "nginx QUIT"),
             // These start something else.
+            ("sh -x ./run.sh nginx", ""),
             ("celery -A worker beat", ""),
             ("php artisan migrate", ""),
             ("vllm bench", ""),
