@@ -1,6 +1,6 @@
-"""Celery's jobs of up to 2 s, 10 a second: `jobs.py FILE` sends them until the file exists, and prints their number.
+"""Celery's jobs of 0.1 to 8 s, five a second: `jobs.py FILE` sends them until the file exists, and prints their number.
 
-A file in /jobs/done says that a job is done.
+A file in /jobs/done has a line for each time that a job was done.
 """
 
 import pathlib
@@ -15,8 +15,9 @@ app.conf.broker_connection_retry_on_startup = True
 
 @app.task
 def job(number):
-    time.sleep(0.2 + number % 10 * 0.2)
-    pathlib.Path("/jobs/done", str(number)).touch()
+    time.sleep(0.1 * 80 ** (number % 10 / 9))
+    with open(f"/jobs/done/{number}", "a") as done:
+        print("done", file=done)
 
 
 def main():
@@ -24,7 +25,7 @@ def main():
     while not pathlib.Path(sys.argv[1]).exists():
         job.delay(number)
         number += 1
-        time.sleep(0.1)
+        time.sleep(0.2)
     print(number)
 
 
