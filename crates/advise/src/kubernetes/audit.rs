@@ -14,7 +14,6 @@ use crate::kubernetes::manifest::{
 use crate::kubernetes::termination::{NAME, PreStop, grace_of, pre_stop};
 use crate::language::source::Source;
 use crate::language::yaml::node::Node;
-use crate::pattern;
 use crate::types::suggest::list;
 use crate::types::{Signal, counted, harmless, human};
 
@@ -40,25 +39,24 @@ enum Effect {
 /// The names of the effects, in the order of [`Effect`].
 const NAMES: [&str; 4] = ["keeps requests", "has drainit", "unknown", "loses requests"];
 
-/// The items of a list that does not parse as a whole, each parsed alone, as a list. A broken item
-/// keeps only its kind and its name.
-pub(super) fn items(text: &str) -> Vec<Rc<Node>> {
-    // In one line, an item with a list of objects, such as claims of volumes, counts as broken, too.
-    let text = pattern(r#"("items": ?\[|\},) ?(\{"apiV)"#).replace_all(text, "$1\n$2");
-    let list = text.split_once("items").filter(|(before, _)| !before.contains("spec"));
-    let items = list.unwrap_or_default().1.trim_start_matches(['"', ':', ' ', '[']);
-    let Some(start) = items.find(['-', '{']).map(|at| &items[..=at]) else { return Vec::new() };
+/// The items of a list that does not parse as a whole, each parsed alone. A broken item keeps only
+/// its kind and its name. `None` for a list in one line, as kubectl writes none.
+pub(super) fn items(text: &str) -> Option<Vec<Rc<Node>>> {
+    let (_, items) = text.split_once("items").filter(|(before, _)| !before.contains("spec"))?;
+    let items = items.trim_start_matches(['"', ':', ' ', '[']);
+    let start = &items[..=items.find(['-', '{']).filter(|at| *at > 0)?];
+    let end = start.replace('{', "}");
+    let (head, tail) = if end == start { (start, "") } else { ("[{", "}]") };
     let read = |item: &str| {
-        let whole = match start.ends_with('-') {
-            true => format!("kind: List\nitems:{start}{item}"),
-            false => format!("{{{item}"),
-        };
         let mut words = item.split(|it| "\" \n:,{}".contains(it)).filter(|it| !it.is_empty());
         let mut after = |key| words.by_ref().skip_while(|it| *it != key).nth(1).unwrap_or_default();
-        let stub = format!("{{kind: {}, metadata: {{name: {}}}}}", after("kind"), after("name"));
-        [whole, stub].into_iter().find_map(|text| parse(Source::new("", text)))
+        let (kind, name) = (after("kind"), after("name"));
+        let stub = format!("[{{kind: {kind:?}, metadata: {{name: {name:?}}}}}]");
+        let whole = head.to_owned() + item.split(&end).next().unwrap_or(item) + tail;
+        let of = |items| parse(Source::new("", format!("kind: List\nitems: {items}")));
+        of(whole).or_else(|| of(stub))
     };
-    items.split(start).skip(1).filter_map(read).collect()
+    Some(items.split(start).skip(1).filter_map(read).collect())
 }
 
 /// Judges the workloads of a manifest that has a `kind: List`, or is cut, or has several workloads of
@@ -108,8 +106,7 @@ fn judge(workload: &Workload) -> (Effect, String) {
 }
 
 fn hook(hook: &PreStop) -> Option<String> {
-    hook.span?;
-    Some(match hook {
+    hook.span.map(|_| match hook {
         PreStop { drains: true, .. } => "preStop drains".to_owned(),
         PreStop { is_unknown: true, .. } => "a preStop of unknown effect".to_owned(),
         PreStop { sleeps, .. } => format!("preStop of {}", human(*sleeps)),

@@ -68,8 +68,7 @@ pub(super) type Found = (Span, String, String);
 pub(super) fn refused(program: Span, words: &[Word], usage: &str) -> Option<Found> {
     // A word with a variable may be any word.
     let text = |word: &Word| if word.text.contains('$') { UNKNOWN } else { &word.text }.to_owned();
-    let words: Vec<_> =
-        words.iter().map(|word| Word { text: text(word), span: word.span }).collect();
+    let words = Vec::from_iter(words.iter().map(|it| Word { text: text(it), span: it.span }));
     let line = ["drainit"].into_iter().chain(words.iter().map(|word| &*word.text));
     let error = parse(line.map(Into::into).collect()).err().filter(|it| it.exit_code() != 0)?;
     let (span, why, help) = refusal(&error, program, &words, usage)?;
@@ -248,7 +247,7 @@ pub(super) fn has_socket(container: &Container) -> bool {
     let EntryPoint::Drainit(words) = entry(container) else { return false };
     let variables = items(&container.node, &["env"]).iter().filter_map(|it| text(it, &["name"]));
     let is_drain =
-        |word: Word| word.text.starts_with("--drain-envoy") || word.text == "DRAINIT_DRAIN_ENVOY";
+        |it: Word| it.text.starts_with("--drain-envoy") || it.text == "DRAINIT_DRAIN_ENVOY";
     match words.first().map(|word| &*word.text) {
         Some("run") => true,
         Some("exec") => words.into_iter().chain(variables).any(is_drain),

@@ -211,8 +211,7 @@ pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
 /// image's ENTRYPOINT, because there is no `command`.
 pub(super) fn command_line(container: &Container) -> (Vec<Word>, bool) {
     let [command, args] = ["command", "args"].map(|key| words(&container.node, &[key]));
-    let is_behind_entrypoint = command.is_empty();
-    ([command, args].concat(), is_behind_entrypoint)
+    ([&command[..], &args[..]].concat(), command.is_empty())
 }
 
 /// Gives each word the same place.

@@ -60,8 +60,7 @@ enum ProbedServer {
 pub(super) fn check(ctx: &mut Context<'_>) {
     let node = &ctx.container.node;
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        let Some(probe) = get(node, &[name]) else { continue };
-        let probe = read(ctx, probe);
+        let Some(probe) = get(node, &[name]).map(|it| read(ctx, it)) else { continue };
         // The advice for a liveness probe never names `/readyz`, because the kubelet would then
         // kill a container that starts slowly.
         let path = if name == "livenessProbe" { "/livez" } else { "/readyz" };
@@ -113,13 +112,12 @@ fn read(ctx: &mut Context<'_>, node: &Rc<Node>) -> PodProbe {
         }
         Some((number?, port.span))
     });
-    let by_kubelet =
-        port.map(|(port, _)| owner(ctx, &Address::Tcp((Ipv4Addr::LOCALHOST, port).into())));
+    let owner_of = |(port, _)| owner(ctx, &Address::Tcp((Ipv4Addr::LOCALHOST, port).into()));
     let asked = asked_by_command(ctx, node);
     PodProbe {
         node: Rc::clone(node),
         fails_after,
-        server: asked.as_ref().map(|(server, _)| *server).or(by_kubelet),
+        server: asked.as_ref().map(|(server, _)| *server).or(port.map(owner_of)),
         port,
         path: path.or(asked.map(|(_, text)| Word { text, span: node.span })),
     }

@@ -15,8 +15,8 @@ use crate::language::yaml::node::get;
 use crate::types::human;
 
 pub(super) fn check(ctx: &mut Context<'_>) {
-    let main: Vec<_> =
-        containers(&ctx.workload.pod).into_iter().filter(|it| !it.is_sidecar).collect();
+    let all = containers(&ctx.workload.pod).into_iter();
+    let main = Vec::from_iter(all.filter(|it| !it.is_sidecar));
     let is_end = |word: &Word| word.text.contains("shutdown");
     let is_job = |it: &Container| !names_drainit(it) && !command_line(it).0.iter().any(is_end);
     match (ctx.workload.is_job(), ctx.container.is_sidecar) {

@@ -91,8 +91,7 @@ pub(super) fn of_sidecar(ctx: &mut Context<'_>, before: &PreStop) {
 
 /// Compares the plan of the shutdown with the time that the kubelet gives the pod.
 pub(super) fn grace_period(ctx: &mut Context<'_>, before: &PreStop) {
-    let pod = &ctx.workload.pod;
-    let defaults = Shutdown::default();
+    let (pod, defaults) = (&ctx.workload.pod, Shutdown::default());
     let given = grace_of(pod);
     let span = seconds(pod, &[NAME]).map(|(_, span)| span).or_else(|| key(pod, NAME));
     let span = span.unwrap_or(ctx.container.span);

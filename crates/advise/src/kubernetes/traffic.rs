@@ -41,12 +41,11 @@ pub(super) fn endpoint(ctx: &mut Context<'_>, before: &PreStop) {
 /// Whether the container has a port that serves requests: a port of the container or of a Service,
 /// but not that of `control`.
 fn is_served(ctx: &Context<'_>) -> bool {
-    let control = ctx.loaded.config.control.listen.map(|listen| listen.port());
-    let node = &ctx.container.node;
+    let (node, control) = (&ctx.container.node, ctx.loaded.config.control.listen);
     let ports = items(node, &["ports"]).iter().filter_map(|port| text(port, &["containerPort"]));
     let ports = ports.filter_map(|port| port.text.parse().ok());
     let of_services = ctx.workload.served.iter().filter_map(|port| number(node, &port.text));
-    ports.chain(of_services).any(|port: u16| Some(port) != control)
+    ports.chain(of_services).any(|port: u16| Some(port) != control.map(|it| it.port()))
 }
 
 /// Warns if a Service with the traffic policy `Local` selects the pod. With

@@ -24,7 +24,7 @@ pub(super) struct InVolume {
 
 /// Reports a socket in a directory in which the container cannot write.
 pub(super) fn sockets(ctx: &mut Context<'_>) {
-    let (config, node) = (&ctx.loaded.config, &ctx.container.node);
+    let (config, node, pod) = (&ctx.loaded.config, &ctx.container.node, &ctx.workload.pod);
     let listen = config.processes.iter().flat_map(|process| &process.listen);
     let held = listen.filter_map(|socket| match &socket.address {
         Address::Unix(path) => Some(&**path),
@@ -43,7 +43,6 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
             None => path.replacen("/run/", "/var/run/", 1),
         };
         let found = in_volume(node, path).or_else(|| in_volume(node, &twin));
-        let pod = &ctx.workload.pod;
         let hidden = found.as_ref().and_then(|at| Some((&at.volume, at.below.rsplit_once('/')?.0)));
         let hidden = hidden.filter(|(volume, _)| is_early && is_empty(pod, volume));
         let is_closed = match &found {
@@ -75,11 +74,10 @@ pub(super) fn in_volume(container: &Node, path: &str) -> Option<InVolume> {
         let sub = text(mount, &["subPath"]).or_else(|| text(mount, &["subPathExpr"]));
         let sub = sub.map(|sub| sub.text).unwrap_or_default();
         let whole = format!("{}/{}", sub.trim_matches('/'), rest.trim_matches('/'));
-        let path = whole.trim_matches('/').to_owned();
         let mut options = items(mount, &["bindMountOptions"]).iter();
         let place = InVolume {
             volume: text(mount, &["name"])?.text,
-            path,
+            path: whole.trim_matches('/').to_owned(),
             below: rest.trim_matches('/').to_owned(),
             is_read_only: is_true(mount, &["readOnly"]),
             noexec: options.find(|it| it.scalar() == Some("noexec")).map(|it| it.span),
