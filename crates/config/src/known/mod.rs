@@ -13,8 +13,18 @@ use crate::types::{Signal, human};
 static PROGRAMS: LazyLock<Vec<Program>> =
     LazyLock::new(|| include_str!("programs.txt").lines().filter_map(Program::of_line).collect());
 
-/// The table of the programs that start another program: its head explains the columns.
-const STARTERS: &str = include_str!("starters.txt");
+/// The names of programs that start another program, the number of words before the other program
+/// (`None`: it stands behind `--`), and the options with a value.
+type Starter = (Vec<&'static str>, Option<usize>, &'static str);
+
+static STARTERS: LazyLock<Vec<Starter>> = LazyLock::new(|| {
+    let starter = |line: &'static str| {
+        let (names, rest) = line.split_once(" | ").filter(|_| !line.starts_with('#'))?;
+        let (skipped, valued) = rest.split_once(" | ")?;
+        Some((names.split(' ').collect(), skipped.parse().ok(), valued))
+    };
+    include_str!("starters.txt").lines().filter_map(starter).collect()
+});
 
 /// How a program gets and ends its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
@@ -210,14 +220,8 @@ fn in_script(script: &str, deepest: u8) -> Option<Known> {
 /// The words behind a program of [`STARTERS`] and its options.
 fn behind_starter<'a>(name: &str, rest: &'a [&'a str]) -> Option<&'a [&'a str]> {
     let plain = if name.contains("entrypoint") { "entrypoint" } else { without_version(name) };
-    let starter = |line: &'static str| {
-        let (names, rest) = line.split_once(" | ").filter(|_| !line.starts_with('#'))?;
-        let (skipped, valued) = rest.split_once(" | ")?;
-        let is_it = names.split(' ').any(|it| it == plain);
-        is_it.then_some((skipped.parse::<usize>(), valued))
-    };
-    let (skipped, valued) = STARTERS.lines().find_map(starter)?;
-    let Ok(skipped) = skipped else {
+    let (_, skipped, valued) = STARTERS.iter().find(|(names, ..)| names.contains(&plain))?;
+    let Some(skipped) = *skipped else {
         return rest.get(rest.iter().position(|it| *it == "--")? + 1..);
     };
     let has_value = |word: &str| {
