@@ -68,6 +68,7 @@ impl Progress {
         match self {
             Self::Active(active) => active.only_min(),
             Self::Drained { at, until, .. } => *until = *at,
+            // This time is past.
             Self::FinalCount(count) => count.until = Time::default(),
             Self::NotDue | Self::Over => {}
         }
