@@ -96,10 +96,11 @@ impl Program {
     /// The longest time for a stop, which one of these arguments may set.
     fn limit_with(&self, arguments: &[&str]) -> Option<Duration> {
         let (limit, settings) = self.limit?;
-        let words = arguments.join(" ").replace('=', " ");
-        let words: Vec<_> = words.split(' ').collect();
-        let is_set = |it: &&[&str]| settings.split(' ').any(|option| option == it[0]);
-        let set = words.windows(2).filter(is_set).find_map(|it| it[1].parse().ok());
+        let text = format!(" {}", arguments.join(" ")).replace(['=', '.'], " ").to_lowercase();
+        let set = settings.to_lowercase().split_whitespace().find_map(|option| {
+            let (_, value) = text.rsplit_once(&format!(" {option}"))?;
+            value.trim_start().split(' ').next()?.trim_end_matches('s').parse().ok()
+        });
         Some(set.map_or(limit, Duration::from_secs))
     }
 
@@ -108,13 +109,13 @@ impl Program {
     fn started_by(name: &str, arguments: &[&str]) -> Option<(&'static Self, bool)> {
         // The word behind a short option is probably its value, as in `celery -A worker beat`.
         let is_value = |at: usize| {
-            at > 0 && arguments[at - 1].len() == 2 && arguments[at - 1].starts_with('-')
+            let has_value = |it: &&str| *it == "--app" || it.len() == 2 && it.starts_with('-');
+            arguments[..at].last().is_some_and(has_value)
         };
-        let ends_with = |word: &str, last: &str| word.rsplit(' ').next() == Some(last);
         let has = |word: &str| {
             (0..arguments.len()).any(|at| {
-                let option = arguments[at].split('=').next();
-                (option == Some(word) || ends_with(arguments[at], word)) && !is_value(at)
+                let parts = [arguments[at].split('=').next(), arguments[at].rsplit(' ').next()];
+                parts.contains(&Some(word)) && !is_value(at)
             })
         };
         let needs = |known: &&str| {
@@ -237,8 +238,7 @@ fn behind_starter<'a>(name: &str, rest: &'a [&'a str]) -> Option<&'a [&'a str]> 
         }
         at
     };
-    let at = behind_options(0);
-    rest.get(if skipped > 0 { behind_options(at + skipped) } else { at }..)
+    rest.get(behind_options(behind_options(0) + skipped)..)
 }
 
 /// The name of a program without its version, as in `php-fpm8.2` and `python3`.
@@ -291,8 +291,7 @@ mod tests {
             ("tini -g -p SIGTERM -- haproxy -W -f /etc/haproxy.cfg", "haproxy USR1"),
             ("docker-entrypoint.sh haproxy -f /h.cfg", "haproxy USR1"),
             ("python3.11 -u -m gunicorn app:app", "gunicorn TERM"),
-            ("poetry run gunicorn app:app", "gunicorn TERM"),
-            ("opentelemetry-instrument gunicorn app:app", "gunicorn TERM"),
+            ("poetry run opentelemetry-instrument gunicorn app:app", "gunicorn TERM"),
             ("/opt/venv/bin/uvicorn app:app --workers 2", "uvicorn TERM"),
             ("env -u HOME -i A=b uvicorn app:app", "uvicorn TERM"),
             ("uv run --frozen fastapi run app.py", "uvicorn TERM"),
@@ -308,7 +307,7 @@ mod tests {
             ("node node_modules/.bin/next start", "next -"),
             ("gosu postgres postmaster -D /data", "postgres INT"),
             ("nice -n 10 celery -A proj worker -l info", "celery TERM"),
-            ("python -m celery --app=proj worker", "celery TERM"),
+            ("python -m celery --app multi worker", "celery TERM"),
             ("timeout -k 5 3600 dramatiq app", "dramatiq TERM"),
             ("procrastinate --app=a worker", "procrastinate TERM"),
             ("bundle exec sidekiq", "sidekiq TERM"),
@@ -320,11 +319,11 @@ mod tests {
             ("python manage.py procrastinate worker", "procrastinate TERM"),
             ("celery multi start worker -A proj", "celery -"),
             ("conda run --live-stream -n e gunicorn app:app", "gunicorn TERM"),
-            ("doppler run -p nginx -- gunicorn app:app", "gunicorn TERM"),
+            ("doppler run -p nginx -- wait-for-it db:1 -- gunicorn app:app", "gunicorn TERM"),
             ("dotenv -f .env run -- gunicorn app:app", "gunicorn TERM"),
             ("sh -c 'prepare && A=b exec uvicorn app:app'", "uvicorn TERM"),
             ("chamber exec db -- celery -A proj worker", "celery TERM"),
-            ("chroot --userspec=www / nginx", "nginx QUIT"),
+            ("chpst -u www chroot --userspec=www / envdir /e nginx", "nginx QUIT"),
             // These start something else.
             ("sh -x ./run.sh nginx", ""),
             ("celery -A worker beat", ""),
@@ -333,8 +332,7 @@ mod tests {
             ("sh nginx", ""),
             ("sh -c 'nginx -t && exec app'", ""),
             ("sh -c 'tail -F \"/var/log/nginx\"'", ""),
-            ("sudo -u nginx worker", ""),
-            ("gosu nginx worker", ""),
+            ("sudo -u nginx gosu nginx worker", ""),
             ("tini -- tail -F /etc/nginx", ""),
             ("grep -rc nginx /etc", ""),
             ("nginx.sh", ""),

@@ -86,10 +86,10 @@ fn a_program_with_a_longer_time_than_the_stop_gets_a_note() {
         (sanic, stop, "", "10s: make its own time shorter, or `stop_grace_period` longer"),
         (sanic, "stop_grace_period: 1h", "grace_period: 15s", "13s: make its own time"),
         (sanic, "stop_grace_period: 15s", "", ""),
-        ("squid, -N", "stop_signal: INT", "", ""),
+        ("traefik, --entryPoints.w.transport.lifeCycle.graceTimeOut=60s", stop, "", "up to 1m ("),
         ("sidekiq", of_drain, "readiness_delay: 5s", "21s: make its own time"),
         ("sidekiq", "depends_on: []", "readiness_delay: 5s", "or `shutdown.grace_period` longer"),
-        ("sidekiq, -t, '23'", "depends_on: []", "readiness_delay: 5s", ""),
+        ("sidekiq, -t23", "depends_on: []", "readiness_delay: 5s", ""),
         ("sidekiq, --timeout=11", stop, "", "up to 11s (`--timeout`), but gets the next signal"),
     ] {
         let mut found = found(&format!("command: [{command}], {keys}"), shutdown);
