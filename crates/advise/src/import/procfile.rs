@@ -60,13 +60,14 @@ pub(super) fn read(mut file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     if draft.processes.is_empty() {
         return Err(file.fail(file.line(1), "the file has no process", HELP));
     }
-    if draft.processes.iter().any(|process| process.name == RELEASE) {
-        for process in draft.processes.iter_mut().filter(|process| process.name != RELEASE) {
-            process.need(RELEASE, json!({ "condition": "completed" }));
+    draft.fix_names();
+    let releases = draft.processes.iter().filter(|it| it.has("type")).map(|it| it.name.clone());
+    for release in releases.collect::<Vec<_>>() {
+        for process in draft.processes.iter_mut().filter(|process| !process.has("type")) {
+            process.need(&release, json!({ "condition": "completed" }));
         }
     }
     draft.env.insert("PORT".to_owned(), PORT.to_string().into());
-    draft.fix_names();
     Ok(draft)
 }
 

@@ -178,8 +178,10 @@ fn invalid_files_are_reported() {
 
 #[test]
 fn repeated_names_are_numbered() {
-    let text = "a: x\n".repeat(1000);
+    let text = "a: x\n".repeat(1000) + "release: y\nrelease: z\n";
     let processes = processes(Format::Procfile, &text);
+    let needs = "{release: {condition: completed}, release-2: {condition: completed}}";
+    assert_eq!(processes.matches(needs).count(), 1000);
     let names: Vec<_> = processes.lines().filter(|line| line.starts_with("  a")).collect();
     assert_eq!([names[0], names[1], names[999]], ["  a:", "  a-2:", "  a-1000:"]);
 }
