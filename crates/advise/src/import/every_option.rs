@@ -60,6 +60,7 @@ fn options_of_a_program_of_supervisord_are_converted_or_named() {
         ("numprocs=2\nnumprocs_start=7", &["not converted: numprocs_start=7"]),
         ("numprocs_start=%(ENV_X)s", &["not converted: numprocs_start"]),
         ("command=supervisorctl start b", &["no supervisord that supervisorctl could ask"]),
+        ("autorestart=no", &["startretries=3 (after ends within"]),
         ("startretries=5\nstartsecs=2", &["startretries=5 (`restart_max` also counts"]),
         (
             "startretries=%(ENV_X)s\n[eventlistener:kill]\nevents=PROCESS_STATE_FATAL",

@@ -273,8 +273,8 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             }
             "numprocs" if copies == Some(1) => {}
             "numprocs" if is_scaled => process.set("scale", number(&value)),
-            "startretries" if is_limited || value == START_RETRIES => {}
-            "startretries" if restarts => process
+            "startretries" if is_limited || !restarts || value == START_RETRIES => {}
+            "startretries" => process
                 .lose(format!("{key}={raw} (`restart_max` also counts ends after `startsecs`)")),
             // Other lines of this function have already read these keys.
             "environment" | "process_name" | "dependent_startup" | "dependent_startup_wait_for" => {
@@ -298,6 +298,10 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
         if is_scaled && raw.contains("%(process_num)") && key != "process_name" {
             process.note(format!("{key}: `${{SCALE_INDEX}}` begins with 1 and has no zeros"));
         }
+    }
+    let retries = get("startretries").unwrap_or_else(|| START_RETRIES.to_owned());
+    if !restarts && retries != "0" && section.get("startsecs") != Some("0") {
+        process.lose(format!("startretries={retries} (after ends within `startsecs`)"));
     }
     let restart = match truth(section.get("autorestart")) {
         Some(true) => "always",

@@ -110,10 +110,9 @@ fn a_listener_that_ends_supervisord_replaces_on_exit() {
             "true\nstartsecs=2\nstartretries=5",
             "# not converted: startsecs=2, startretries=5 (`restart_max` also counts ends after `startsecs`)",
         ),
-        ("kill.py", fatal, "true", "restart: always, restart_max: 3"),
         ("kill.py", fatal, "true\nstartretries=4", "restart: always, restart_max: 4"),
         ("kill.py", fatal, "unexpected", failing),
-        ("kill.py", fatal, "false", "restart: \"no\", on_exit: ignore"),
+        ("kill.py", fatal, "false\nstartretries=0", "restart: \"no\", on_exit: ignore"),
         ("kill.py", "TICK_60", "true\nstartretries=3", "restart: always, on_exit: ignore"),
         ("crashmail", exits, "true", "restart: always, on_exit: ignore"),
     ] {
