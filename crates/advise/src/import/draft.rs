@@ -50,6 +50,8 @@ pub(super) struct Order {
     pub(super) waits: Vec<(String, bool)>,
     /// Whether another process depends on it.
     pub(super) is_needed: bool,
+    /// Whether another process that depends on it, directly or not, may need a drain before.
+    pub(super) is_behind: bool,
 }
 
 /// The part of the config that is the same in each draft. The imported files do not say when the

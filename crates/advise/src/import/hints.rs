@@ -34,17 +34,14 @@ pub(super) fn add(draft: &mut Draft) {
     let time = TIMES[usize::from(draft.takes_requests)];
     for process in &mut draft.processes {
         let command = process.command_words().join(" ");
-        for (part, hint) in HINTS {
-            if pattern(part).is_match(&command) {
-                process.note(hint);
-            }
-        }
+        let hints = HINTS.iter().filter(|(part, _)| pattern(part).is_match(&command));
+        hints.for_each(|(_, hint)| process.note(*hint));
         let Some(known) = known_of(process) else { continue };
         stop_signal(process, &known);
         let signal = process.text("stop_signal").unwrap_or("TERM").to_owned();
         let is_good = Signal::parse(&signal).is_some_and(|it| known.program.signals.contains(&it));
         let (drain, why) = match known.kind {
-            _ if process.order.is_needed || process.has("type") => continue,
+            _ if process.order.is_behind || process.has("type") => continue,
             Kind::Drained => (json!("connections"), "its stop would lose requests"),
             Kind::Worker if is_good && process.text("stop_grace_period") != Some("0s") => {
                 let time = process.remove("stop_grace_period").unwrap_or_else(|| json!(time));
@@ -69,9 +66,13 @@ fn known_of(process: &DraftedProcess) -> Option<Known> {
     known::find(process.command_words().iter().map(String::as_str))
 }
 
+pub(super) fn kind_of(process: &DraftedProcess) -> Option<Kind> {
+    known_of(process).map(|known| known.kind)
+}
+
 /// Whether no requests arrive at a process from outside of the container.
 fn is_quiet(process: &DraftedProcess) -> bool {
-    let kind = known_of(process).map(|known| known.kind);
+    let kind = kind_of(process);
     let is_store = kind == Some(Kind::Store) && process.order.is_needed;
     is_store || process.has("type") || matches!(kind, Some(Kind::Worker | Kind::Other))
 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::import::draft::Draft;
+use crate::import::hints::kind_of;
+use crate::known::Kind;
 
 const NOTHING_STARTS: &str = "Nothing starts by itself: every process has `autostart: false`. Remove this key where nobody runs `drainit start`.";
 
@@ -17,12 +19,20 @@ pub(super) fn add(draft: &mut Draft) {
             levels.entry(priority).or_default().insert(index);
         }
     }
-    for pair in levels.into_values().collect::<Vec<_>>().windows(2) {
+    let levels: Vec<_> = levels.into_values().collect();
+    for pair in levels.windows(2) {
         for (before, after) in
             pair[0].iter().flat_map(|it| pair[1].iter().map(move |to| (*it, *to)))
         {
             need(draft, after, before, false);
         }
+    }
+    // These get no drain, and are only later in the order.
+    let plain = [Some(Kind::Store), Some(Kind::Other)];
+    let mut is_behind = false;
+    for level in levels.iter().rev() {
+        level.iter().for_each(|it| draft.processes[*it].order.is_behind = is_behind);
+        is_behind |= level.iter().any(|it| !plain.contains(&kind_of(&draft.processes[*it])));
     }
     for index in 0..draft.processes.len() {
         for (program, is_end) in std::mem::take(&mut draft.processes[index].order.waits) {
@@ -44,7 +54,8 @@ fn need(draft: &mut Draft, process: usize, on: usize, is_end: bool) {
         draft.processes[on].set("type", "oneshot");
     }
     let condition = if is_oneshot { "completed" } else { "started" };
-    draft.processes[on].order.is_needed = true;
+    let order = &mut draft.processes[on].order;
+    (order.is_needed, order.is_behind) = (true, true);
     let name = draft.processes[on].name.clone();
     draft.processes[process].need(&name, json!({ "condition": condition }));
 }

@@ -230,6 +230,7 @@ fn stop_and_notes(format: Format, text: &str) -> (String, Vec<String>) {
 fn a_known_program_gets_the_keys_with_which_the_program_finishes() {
     const ASKED: &str = "`drain`: it takes jobs until its signal; name in";
     const CUTS: &str = "`stop_signal`: nginx cuts requests at SIGTERM";
+    const LATER: &str = "\npriority=1\n[program:y]\ncommand=cron";
     const DB: &str = "[program:db]\ncommand=db\npriority=1\nstopwaitsecs=10";
     let signal = |signal| format!("stop_signal: {signal}");
     let drain = |signal, time| format!("drain: {{signal: {{min: 0s, signal: {signal}{time}}}}}");
@@ -246,13 +247,12 @@ fn a_known_program_gets_the_keys_with_which_the_program_finishes() {
         // SIGQUIT alone does not suffice.
         ("php-fpm\nstopsignal=QUIT", quit, "php-fpm: set `process_control_timeout` in its own"),
         ("sh -c 'prepare && exec postgres -D /data'", int, "until the last client has left"),
-        ("sh -x -ec 'env A=1 nginx; rm /run/a'", quit, "nginx cuts"),
         ("uwsgi --master", "", "add `--hook-master-start"),
-        // A drain, if no other process needs it.
+        // A drain, unless a proxy may need it.
         ("sanic a", "drain: connections", "`drain`: its stop would lose requests; name in"),
-        ("sanic a\npriority=1\n[program:z]\ncommand=z", "", ""),
+        (&format!("sanic a{LATER}\npriority=2\n[program:z]\ncommand=rqworker"), "", ""),
         ("waitress-serve a:b", served, "`stop_signal`: waitress-serve cuts|`drain`: its"),
-        ("python /app/manage.py runserver", "drain: connections", "`drain`"),
+        (&format!("manage.py runserver{LATER}"), "depends_on: [], drain: connections", "`drain`"),
         ("huey_consumer a.b", &huey, "`stop_signal`: huey_consumer loses jobs|`drain`"),
         ("celery -A a worker", asked, ASKED),
         ("rqworker\nstopwaitsecs=9\nstopsignal=INT", &nine, ASKED),
@@ -260,7 +260,7 @@ fn a_known_program_gets_the_keys_with_which_the_program_finishes() {
         // Without a server, the drain has the time of the `readiness_delay`, too.
         ("rqworker\n[program:z]\ncommand=z", beside, ASKED),
         ("rqworker\n[program:z]\ncommand=redis-server", beside, ASKED),
-        ("sidekiq\n[program:z]\ncommand=cron", &format!("depends_on: [], {asked}"), &sidekiq),
+        (&format!("sidekiq{LATER}"), &format!("depends_on: [], {asked}"), &sidekiq),
         ("node a.js", "", requests),
         ("npm start", "", &format!("npm passes no signal on|{requests}")),
         // The check warns if the later stop of a dependency leaves no time for the drain.
