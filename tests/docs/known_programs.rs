@@ -13,14 +13,13 @@ fn rows(page: &str) -> Vec<(Vec<&'static Program>, Vec<String>)> {
     let text = fs::read_to_string(root().join(page)).unwrap();
     let (_, table) = text.split_once("| At SIGTERM |").unwrap();
     let lines = table.lines().skip(1).take_while(|line| line.starts_with('|'));
-    let mut rows = Vec::new();
-    for line in lines.filter(|line| line.starts_with("| `")) {
+    let row = |line: &str| {
         let cells: Vec<_> = line.split(" | ").map(str::to_owned).collect();
         let names = cells[0].split('`').skip(1).step_by(2);
         let programs = names.map(|name| find(name.split(' ')).unwrap().program).collect();
-        rows.push((programs, cells[1..].to_vec()));
-    }
-    rows
+        (programs, cells[1..].to_vec())
+    };
+    lines.filter(|line| line.starts_with("| `")).map(row).collect()
 }
 
 // holds: C789, S881
@@ -30,8 +29,9 @@ fn the_lines_of_the_pages_follow_from_the_table_of_known_programs() {
     assert!(servers.len() > 10 && servers.len() <= 30, "{} rows", servers.len());
     let all = servers.iter().chain(&workers);
     for (program, cells) in all.flat_map(|(them, cells)| them.iter().map(move |it| (it, cells))) {
-        let limit = program.limit.map(|(limit, _)| format!(", up to {} s", limit.as_secs()));
-        assert_eq!(cells[0], program.at_term.to_owned() + &limit.unwrap_or_default());
+        let limit = program.limit.map_or(0, |(limit, _)| limit.as_secs());
+        let limit = if limit > 0 { format!(", up to {limit} s") } else { String::new() };
+        assert_eq!(cells[0], format!("{}{limit}", program.at_term));
         let best = program.signals.first().map(|best| short(*best)).filter(|best| best != "TERM");
         let signal = best.map_or(String::new(), |best| format!("`stop_signal: {best}`"));
         let has = |line: &str| cells[1].contains(line);

@@ -101,7 +101,7 @@ impl Program {
             let (_, value) = text.rsplit_once(&format!(" {option}"))?;
             value.trim_start().split(' ').next()?.trim_end_matches('s').parse().ok()
         });
-        Some(set.map_or(limit, Duration::from_secs))
+        Some(set.map_or(limit, Duration::from_secs)).filter(|limit| !limit.is_zero())
     }
 
     /// The program that has this file name and starts with these arguments, and whether it needs one
@@ -319,10 +319,9 @@ mod tests {
             ("python manage.py procrastinate worker", "procrastinate TERM"),
             ("celery multi start worker -A proj", "celery -"),
             ("conda run --live-stream -n e gunicorn app:app", "gunicorn TERM"),
-            ("doppler run -p nginx -- wait-for-it db:1 -- gunicorn app:app", "gunicorn TERM"),
+            ("chamber exec d -- doppler run -p nginx -- wait-for x -- gunicorn a", "gunicorn TERM"),
             ("dotenv -f .env run -- gunicorn app:app", "gunicorn TERM"),
             ("sh -c 'prepare && A=b exec uvicorn app:app'", "uvicorn TERM"),
-            ("chamber exec db -- celery -A proj worker", "celery TERM"),
             ("chpst -u www chroot --userspec=www / envdir /e nginx", "nginx QUIT"),
             // These start something else.
             ("sh -x ./run.sh nginx", ""),
