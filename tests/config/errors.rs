@@ -233,7 +233,6 @@ fn check_and_plan_read_a_config_from_stdin() {
         ("cat DIR/right.yaml | $D plan -c - --json", 0, "after_signal"),
     ] {
         let script = format!("D={}; {}", env!("CARGO_BIN_EXE_drainit"), rig.fill(command));
-        let output = Command::new("sh").args(["-c", &script]).output();
-        Said::of(output.unwrap()).assert(code, says);
+        Said::of(Command::new("sh").args(["-c", &script]).output().unwrap()).assert(code, says);
     }
 }

@@ -86,8 +86,7 @@ fn every_page_that_a_source_names_exists() {
     let folders = ["src", "crates", "tests", "benches", "examples", "packaging", ".github"];
     let mut seen = 0;
     for source in sources(&folders) {
-        let text = fs::read_to_string(&source).unwrap_or_default();
-        for found in name.captures_iter(&text) {
+        for found in name.captures_iter(&fs::read_to_string(&source).unwrap_or_default()) {
             seen += 1;
             let id = found.get(2).map_or("", |id| id.as_str());
             assert!(exists(&root().join(&found[1]), id), "{}: {}", source.display(), &found[0]);

@@ -29,8 +29,7 @@ fn with_health_check(config: &mut Value) {
         "pass_through_mode": false,
         "headers": [{"name": ":path", "string_match": {"exact": "/healthz"}}],
     }});
-    let filters = manager["http_filters"].as_array_mut().unwrap();
-    filters.insert(0, health_check);
+    manager["http_filters"].as_array_mut().unwrap().insert(0, health_check);
 }
 
 fn start(version: &'static str) -> Option<(Running, SocketAddr)> {

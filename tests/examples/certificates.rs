@@ -27,8 +27,7 @@ fn rotate(secret: &Path, name: &str) {
         &format!("/CN={name}"),
     ]);
     openssl.arg("-keyout").arg(version.join("tls.key")).arg("-out").arg(version.join("tls.crt"));
-    let made = openssl.stdin(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-    assert!(made.success());
+    assert!(openssl.stdin(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
     symlink(format!("..{name}"), secret.join("..data_tmp")).unwrap();
     fs::rename(secret.join("..data_tmp"), secret.join("..data")).unwrap();
     for file in ["tls.crt", "tls.key"] {

@@ -27,8 +27,7 @@ fn start(command: &str) -> Option<Pod> {
         let source = include_str!("../../benches/servers/files/server.go");
         rig.write("server.go", source.replace("time.Second", "time.Millisecond"));
         let files = [rig.path("server"), rig.path("server.go")];
-        let built = Command::new("go").args(["build", "-o"]).args(files).status();
-        assert!(built.unwrap().success());
+        assert!(Command::new("go").args(["build", "-o"]).args(files).status().unwrap().success());
     }
     // A server in Go has any name, and needs what any program of unknown name needs.
     let words = if command == GO { "node" } else { command };

@@ -97,8 +97,7 @@ processes:
     let env = drainit.path("theirs/secret").display().to_string();
     drainit
         .write_config(&format!("{config}  added: {{command: [sleep, '60'], env_file: {env}}}\n"));
-    let refused = format!("theirs/secret` belongs to user {THEIRS}");
-    drainit.exec(&["reload"]).assert(1, &refused);
+    drainit.exec(&["reload"]).assert(1, &format!("theirs/secret` belongs to user {THEIRS}"));
     let ended = drainit.stop();
     for (name, link, _) in led_at_the_stop {
         ended.assert_line(&line(name, link));

@@ -88,8 +88,7 @@ fn notifications_of_a_process_work_without_proc() {
             drain: {notify: {signal: USR1, time: 20s}}
         ";
     for rig in Rig::both() {
-        let drainit = rig.after_mounts(NO_PROC).start_ready(CONFIG);
-        drainit.stop().assert_code(0).assert_line("complete");
+        rig.after_mounts(NO_PROC).start_ready(CONFIG).stop().assert_code(0).assert_line("complete");
     }
 }
 

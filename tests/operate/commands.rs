@@ -44,8 +44,7 @@ fn a_pattern_selects_processes_by_the_beginning_of_the_name() {
     assert!(copies().iter().all(|copy| copy.0 == "stopped"));
     drainit.exec(&["start", "app-*"]).assert(0, "");
     assert!(copies().iter().all(|copy| copy.0 == "ready"));
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_order(&[
+    drainit.stop().assert_code(0).assert_order(&[
         "app-1 got SIGTERM",
         "app-2 got SIGTERM alive:app-1",
         "app-3 got SIGTERM alive:app-1+app-2",

@@ -12,13 +12,11 @@ fn in_namespace(script: &str) -> Option<Said> {
     let dir = TempDir::for_everybody();
     let at = |name: &str| dir.path(name).display().to_string();
     for program in [env!("CARGO_BIN_EXE_drainit"), child().to_str()?] {
-        let copied = Command::new("cp").args([program, &at("")]).status().ok()?;
-        assert!(copied.success());
+        assert!(Command::new("cp").args([program, &at("")]).status().ok()?.success());
     }
     dir.write("other.yaml", format!("processes: {{a: {{command: [{}, a]}}}}\n", at("child")));
     for path in ["", "other.yaml"] {
-        let opened = Command::new("chmod").args(["755", &at(path)]).status().ok()?;
-        assert!(opened.success());
+        assert!(Command::new("chmod").args(["755", &at(path)]).status().ok()?.success());
     }
     let mut command = Command::new(UNSHARE[0]);
     command.args(&UNSHARE[1..]).args(["sh", "-ec", script]).current_dir("/").env_clear();

@@ -164,8 +164,7 @@ impl Rig {
             // Another program makes the copy. If this program made it, a process of another test
             // could inherit the open descriptor for a moment, and nobody can execute a file that is
             // open for writing.
-            let copied = Command::new("cp").arg(&*program).arg(&copy).status().unwrap();
-            assert!(copied.success());
+            assert!(Command::new("cp").arg(&*program).arg(&copy).status().unwrap().success());
             *program = copy;
         }
         self

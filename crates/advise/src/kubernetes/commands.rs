@@ -95,10 +95,7 @@ pub(super) fn refusal(
     let why = match error.kind() {
         _ if words.is_empty() => "it has no subcommand".to_owned(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => "it only prints a text".to_owned(),
-        _ => {
-            let lines = text.lines().take_while(|line| !line.is_empty());
-            lines.map(str::trim).collect::<Vec<_>>().join(" ")
-        }
+        _ => Vec::from_iter(text.lines().take_while(|it| !it.is_empty()).map(str::trim)).join(" "),
     };
     let is_known = ![&option, &value].iter().any(|text| text.contains(UNKNOWN));
     let names = DRAINIT.get_subcommands().map(clap::Command::get_name);
@@ -196,8 +193,7 @@ pub(super) fn missing(
     for path in HOOKS {
         let command = words(&container.node, path);
         let of_script = script(&command).map(|it| at(script::programs(&it.text), it.span));
-        let mut programs =
-            command.first().into_iter().cloned().chain(of_script.unwrap_or_default());
+        let mut programs = command.iter().take(1).cloned().chain(of_script.unwrap_or_default());
         let found = |program: Word| Some((program.span, why(&program.text)?));
         let Some((span, why)) = programs.find_map(found) else { continue };
         let what = if path[0] == "lifecycle" { "hook" } else { "probe" };
@@ -248,9 +244,6 @@ pub(super) fn has_socket(container: &Container) -> bool {
     let variables = items(&container.node, &["env"]).iter().filter_map(|it| text(it, &["name"]));
     let is_drain =
         |it: Word| it.text.starts_with("--drain-envoy") || it.text == "DRAINIT_DRAIN_ENVOY";
-    match words.first().map(|word| &*word.text) {
-        Some("run") => true,
-        Some("exec") => words.into_iter().chain(variables).any(is_drain),
-        _ => false,
-    }
+    let is = |name| words.first().is_some_and(|it| it.text == name);
+    is("run") || is("exec") && words.iter().cloned().chain(variables).any(is_drain)
 }

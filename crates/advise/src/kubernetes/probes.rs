@@ -133,12 +133,9 @@ fn asked_by_command(ctx: &Context<'_>, node: &Node) -> Option<(ProbedServer, Str
     let command = commands(words(node, &["exec", "command"])).concat();
     let texts: Vec<_> = command.iter().map(|word| &*word.text).collect();
     let has = |option: &str| texts.iter().any(|word| word.starts_with(option));
-    let fails = |word: &&str| {
-        word.starts_with("--fail")
-            || word.starts_with('-') && !word.starts_with("--") && word.contains('f')
-    };
+    let is_short = |it: &&str| it.starts_with('-') && !it.starts_with("--") && it.contains('f');
     let is_curl = texts.iter().any(|word| base(word) == "curl");
-    if is_curl && !texts.iter().any(fails) {
+    if is_curl && !has("--fail") && !texts.iter().any(is_short) {
         return None;
     }
     // `drainit health` adds the path to the address of a drainit.

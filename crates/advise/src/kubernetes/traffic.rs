@@ -61,9 +61,8 @@ pub(super) fn local(ctx: &mut Context<'_>) {
          (`--drain-min`) to twice this time, and the time of the drain to a longer one";
     let delay = shutdown.unready_delay;
     let (why, time) = match (local.is_external, delay.is_zero()) {
-        (false, false) => return,
-        (true, false) if min > delay => return,
-        (true, false) => (
+        (is_external, false) if !is_external || min > delay => return,
+        (_, false) => (
             "the load balancer needs time after `unready_delay`, and without a longer `min` everything may stop as soon as drainit turns unready",
             BALANCED,
         ),

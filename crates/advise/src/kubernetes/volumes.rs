@@ -26,10 +26,8 @@ pub(super) struct InVolume {
 pub(super) fn sockets(ctx: &mut Context<'_>) {
     let (config, node, pod) = (&ctx.loaded.config, &ctx.container.node, &ctx.workload.pod);
     let listen = config.processes.iter().flat_map(|process| &process.listen);
-    let held = listen.filter_map(|socket| match &socket.address {
-        Address::Unix(path) => Some(&**path),
-        Address::Tcp(_) => None,
-    });
+    let held = listen
+        .filter_map(|it| if let Address::Unix(path) = &it.address { Some(&**path) } else { None });
     // drainit makes these sockets before it starts anything that could make their directories.
     let early = config.control.socket.path().into_iter().chain(held).map(|path| (path, true));
     let later = config.processes.iter().flat_map(|process| &process.sockets);

@@ -27,8 +27,7 @@ pub(crate) fn spawn(what: &str) {
 pub(crate) fn daemon(what: &str) {
     let (name, steps) = what.split_once(',').unwrap_or((what, ""));
     let steps = steps.split(',').filter(|step| !step.is_empty());
-    let status = again([name, "detach"].into_iter().chain(steps)).status().unwrap();
-    assert!(status.success());
+    assert!(again([name, "detach"].into_iter().chain(steps)).status().unwrap().success());
     begun(name);
 }
 
