@@ -38,12 +38,14 @@ def stop: known(.terminated | select(. != null) | {id: (.containerID // . | tost
 def stops($open): {name: ((.name? | strings) // "-")} + known([.state, .lastState | stop] + [select($open != "has not ended" and .state.running) | {id: (.containerID // ""), why: $open}] | if . == [] then {id: "", why: $open} else .[] end);
 
 def rows:
-  ((.metadata.deletionTimestamp? // false) and ([.status.containerStatuses?[]?.state?.running?] | any) | if . then "is stopping" else "has not ended" end) as $open
+  ((.metadata.deletionTimestamp? // false) and ([.status | (.containerStatuses?, .initContainerStatuses?)[]?.state?.running?] | any) | if . then "is stopping" else "has not ended" end) as $open
   # A pod that was evicted has ended as a whole, and nobody knows of a pod whose node is lost.
   | known(.status | {id: "", why: (if .phase | IN("Failed", "Succeeded", "Unknown") then (.reason | strings) // .phase else $open end)}) as $pod
   | $pod,
     known(.status | (.containerStatuses // [])[] | stops($pod.why)),
-    known(.status | (.initContainerStatuses // [])[] | stops($pod.why) | select(.message | strings | startswith("stopped in ")));
+    # An init container counts if it is drainit: a native sidecar that still stops may be. Whatever has ended otherwise is none.
+    known(.status | (.initContainerStatuses // [])[] | stops($pod.why)
+      | if (.why // .message | tostring | test("^(is stopping|unknown: |stopped in )")) then . else . + {is_other: true} end);
 
 def row:
   {pod: ((.metadata?.name? | strings) // "-"), of: ([.kind?, .metadata?.namespace?, .metadata?.name?, .metadata?.uid?] | tostring)}
@@ -57,6 +59,7 @@ def sum(of): map(select(.why | . != "has not ended" and (endswith(" is no Pod") 
 
 # The last state of each stop counts. Without stops, the last state of the container or the pod gets the row.
 reduce (values | row) as $row ({}; setpath([$row.of, $row.name // $row.id // "", $row.id // ""]; $row))
+| map_values(map_values(map_values(select(.is_other | not))) | map_values(select(. != {})))
 | [.[] | if length > 1 then del(.[""]) else . end | .[] | if length > 1 then del(.[""]) else . end | .[]
   | if has("message") then . + (.message | if . == null then {why: "no termination message"} else known(line) end) else . end]
 | . + [{pod: "sum", connections: sum(.connections), requests: sum(.requests), cut: sum(.cut), killed: sum(.killed)}]

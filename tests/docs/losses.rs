@@ -116,6 +116,13 @@ fn seven_cuts_among_twenty_pods_are_seven_and_unknown_is_never_zero() {
     let whole = "web-0|web CUT=0|0";
     has(&stopping.to_string(), 4, &[whole, "web-0|web - is stopping", "sum|-|-|9+|3+|-"]);
     has(&format!("{stopping}{ended}"), 0, &[whole, whole, "sum|-|-|18|6|0|0"]);
+    // A native sidecar that still stops may be drainit. If it ends without totals, it is none.
+    let mut beside = stopped(0, "0");
+    let state = json!({"running": {"containerID": "b"}});
+    beside["status"]["initContainerStatuses"] = json!([{"containerID": "b", "state": state}]);
+    has(&beside.to_string(), 4, &[whole, "web-0|- - is stopping", "sum|-|-|9+|3+|-"]);
+    let ended = beside.to_string().replace("running", "terminated");
+    has(&format!("{beside}{ended}"), 0, &[whole, "sum|-|-|9|3|0|0"]);
     // Half of a list loses only the pod that is cut.
     let half = list([stopped(0, "0"), stopped(1, "0")]);
     let lines = ["web-7|web CUT=0", "web-0|web CUT=0", "web-1|- - the input is not", "sum|-|-|18+"];
