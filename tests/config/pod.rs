@@ -17,8 +17,7 @@ fn run(pod: &Path, manifest: &str, options: &[&str]) -> Said {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "ulimit -t 6; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_drainit")]);
     let command = command.args(["check", "--pod"]).arg(pod).args(options);
-    let command = command.current_dir(dir.root()).env_clear().stdin(stdin);
-    Said::of(command.output().unwrap())
+    Said::of(command.current_dir(dir.root()).env_clear().stdin(stdin).output().unwrap())
 }
 
 /// Like [`run`], but with a config, by default one of the examples.
@@ -45,6 +44,13 @@ pub(crate) fn rendered() -> String {
 fn audit(list: &str, options: &[&str]) -> (Option<i32>, String) {
     let said = run(Path::new("-"), list, &[&["--image=false"], options].concat());
     (Some(said.code), said.stdout + &said.stderr)
+}
+
+/// Tests the exit code of an audit, and that it says this.
+#[track_caller]
+fn says(list: &str, code: i32, says: &str) {
+    let (found, said) = audit(list, &[]);
+    assert!(found == Some(code) && said.contains(says), "{found:?} {list} {said}");
 }
 
 fn workload(kind: &str, name: &str, pod: &str) -> String {
@@ -136,13 +142,11 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
     assert_eq!(audit(&list, &[]), (Some(0), lines));
     assert_eq!(audit(&list, &["--strict"]).0, Some(78));
     let drained = workload("Deployment", "a", &of("a", "command: [drainit, run]"));
-    let drained = format!("kind: List\nitems:\n{drained}");
-    assert_eq!(audit(&drained, &["--strict"]).0, Some(0));
+    assert_eq!(audit(&format!("kind: List\nitems:\n{drained}"), &["--strict"]).0, Some(0));
     // The documents of a rendered chart, of which none has drainit, are judged like a list.
     let [a, b] = ["a", "b"].map(|name| workload("Deployment", name, &of("nginx", "")));
     let documents = format!("{a}{b}").replace("- {", "---\n{");
-    let (code, said) = audit(&documents, &[]);
-    assert!(code == Some(0) && said.contains("2 workloads: "), "{code:?} {said}");
+    says(&documents, 0, "2 workloads: ");
     // Only documents with an error are lost, and the items of a list until the error.
     let (code, said) = audit(&format!("a: [\n{documents}---\nb: \"\n---\n{{kind: Depl"), &[]);
     assert!(code == Some(78) && said.contains("2 workloads: "), "{code:?} {said}");
@@ -159,31 +163,32 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         ("kind: List\n", "a list is cut: its items are no list\n"),
         ("items: []\n", "a list is cut: no kind\n"),
         ("items:\n- {kind: Depl", "error: not valid YAML"),
+        ("{kind: Pod, spec: {containers: [{image: a}]}}", "drainit.yaml` does not exist"),
+        (
+            "{kind: Job, spec: {template: {spec: {containers: [{}]}}}}",
+            "drainit.yaml` does not exist",
+        ),
         ("", "this file has no workload"),
         ("{{- if .Values.a }}\n", "note: with its `{{`, this file may be a template"),
     ] {
-        let (code, said) = audit(&bad.replace("WHOLE", &whole), &[]);
-        assert!(code == Some(78) && said.contains(error), "{code:?} {bad} {said}");
+        says(&bad.replace("WHOLE", &whole), 78, error);
     }
     // Each whole item of a broken list is judged, and the broken one is named.
     let bad = "- {kind: Deployment, metadata: {name: c}, spec: {a: [1\n";
     let pod = json!({"template": {"spec": {"containers": [{"image": "nginx"}]}}});
-    let item = |name: &str| json!({"apiVersion": "v1", "kind": "Deployment", "metadata": {"name": name}, "spec": pod});
+    let item = |name: &str| json!({"apiVersion": "v1", "kind": "Deployment", "metadata": {"labels": {"name": "app"}, "name": name}, "spec": pod});
     let list = json!({"apiVersion": "v1", "items": Vec::from(["a", "b", "c"].map(item))});
     let half = |text: String| text.rsplit_once("\"image\"").unwrap().0.to_owned();
     let middle = format!("items:\n{a}{bad}{b}kind: List\n");
-    for text in [middle, half(format!("{list:#}"))] {
-        let (code, said) = audit(&text, &[]);
-        let named = "\nDeployment c is cut: no spec.template.spec.containers\n2 workloads: ";
-        assert!(code == Some(78) && said.contains(named), "{code:?} {text} {said}");
+    let behind = format!("kind: Service\nspec: {{}}\n---\n{middle}");
+    for text in [middle, behind, half(format!("{list:#}"))] {
+        says(&text, 78, "\nDeployment c is cut: no spec.template.spec.containers\n2 workloads: ");
     }
     // One whole item is enough, also with drainit, and if the kind of the broken one is lost.
     let pod = json!({"kind": "Pod", "spec": {"containers": [{"command": ["drainit", "run"]}]}});
     let text = format!("{:#}", json!({"items": [pod, {"spec": 1}]}));
-    let (code, said) = audit(text.rsplit_once('1').unwrap().0, &[]);
-    assert!(code == Some(78) && said.contains("has drainit 1,"), "{code:?} {said}");
-    let (code, said) = audit(&half(list.to_string()), &[]);
-    assert!(code == Some(78) && said.starts_with("error: not valid YAML"), "{code:?} {said}");
+    says(text.rsplit_once('1').unwrap().0, 78, "has drainit 1,");
+    says(&half(list.to_string()), 78, "\na list is cut: no kind\n2 workloads: ");
     // With a config, nothing is looked at but a whole manifest.
     let of_config = |manifest: &str| check("drainit.yaml", Path::new("-"), manifest, &[]);
     of_config(&format!("{whole}- {{kind: Depl")).assert(78, "\n1 error, 0 warnings");
@@ -197,8 +202,7 @@ fn five_hundred_workloads_are_judged_within_seconds() {
     let pod = format!("containers: [{{name: a, image: nginx, env: [{variables}]}}]");
     let items: String =
         (0..500).map(|at| workload("Deployment", &format!("w{at}"), &pod)).collect();
-    let (code, said) = audit(&format!("kind: List\nitems:\n{items}"), &[]);
-    assert!(code == Some(0) && said.contains("500 workloads: loses requests 500"), "{said}");
+    says(&format!("kind: List\nitems:\n{items}"), 0, "500 workloads: loses requests 500");
 }
 
 // holds: C900
@@ -233,8 +237,7 @@ fn manifests_of_the_examples_pass_the_check() {
     ] {
         let folder = examples().with_file_name(folder);
         let config = folder.join("drainit.yaml");
-        let output = check(config.to_str().unwrap(), &folder.join(pod), "", &["--strict"]);
-        output.assert(0, says);
+        check(config.to_str().unwrap(), &folder.join(pod), "", &["--strict"]).assert(0, says);
     }
 }
 

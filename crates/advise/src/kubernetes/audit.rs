@@ -39,22 +39,35 @@ enum Effect {
 /// The names of the effects, in the order of [`Effect`].
 const NAMES: [&str; 4] = ["keeps requests", "has drainit", "unknown", "loses requests"];
 
-/// The items of a list that does not parse as a whole, each parsed alone. A broken item keeps only
-/// its kind and its name. `None` for a list in one line, as kubectl writes none.
-pub(super) fn items(text: &str) -> Option<Vec<Rc<Node>>> {
-    let (_, items) = text.split_once("items").filter(|(before, _)| !before.contains("spec"))?;
+/// The items of a document that is a broken list, each parsed alone. A broken item keeps only its
+/// kind and its name. JSON in one line, which kubectl does not write, loses its last item.
+pub(super) fn items(document: &str) -> Option<Vec<Rc<Node>>> {
+    let list = |text: String| parse(Source::new("", text));
+    let is_list =
+        |(before, _): &(&str, &str)| !["spec", "\ndata"].iter().any(|it| before.contains(it));
+    let (_, items) = document.split_once("items").filter(is_list)?;
+    list(document.to_owned()).is_none().then_some(())?;
     let items = items.trim_start_matches(['"', ':', ' ', '[']);
-    let start = &items[..=items.find(['-', '{']).filter(|at| *at > 0)?];
+    let at = items.find(['-', '{'])?;
+    if at == 0 {
+        let before = |(end, _)| list(format!("items: [{}]", &items[..end]));
+        return items.rmatch_indices("{\"apiVersion").take(9).find_map(before).map(|it| vec![it]);
+    }
+    let start = &items[..=at];
     let end = start.replace('{', "}");
     let (head, tail) = if end == start { (start, "") } else { ("[{", "}]") };
+    let depth = |line: &str| line.len() - line.trim_start().len();
     let read = |item: &str| {
-        let mut words = item.split(|it| "\" \n:,{}".contains(it)).filter(|it| !it.is_empty());
+        // The labels have names, too, but deeper than the metadata has its own.
+        let of_name = item.lines().skip_while(|it| !it.contains("metadata")).nth(1).map(depth);
+        let lines = item.lines().filter(|it| of_name.is_none_or(|of_name| depth(it) <= of_name));
+        let words = lines.flat_map(|it| it.split(|it| "\" :,{}".contains(it)));
+        let mut words = words.filter(|it| !it.is_empty());
         let mut after = |key| words.by_ref().skip_while(|it| *it != key).nth(1).unwrap_or_default();
         let (kind, name) = (after("kind"), after("name"));
         let stub = format!("[{{kind: {kind:?}, metadata: {{name: {name:?}}}}}]");
         let whole = head.to_owned() + item.split(&end).next().unwrap_or(item) + tail;
-        let of = |items| parse(Source::new("", format!("kind: List\nitems: {items}")));
-        of(whole).or_else(|| of(stub))
+        [whole, stub].into_iter().find_map(|it| list(format!("kind: List\nitems: {it}")))
     };
     Some(items.split(start).skip(1).filter_map(read).collect())
 }
@@ -142,8 +155,7 @@ impl<'a> Front<'a> {
     /// The effect of a rollout on the requests, and the reason.
     fn effect(&self, grace: Duration) -> (Effect, String) {
         let name = self.name.as_deref();
-        let kind = self.known.as_ref().map(|it| it.kind);
-        let is_server = name == Some("envoy") || kind.is_some_and(Kind::is_server);
+        let is_server = self.known.as_ref().map_or(name == Some("envoy"), |it| it.kind.is_server());
         let (effect, why) = match &self.known {
             _ if name == Some("drainit") => (Effect::Drained, "check it with its config"),
             // The kubelet never gives less than `minimumGracePeriodInSeconds`.

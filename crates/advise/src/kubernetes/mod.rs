@@ -121,8 +121,8 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
     };
     let mut documents = yaml::parse_manifest(&mut problems, file).unwrap_or_default();
     let text = problems.source(file).map(|it| Rc::clone(&it.text)).unwrap_or_default();
-    if documents.is_empty() && asked.is_audit {
-        documents = audit::items(&text).unwrap_or_default();
+    if asked.is_audit && problems.has_errors() {
+        documents.extend(text.split("\n---").filter_map(audit::items).flatten());
     }
     if documents.is_empty() && text.contains("{{") {
         let help = "render it first: `helm template CHART | drainit check --pod -`";

@@ -71,7 +71,7 @@ pub(crate) const AT_START: FileLimits = FileLimits { is_of_config: true, ..PLAIN
 /// smaller than this limit.
 pub const MANIFEST: FileLimits = FileLimits {
     largest: 16 * 1024 * 1024,
-    help: "keep only the workload that runs drainit",
+    help: "check it in parts, such as one namespace, or only the workload that runs drainit",
     ..PLAIN
 };
 
