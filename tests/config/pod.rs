@@ -147,6 +147,8 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
     let [a, b] = ["a", "b"].map(|name| workload("Deployment", name, &of("nginx", "")));
     let documents = format!("{a}{b}").replace("- {", "---\n{");
     says(&documents, 0, "2 workloads: ");
+    // A single workload is judged, too, if its program is known.
+    says(a.trim_start_matches("- "), 0, "; loses requests: without a preStop");
     // Only documents with an error are lost, and the items of a list until the error.
     let (code, said) = audit(&format!("a: [\n{documents}---\nb: \"\n---\n{{kind: Depl"), &[]);
     assert!(code == Some(78) && said.contains("2 workloads: "), "{code:?} {said}");

@@ -73,13 +73,16 @@ pub(super) fn items(document: &str) -> Option<Vec<Rc<Node>>> {
 }
 
 /// Judges the workloads of a manifest that has a `kind: List`, or is cut, or has several workloads of
-/// which none runs drainit. `None` for any other manifest.
+/// which none runs drainit, or a single one without it. `None` for any other manifest.
 pub(super) fn of(documents: &[Rc<Node>]) -> Option<Audit> {
     let (workloads, cut, others) = manifest::workloads(documents);
-    let has_drainit = |workload: &Workload| containers(&workload.pod).iter().any(names_drainit);
-    let are_many = workloads.len() > 1 && !workloads.iter().any(has_drainit);
+    let has_drainit = |it: &Workload| containers(&it.pod).iter().any(names_drainit);
+    // An image of unknown content may have drainit, and a Job gets no requests.
+    let is_known = |it: &Workload| judge(it).0 != Effect::Unknown && !it.is_job();
+    let is_sure = workloads.len() > 1 || workloads.iter().any(is_known);
+    let has_none = is_sure && !workloads.iter().any(has_drainit);
     let is_list = |it: &Rc<Node>| text(it, &["kind"]).is_some_and(|kind| kind.text == "List");
-    if !are_many && cut.is_empty() && !documents.iter().any(is_list) {
+    if !has_none && cut.is_empty() && !documents.iter().any(is_list) {
         return None;
     }
     let judged: Vec<_> = workloads.iter().map(judge).collect();
