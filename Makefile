@@ -24,7 +24,8 @@ help: ## lists the targets
 
 build: ## target/release/drainit, to try it: in a minute on two cores; `make static` is smaller
 	@test -x target/release/drainit || echo "the first build takes about a minute on two cores"
-	$(CARGO) build --release --locked
+	$(CARGO) build $(QUICKLY) --locked
+QUICKLY = --release --config packaging/quick.toml
 
 static: libstd $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64 (or riscv64, s390x, powerpc64le): target/static/aarch64/drainit
 	@mkdir -p $(STATIC)
@@ -41,7 +42,7 @@ record: envoy python ## records `make demo` in a terminal, and writes docs/demo.
 	$(BUILD_DEMO)
 	@python3 -B docs/record.py docs/demo.svg "make demo" target/release/demo drainit
 # The features of the demo's dependencies are drainit's, so that nothing is compiled again after `make build`.
-BUILD_DEMO = $(CARGO) build --release --locked --package drainit --package testkit --bin drainit --bin demo
+BUILD_DEMO = $(CARGO) build $(QUICKLY) --locked --package drainit --package testkit --bin drainit --bin demo
 
 rollout: static envoy rollout-tools ## replaces two gateway containers under load, with bash entrypoints and with drainit, and the parts of one
 	$(CARGO) build --locked --quiet --workspace --example policy-engine --example rollout
@@ -179,7 +180,7 @@ workers: static server-tools ## stops real workers at random moments while jobs 
 	@PYTHONPATH=benches/peers python3 -B benches/workers/main.py $(STATIC)/drainit $(or $(RUNS),20) $(ROW)
 
 bench-rollout: static $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
-	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
+	@$(CARGO) run $(QUICKLY) --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 
 bench-streams: static envoy ## counts streams of 10 minutes that end whole when their gateway is stopped, and writes them into docs/measured/rollout.md; SECONDS=30 takes a minute
 	@PYTHONPATH=benches/peers python3 -B benches/streams.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy $(SECONDS) 2>/dev/null
@@ -197,8 +198,8 @@ bench-http3: static envoy target/aioquic/$(AIOQUIC) ## counts what clients of HT
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/http3.py $(STATIC)/drainit target/envoy/$(ENVOY_VERSION)/envoy
 
 bench-replace: static envoy bench-replace-tools target/bench-tools/hot-restarter.py ## replaces a process in every way under traffic; QUICK=1 takes a minute, CELL="listen, TCP" selects cells by name, SECONDS=14 each at full speed
-	@$(CARGO) build --release --locked --quiet --package benches --bin bench-server
-	@$(CARGO) run --release --locked --quiet --package benches --bin bench-replace -- \
+	@$(CARGO) build $(QUICKLY) --locked --quiet --package benches --bin bench-server
+	@$(CARGO) run $(QUICKLY) --locked --quiet --package benches --bin bench-replace -- \
 		$(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(CELL),"$(CELL)")
 
 budget: static python valgrind ## compares instructions and sizes of the static binaries with benches/budget.toml
@@ -265,8 +266,8 @@ has_musl = $(if $(NO_PIE),false,$(call has_target,$(MUSL)))
 libstd:
 	@$(has_musl) || $(call has_target,$(GNU)) || { \
 		echo "no standard library of Rust for $(ARCH): rustup target add $(if $(NO_PIE),,$(MUSL), or )$(GNU)" >&2; exit 1; }
-build_static = $(2) $(CARGO) build --profile dist --locked --bin drainit --target $(1) && \
-	install target/$(1)/dist/drainit $(STATIC)/
+build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) && \
+	install target/$(1)/release/drainit $(STATIC)/
 # Panics name source files; without the directories of this machine the same sources give the same bytes everywhere.
 NO_PATHS = $(addprefix --remap-path-prefix=,$(CURDIR)=/src $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo)
 # rustc links a static PIE by default only for x86-64. Elsewhere the linker needs the flag and musl's matching start
@@ -328,8 +329,8 @@ bench-replace-tools: python
 # A static program of the benches.
 build_tool = mkdir -p target/bench-tools; if $(call has_target,$(MUSL)); then $(call build_tool_for,$(1),$(MUSL)); \
 	else $(GNU_ENV) $(call build_tool_for,$(1),$(GNU)); fi
-build_tool_for = $(CARGO) build --profile dist --locked --quiet --package benches --bin $(1) --target $(2) && \
-	install target/$(2)/dist/$(1) target/bench-tools/
+build_tool_for = $(CARGO) build --release --locked --quiet --package benches --bin $(1) --target $(2) && \
+	install target/$(2)/release/$(1) target/bench-tools/
 
 # Envoy's own restarter is a file of Envoy's repository. The bench also runs without this file.
 target/bench-tools/hot-restarter.py:

@@ -171,7 +171,7 @@ fn rust_image() -> String {
     let version = |program| Command::new(program).arg("--version").output().unwrap().stdout;
     let lock = fs::read(envoy::checkout().join("Cargo.lock")).unwrap();
     // CI builds faster than a release.
-    let profile = env::vars().filter(|(name, _)| name.starts_with("CARGO_PROFILE_DIST_"));
+    let profile = env::vars().filter(|(name, _)| name.starts_with("CARGO_PROFILE_RELEASE_"));
     let profile: String = profile.map(|(name, value)| format!(" {name}={value}")).collect();
     let environment =
         format!("ENV PATH=/usr/local/bin:/usr/bin CARGO_HOME=/usr/local/cargo{profile}");
