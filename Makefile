@@ -79,7 +79,7 @@ test: deps test-unit test-waiting test-simulation test-containers test-busy test
 .PHONY: test-unit test-waiting test-simulation test-containers test-busy test-faults test-doc
 test-unit:
 	$(TEST) --no-run
-	$(TEST) --no-fail-fast --lib --bins
+	$(TEST) --no-fail-fast --lib
 test-waiting:
 	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: arm64:: fault_matrix:: $(BUSY))
 test-simulation:
@@ -101,7 +101,7 @@ WAITING = 6
 BUSY = admin_faults:: drain_command:: early_signals:: endings:: exec::signals::while_nothing hardening:: known_servers:: minimal_environment:: new_connections:: preflight:: random:: report_counts:: rollout:: schedules:: shutdown:: sizes:: storm::
 
 quick: ## runs the tests that need no network, root, container or Envoy: under two minutes on two cores once all is built
-	$(TEST) --offline --lib --bins
+	$(TEST) --offline --lib
 	$(SIMULATION) --offline
 	$(TEST) --offline --test main -- --test-threads=$(WAITING) $(addsuffix ::,$(NEAR)) $(addprefix --skip ,$(BUSY))
 NEAR = config drain::connections docs exec start commands drain_kinds health install kill liveness report run_signals secrets status
@@ -142,9 +142,10 @@ lint: ## checks the style of docs and comments, the imports between rooms, the s
 	@python3 -B tests/rooms.py
 	@python3 -B tests/size.py --check
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CLIPPY)
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
+CLIPPY = $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 simulate: ## plays ten million schedules of random graphs with the core, in simulated time; RUNS=… of each of two modes
 	DRAINIT_SIM_RUNS=$(or $(RUNS),5000000) $(CARGO) test --locked --profile simulate --package drainit-core -- --nocapture
@@ -266,7 +267,8 @@ has_musl = $(if $(NO_PIE),false,$(call has_target,$(MUSL)))
 libstd:
 	@$(has_musl) || $(call has_target,$(GNU)) || { \
 		echo "no standard library of Rust for $(ARCH): rustup target add $(if $(NO_PIE),,$(MUSL), or )$(GNU)" >&2; exit 1; }
-build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) && \
+# What is shipped is compiled by rustc itself, also where .ci/run lints as it compiles.
+build_static = $(2) RUSTC_WORKSPACE_WRAPPER= $(CARGO) build --release --locked --bin drainit --target $(1) && \
 	install target/$(1)/release/drainit $(STATIC)/
 # Panics name source files; without the directories of this machine the same sources give the same bytes everywhere.
 NO_PATHS = $(addprefix --remap-path-prefix=,$(CURDIR)=/src $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo)

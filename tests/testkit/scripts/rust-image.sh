@@ -16,7 +16,7 @@ trap 'rm -rf "$scratch"' EXIT
 drainit=$PWD
 sysroot=$(rustc --print sysroot)
 cd "$sysroot"
-find bin/cargo bin/rustc lib/*.so* lib/rustlib/*-linux-* -type f >"$scratch/toolchain"
+find bin/cargo bin/rustc lib/*.so* lib/rustlib/"$(uname -m)"*-linux-* -type f >"$scratch/toolchain"
 
 cd "$drainit"
 cargo vendor --quiet --locked "$scratch/cargo/vendor" >/dev/null
