@@ -174,7 +174,7 @@ facts: python static target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/e
 	@$(call need,unshare openssl,util-linux openssl)
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
 
-servers: static server-tools ## stops real servers under traffic and five other programs, alone and with the lines that check advises (10 minutes once all of them are installed), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
+servers: static server-tools ## stops real servers under traffic and eleven other programs, alone and with the lines that check advises (10 minutes once all of them are installed), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
 	@PYTHONPATH=benches/peers python3 -B benches/servers/main.py $(STATIC)/drainit $(ROW)
 
 workers: static server-tools ## stops real workers at random moments while jobs run, RUNS=20 times each, and writes docs/measured/workers.md; ROW="celery rabbitmq" selects workers, and prints them
@@ -303,7 +303,7 @@ python:
 server-tools: python
 	@$(call are_installed,$(SERVERS) $(BROKERS)) || $(call install,$(SERVERS) $(BROKERS))
 SERVERS = nginx-light haproxy apache2 lighttpd squid varnish php-fpm php-cli puma unicorn tomcat10 jetty9 apache2-dev nodejs default-jdk-headless gcc python3-venv python3-dev \
-	pgbouncer openssh-server openssh-client cron rsyslog
+	pgbouncer openssh-server openssh-client cron rsyslog memcached mariadb-server amqp-tools yarnpkg mono-mcs
 BROKERS = redis-server postgresql rabbitmq-server ruby-sidekiq php-symfony-messenger php-symfony-redis-messenger php-symfony-console \
 	php-symfony-event-dispatcher php-illuminate-queue php-illuminate-redis php-illuminate-cache \
 	php-illuminate-events php-redis

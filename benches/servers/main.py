@@ -22,7 +22,7 @@ from pathlib import Path
 
 from kit import free_port, in_namespace, init_of, install, measured, table, write_page
 from load import KEPT, LONG, Load
-from table import OTHERS, PIP, ROWS, TOP, known
+from table import BUILD, OTHERS, PIP, ROWS, TOP, known
 
 HERE = Path(__file__).resolve().parent
 PLACE = TOP / "target/servers"
@@ -67,6 +67,7 @@ class Run:
         self.row, self.drainit = row, drainit
         self.directory = tempfile.TemporaryDirectory(prefix="servers-", dir="/tmp", ignore_cleanup_errors=True)
         self.place, self.port, self.behind = Path(self.directory.name), free_port(), port_behind
+        self.free = free_port()
         os.chmod(self.place, 0o755)
         bin_of = f"{PLACE / row.environment_name}/bin:" if row.environment_name else ""
         path = f"{bin_of}{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
@@ -81,7 +82,8 @@ class Run:
         self.children, self.log = [], open(self.place / "log", "w+")
 
     def fill(self, text):
-        return text.replace("DIR", str(self.place)).replace("PORT", str(self.port)).replace("BEHIND", str(self.behind))
+        words = {"DIR": self.place, "PORT": self.port, "BEHIND": self.behind, "FREE": self.free}
+        return re.sub("|".join(words), lambda found: str(words[found[0]]), text)
 
     def start(self, command):
         """Starts PID 1 of a new PID namespace, which ends with it."""
@@ -131,6 +133,19 @@ class Run:
                 return
             await asyncio.sleep(0.2)
         raise RuntimeError(f"{self.row.name} does not answer:\n{self.said()[-3000:]}")
+
+    async def listens(self):
+        """Waits until a program that is no server of HTTP accepts connections, and a second more for what it then does."""
+        until = time.monotonic() + 120
+        while time.monotonic() < until and self.children[-1].poll() is None:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.close()
+                await asyncio.sleep(1)
+                return
+            except OSError:
+                await asyncio.sleep(0.1)
+        raise RuntimeError(f"{self.row.name} does not listen:\n{self.said()[-3000:]}")
 
     def said(self):
         return (self.place / "log").read_text(errors="replace")
@@ -205,11 +220,14 @@ async def hold(row, drainit, port_behind):
     try:
         child = run.start_drainit() if drainit else run.start_alone()
         client = shlex.split(run.fill(row.client))
-        await asyncio.sleep(3)
-        work = client and subprocess.Popen(client, stdin=subprocess.DEVNULL, stdout=run.log, stderr=run.log)
-        if "psql" in client:
-            # Without a command, psql waits for one.
-            idle = subprocess.Popen(client[:-2], stdin=subprocess.PIPE, stdout=run.log, stderr=run.log)
+        if client:
+            await run.listens()
+        else:
+            await asyncio.sleep(3)
+        output = {"stdout": run.log, "stderr": run.log, "env": run.environment}
+        work = client and subprocess.Popen(client, stdin=subprocess.DEVNULL, **output)
+        if row.idle:
+            idle = subprocess.Popen(shlex.split(run.fill(row.idle)), stdin=subprocess.PIPE, **output)
         await asyncio.sleep(1)
         if child.poll() is not None or work and work.poll() is not None:
             raise RuntimeError(f"{row.name} does not serve:\n{run.said()[-3000:]}")
@@ -241,7 +259,7 @@ async def hold_all(rows, drainit, wrong):
         advised = ", ".join(f"`{key}`" for key in lines(row) if key) or "none"
         found[row.name] = [row.name, row.version(PLACE), *alone, advised, *best]
         print("servers: " + " | ".join(found[row.name]), file=sys.stderr, flush=True)
-        waits = program.at_term.startswith("waits until the last client")
+        waits = program.at_term.startswith(("waits until the last client", "does nothing"))
         if waits != ("SIGKILL" in alone[1]) or not best[1].startswith("code 0"):
             wrong.append(f"{row.name}: the table says that it {program.at_term}, but: {found[row.name]}")
     if store:
@@ -293,7 +311,7 @@ async def main(drainit, words):
     for row in wanted:
         try:
             if row.environment_name:
-                install(PLACE / row.environment_name, PIP[row.environment_name])
+                install(PLACE / row.environment_name, PIP[row.environment_name], BUILD.get(row.environment_name))
         except subprocess.CalledProcessError as error:
             print(f"servers: {row.name}: {error}", file=sys.stderr)
         if row.version(PLACE):

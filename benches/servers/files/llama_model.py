@@ -10,7 +10,7 @@ KINDS = [gguf.TokenType.UNKNOWN, *[gguf.TokenType.CONTROL] * 2, *[gguf.TokenType
 WIDTH, HEADS, INNER = 64, 4, 128
 
 model = gguf.GGUFWriter(sys.argv[1], "llama")
-model.add_context_length(2048)
+model.add_context_length(4096)
 model.add_embedding_length(WIDTH)
 model.add_block_count(1)
 model.add_feed_forward_length(INNER)
