@@ -106,11 +106,11 @@ def attempt(name, measure, *arguments):
 # Programs.
 
 
-def install(place, packages, environment=None):
+def install(place, packages, environment=None, python=sys.executable):
     """A virtual environment with pinned packages, which is made once. `environment`: more variables for pip."""
     if not (place / "ok").exists():
         shutil.rmtree(place, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", place], check=True)
+        subprocess.run([python, "-m", "venv", place], check=True)
         subprocess.run([place / "bin/pip", "install", "--quiet", *packages.split()], check=True, env={**os.environ, **(environment or {})})
         (place / "ok").touch()
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from kit import free_port, in_namespace, init_of, install, measured, table, write_page
 from load import KEPT, LONG, Load
-from table import BUILD, OTHERS, PIP, ROWS, TOP, known
+from table import BUILD, OTHERS, PIP, PYTHON, ROWS, TOP, known
 
 HERE = Path(__file__).resolve().parent
 PLACE = TOP / "target/servers"
@@ -204,7 +204,7 @@ def differs(row, alone, best):
     (load, ended), (with_lines, code) = alone, best
     if program.at_term.startswith("finishes requests") and load.long not in ("answered", None, 500):
         yield f"{row.name}: the table says that it {program.at_term}, but the request was {load.long}"
-    if program.at_term.startswith("cuts requests") and load.long == "answered":
+    if program.at_term.startswith(("cuts requests", "does not finish")) and load.long == "answered":
         yield f"{row.name}: the table says that it {program.at_term}, but the request was answered"
     if with_lines.failed > row.most:
         yield f"{row.name}: {with_lines.failed} requests failed with the advised lines, more than {row.most}"
@@ -256,7 +256,7 @@ async def hold_all(rows, drainit, wrong):
             wrong.append(f"{row.name}: not measured: {error}")
             continue
         program = KNOWN[row.known]
-        advised = ", ".join(f"`{key}`" for key in lines(row) if key) or "none"
+        advised = ", ".join(f"`{key}`" for key in lines(row) if key) or ("what `check` says" if row.alone else "none")
         found[row.name] = [row.name, row.version(PLACE), *alone, advised, *best]
         print("servers: " + " | ".join(found[row.name]), file=sys.stderr, flush=True)
         waits = program.at_term.startswith(("waits until the last client", "does nothing"))
@@ -311,7 +311,8 @@ async def main(drainit, words):
     for row in wanted:
         try:
             if row.environment_name:
-                install(PLACE / row.environment_name, PIP[row.environment_name], BUILD.get(row.environment_name))
+                name = row.environment_name
+                install(PLACE / name, PIP[name], BUILD.get(name), PYTHON.get(name, sys.executable))
         except subprocess.CalledProcessError as error:
             print(f"servers: {row.name}: {error}", file=sys.stderr)
         if row.version(PLACE):

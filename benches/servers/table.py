@@ -42,6 +42,8 @@ BUILD = {
     "llama": {"CMAKE_ARGS": "-DCMAKE_C_FLAGS_RELEASE=-O2 -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF "
               "-DGGML_LLAMAFILE=OFF -DGGML_CPU_REPACK=OFF -DLLAVA_BUILD=OFF"},
 }
+# Its workers are www-data's, who cannot read a Python in the home of root.
+PYTHON = {"mod_wsgi": "/usr/bin/python3"}
 
 
 def get(path, body=None):
