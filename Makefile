@@ -73,21 +73,23 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || $(call install,python3 python3-jsonschema)
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
-test: deps test-unit test-waiting test-simulation test-containers test-busy test-faults test-doc ## runs all tests, with five versions of Envoy; RUNS=… of each of two modes of the simulation
+test: deps test-unit test-waiting test-simulation test-containers test-busy test-storms test-faults test-doc ## runs all tests, with five versions of Envoy; RUNS=… of each of two modes of the simulation
 # The parts, one after the other, also with -j. .ci/run calls them.
 .NOTPARALLEL:
-.PHONY: test-unit test-waiting test-simulation test-containers test-busy test-faults test-doc
+.PHONY: test-unit test-waiting test-simulation test-containers test-busy test-storms test-faults test-doc
 test-unit:
 	$(TEST) --no-run
 	$(TEST) --no-fail-fast --lib
 test-waiting:
-	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: arm64:: fault_matrix:: $(BUSY))
+	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: arm64:: fault_matrix:: $(BUSY) $(STORMS))
 test-simulation:
 	DRAINIT_SIM_RUNS=$(or $(RUNS),100000) $(SIMULATION)
 test-containers: static-other
 	@tests/run.sh --test-threads=$(WAITING) docker:: arm64::
 test-busy:
-	@tests/run.sh --skip docker:: $(BUSY)
+	@tests/run.sh --test-threads=4 --skip docker:: $(BUSY)
+test-storms:
+	@tests/run.sh $(STORMS)
 test-faults:
 	@tests/run.sh fault_matrix::
 test-doc:
@@ -96,14 +98,16 @@ TEST = $(CARGO) test --locked --workspace
 # Optimised, the simulation plays 100,000 schedules of each mode in 20 s of a processor. A debug build needs minutes.
 SIMULATION = $(CARGO) test --locked --profile simulate --package drainit-core --test simulation
 # Most integration tests wait, so many of them run at the same time. Busy tests race the kernel or a clock, such as the
-# half second in which an admin has to answer. They run with one thread per core, like the unit tests.
+# half second in which an admin has to answer, so few of them do. Storms use the processor themselves, and run with one
+# thread per core, like the unit tests.
 WAITING = 6
-BUSY = admin_faults:: drain_command:: early_signals:: endings:: exec::signals::while_nothing hardening:: known_servers:: minimal_environment:: new_connections:: preflight:: random:: report_counts:: rollout:: schedules:: shutdown:: sizes:: storm::
+BUSY = admin_faults:: drain_command:: early_signals:: endings:: exec::signals::while_nothing hardening:: known_servers:: minimal_environment:: new_connections:: preflight:: random:: report_counts:: rollout:: shutdown:: sizes::
+STORMS = schedules:: storm::
 
 quick: ## runs the tests that need no network, root, container or Envoy: under two minutes on two cores once all is built
 	$(TEST) --offline --lib
 	$(SIMULATION) --offline
-	$(TEST) --offline --test main -- --test-threads=$(WAITING) $(addsuffix ::,$(NEAR)) $(addprefix --skip ,$(BUSY))
+	$(TEST) --offline --test main -- --test-threads=$(WAITING) $(addsuffix ::,$(NEAR)) $(addprefix --skip ,$(BUSY) $(STORMS))
 NEAR = config drain::connections docs exec start commands drain_kinds health install kill liveness report run_signals secrets status
 
 nightly: ## runs what .ci/run leaves out, because it takes long and seldom fails: rollouts in Docker, much of the simulation, fuzzing, a sanitizer, Miri, and the rules for dependencies
