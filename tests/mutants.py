@@ -140,7 +140,9 @@ def copy_tree(changed):
                 text = text.replace(b"[lints]\nworkspace = true", b"[lints.rust]\nwarnings = 'allow'").replace(
                     b"\n[dependencies]", f'\n[dependencies]\nmutants = {{ path = "{TREE.parent}/switch" }}'.encode())
             if name == "Cargo.toml":
-                crates = ["", "-advise", "-config", "-core", "-derive", "-journal", "-os"]
+                # The core is optimised already.
+                text = text.replace(b"[profile.dev.package.drainit-core]", b"[profile.dev.package.drainit-core]\ndebug = false")
+                crates = ["", "-advise", "-config", "-derive", "-journal", "-os"]
                 text += "".join(f"\n[profile.dev.package.drainit{crate}]\ndebug = false\nopt-level = 1\n" for crate in crates).encode()
             if name.endswith(".rs"):
                 variable = b'"MUTANTS_MAP"'
