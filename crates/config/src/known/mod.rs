@@ -291,7 +291,7 @@ mod tests {
             ("tini -g -p SIGTERM -- haproxy -W -f /etc/haproxy.cfg", "haproxy USR1"),
             ("docker-entrypoint.sh haproxy -f /h.cfg", "haproxy USR1"),
             ("python3.11 -u -m gunicorn app:app", "gunicorn TERM"),
-            ("poetry run opentelemetry-instrument gunicorn app:app", "gunicorn TERM"),
+            ("poetry run opentelemetry-instrument hatch -e nginx run gunicorn a", "gunicorn TERM"),
             ("/opt/venv/bin/uvicorn app:app --workers 2", "uvicorn TERM"),
             ("env -u HOME -i A=b uvicorn app:app", "uvicorn TERM"),
             ("uv run --frozen fastapi run app.py", "uvicorn TERM"),
