@@ -177,7 +177,8 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
     }
     // Each whole item of a broken list is judged, and the broken one is named.
     let bad = "- {kind: Deployment, metadata: {name: c}, spec: {a: [1\n";
-    let pod = json!({"template": {"spec": {"containers": [{"image": "nginx"}]}}});
+    let env = vec![json!({"valueFrom": {"fieldRef": {"apiVersion": "v1"}}}); 10];
+    let pod = json!({"template": {"spec": {"containers": [{"env": env, "image": "nginx"}]}}});
     let item = |name: &str| json!({"apiVersion": "v1", "kind": "Deployment", "metadata": {"labels": {"name": "app"}, "name": name}, "spec": pod});
     let list = json!({"apiVersion": "v1", "items": Vec::from(["a", "b", "c"].map(item))});
     let half = |text: String| text.rsplit_once("\"image\"").unwrap().0.to_owned();

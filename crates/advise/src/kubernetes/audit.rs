@@ -51,7 +51,7 @@ pub(super) fn items(document: &str) -> Option<Vec<Rc<Node>>> {
     let at = items.find(['-', '{'])?;
     if at == 0 {
         let before = |(end, _)| list(format!("items: [{}]", &items[..end]));
-        return items.rmatch_indices("{\"apiVersion").take(9).find_map(before).map(|it| vec![it]);
+        return items.rmatch_indices(",{\"apiVersion").take(9).find_map(before).map(|it| vec![it]);
     }
     let start = &items[..=at];
     let end = start.replace('{', "}");
