@@ -207,7 +207,7 @@ ROWS = [
         # It answers nothing that is in flight when the time of the drain is over: each of the 20 clients can lose a request.
         request=lambda seconds: get("/v1/completions", tokens(seconds, 1000)), killed=True, most=20),
     Row("serve run (Ray)", "serve run", "pip:ray:ray", "serve run DIR/ray.yaml", "ray_app.py ray.yaml",
-        # In one of two runs, 7 requests were cut.
+        # In some runs, 7 to 10 requests were cut.
         environment={"RAY_USAGE_STATS_ENABLED": "0"}, most=10),
     Row("mlflow server", "mlflow server", "pip:mlflow:mlflow",
         "mlflow server --port PORT --backend-store-uri sqlite:///DIR/a.db --artifacts-destination DIR", request=ok("/health")),
