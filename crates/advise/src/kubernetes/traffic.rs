@@ -61,11 +61,11 @@ pub(super) fn local(ctx: &mut Context<'_>) {
          (`--drain-min`) to twice this time, and the time of the drain to a longer one";
     let delay = shutdown.unready_delay;
     let (why, time) = match (local.is_external, delay.is_zero()) {
-        (is_external, false) if !is_external || min > delay => return,
-        (_, false) => (
+        (true, false) if min <= delay => (
             "the load balancer needs time after `unready_delay`, and without a longer `min` everything may stop as soon as drainit turns unready",
             BALANCED,
         ),
+        (_, false) => return,
         (true, true) => (
             "the load balancer sends requests to a node until its own health check fails, and a pod that is not ready, as drainit is at once, loses them",
             BALANCED,
