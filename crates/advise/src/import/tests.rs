@@ -110,6 +110,7 @@ fn a_listener_that_ends_supervisord_replaces_on_exit() {
             "true\nstartsecs=2\nstartretries=5",
             "# not converted: startsecs=2, startretries=5 (`restart_max` also counts ends after `startsecs`)",
         ),
+        ("kill.py", fatal, "true", "restart: always, restart_max: 3"),
         ("kill.py", fatal, "true\nstartretries=4", "restart: always, restart_max: 4"),
         ("kill.py", fatal, "unexpected", failing),
         ("kill.py", fatal, "false\nstartretries=0", "restart: \"no\", on_exit: ignore"),
@@ -247,6 +248,7 @@ fn a_known_program_gets_the_keys_with_which_the_program_finishes() {
         // SIGQUIT alone does not suffice.
         ("php-fpm\nstopsignal=QUIT", quit, "php-fpm: set `process_control_timeout` in its own"),
         ("sh -c 'prepare && exec postgres -D /data'", int, "until the last client has left"),
+        ("sh -x -ec 'env A=1 nginx; rm /run/a'", quit, "nginx cuts"),
         ("uwsgi --master", "", "add `--hook-master-start"),
         // A drain, unless a proxy may need it.
         ("sanic a", "drain: connections", "`drain`: its stop would lose requests; name in"),

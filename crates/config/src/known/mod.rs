@@ -319,7 +319,7 @@ mod tests {
             ("python manage.py procrastinate worker", "procrastinate TERM"),
             ("celery multi start worker -A proj", "celery -"),
             ("conda run --live-stream -n e gunicorn app:app", "gunicorn TERM"),
-            ("chamber exec d -- doppler run -p nginx -- wait-for x -- gunicorn a", "gunicorn TERM"),
+            ("chamber exec d -- doppler run -p nginx -- wait-for-it.sh x -- puma", "puma TERM"),
             ("dotenv -f .env run -- gunicorn app:app", "gunicorn TERM"),
             ("sh -c 'prepare && A=b exec uvicorn app:app'", "uvicorn TERM"),
             ("chpst -u www chroot --userspec=www / envdir /e nginx", "nginx QUIT"),

@@ -86,6 +86,7 @@ fn a_program_with_a_longer_time_than_the_stop_gets_a_note() {
         (sanic, stop, "", "10s: make its own time shorter, or `stop_grace_period` longer"),
         (sanic, "stop_grace_period: 1h", "grace_period: 15s", "13s: make its own time"),
         (sanic, "stop_grace_period: 15s", "", ""),
+        ("squid, -N", "stop_signal: INT", "", ""),
         ("gunicorn, --graceful-timeout=60", stop, "", "up to 1m (`--graceful-timeout`)"),
         ("traefik, --entryPoints.w.transport.lifeCycle.graceTimeOut=60s", stop, "", "up to 1m ("),
         ("sidekiq", of_drain, "readiness_delay: 5s", "21s: make its own time"),
