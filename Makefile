@@ -79,7 +79,7 @@ test: deps test-unit test-waiting test-simulation test-containers test-busy test
 .PHONY: test-unit test-waiting test-simulation test-containers test-busy test-storms test-faults test-doc
 test-unit:
 	$(TEST) --no-run
-	$(TEST) --no-fail-fast --lib
+	$(TEST) --no-fail-fast --lib --bins
 test-waiting:
 	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: arm64:: fault_matrix:: $(BUSY) $(STORMS))
 test-simulation:
@@ -105,7 +105,7 @@ BUSY = admin_faults:: drain_command:: early_signals:: endings:: exec::signals::w
 STORMS = schedules:: storm::
 
 quick: ## runs the tests that need no network, root, container or Envoy: under two minutes on two cores once all is built
-	$(TEST) --offline --lib
+	$(TEST) --offline --lib --bins
 	$(SIMULATION) --offline
 	$(TEST) --offline --test main -- --test-threads=$(WAITING) $(addsuffix ::,$(NEAR)) $(addprefix --skip ,$(BUSY) $(STORMS))
 NEAR = config drain::connections docs exec start commands drain_kinds health install kill liveness report run_signals secrets status
@@ -178,7 +178,7 @@ facts: python static target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/e
 	@$(call need,unshare openssl,util-linux openssl)
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
 
-servers: static server-tools ## stops real servers under traffic and eleven other programs, alone and with the lines that check advises (10 minutes once all of them are installed), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
+servers: static server-tools ## stops real servers under traffic and eleven other programs, alone and with the lines that check advises (15 minutes once all of them are installed), and writes docs/measured/servers.md; ROW="nginx gunicorn" selects servers, and prints them
 	@PYTHONPATH=benches/peers python3 -B benches/servers/main.py $(STATIC)/drainit $(ROW)
 
 workers: static server-tools ## stops real workers at random moments while jobs run, RUNS=20 times each, and writes docs/measured/workers.md; ROW="celery rabbitmq" selects workers, and prints them
