@@ -1,6 +1,7 @@
 """Clients of HTTP/1.1 that keep connections, and what happens to their requests."""
 
 import asyncio
+import random
 import re
 import time
 
@@ -93,7 +94,8 @@ class Load:
                 stream = await self.connect()
             _, stays = await self.once(stream, SHORT)
             stream = stream if stays else None
-            await asyncio.sleep(PAUSE)
+            # Otherwise, clients that had to wait together would send together from then on.
+            await asyncio.sleep(PAUSE * random.uniform(0.5, 1.5))
         if stream:
             stream[1].close()
 
