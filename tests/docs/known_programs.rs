@@ -16,7 +16,8 @@ fn rows(page: &str) -> Vec<(Vec<&'static Program>, Vec<String>)> {
     let row = |line: &str| {
         let cells: Vec<_> = line.split(" | ").map(str::to_owned).collect();
         let names = cells[0].split('`').skip(1).step_by(2);
-        let programs = names.map(|name| find(name.split(' ')).unwrap().program).collect();
+        let of = |name: &str| find(&name.split(' ').collect::<Vec<_>>()).unwrap().program;
+        let programs = names.map(of).collect();
         (programs, cells[1..].to_vec())
     };
     lines.filter(|line| line.starts_with("| `")).map(row).collect()
@@ -29,8 +30,7 @@ fn the_lines_of_the_pages_follow_from_the_table_of_known_programs() {
     assert!(servers.len() > 10 && servers.len() <= 30, "{} rows", servers.len());
     let all = servers.iter().chain(&workers);
     for (program, cells) in all.flat_map(|(them, cells)| them.iter().map(move |it| (it, cells))) {
-        let limit = program.limit.map_or(0, |(limit, _)| limit.as_secs());
-        let limit = if limit > 0 { format!(", up to {limit} s") } else { String::new() };
+        let limit = program.limit.map_or("".into(), |it| format!(", up to {} s", it.as_secs()));
         assert_eq!(cells[0], format!("{}{limit}", program.at_term));
         let best = program.signals.first().map(|best| short(*best)).filter(|best| best != "TERM");
         let signal = best.map_or(String::new(), |best| format!("`stop_signal: {best}`"));

@@ -31,7 +31,7 @@ fn start(command: &str) -> Option<Pod> {
     }
     // A server in Go has any name, and needs what any program of unknown name needs.
     let words = if command == GO { "node" } else { command };
-    let program = find(words.split(", ")).unwrap().program;
+    let program = find(&words.split(", ").collect::<Vec<_>>()).unwrap().program;
     let signal = program.signals.first().map_or("TERM".to_owned(), |best| short(*best));
     let (container, drain) = match program.kind {
         Kind::Server => ("shutdown: {grace_period: 30s, readiness_delay: 3s}", ""),

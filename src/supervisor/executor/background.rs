@@ -87,7 +87,7 @@ fn names(command: &[String]) -> impl Iterator<Item = &str> {
 }
 
 fn advice(what: &str, left: &[Descendant], command: &[String]) -> String {
-    let example = known::find(command.iter().map(String::as_str));
+    let example = known::find(command);
     let example = example.filter(|it| !it.program.foreground.is_empty());
     let example = example.map(|it| format!(": `{} {}`", it.name, it.program.foreground));
     let example = example.unwrap_or_default();

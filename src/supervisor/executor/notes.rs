@@ -32,7 +32,7 @@ impl Executor {
             Note::Completed { process, .. } => self.in_background(process),
             Note::Killed { process, after: Some(_), .. } => {
                 let process = self.process(process);
-                let known = known::find(process.command.iter().map(String::as_str))?;
+                let known = known::find(&process.command)?;
                 known.why_alive(process.stop_signal)
             }
             Note::Ended { process, end, next } => {

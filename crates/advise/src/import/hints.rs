@@ -36,7 +36,7 @@ pub(super) fn add(draft: &mut Draft) {
         let command = process.command_words().join(" ");
         let hints = HINTS.iter().filter(|(part, _)| pattern(part).is_match(&command));
         hints.for_each(|(_, hint)| process.note(*hint));
-        let Some(known) = known_of(process) else { continue };
+        let Some(known) = known::find(&process.command_words()) else { continue };
         stop_signal(process, &known);
         let signal = process.text("stop_signal").unwrap_or("TERM").to_owned();
         let is_good = Signal::parse(&signal).is_some_and(|it| known.program.signals.contains(&it));
@@ -62,12 +62,8 @@ pub(super) fn add(draft: &mut Draft) {
     }
 }
 
-fn known_of(process: &DraftedProcess) -> Option<Known> {
-    known::find(process.command_words().iter().map(String::as_str))
-}
-
 pub(super) fn kind_of(process: &DraftedProcess) -> Option<Kind> {
-    known_of(process).map(|known| known.kind)
+    known::find(&process.command_words()).map(|known| known.kind)
 }
 
 /// Whether no requests arrive at a process from outside of the container.

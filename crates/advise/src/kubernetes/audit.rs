@@ -142,12 +142,12 @@ struct Front<'a> {
 impl<'a> Front<'a> {
     fn of(container: &'a Container) -> Self {
         let (line, is_of_image) = command_line(container);
-        let line = || line.iter().map(|it| &*it.text);
+        let line: Vec<_> = line.iter().map(|it| &*it.text).collect();
         let image = image_name(&container.node, &["image"]);
         // An image such as `calico/node` has only the name of a runtime.
         let is_sure = |it: &Known| is_of_image && it.kind != Kind::Maybe;
-        let is_envoy = is_envoy(line()) || is_of_image && image == "envoy";
-        let (name, known) = match find(line()).or_else(|| find([&*image]).filter(is_sure)) {
+        let is_envoy = is_envoy(line.iter().copied()) || is_of_image && image == "envoy";
+        let (name, known) = match find(&line).or_else(|| find(&[image]).filter(is_sure)) {
             _ if names_drainit(container) => (Some("drainit".to_owned()), None),
             _ if is_envoy => (Some("envoy".to_owned()), None),
             known => (known.as_ref().map(|it| it.name.clone()), known),

@@ -3,27 +3,22 @@
 
 use crate::check::running;
 use crate::keys::{Config, DrainMethod, Process, ProcessKind, Shutdown};
-use crate::known::{self, Kind, Known};
+use crate::known::{self, Kind};
 use crate::language::diagnostics::diagnostic::Severity;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::Places;
 use crate::types::human;
 
-/// The known program that a process starts.
-pub fn known_of(process: &Process) -> Option<Known> {
-    known::find(process.command.iter().map(String::as_str))
-}
-
 /// Whether the process serves other processes of the container, as a database does.
 pub(crate) fn is_store(process: &Process) -> bool {
-    known_of(process).is_some_and(|it| it.program.kind == Kind::Store)
+    known::find(&process.command).is_some_and(|it| it.program.kind == Kind::Store)
 }
 
 /// Warns of each known program that gets a worse stop signal than it could, and of a program that
 /// takes longer for its stop than it gets.
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, process, place) in running(config, places) {
-        let known = known_of(process).filter(|_| process.kind != ProcessKind::Oneshot);
+        let known = known::find(&process.command).filter(|_| process.kind != ProcessKind::Oneshot);
         let Some(known) = known.filter(|_| !places.is_further_copy(index)) else { continue };
         let has = |key: &str| place.find(key).is_some();
         let signals = &known.program.signals;
@@ -48,7 +43,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         };
         let own = own.filter(|own| *own < window);
         let (gets, longer) = own.map_or((window, "shutdown.grace_period"), |own| (own, longer));
-        let limit = known.limit.filter(|limit| *limit > gets);
+        let limit = known.limit.filter(|limit| *limit > gets || limit.is_zero());
         let is_needed =
             || config.processes.iter().any(|it| it.depends_on.iter().any(|on| on.process == *name));
         let is_cut = known.program.kind == Kind::Drained && !has("drain");
@@ -70,7 +65,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         } else if let Some(why) = limit.and_then(|_| known.why_alive(signal)) {
             let gets = human(gets);
             let message = format!("`{name}`: {why}, but gets the next signal after {gets}");
-            let help = format!("make its own time shorter, or `{longer}` longer");
+            let help = format!("let its own time end just before that, or make `{longer}` longer");
             problems.note(place.at("command"), message).help(help);
         }
     }

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use crate::check::known_programs::{is_store, known_of};
+use crate::check::known_programs::is_store;
 use crate::check::running;
 use crate::graph::Graph;
 use crate::keys::{Address, Config, Probe, Process, ProcessKind};
-use crate::known::Kind;
+use crate::known::{Kind, find};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::{EntryPlace, Places};
 use crate::plan::Plan;
@@ -48,7 +48,7 @@ pub(crate) fn check(
     }
     let mut delay = None;
     for (index, process, place) in running(config, places) {
-        let known = known_of(process).filter(|_| process.kind == ProcessKind::Service);
+        let known = find(&process.command).filter(|_| process.kind == ProcessKind::Service);
         // A script with the name of a worker serves nobody either.
         let known = known.filter(|it| it.kind == it.program.kind || it.program.kind.is_server());
         let kind = known.as_ref().map(|known| known.kind);
@@ -109,6 +109,6 @@ pub fn listens(process: &Process) -> Option<&'static str> {
         Some(Probe::Tcp(_) | Probe::Http(_) | Probe::Envoy(_)) => Some("readiness"),
         Some(Probe::Grpc(target)) if is_tcp(&target.address) => Some("readiness"),
         _ if process.listen.iter().any(|it| is_tcp(&it.address)) => Some("listen"),
-        _ => known_of(process).is_some_and(|it| it.kind.is_server()).then_some("command"),
+        _ => find(&process.command).is_some_and(|it| it.kind.is_server()).then_some("command"),
     }
 }

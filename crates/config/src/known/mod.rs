@@ -2,16 +2,28 @@
 //! `programs.txt` has the facts. A script may have the name of a program, so nothing here makes an
 //! error of a config, and nothing changes what a config says.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use drainit_derive::Named;
 
+use crate::keys::values::duration;
 use crate::language::script::{commands, is_builtin, is_shell, place, place_of_program};
 use crate::types::{Signal, human};
 
 static PROGRAMS: LazyLock<Vec<Program>> =
     LazyLock::new(|| include_str!("programs.txt").lines().filter_map(Program::of_line).collect());
+
+/// By each file name: the arguments that the command must then have, perhaps empty, and the programs.
+static NAMES: LazyLock<HashMap<&str, Vec<(&str, &Program)>>> = LazyLock::new(|| {
+    let mut names = HashMap::<_, Vec<_>>::new();
+    for (it, known) in PROGRAMS.iter().flat_map(|it| it.names.iter().map(move |name| (it, name))) {
+        let (name, word) = known.split_once(' ').unwrap_or((known, ""));
+        names.entry(name).or_default().push((word, it));
+    }
+    names
+});
 
 /// The names of programs that start another program, the number of words before the other program
 /// (`None`: it stands behind `--`), and the options with a value.
@@ -52,9 +64,10 @@ pub struct Program {
     pub signals: Vec<Signal>,
     /// The effect of SIGTERM, as the rest of a sentence about the program.
     pub at_term: &'static str,
-    /// The longest time that the program itself takes for a stop, and the settings that change this
-    /// time: words of its config, or options of its command.
-    pub limit: Option<(Duration, &'static str)>,
+    /// The longest time that the program itself takes for a stop.
+    pub limit: Option<Duration>,
+    /// The settings that change this time: words of its config, or options of its command.
+    pub limit_settings: &'static str,
     /// The change that the user must make beside the config; empty if none is needed.
     pub more: &'static str,
     /// The option that keeps the program in the foreground; empty if none is needed.
@@ -86,22 +99,22 @@ impl Program {
             return None;
         };
         let kind = Kind::ALL.into_iter().find(|it| it.name() == kind)?;
-        let (seconds, setting) = limit.split_once(' ').unwrap_or((limit, ""));
-        let limit = seconds.parse().ok().map(|seconds| (Duration::from_secs(seconds), setting));
+        let (seconds, limit_settings) = limit.split_once(' ').unwrap_or((limit, ""));
+        let limit = seconds.parse().ok().map(Duration::from_secs);
         let signals = signals.split_whitespace().filter_map(Signal::parse).collect();
         let names = names.split(", ").collect();
-        Some(Self { names, kind, signals, at_term, limit, more, foreground })
+        Some(Self { names, kind, signals, at_term, limit, limit_settings, more, foreground })
     }
 
     /// The longest time for a stop, which one of these arguments may set.
     fn limit_with(&self, arguments: &[&str]) -> Option<Duration> {
-        let (limit, settings) = self.limit?;
-        let text = format!(" {}", arguments.join(" ")).replace(['=', '.'], " ").to_lowercase();
-        let set = settings.to_lowercase().split_whitespace().find_map(|option| {
-            let (_, value) = text.rsplit_once(&format!(" {option}"))?;
-            value.trim_start().split(' ').next()?.trim_end_matches('s').parse().ok()
-        });
-        Some(set.map_or(limit, Duration::from_secs)).filter(|limit| !limit.is_zero())
+        let text = format!(" {}", arguments.join(" ")).to_lowercase().replace('=', " ");
+        let of = |option: &str| {
+            let is_option = |(at, _): &(usize, &str)| text[..*at].ends_with([' ', '.']);
+            let (at, _) = text.rmatch_indices(option).find(is_option)?;
+            duration(text[at + option.len()..].split_whitespace().next()?).ok()
+        };
+        self.limit_settings.to_lowercase().split_whitespace().find_map(of).or(self.limit)
     }
 
     /// The program that has this file name and starts with these arguments, and whether it needs one
@@ -118,14 +131,8 @@ impl Program {
                 parts.contains(&Some(word)) && !is_value(at)
             })
         };
-        let needs = |known: &&str| {
-            // Most programs have another name, and each command is compared with all of them.
-            match known.strip_prefix(name)? {
-                "" => Some(false),
-                rest => rest.strip_prefix(' ').and_then(|word| has(word).then_some(true)),
-            }
-        };
-        PROGRAMS.iter().find_map(|program| Some((program, program.names.iter().find_map(needs)?)))
+        let found = NAMES.get(name)?.iter().find(|(word, _)| word.is_empty() || has(word));
+        found.map(|(word, program)| (*program, !word.is_empty()))
     }
 }
 
@@ -159,7 +166,7 @@ impl Known {
         if let Some((why, remedy)) = self.advice(signal, "stop_signal") {
             return Some(format!("{why}: {remedy}"));
         }
-        let setting = program.limit?.1.split(' ').next()?;
+        let setting = program.limit_settings.split(' ').next()?;
         let setting = if setting.is_empty() { "" } else { &format!(" (`{setting}`)") };
         Some(format!("{name} {}, for up to {}{setting}", program.at_term, human(self.limit?)))
     }
@@ -177,10 +184,10 @@ pub fn short(signal: Signal) -> String {
 }
 
 /// The program that a command starts, perhaps by a shell or by a program of [`STARTERS`].
-pub fn find<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<Known> {
+pub fn find<S: AsRef<str>>(command: &[S]) -> Option<Known> {
     /// A chain of programs, each of which starts the next one, is rarely longer than this.
     const DEEPEST: u8 = 5;
-    in_words(&command.into_iter().collect::<Vec<_>>(), DEEPEST)
+    in_words(&command.iter().map(S::as_ref).collect::<Vec<_>>(), DEEPEST)
 }
 
 fn in_words(words: &[&str], deepest: u8) -> Option<Known> {
@@ -214,8 +221,7 @@ fn in_script(script: &str, deepest: u8) -> Option<Known> {
         !is_cleanup && (*at == 0 || commands[at - 1].end != "|")
     };
     let last = (0..commands.len()).rev().find(is_last)?;
-    let words: Vec<_> = commands[last].words.iter().map(String::as_str).collect();
-    in_words(&words, deepest)
+    in_words(&commands[last].words.iter().map(String::as_str).collect::<Vec<_>>(), deepest)
 }
 
 /// The words behind a program of [`STARTERS`] and its options.
@@ -255,7 +261,7 @@ mod tests {
     /// The program that a command line starts: its first name, and its best signal or `-`.
     fn found(line: &str) -> String {
         let words = split(line).unwrap();
-        let Some(known) = find(words.iter().map(String::as_str)) else { return String::new() };
+        let Some(known) = find(&words) else { return String::new() };
         let best = known.program.signals.first().map_or("-".to_owned(), |best| short(*best));
         format!("{} {best}", known.program.names[0].split(' ').next().unwrap())
     }
@@ -270,7 +276,7 @@ mod tests {
             let has_kind = program.kind != Kind::Other || line.contains("| other |");
             assert!(has_kind && program.signals.len() == signals, "{line}");
             for name in &program.names {
-                let known = find(name.split(' ')).unwrap();
+                let known = find(&name.split(' ').collect::<Vec<_>>()).unwrap();
                 assert!(std::ptr::eq(known.program, program), "{name}");
             }
         }

@@ -82,15 +82,16 @@ fn a_program_with_a_longer_time_than_the_stop_gets_a_note() {
     let (sanic, stop) = ("sanic, app", "stop_grace_period: 10s");
     let of_drain = "drain: {signal: {signal: TERM, time: 21s}}, depends_on: []";
     for (command, keys, shutdown, expected) in [
-        (sanic, by_int, "", "10s: make its own time shorter, or `drain.signal.time` longer"),
-        (sanic, stop, "", "10s: make its own time shorter, or `stop_grace_period` longer"),
-        (sanic, "stop_grace_period: 1h", "grace_period: 15s", "13s: make its own time"),
+        (sanic, by_int, "", "before that, or make `drain.signal.time` longer"),
+        (sanic, stop, "", "before that, or make `stop_grace_period` longer"),
+        (sanic, "stop_grace_period: 1h", "grace_period: 15s", "13s: let its own time"),
         (sanic, "stop_grace_period: 15s", "", ""),
         ("squid, -N", "stop_signal: INT", "", ""),
         ("gunicorn, --graceful-timeout=60", stop, "", "up to 1m (`--graceful-timeout`)"),
-        ("traefik, --entryPoints.w.transport.lifeCycle.graceTimeOut=60s", stop, "", "up to 1m ("),
-        ("sidekiq", of_drain, "readiness_delay: 5s", "21s: make its own time"),
-        ("sidekiq", "depends_on: []", "readiness_delay: 5s", "or `shutdown.grace_period` longer"),
+        ("gunicorn, --graceful-timeout, '0'", stop, "", "up to 0ms (`--graceful-timeout`), but"),
+        ("traefik, --entryPoints.w.transport.lifeCycle.graceTimeOut=1m", stop, "", "up to 1m ("),
+        ("sidekiq", of_drain, "readiness_delay: 5s", "21s: let its own time"),
+        ("sidekiq", "depends_on: []", "readiness_delay: 5s", "make `shutdown.grace_period`"),
         ("sidekiq, -t23", "depends_on: []", "readiness_delay: 5s", ""),
         ("sidekiq, --timeout=11", stop, "", "up to 11s (`--timeout`), but gets the next signal"),
     ] {
