@@ -116,6 +116,7 @@ nightly: ## runs what .ci/run leaves out, because it takes long and seldom fails
 	@PATH="$$PATH:$$PWD/target/nightly/bin" $(CARGO) deny check bans licenses sources
 	$(MAKE) rollout MODES="drainit parts"
 	$(MAKE) simulate RUNS=500000
+	$(MAKE) test-storms
 	$(MAKE) search STATES=100000
 	$(MAKE) fuzz SECONDS=20
 	$(MAKE) sanitize
