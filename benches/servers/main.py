@@ -207,7 +207,7 @@ def differs(row, alone, best):
         yield f"{row.name}: the table says that it {program.at_term}, but the request was {load.long}"
     if program.at_term.startswith(("cuts requests", "does not finish")) and load.long == "answered":
         yield f"{row.name}: the table says that it {program.at_term}, but the request was answered"
-    most = row.most or (2 if program.kind == "server" else 6)
+    most = row.most or (2 if program.kind == "server" else 8)
     if with_lines.failed > most:
         yield f"{row.name}: {with_lines.failed} requests failed with the advised lines, more than {most}"
     if not code.startswith(("0,", "137,") if row.killed else "0,"):

@@ -83,7 +83,7 @@ class Row:
     `alone`, the first run has another command, without what the table advises beside the config. `front`: nginx with
     this file passes the requests on to the server. `most`: so many requests of the clients that look may fail with the
     advised lines, if not 2. A drain that ends at its `time` cuts what is then in flight: of 20 clients that wait for 50 of
-    550 ms, 1.8 on average, and more than 6 once in 400 stops. `killed`: a server that waits for its clients may be killed
+    550 ms, 1.8 on average, and more than 8 once in 35,000 stops. `killed`: a server that waits for its clients may be killed
     in the end, because those of the bench never stop sending. `heavy`: it starts processes that need the machine for
     seconds, so it does not run beside another such server.
     `client`: the command of a client of a program that is no server of HTTP, which works for 3 s. `idle`: the command of
