@@ -39,7 +39,17 @@ fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
         report.traffic(at(*millis), process, *traffic, *moment);
     }
     let why = DrainEnd::TimeOver;
-    report.note(at(5000), &Note::DrainOver { process, why, took, last: Load::default() });
+    report.note(
+        at(5000),
+        &Note::DrainOver {
+            process,
+            why,
+            took,
+            time: None,
+            unused: Duration::ZERO,
+            last: Load::default(),
+        },
+    );
     for (millis, traffic, moment) in seen.iter().filter(|(millis, ..)| *millis > 5000) {
         report.traffic(at(*millis), process, *traffic, *moment);
     }
@@ -134,7 +144,14 @@ fn the_latest_line_of_each_drain_since_the_request_is_kept() {
     let (limit, why) = (Duration::from_secs(5), DrainEnd::TimeOver);
     let [web, old] = [0, 1].map(ProcessId);
     let mut report = Noted::of(&["web", "old"]);
-    let over = |process| Note::DrainOver { process, why, took: limit, last: Load::default() };
+    let over = |process| Note::DrainOver {
+        process,
+        why,
+        took: limit,
+        time: None,
+        unused: Duration::ZERO,
+        last: Load::default(),
+    };
     report.note(at(0), &over(old));
     report.note(at(10), &Note::DrainRequested);
     let began = Note::DrainBegan { process: web, longest: limit, min: limit, counted: true };
@@ -283,7 +300,10 @@ fn totals(envoy: &[(u64, u64)], kernel: Option<(u64, u64)>, endings: Option<&[En
         report.traffic(at(*millis), router, seen(9, 100, *requests), moment);
     }
     let (why, last) = (DrainEnd::TimeOver, Load::default());
-    report.note(at(5000), &Note::DrainOver { process: router, why, took, last });
+    report.note(
+        at(5000),
+        &Note::DrainOver { process: router, why, took, time: None, unused: Duration::ZERO, last },
+    );
     if let Some((connections, requests)) = kernel {
         let (connections, requests) = (Some(connections), Some(requests));
         let traffic = Traffic { connections, requests, unsure: Some(0), ..Traffic::default() };
@@ -377,7 +397,7 @@ impl Played {
                     Action::Spawn(process) => events.push_back(Event::Spawned(process)),
                     Action::Sweep(_) => events.push_back(Event::NothingLeft),
                     Action::LookForExit(process) => {
-                        events.push_back(Event::ExitSeen { process, exits: false });
+                        events.push_back(Event::ExitSeen { process, exits: false, ignores: false });
                     }
                     Action::Exit(code) => self.code = Some(code),
                     _ => {}
@@ -730,7 +750,14 @@ fn journal_does_not_grow_over_time() {
             for note in [
                 Note::Started(process),
                 Note::DrainBegan { process, longest: limit, min: limit, counted: true },
-                Note::DrainOver { process, why: DrainEnd::Quiet, took, last },
+                Note::DrainOver {
+                    process,
+                    why: DrainEnd::Quiet,
+                    took,
+                    time: None,
+                    unused: Duration::ZERO,
+                    last,
+                },
                 Note::Stopping { process, signal: Signal::TERM, limit },
                 Note::NotDrained(process),
             ] {

@@ -254,7 +254,7 @@ const WITHOUT_NETLINK: [&str; 8] =
 #[test]
 fn without_a_list_of_the_kernel_a_drain_ends_as_without_counts() {
     let drains = [
-        ("{connections: {min: 0, time: 3s}}", "its time is over"),
+        ("{connections: {min: 0, time: 3s}}", "its `time` of 3s is over"),
         ("{exec: {command: [sleep, '1'], min: 0, time: 30s, connections: {}}}", "complete"),
         ("{signal: {signal: USR1, min: 0, time: 30s, connections: {}}}", "the process has ended"),
     ];

@@ -151,7 +151,7 @@ fn a_request_is_repeated_until_the_answer_says_that_the_drain_is_over() {
     let busy = Admin::tcp(0);
     let drain = format!("http: {{url: 'http://{}/drain', until: 204, time: 2s}}", busy.address());
     let Some(drainit) = start(&drain, "") else { return };
-    let ended = stop(drainit, "its time is over");
+    let ended = stop(drainit, "its `time` of .* is over.*");
     assert_asked(&ended, ended.asked, ms(2000)..LATE);
 }
 
@@ -160,7 +160,7 @@ fn a_request_is_repeated_until_the_answer_says_that_the_drain_is_over() {
 fn a_command_that_takes_too_long_is_killed() {
     let drain = "exec: {command: [CHILD, drainer, 'on=TERM:ignore'], time: 800ms}";
     let Some(drainit) = start(drain, "") else { return };
-    let ended = stop(drainit, "its time is over");
+    let ended = stop(drainit, "its `time` of .* is over.*");
     assert_asked(&ended, ended.asked, ms(800)..LATE);
     // drainit kills the command of the drain when `time` is over. Otherwise the command would be a
     // leftover, and get SIGTERM at the end.
@@ -169,7 +169,7 @@ fn a_command_that_takes_too_long_is_killed() {
     let counts = drain.replace("800ms}", "800ms, connections: {}}");
     let Some(drainit) = start(&counts, "") else { return };
     let ended = drainit.stop();
-    ended.assert_code(0).assert_line("app: drain over after .*: its time is over$");
+    ended.assert_code(0).assert_line("app: drain over after .*: its `time` of .* is over; .*");
     assert_asked(&ended, ended.asked, ms(800)..LATE);
     ended.assert_no_event("drainer", "got SIGTERM");
 }
@@ -282,7 +282,7 @@ fn drains_run_together_each_within_the_time_of_that_drain() {
         ("by-command", "complete", 300),
         ("by-signal", "the process has ended", 600),
         ("by-message", "complete", 400),
-        ("never", "its time is over", 900),
+        ("never", "its `time` of 900ms is over", 900),
     ] {
         let over = ended.record.line(&format!("{name}: drain over after .*: {why}"));
         let over = over.unwrap_or_else(|| panic!("{name}:\n{}", ended.record)).at - ended.asked;

@@ -6,7 +6,7 @@ pub(crate) const STOPPING: &str = "stopping: SIGTERM received";
 pub(crate) const HURRIED: &str = "second stop signal";
 pub(crate) const LEFT_OVER: &str = "left over";
 pub(crate) const NO_CONNECTION_LEFT: &str = "drain over after [^;]*: no connection left";
-pub(crate) const TIME_IS_OVER: &str = "drain over after [^;]*: its time is over";
+pub(crate) const TIME_IS_OVER: &str = "drain over after [^;]*: its (time|`time` of [^;]*) is over";
 
 pub(crate) fn ready(process: &str) -> String {
     format!("{process}: ready")

@@ -113,7 +113,7 @@ macro_rules! key_options {
 key_options! {
     /// Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path
     pub ADMIN "--drain-envoy" DRAINIT_DRAIN_ENVOY ADMIN;
-    /// Longest drain; 0 turns the drain off [default: 15s]
+    /// Longest drain; 0 turns the drain off [default: what --grace-period leaves]
     pub TIME "--drain-time" DRAINIT_DRAIN_TIME DURATION;
     /// Shortest drain, while clients learn that this instance goes away [default: 5s, at most
     /// --drain-time]
@@ -381,9 +381,7 @@ impl Reader<'_> {
         Ok(Some(DrainOptions {
             envoy,
             // A time that is not known is long enough for `min`.
-            time: time.map(|time| {
-                time.known().unwrap_or(config::default_time().max(min.unwrap_or_default()))
-            }),
+            time: time.and_then(Value::known),
             min,
             readiness: readiness.map(|it| it.known().unwrap_or(Duration::from_secs(30))),
             // If `min` is not known, nobody knows whether the delay fits.

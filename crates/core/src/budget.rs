@@ -1,26 +1,28 @@
 //! Divides the time until the deadline.
 //!
 //! - *Traffic first*: the delays and the `min` of each drain leave [`LEAST_STOP`] to each later
-//!   stop of their own path, and no more.
+//!   stop of their own path, and no more. The `min`s of all drains pass at the same time.
 //! - *Work-conserving*: every other step gets all the time that the later steps of its own path do
-//!   not *keep*. A later drain keeps its `min`, and a later stop or hook its declared time. A later
-//!   stop without `stop_grace_period` keeps an equal share, but at most [`MOST_KEPT`].
+//!   not *keep*. A later stop or hook keeps its declared time, and a second if it declares none. A
+//!   later drain keeps a second. A store without `stop_grace_period` keeps an equal share, but at
+//!   most [`MOST_KEPT`].
+//! - *Waiting must help*: a stop without `stop_grace_period` is asked after an equal share of the
+//!   time whether it catches its stop signal. If not, it gets no more.
 //!
 //! The *path* of a step are the steps that can begin only after it: those of the process, and of
 //! the processes on which it depends. Independent processes never shorten each other's steps.
 
-use core::cell::LazyCell;
 use core::time::Duration;
 
 use crate::prelude::*;
-use crate::spec::{HookWait, ProcessSpec, Spec, Sum, after};
+use crate::spec::{DrainSpec, HookWait, ProcessSpec, Spec, Sum, Sums, after};
 use crate::types::{ProcessId, Time};
 
-/// The delays and the `min` of each drain leave this time to each later stop. In this time, a
-/// process can at least handle its stop signal.
+/// The delays and the `min` of each drain leave this time to each later stop, and a later step that
+/// declares no time keeps it. In this time, a process can at least handle its stop signal.
 pub(crate) const LEAST_STOP: Duration = Duration::from_secs(1);
-/// A stop without `stop_grace_period` keeps at most this time from earlier steps: the time in which
-/// programs have to stop under Docker, if nobody says otherwise.
+/// The stop of a store without `stop_grace_period` keeps at most this time from earlier steps: the
+/// time in which programs have to stop under Docker, if nobody says otherwise.
 pub const MOST_KEPT: Duration = Duration::from_secs(10);
 /// Closing the listeners gets this time even if the stops need all the time left. An Envoy that is
 /// not busy answers within milliseconds.
@@ -30,8 +32,8 @@ pub const MIN_CLOSING: Duration = Duration::from_millis(250);
 /// through the dependencies of a process, and are computed only once.
 #[derive(Clone, Debug, Default)]
 pub struct Budget {
-    /// For each process: the time that its stop keeps.
-    kept: Vec<Duration>,
+    /// For each process: the declared time of its stop, or its equal share of the time.
+    shares: Vec<Duration>,
     /// For each process: its stop, its hooks, and all later steps. A stop that no drain needs begins
     /// when only the `declared` time of the path is left before the deadline, or after its own
     /// drain when only `kept` is left.
@@ -54,30 +56,61 @@ pub struct Budget {
 pub struct Path {
     /// The number of steps that keep time.
     steps: u32,
-    /// The sum of the times that the steps keep.
+    /// The sums of the times of the steps.
+    times: Times,
+}
+
+/// The times that a step takes from the steps before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// The time that the step keeps.
     pub kept: Duration,
-    /// The time that the delays and drains leave: the `min`s of the drains, and [`LEAST_STOP`] for
-    /// each stop, or its declared time if that is shorter.
+    /// Like `kept`, with an equal share of the time for each stop without `stop_grace_period`. A
+    /// process that does not catch its stop signal leaves this time.
+    shared: Duration,
+    /// The time that the delays and drains leave: [`LEAST_STOP`] for each stop, or its declared
+    /// time if that is shorter.
     pub least: Duration,
-    /// Like `kept`, with the `time` of each drain in place of `min`, and [`LEAST_STOP`] for each
-    /// stop without `stop_grace_period`. A stop that does not wait for drains begins when only this
-    /// time is left.
+    /// Like `kept`, with the `time` of each drain. A stop that does not wait for drains begins when
+    /// only this time is left.
     pub declared: Duration,
 }
 
-impl Path {
-    /// This path after a step with these times: `kept`, `least` and `declared`.
-    fn after(self, [kept, least, declared]: [Duration; 3]) -> Self {
-        Self {
-            steps: self.steps + u32::from(!kept.is_zero()),
-            kept: self.kept.saturating_add(kept),
-            least: self.least.saturating_add(least),
-            declared: self.declared.saturating_add(declared),
-        }
+impl Times {
+    /// A step that always takes this time.
+    fn all(time: Duration) -> Self {
+        Self { kept: time, shared: time, least: time, declared: time }
     }
 
-    fn after_hook(self, need: Duration) -> Self {
-        self.after([need, Duration::ZERO, need])
+    /// A hook, for which traffic does not wait.
+    fn hook(need: Duration) -> Self {
+        Self { least: Duration::ZERO, ..Self::all(need) }
+    }
+
+    /// Combines each time with the time of another step.
+    fn with(self, other: Self, both: impl Fn(Duration, Duration) -> Duration) -> Self {
+        Self {
+            kept: both(self.kept, other.kept),
+            shared: both(self.shared, other.shared),
+            least: both(self.least, other.least),
+            declared: both(self.declared, other.declared),
+        }
+    }
+}
+
+impl core::ops::Deref for Path {
+    type Target = Times;
+
+    fn deref(&self) -> &Times {
+        &self.times
+    }
+}
+
+impl Path {
+    /// This path after another step.
+    fn after(self, step: Times) -> Self {
+        let steps = self.steps + u32::from(!step.kept.is_zero());
+        Self { steps, times: self.times.with(step, Duration::saturating_add) }
     }
 
     /// The longest path of all dependencies of a process, of which each has a path in `paths`.
@@ -87,19 +120,26 @@ impl Path {
 
     /// The larger of each of the times.
     fn or(self, other: Self) -> Self {
-        Self {
-            steps: self.steps.max(other.steps),
-            kept: self.kept.max(other.kept),
-            least: self.least.max(other.least),
-            declared: self.declared.max(other.declared),
-        }
+        let times = self.times.with(other.times, Duration::max);
+        Self { steps: self.steps.max(other.steps), times }
     }
 
     /// The time that a step gets before this path: the time that the later steps do not keep. If
     /// that is less than [`LEAST_STOP`], the later steps could not keep their times anyway. The
     /// step then gets an equal share of the time left, as far as it keeps this share itself.
     fn grants(self, limit: Duration, keeps: Duration, left: Duration) -> Duration {
-        let free = left.saturating_sub(self.kept);
+        self.grants_beside(self.kept, limit, keeps, left)
+    }
+
+    /// Like [`Self::grants`], if the later steps keep this time.
+    fn grants_beside(
+        self,
+        kept: Duration,
+        limit: Duration,
+        keeps: Duration,
+        left: Duration,
+    ) -> Duration {
+        let free = left.saturating_sub(kept);
         let share = if free < LEAST_STOP { keeps.min(left / (self.steps + 1)) } else { free };
         limit.min(free.max(share))
     }
@@ -144,7 +184,7 @@ impl Budget {
     /// the drains.
     pub fn new(spec: &Spec, left: Duration, ahead: impl Fn(ProcessId) -> Ahead) -> Self {
         let last = HookWait::need_of(spec.hooks.post_stop).saturating_sub(spec.after_deadline());
-        let last = Path { kept: last, declared: last, ..Path::default() };
+        let last = Path { times: Times::hook(last), ..Path::default() };
         let ahead: Vec<_> = spec.ids().map(ahead).collect();
         let ahead = |id: ProcessId| ahead[id.index()];
         let drain = |id| spec.of(id).drain.filter(|_| ahead(id).drain);
@@ -153,55 +193,53 @@ impl Budget {
         let drains = spec.ids().filter_map(drain).count();
         let counts = spec.ids().map(closes).max().filter(|_| drains > 1).unwrap_or_default();
         let left = left.saturating_sub(last.kept.saturating_add(counts));
-        let (stop, begun) = (|id| ahead(id).stop, |id| ahead(id).is_begun);
-        // The path before the stop of a process and its hooks. The stop keeps a time from it.
-        let stopped = |path: Path, id, declared: Duration, kept| {
-            let Ahead { pre_stop, post_stop, .. } = ahead(id);
-            let steps = [kept, declared.min(LEAST_STOP), declared];
-            path.after_hook(post_stop).after(steps).after_hook(pre_stop)
+        let shares = Shares::new(spec, left, &ahead, |id| {
+            let drain = drain(id).map_or(Duration::ZERO, |drain| declared_drain(drain));
+            drain.saturating_add(closes(id))
+        });
+        let unset = |id| if spec.of(id).is_store { shares.of(id) } else { LEAST_STOP };
+        // The path before the stop of a process and its hooks.
+        let stopped = |path: Path, id: ProcessId, share| {
+            let Ahead { pre_stop, stop, post_stop, .. } = ahead(id);
+            let kept = stop.unwrap_or_else(|| unset(id));
+            let stop = Times { kept, shared: share, least: kept.min(LEAST_STOP), declared: kept };
+            path.after(Times::hook(post_stop)).after(stop).after(Times::hook(pre_stop))
         };
-        let drained =
-            |path: Path, id| drain(id).map_or(path, |d| path.after([d.min, d.min, d.time]));
-        let own = |id| stopped(Path::default(), id, stop(id).unwrap_or_default(), Duration::ZERO);
-        let written = |id| drained(own(id).after([closes(id); 3]), id).declared;
-        let written = |id| (written(id), u32::from(stop(id).is_none()));
-        // A share is 1 s at least, so in a window of 32 s no path has more sums that matter.
-        let written = LazyCell::new(|| spec.sums_through(written, begun, 32));
-        let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id).declared);
-        let stopping = |id| (stopping(id), u32::from(stop(id) != Some(Duration::ZERO)));
-        let stopping = spec.sums_through(stopping, begun, 1);
-        // The declared times come first. The other stops of each path share what is left. If the
-        // stops declare more than there is, the excess is shared, too.
-        let share = |place: usize| {
-            let least = |sum: Sum| left.saturating_sub(sum.0) / sum.1.max(1);
-            let share = after(&written[place], Sum::default()).map(least).min();
-            let over = |sum: Sum| sum.0.saturating_sub(left).min(left / sum.1.max(1));
-            over(stopping[place].0).max(share.unwrap_or_default()).clamp(LEAST_STOP, MOST_KEPT)
+        // The path before the drain of a process. The `min`s of all drains pass at the same time,
+        // so a drain that is not the first of its path keeps only a second.
+        let drained = |path: Path, id, is_first| {
+            let Some(drain) = drain(id) else { return path };
+            let least = if is_first { drain.min } else { Duration::ZERO };
+            let kept = least.max(declared_drain(drain).min(LEAST_STOP));
+            let declared = declared_drain(drain).max(kept);
+            path.after(Times { kept, shared: kept, least, declared })
         };
         let mut drains = vec![last; spec.processes.len()];
         let mut budget = Self {
-            kept: vec![Duration::ZERO; drains.len()],
+            shares: vec![Duration::ZERO; drains.len()],
             stops: drains.clone(),
             drained: drains.clone(),
+            all: last,
+            after_first: None,
             last,
-            exceeds: stopping.iter().any(|sums| sums.0.0 > left),
-            ..Self::default()
+            exceeds: shares.exceeds,
         };
         for &id in &spec.order {
             let (process, place) = (spec.of(id), id.index());
-            let kept = stop(id).unwrap_or_else(|| share(place));
+            let share = ahead(id).stop.unwrap_or_else(|| shares.of(id));
             let below = last.below(process, &budget.stops);
-            let declared = stop(id).unwrap_or(LEAST_STOP);
-            let mut path = if begun(id) { below } else { stopped(below, id, declared, kept) };
+            let mut path = if ahead(id).is_begun { below } else { stopped(below, id, share) };
             // In the 10 s of Docker, the default `min` of 5 s then fits before any number of stops.
-            path.least = path.least.min(spec.window / 4);
-            (budget.kept[place], budget.stops[place]) = (kept, path);
-            path = path.after([counts; 3]).below(process, &drains).after([closes(id); 3]);
+            path.times.least = path.least.min(spec.window / 4);
+            (budget.shares[place], budget.stops[place]) = (share, path);
+            path = path.after(Times::all(counts)).below(process, &drains);
+            path = path.after(Times::all(closes(id)));
             budget.after_first = budget.after_first.max(drain(id).map(|_| path.least));
             budget.drained[place] = path;
-            drains[place] = drained(path, id);
+            drains[place] = drained(path, id, false);
+            budget.all = budget.all.or(drained(path, id, true));
         }
-        Self { all: drains.into_iter().fold(last, Path::or), ..budget }
+        budget
     }
 
     /// The limit of a wait before the drains: the readiness delay, or the `pre_stop` hook of the
@@ -219,9 +257,10 @@ impl Budget {
     }
 
     /// The longest wait of a drain that begins now, or that may last this `time` from now. The drain
-    /// gets the time that the later steps of its path do not keep, but its `min` at their cost.
+    /// gets the time that the later steps of its path do not keep, but what is left of its `min` at
+    /// their cost.
     pub fn drain(&self, id: ProcessId, min: Duration, time: Duration, left: Duration) -> Duration {
-        let Path { kept, least, .. } = self.drained[id.index()];
+        let Times { kept, least, .. } = *self.drained[id.index()];
         time.min(left.saturating_sub(kept).max(min.min(left.saturating_sub(least))))
     }
 
@@ -252,7 +291,21 @@ impl Budget {
     /// the limit of a stop without `stop_grace_period`.
     pub fn stop(&self, spec: &Spec, id: ProcessId, unset: Duration, left: Duration) -> Duration {
         let limit = spec.of(id).stop.unwrap_or(unset);
-        self.after_stop(spec, id).grants(limit, self.kept[id.index()], left)
+        self.after_stop(spec, id).grants(limit, self.shares[id.index()], left)
+    }
+
+    /// Like [`Self::stop`], for a process that does not catch its stop signal. Each later stop
+    /// without `stop_grace_period` then keeps an equal share, because waiting cannot help.
+    pub fn stop_in_vain(
+        &self,
+        spec: &Spec,
+        id: ProcessId,
+        unset: Duration,
+        left: Duration,
+    ) -> Duration {
+        let limit = spec.of(id).stop.unwrap_or(unset);
+        let after = self.after_stop(spec, id);
+        after.grants_beside(after.shared, limit, self.shares[id.index()], left)
     }
 
     /// The limit of the `pre_stop` hook of a process; `None` if there is none. A hook that declares
@@ -260,8 +313,8 @@ impl Budget {
     pub fn pre_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
         let hook = spec.of(id).hooks.pre_stop?;
         let least = hook.is_declared().then_some(LEAST_STOP);
-        let kept = spec.of(id).stop.or(least).unwrap_or(self.kept[id.index()]);
-        let later = self.after_stop(spec, id).after([kept; 3]);
+        let kept = spec.of(id).stop.or(least).unwrap_or(self.shares[id.index()]);
+        let later = self.after_stop(spec, id).after(Times::all(kept));
         Some(later.grants(hook.limit, hook.need, left))
     }
 
@@ -291,7 +344,61 @@ impl Budget {
     /// this path does not keep.
     pub fn after_stop(&self, spec: &Spec, id: ProcessId) -> Path {
         let of = spec.of(id);
-        self.last.below(of, &self.stops).after_hook(HookWait::need_of(of.hooks.post_stop))
+        self.last.below(of, &self.stops).after(Times::hook(HookWait::need_of(of.hooks.post_stop)))
+    }
+}
+
+/// The time that a drain declares: its `time`, or its `min`.
+fn declared_drain(drain: DrainSpec) -> Duration {
+    drain.time.unwrap_or(drain.min)
+}
+
+/// The equal shares of stops without `stop_grace_period`.
+struct Shares {
+    /// The time of all stops.
+    left: Duration,
+    /// For each process: the declared times of the paths through it, and their stops that declare
+    /// none.
+    written: Vec<Sums>,
+    /// For each process: the declared stops of the path through it, and their number.
+    stopping: Vec<Sum>,
+    /// Whether the declared stops of a path exceed the time.
+    exceeds: bool,
+}
+
+impl Shares {
+    /// `before` is the declared time of the drain of a process.
+    fn new(
+        spec: &Spec,
+        left: Duration,
+        ahead: impl Fn(ProcessId) -> Ahead,
+        before: impl Fn(ProcessId) -> Duration,
+    ) -> Self {
+        let (stop, begun) = (|id| ahead(id).stop, |id| ahead(id).is_begun);
+        let own = |id| {
+            let Ahead { pre_stop, stop, post_stop, .. } = ahead(id);
+            stop.unwrap_or_default().saturating_add(pre_stop).saturating_add(post_stop)
+        };
+        let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id));
+        let stopping = |id| (stopping(id), u32::from(stop(id) != Some(Duration::ZERO)));
+        let stopping: Vec<_> =
+            spec.sums_through(stopping, begun, 1).into_iter().map(|sums| sums.0).collect();
+        let written = |id| (own(id).saturating_add(before(id)), u32::from(stop(id).is_none()));
+        let is_shared = spec.ids().any(|id| stop(id).is_none());
+        // A share is 1 s at least, so in a window of 32 s no path has more sums that matter.
+        let written = is_shared.then(|| spec.sums_through(written, begun, 32));
+        let exceeds = stopping.iter().any(|sum| sum.0 > left);
+        Self { left, written: written.unwrap_or_default(), stopping, exceeds }
+    }
+
+    /// The share of a process. The declared times come first. The other stops of each path share
+    /// what is left. If the stops declare more than there is, the excess is shared, too.
+    fn of(&self, id: ProcessId) -> Duration {
+        let least = |sum: Sum| self.left.saturating_sub(sum.0) / sum.1.max(1);
+        let share = after(&self.written[id.index()], Sum::default()).map(least).min();
+        let over = |sum: Sum| sum.0.saturating_sub(self.left).min(self.left / sum.1.max(1));
+        let share = over(self.stopping[id.index()]).max(share.unwrap_or_default());
+        share.clamp(LEAST_STOP, MOST_KEPT)
     }
 }
 

@@ -38,25 +38,26 @@ const NOTED_EVERY: Duration = Duration::from_secs(60);
 
 impl State {
     /// Begins the drain of a process. If `full`, the drain may last for all of its `time`, as far
-    /// as the deadline allows. The drain lasts at least for `hold`, because load balancers send new
-    /// connections for that long. If a newer instance has taken over, this instance drains by
-    /// itself and cannot be polled, so drainit only waits.
+    /// as the deadline allows. Its `min` counts `from` this time. The drain lasts at least for
+    /// `hold`, because load balancers send new connections for that long. If a newer instance has
+    /// taken over, this instance drains by itself and cannot be polled, so drainit only waits.
     pub(crate) fn begin_drain(
         &mut self,
         process: ProcessId,
         full: bool,
+        from: Time,
         hold: Duration,
         deadline: Time,
     ) {
         self[process].drain = match self.process(process).drain {
-            Some(drain) => {
-                let wish = if full { drain.time } else { drain.min };
-                let wish = wish.max(hold);
-                let mut drain = DrainSpec { min: drain.min.max(hold), ..drain };
+            Some(mut drain) => {
+                let wish = if full { drain.longest(self.spec.window) } else { drain.min };
+                drain.min = (from + drain.min).since(self.now).max(hold);
+                drain.time = drain.time.filter(|_| full);
                 if family::tie(self, process).is_handed_over() {
                     drain = DrainSpec { closes: false, signal: None, ..drain };
                 }
-                Active::begin(self, process, drain, wish, deadline)
+                Active::begin(self, process, drain, wish.max(hold), deadline)
             }
             None => Progress::Over,
         };
@@ -184,7 +185,7 @@ impl State {
         let may_end = self.process(process).drain.is_some_and(|drain| drain.signal.is_some());
         match &self[process].drain {
             Progress::NotDue => {
-                self.process(process).drain.is_some_and(|drain| !drain.time.is_zero())
+                self.process(process).drain.is_some_and(|drain| drain.time != Some(Duration::ZERO))
             }
             Progress::Active(active) => active.closes && !may_end,
             Progress::FinalCount(count) => count.is_noted && !may_end,
@@ -241,7 +242,8 @@ impl State {
 }
 
 impl Active {
-    /// Begins the drain. `wish` is the longest wait; the deadline can make it shorter.
+    /// Begins the drain. `wish` is the longest wait; the deadline can make it shorter. `drain` has
+    /// what is left of `min`, and the `time` that the drain may use up, if the config declares it.
     fn begin(
         state: &mut State,
         process: ProcessId,
@@ -269,6 +271,8 @@ impl Active {
             min_until: now + min,
             until: now + longest,
             wish_until: now + wish,
+            time: drain.time,
+            unused: Duration::ZERO,
             at_end: if longest < wish { DrainEnd::Deadline } else { DrainEnd::TimeOver },
             closes: drain.closes,
             exit_at: drain.exit_at,
@@ -347,6 +351,7 @@ impl Active {
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
+                self.unused = self.unused(state, process, deadline);
                 // drainit asks for a last sample, even if the listeners are closed already. An
                 // Envoy that has not accepted the drain is not asked, because it would not answer
                 // this question, either. At the deadline, no time is left to ask.
@@ -379,8 +384,18 @@ impl Active {
     /// Ends the drain.
     fn over(&self, state: &mut State, process: ProcessId, why: DrainEnd) {
         state.step.act(Action::EndDrain(process));
-        let took = state.now.since(self.since);
-        state.step.note(Note::DrainOver { process, why, took, last: self.last });
+        let (took, time, last) = (state.now.since(self.since), self.time, self.last);
+        let unused = if why == DrainEnd::TimeOver { self.unused } else { Duration::ZERO };
+        state.step.note(Note::DrainOver { process, why, took, time, unused, last });
+    }
+
+    /// The time that the drain could still use if its declared `time` were longer.
+    fn unused(&self, state: &State, process: ProcessId, deadline: Time) -> Duration {
+        if self.time.is_none() || deadline == state.no_deadline() {
+            return Duration::ZERO;
+        }
+        let left = deadline.since(state.now);
+        state.budget().drain(process, Duration::ZERO, left, left)
     }
 
     fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {

@@ -18,6 +18,8 @@ pub enum StopLimit {
     /// The stop of a dependency, with the steps after it, or the own `post_stop` hook keeps this
     /// time; if `by` is `None`, that of the container.
     Kept { by: Option<ProcessId>, time: Duration, is_declared: bool },
+    /// The process does not catch its stop signal, and has had its share of the time.
+    NotCaught,
     /// The deadline has come.
     Deadline { is_declared: bool },
     /// The end of a hot restart, or a third stop signal.
@@ -200,6 +202,11 @@ pub enum Note {
         process: ProcessId,
         why: DrainEnd,
         took: Duration,
+        /// The declared `time`, if the drain could use it up. `None` also after an unexpected end.
+        time: Option<Duration>,
+        /// If `time` ended the drain in a shutdown, the rest of the grace period that no later step
+        /// keeps. Otherwise zero.
+        unused: Duration,
         /// The last sample.
         last: Load,
     },

@@ -135,6 +135,9 @@ pub struct ProcessSpec {
     /// The time that a running instance needs to end, from a measurement at this instance
     /// ([`Event::TimeToEnd`](crate::event::Event::TimeToEnd)). `None` without a measurement.
     pub to_end: Option<Duration>,
+    /// Whether the process keeps data for other processes, as a database does. Its stop keeps more
+    /// than a second from earlier steps, even if the config declares no time.
+    pub is_store: bool,
     /// Whether the config shows that the process accepts connections. The longest shutdown assumes
     /// that any other process listens on nothing.
     pub shows_listener: bool,
@@ -147,12 +150,14 @@ pub struct ProcessSpec {
     pub watch: Vec<WatchAction>,
 }
 
-/// The bounds of a drain; `min` is at most `time`.
+/// The bounds of a drain; a declared `time` is at least `min`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainSpec {
-    /// The longest wait.
-    pub time: Duration,
-    /// The shortest wait.
+    /// The longest wait. `None` if the config does not declare it: the drain then lasts for what
+    /// the deadline leaves.
+    pub time: Option<Duration>,
+    /// The shortest wait. In a shutdown, and in a drain without a stop, it counts from the moment
+    /// at which the first drains could begin, so that it passes once for all processes.
     pub min: Duration,
     /// Whether drainit counts the connections of the process, by an Envoy's statistics or by the
     /// kernel's list. If so, and if the process is an Envoy, drainit also makes it refuse new
@@ -365,6 +370,14 @@ fn largest(sums: impl Iterator<Item = Sum>, most: usize) -> Sums {
     (first, others)
 }
 
+impl DrainSpec {
+    /// The longest wait if there were no deadline: a drain without a `time` takes the whole window,
+    /// or its `min` if that is longer.
+    pub fn longest(&self, window: Duration) -> Duration {
+        self.time.unwrap_or(window.max(self.min))
+    }
+}
+
 impl ProcessSpec {
     /// Whether `end` counts as a success.
     pub fn is_success(&self, end: End) -> bool {
@@ -396,7 +409,7 @@ impl ProcessSpec {
     /// Whether both definitions have the same dependencies, and the same times for hooks, drain and
     /// stop, so that they need the same budget.
     pub(crate) fn has_times_of(&self, other: &Self) -> bool {
-        let times = |of: &Self| (of.stop, of.to_end, of.hooks, of.drain);
+        let times = |of: &Self| (of.stop, of.to_end, of.is_store, of.hooks, of.drain);
         times(self) == times(other) && self.dependencies == other.dependencies
     }
 

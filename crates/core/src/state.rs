@@ -132,6 +132,10 @@ pub(super) enum Exit {
     Asked,
     /// The instance is exiting, so SIGKILL has no effect any more.
     Seen,
+    /// The instance catches its stop signal, or nothing is known.
+    Busy,
+    /// The instance does not catch its stop signal, so no wait can help.
+    Ignores,
 }
 
 impl Slot {
@@ -324,6 +328,11 @@ impl State {
     /// The time that a process gets if it is asked to stop now.
     pub(crate) fn stop_time(&self, id: ProcessId, deadline: Time) -> Duration {
         self.budget().stop(&self.spec, id, self.unset_stop(), deadline.since(self.now))
+    }
+
+    /// Like [`Self::stop_time`], for a process that does not catch its stop signal.
+    pub(crate) fn stop_time_in_vain(&self, id: ProcessId, deadline: Time) -> Duration {
+        self.budget().stop_in_vain(&self.spec, id, self.unset_stop(), deadline.since(self.now))
     }
 
     pub(super) fn set_role(&mut self, id: ProcessId, role: Role) {

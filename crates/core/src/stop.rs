@@ -37,23 +37,27 @@ impl State {
         if !family::holds(self, process) {
             let limit = self.stop_time(process, deadline);
             self.signal_stop(process, limit, deadline);
+            self.limit_timer(process, self.stop_time_in_vain(process, deadline));
             family::passes_on(self, process, deadline);
         }
         self.kill_if_due(process, deadline);
     }
 
-    /// Kills a process, or the rest of its process group, if its time to end is over.
+    /// Kills a process, or the rest of its process group, if its time to end is over. Before a
+    /// process that declares no time gets more than its share, and before a process is killed that
+    /// may be exiting, drainit looks at the process.
     pub(crate) fn kill_if_due(&mut self, process: ProcessId, deadline: Time) {
         let is_due = |(_, kill_at): &(Time, Time)| self.is_past(*kill_at);
         let Some((since, _)) = self.asked_until(process).filter(is_due) else { return };
         let exit = self[process].ending.exit;
         let spare = self.spare_until(process, since, exit == Exit::Seen, deadline);
         let if_exiting = || self.spare_until(process, since, true, deadline);
-        match spare.or_else(|| if_exiting().filter(|_| exit == Exit::Unknown)) {
-            Some(until) => self.set_timer(process, until),
-            None => return self.kill(process, Some(since), deadline),
-        }
-        if spare.is_none() {
+        let Some(until) = spare.or_else(|| if_exiting().filter(|_| exit != Exit::Seen)) else {
+            return self.kill(process, Some(since), deadline);
+        };
+        self.set_timer(process, until);
+        let is_unset = self.process(process).stop.is_none();
+        if spare.is_none() || exit == Exit::Unknown && is_unset {
             self[process].ending.exit = Exit::Asked;
             self.step.act(Action::LookForExit(process));
         }
@@ -71,16 +75,19 @@ impl State {
         }
     }
 
-    /// Handles the answer to `Action::LookForExit`. Who is exiting keeps the time that the core has
-    /// given with the question.
-    fn on_exit_seen(&mut self, process: ProcessId, exits: bool, deadline: Time) {
+    /// Handles the answer to `Action::LookForExit`. Who is exiting, or catches the stop signal, keeps
+    /// the time that the core has given with the question.
+    fn on_exit_seen(&mut self, process: ProcessId, exits: bool, ignores: bool, deadline: Time) {
         if self[process].ending.exit != Exit::Asked {
             return;
         }
-        self[process].ending.exit = if exits { Exit::Seen } else { Exit::Unknown };
-        if let Some((since, _)) = self.asked_until(process)
-            && !exits
-        {
+        self[process].ending.exit = if exits { Exit::Seen } else { Exit::Busy };
+        let Some((since, _)) = self.asked_until(process).filter(|_| !exits) else { return };
+        let is_over = self.spare_until(process, since, false, deadline).is_none();
+        if ignores && !is_over {
+            self[process].ending.exit = Exit::Ignores;
+        }
+        if ignores || is_over {
             self.kill(process, Some(since), deadline);
         }
     }
@@ -184,6 +191,7 @@ impl State {
         let can_keep = |(by, kept)| (by, if kept > left + LEAST_STOP { left } else { kept });
         match self.budget().keeper(&self.spec, process).map(can_keep) {
             _ if self.ending.is_cut_short => StopLimit::Other,
+            _ if self[process].ending.exit == Exit::Ignores => StopLimit::NotCaught,
             _ if is_declared && is_spent => StopLimit::Own { is_declared },
             _ if self.now >= deadline => StopLimit::Deadline { is_declared },
             // Before a shutdown, no later stop keeps time.
@@ -283,7 +291,7 @@ impl State {
                     self.budget().pre_stop(&self.spec, id, left).unwrap_or_default()
                 }
                 Lifecycle::Stopping { since, kill_at } => {
-                    let own = self.stop_time(id, deadline);
+                    let own = self.stop_time_in_vain(id, deadline);
                     // A process that has asked for more time than its limit keeps as much of this
                     // time as the later stops can spare.
                     let is_longer = kill_at.since(since) > self.stop_limit(id);
@@ -439,7 +447,9 @@ impl State {
             Event::Exited { process, end, remains } if self.life(process).is_alive() => {
                 self.on_exited(process, end, remains, deadline)
             }
-            Event::ExitSeen { process, exits } => self.on_exit_seen(process, exits, deadline),
+            Event::ExitSeen { process, exits, ignores } => {
+                self.on_exit_seen(process, exits, ignores, deadline);
+            }
             Event::GroupGone(process) if self.life(process).has_rest() => {
                 self.on_rest_gone(process);
                 // A stop and a shutdown have cancelled this restart.

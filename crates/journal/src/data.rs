@@ -115,7 +115,7 @@ impl Journal {
                 // The shortest and the longest time that was granted to the drain.
                 "min": seconds(drain.min),
                 "longest": seconds(drain.longest),
-                "why": drain.over.map(|(_, why, ..)| why.name()),
+                "why": drain.over.map(|(_, over)| over.why.name()),
                 // The reason for the end of the drain, in the words of the log.
                 "text": drain.over().unwrap_or_else(|| "not over".to_owned()),
             });

@@ -5,12 +5,11 @@ use alloc::rc::Rc;
 use core::time::Duration;
 
 use crate::counts::{ConnectionData, CountData, Ends, RequestData, newer};
-use crate::messages;
+use crate::messages::{self, DrainOver};
 use crate::prelude::*;
 use crate::state::ProcessState;
 use drainit_core::cause::Failure;
 use drainit_core::connections::endings::Ending;
-use drainit_core::event::Load;
 use drainit_core::note::{AfterEnd, DrainEnd};
 use drainit_core::state::Lifecycle;
 use drainit_core::traffic::{Moment, Traffic};
@@ -446,7 +445,7 @@ pub struct DrainHistory {
     pub(super) counted: bool,
     /// The time and the reason of the end of the drain, its duration, and the last sample of the
     /// traffic.
-    pub(super) over: Option<(Time, DrainEnd, Duration, Load)>,
+    pub(super) over: Option<(Time, DrainOver)>,
     pub(super) first: Option<Traffic>,
     pub(super) last: Option<(Time, Traffic, Moment)>,
     /// Whether the poll after `last` has failed.
@@ -470,18 +469,18 @@ impl DrainHistory {
 
     /// The time that the drain has taken so far. If the drain is over, this is its whole duration.
     pub fn elapsed(&self, now: Time) -> Duration {
-        self.over.map_or_else(|| now.since(self.began), |(_, _, took, _)| took)
+        self.over.map_or_else(|| now.since(self.began), |(_, over)| over.took)
     }
 
     /// Describes why the drain is over; `None` before its end.
     pub fn over(&self) -> Option<String> {
-        self.over.map(|(_, why, _, last)| messages::drain_end(why, last))
+        self.over.as_ref().map(|(_, over)| messages::drain_end(over))
     }
 
     /// The age of a count at [`Self::end`]; `None` if the count is still right at that time.
     fn age(&self, seen: Time, traffic: Traffic, moment: Moment) -> Option<Duration> {
         let age = self.end.map(|end| end.since(seen)).unwrap_or_default();
-        let is_quiet = matches!(self.over, Some((_, DrainEnd::Quiet, ..)));
+        let is_quiet = self.over.is_some_and(|(_, over)| over.why == DrainEnd::Quiet);
         let is_last = match moment {
             // Traffic can change between a poll and the end, unless this poll has led to the end.
             Moment::Start | Moment::Meanwhile => is_quiet && age <= FRESH,

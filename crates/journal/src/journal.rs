@@ -7,7 +7,7 @@ use crate::data::label;
 use crate::entry::Entry;
 use crate::event::{Field, LogEvent};
 use crate::history::{DrainHistory, History, Stop, Tally};
-use crate::messages::Names;
+use crate::messages::{DrainOver, Names};
 use crate::prelude::*;
 use crate::state::ContainerPhase;
 use crate::steps::Steps;
@@ -332,11 +332,11 @@ impl Journal {
                 self.steps.begin(now, (StepKind::Drain, Some(process)));
             }
             Note::OpenAgain { process, .. } => self.noted(process).is_draining = true,
-            Note::DrainOver { process, why, took, last } => {
+            Note::DrainOver { process, why, took, time, unused, last } => {
                 let history = self.noted(process);
                 history.is_draining = false;
                 if let Some(drain) = &mut history.drain {
-                    drain.over = Some((now, why, took, last));
+                    drain.over = Some((now, DrainOver { why, took, time, unused, last }));
                     drain.end.get_or_insert(now);
                 }
                 self.tally(process).drains[why as usize] += 1;

@@ -166,7 +166,9 @@ impl Play {
                 return;
             }
             // A process that hangs is not exiting.
-            Action::LookForExit(process) => Event::ExitSeen { process, exits: false },
+            Action::LookForExit(process) => {
+                Event::ExitSeen { process, exits: false, ignores: false }
+            }
             Action::Kill(process) => ended(process, End::Signal(Signal::KILL)),
             Action::Sweep(Signal::KILL) => Event::NothingLeft,
             // The second scan does not end, so a long wait for leftovers takes no more steps.

@@ -60,6 +60,9 @@ pub(crate) fn stop_limit(limit: StopLimit, of: ProcessId, names: &Names) -> Stri
             ": `stop_grace_period` {}, and the deadline of `grace_period` has come",
             is(is_declared)
         ),
+        StopLimit::NotCaught => {
+            ": a longer wait would not help, so the later stops get the rest of the time".to_owned()
+        }
         StopLimit::Other => String::new(),
     }
 }
@@ -122,8 +125,24 @@ pub fn hook_name(hook: HookId, names: &Names) -> String {
     }
 }
 
+/// The end of a drain, as the core has noted it.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainOver {
+    pub why: DrainEnd,
+    pub took: Duration,
+    /// The declared `time`, if the drain could use it up.
+    pub time: Option<Duration>,
+    /// The rest of the grace period that no later step kept when `time` was over.
+    pub unused: Duration,
+    /// The last sample.
+    pub last: Load,
+}
+
 /// Describes why a drain is over.
-pub fn drain_end(why: DrainEnd, last: Load) -> String {
+pub fn drain_end(over: &DrainOver) -> String {
+    /// A shorter rest is not worth a word.
+    const WORTH: Duration = Duration::from_secs(1);
+    let DrainOver { why, time, unused, last, .. } = *over;
     let open = still_open(last);
     match why {
         // If connections or requests are open at the end of a quiet drain, `exit_at` allows them.
@@ -132,11 +151,21 @@ pub fn drain_end(why: DrainEnd, last: Load) -> String {
         DrainEnd::Quiet if last.unit == Unit::Requests => "no request in flight".to_owned(),
         DrainEnd::Quiet => "no connection left".to_owned(),
         DrainEnd::Reported => "complete".to_owned(),
-        DrainEnd::TimeOver => format!("its time is over{open}"),
+        DrainEnd::TimeOver => match time.filter(|_| unused >= WORTH) {
+            Some(time) => format!(
+                "its `time` of {} is over; {} of the grace period were not used{open}",
+                human(time),
+                human(unused)
+            ),
+            None => format!("its time is over{open}"),
+        },
         DrainEnd::NotAccepted => {
             "it did not accept the drain, so drainit only waited for `min`".to_owned()
         }
-        DrainEnd::Deadline => format!("stopping needs the rest of the time{open}"),
+        DrainEnd::Deadline => {
+            let key = if time.is_none() { "; a `time` ends this drain sooner" } else { "" };
+            format!("stopping needs the rest of the time{open}{key}")
+        }
         DrainEnd::ProcessGone => "the process has ended".to_owned(),
         DrainEnd::Hurried => format!("cut short by a second signal{open}"),
         DrainEnd::NotLive => "it was not live, so nothing was in flight".to_owned(),

@@ -92,15 +92,15 @@ impl Journal {
 
 impl DrainHistory {
     fn text(&self, t0: Time, counts: Option<CountData>) -> String {
-        let Some((_, why, took, last)) = self.over else { return "not over".to_owned() };
+        let Some((_, over)) = self.over else { return "not over".to_owned() };
         // A requested drain may be over long before the shutdown begins, so the line says when the
         // drain began.
         let before = match t0.since(self.began) {
             Duration::ZERO => String::new(),
             before => format!(", begun {} before the shutdown", human(before)),
         };
-        let why = messages::drain_end(why, last);
-        let text = format!("{}{before}, {why}", human(took));
+        let why = messages::drain_end(&over);
+        let text = format!("{}{before}, {why}", human(over.took));
         match counts {
             Some(counts) => text + &described(counts, counts.age.is_some()),
             None if self.counted || self.last.is_some() => text + UNKNOWN,

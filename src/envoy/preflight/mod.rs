@@ -110,7 +110,7 @@ pub(crate) fn check(
         direction: envoy.direction.unwrap_or_default(),
         ignored: envoy.ignore_listeners.clone(),
         until: envoy.until,
-        wait: drain.time.min(window),
+        wait: drain.longest(window),
         window,
         is_exec: process.environment.contains(&Variable::Removed(OF_EXEC.to_owned())),
     };

@@ -154,7 +154,7 @@ impl Executor {
                 self.process(process).name
             );
         }
-        Event::ExitSeen { process, exits }
+        Event::ExitSeen { process, exits, ignores: self.ignores_its_stop(process) }
     }
 
     /// Whether a pid belongs to this process, and is not reaped.

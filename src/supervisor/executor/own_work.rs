@@ -101,6 +101,7 @@ impl Executor {
         let of = |(id, begins)| {
             (id, (self.process(id).stop_signal, begins, self.process(id).name.clone()))
         };
+        let time = drain.longest(state.spec.window);
         let drained = self.process(drained).name.clone();
         let names: BTreeMap<_, _> = beside.iter().copied().map(of).collect();
         let mains: Vec<_> = beside.iter().filter_map(|(id, _)| self.pid(*id)).collect();
@@ -115,7 +116,7 @@ impl Executor {
             let Ok(Ok(silent)) = on_thread(Duration::MAX, look).await else { return };
             let silent = silent.iter().filter_map(|id| names.get(id));
             let silent = silent.map(|(signal, begins, name)| (*signal, *begins, &**name));
-            let lines = own_work::lines("no socket for clients", silent, &drained, drain.time);
+            let lines = own_work::lines("no socket for clients", silent, &drained, time);
             lines.iter().for_each(|line| tracing::info!("{line}"));
         }));
     }

@@ -49,6 +49,16 @@ impl Executor {
         }
     }
 
+    /// Whether the main process runs, but did not catch its stop signal when drainit last looked
+    /// before the signal. A process may give up its handler once it has got the signal, so a look
+    /// after the signal does not count.
+    pub(super) fn ignores_its_stop(&self, process: ProcessId) -> bool {
+        let signal = self.process(process).stop_signal;
+        let effect = self.processes.journal.of(process).disposition.filter(|it| it.0 == signal);
+        let is_uncaught = |(_, effect)| matches!(effect, Disposition::Ignored | Disposition::Fatal);
+        self.pid(process).is_some() && effect.is_some_and(is_uncaught)
+    }
+
     /// Says what the stop signal does to a process that does not catch it, unless this was also
     /// true for the earlier instance. Names only the first copy of an entry with `scale`. The process
     /// has just loaded its program.

@@ -73,7 +73,8 @@ impl Play {
                 self.groups.extend(remains.then_some(process));
                 let slot = record.slot(process);
                 let pid = slot.pid.take().unwrap();
-                (slot.state, slot.warnings, slot.last_end) = (None, None, Some(end));
+                (slot.state, slot.warnings, slot.last_end) =
+                    (None, None, Some(if slot.killed { end.plainly() } else { end }));
                 slot.end = Some((now, end));
                 slot.has_rest = remains;
                 // A process that SIGKILL has not ended has exited by itself.
@@ -194,7 +195,8 @@ impl Play {
             }
             Action::LookForExit(process) => {
                 let exits = self.random.one_in(2);
-                self.at_once.push_back(Event::ExitSeen { process, exits });
+                let ignores = !exits && process.index().is_multiple_of(2);
+                self.at_once.push_back(Event::ExitSeen { process, exits, ignores });
             }
             Action::Kill(process) => {
                 let is_stop = record.shutdown.as_ref().is_some_and(|(.., held)| !held);

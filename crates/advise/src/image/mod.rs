@@ -313,7 +313,10 @@ impl<'a> Checker<'a> {
             let help = "remove `until`, or name the listener in `ignore_listeners` if its connections may be cut";
             warn(message, help.to_owned());
         }
-        let time = process.drain.as_ref().map_or(Duration::ZERO, |drain| drain.time);
+        let time = process
+            .drain
+            .as_ref()
+            .map_or(Duration::ZERO, |it| it.longest(self.config.shutdown.window()));
         if let Some((longest, key, line)) = bootstrap::longest_request(&path)
             && time < longest
         {

@@ -413,7 +413,7 @@ fn each_mismatch_of_config_and_pod_is_reported() {
     let signals = format!("signals: [INT, QUIT], {grace}");
     let cannot = "17:57 E never succeeds, 127.0.0.1:9902; 18:59 E never succeeds, 127.0.0.1:9902";
     let unanswered = "17:57 W does not answer `/livez`; 18:59 W does not answer `/readyz`";
-    let short = "10:59 W drain router gets 5s of 15s, is 10s; 7:38 W `grace_period` is 1m";
+    let short = "5:50 W stop engine gets 3.75s of 5s, is 10s; 10:59 W gets what the deadline leaves, 15s; 7:38 W `grace_period` is 1m";
     let rows = [
         (grace, "grace_period: 45s", ""),
         (grace, "grace_period: 30s", "7:38 W `grace_period` is 30s"),

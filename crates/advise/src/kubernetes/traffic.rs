@@ -19,9 +19,8 @@ pub(super) fn endpoint(ctx: &mut Context<'_>, before: &PreStop) {
         return;
     }
     let config = &ctx.loaded.config;
-    let stops_early = |process: &&Arc<Process>| {
-        process.drain.as_ref().is_some_and(|drain| drain.min.is_zero() && !drain.time.is_zero())
-    };
+    let stops_early =
+        |process: &&Arc<Process>| process.drain.as_ref().is_some_and(|drain| drain.min.is_zero());
     let is_delayed = !config.shutdown.readiness_delay.is_zero();
     let (what, help) = match config.processes.iter().find(stops_early).filter(|_| !is_delayed) {
         Some(process) => (

@@ -9,14 +9,9 @@ use crate::exec::{
     DrainOptions, ExecOptions, GRACE_PERIOD, KEY_OPTIONS, MIN, Refusal, TIME, UNREADY_DELAY, Wrong,
 };
 use crate::keys::{
-    Config, DEFAULT_MIN, Drain, DrainMethod, DrainTimes, Process, Readiness, Shutdown, Variable,
+    Config, DEFAULT_MIN, Drain, DrainMethod, Process, Readiness, Shutdown, Variable,
 };
 use crate::types::{Signal, harmless, human};
-
-/// The default of `--drain-time`.
-pub(super) fn default_time() -> Duration {
-    DrainTimes::default().time
-}
 
 /// The names of an option and of its variable, for a message.
 fn names(option: &str) -> String {
@@ -75,14 +70,14 @@ pub(super) fn config(
     };
     let method = DrainMethod::Envoy(drain.envoy.clone());
     let room = shutdown.window();
-    let time = drain.time.unwrap_or(default_time());
-    let min = drain.min.unwrap_or(DEFAULT_MIN.min(room).min(time));
-    if min > time && !time.is_zero() {
-        let (min, time) = (human(min), human(time));
+    let most = drain.time.unwrap_or(Duration::MAX);
+    let min = drain.min.unwrap_or(DEFAULT_MIN.min(room).min(most));
+    if min > most && !most.is_zero() {
+        let (min, time) = (human(min), human(most));
         let why = format!("{} {min} is longer than {} {time}", names(MIN), names(TIME));
         return Err(Refusal::new(Wrong::Times, MIN, why));
     }
-    let min = min.min(time);
+    let min = min.min(most);
     if min > room || room.is_zero() {
         let why = format!(
             "{} {} does not fit into {GRACE_PERIOD} {} less its reserve of {}",
@@ -112,14 +107,14 @@ pub(super) fn config(
         readiness: drain
             .readiness
             .map(|timeout| Readiness::of_envoy(drain.envoy.admin.clone(), timeout)),
-        drain: (!time.is_zero()).then_some(Drain { method, time, min }),
+        drain: (!most.is_zero()).then_some(Drain { method, time: drain.time, min }),
         ..Process::new(name, command)
     };
     Ok(Config { shutdown, processes: vec![Arc::new(process)], ..Config::default() })
 }
 
 /// The warning for a `--drain-time` that is longer than the grace period less its reserve; `None`
-/// for a shorter time. The default time is shortened without a warning.
+/// for a shorter time.
 pub fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
     let (time, room) = (drain.time?, shutdown.window());
     (time > room).then(|| {
@@ -179,7 +174,7 @@ mod tests {
         assert_eq!(config.shutdown.grace_period, seconds(60));
         assert_eq!(config.shutdown.reserve, seconds(2));
         let drain = process.drain.as_ref().unwrap();
-        assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));
+        assert_eq!((drain.time, drain.min), (Some(seconds(15)), seconds(5)));
         for (signal, forwarded) in [(Signal::USR1, true), (Signal::HUP, true), (Signal::INT, false)]
         {
             assert_eq!(process.forward_signals.contains(&signal), forwarded, "{signal}");

@@ -38,7 +38,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         let window = grace_period.saturating_sub(reserve + readiness_delay);
         // The time from this signal to the next one, and the key that sets this time.
         let (own, longer) = match &process.drain {
-            Some(drain) if key != "stop_signal" => (Some(drain.time), "drain.signal.time"),
+            Some(drain) if key != "stop_signal" => (drain.time, "drain.signal.time"),
             _ => (process.stop_grace_period, "stop_grace_period"),
         };
         let own = own.filter(|own| *own < window);

@@ -42,6 +42,7 @@ pub(crate) fn check(
     if with_times {
         shrink_default_minima(problems, config, graph, places);
         times(problems, config, graph, places, true);
+        longer_than_the_window(problems, config, places);
     }
     drains_without_order(problems, config, graph, places);
     only_unix(problems, config, places);
@@ -66,8 +67,7 @@ fn only_unix(problems: &mut Problems, config: &Config, places: &Places) {
     for (_, process, place) in running(config, places) {
         let Some(drain) = &process.drain else { continue };
         let is_unix = |socket: &ListenSocket| matches!(socket.address, Address::Unix(_));
-        let counts =
-            drain.method.counting().is_some_and(|it| it.ports.is_empty()) && !drain.time.is_zero();
+        let counts = drain.method.counting().is_some_and(|it| it.ports.is_empty());
         if counts && !process.listen.is_empty() && process.listen.iter().all(is_unix) {
             let message = format!(
                 "the drain of `{}` counts TCP connections, but its `listen` has only Unix sockets",
@@ -169,6 +169,12 @@ fn times(
         (StepKind::Drain, Some(id)) => written.get(id.index()).copied().unwrap_or_default(),
         _ => Duration::ZERO,
     };
+    // A `min` counts from the end of the readiness delay.
+    let takes = |timeline: &Timeline, step: &ShutdownStep| {
+        let delays = timeline.steps.iter().filter(|it| it.kind == StepKind::ReadinessDelay);
+        let from = delays.filter_map(|it| it.ends).max().unwrap_or_default();
+        (step.begins + step.takes()).since(from)
+    };
     // The text says how long a step takes, and how long it should take.
     let gets = |step: &ShutdownStep, wish: Duration| {
         format!("{} gets {} of {}", plan.label(step), human(step.takes()), human(wish))
@@ -180,7 +186,7 @@ fn times(
         format!("the longest shutdown is {path}, and {WINDOW} is {}", human(plan.window()))
     };
     for (timeline, _) in plan.timelines() {
-        if let Some(step) = timeline.steps.iter().find(|step| step.takes() < min(step)) {
+        if let Some(step) = timeline.steps.iter().find(|step| takes(timeline, step) < min(step)) {
             let (gets, why) = (gets(step, min(step)), why(timeline));
             let message = format!("`min` does not fit into the shutdown: {gets}; {why}");
             problems
@@ -189,8 +195,16 @@ fn times(
             return;
         }
     }
+    // A drain that takes the rest of the time does not make the waits too long.
+    let written = without_rest(config).filter(|_| with_waits);
+    let again = written.as_ref().map(|config| Plan::with(config, graph, problems.is_check()));
+    let plan = again.as_ref().unwrap_or(&plan);
+    let is_rest = |step: &ShutdownStep| {
+        let process = step.process.map(|id| &config.processes[id.index()]);
+        step.kind == StepKind::Drain && process.is_some_and(|it| takes_the_rest(it, plan.window()))
+    };
     for (timeline, asked) in plan.timelines().filter(|_| with_waits) {
-        let cuts: Vec<_> = plan.cuts(timeline, asked).collect();
+        let cuts: Vec<_> = plan.cuts(timeline, asked).filter(|(step, _)| !is_rest(step)).collect();
         // `max_by_key` returns the last of several equally long waits. The order is reversed, so
         // that the first is reported.
         let Some((longest, _)) = cuts.iter().rev().max_by_key(|(_, wish)| wish) else { continue };
@@ -216,6 +230,54 @@ fn times(
     }
 }
 
+/// Notes each drain with a `time` that is longer than the window. The drain then takes what the
+/// deadline leaves, which may be meant.
+fn longer_than_the_window(problems: &mut Problems, config: &Config, places: &Places) {
+    let window = config.shutdown.window();
+    if !problems.is_check() {
+        return;
+    }
+    for (index, process, place) in running(config, places) {
+        let time = process.drain.as_ref().and_then(|drain| drain.time);
+        let Some(time) = time.filter(|time| *time > window) else { continue };
+        if places.is_further_copy(index) {
+            continue;
+        }
+        let (name, time, window) = (&process.name, human(time), human(window));
+        let message = format!(
+            "the drain of `{name}` gets what the deadline leaves, and not its `time` of {time}: \
+             {WINDOW} is {window}"
+        );
+        let help = "if that is meant, remove `time`; otherwise make `shutdown.grace_period` (and \
+                    the pod's) longer";
+        problems.note(place_of_drain(process, place, "time"), message).help(help);
+    }
+}
+
+/// Whether a process has a drain that takes what the deadline leaves: its `time` is not written, or
+/// as long as this window.
+pub(crate) fn takes_the_rest(process: &Process, window: Duration) -> bool {
+    process.drain.as_ref().is_some_and(|drain| drain.time.is_none_or(|time| time >= window))
+}
+
+/// The config in which each drain that takes the rest of the time lasts for its `min`. `None` if no
+/// other drain could be cut by such a drain.
+pub(crate) fn without_rest(config: &Config) -> Option<Config> {
+    let window = config.shutdown.window();
+    let takes_the_rest = |process: &Arc<Process>| takes_the_rest(process, window);
+    let drained = || config.processes.iter().filter(|process| process.drain.is_some());
+    let has_both = drained().any(takes_the_rest) && !drained().all(takes_the_rest);
+    has_both.then(|| {
+        let mut config = config.clone();
+        for process in config.processes.iter_mut().filter(|process| takes_the_rest(process)) {
+            if let Some(drain) = &mut Arc::make_mut(process).drain {
+                drain.time = Some(drain.min);
+            }
+        }
+        config
+    })
+}
+
 /// The place of the key that sets the time of a step. `of_drain` names this key for a drain: `time`
 /// or `min`.
 fn place_of_step(config: &Config, places: &Places, step: &ShutdownStep, of_drain: &str) -> Span {
@@ -234,19 +296,8 @@ fn place_of_step(config: &Config, places: &Places, step: &ShutdownStep, of_drain
     }
 }
 
-/// For each process: its own time in `of`, plus the largest sum of the times in `of` along a path
-/// through its dependencies.
-fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
-    let mut sums = vec![Duration::ZERO; of.len()];
-    for id in &graph.order {
-        let below = graph.dependencies[id.index()].iter().map(|(on, _)| sums[on.index()]).max();
-        sums[id.index()] = of[id.index()].saturating_add(below.unwrap_or_default());
-    }
-    sums
-}
-
-/// Shortens default `min`s so that the `min`s along each chain of dependencies fit into the
-/// shutdown. Dependents take their `min` first; a dependency gets the time that is left.
+/// Shortens each default `min` that does not fit into the shutdown. The `min`s of all drains pass at
+/// the same time.
 pub(crate) fn shrink_default_minima(
     problems: &mut Problems,
     config: &mut Config,
@@ -259,35 +310,21 @@ pub(crate) fn shrink_default_minima(
     let before = HookWait::need_of(spec.hooks.pre_stop).max(spec.readiness_delay);
     let others = Budget::of(&spec).all.least.saturating_add(before);
     let room = spec.window.saturating_sub(others);
-    let of = written_minima(config);
-    let below = below(graph, &of);
-    let mut above = vec![Duration::ZERO; of.len()];
-    for id in graph.order.iter().rev() {
-        let index = id.index();
-        let process = Arc::make_mut(&mut config.processes[index]);
-        let mut taken = above[index];
-        let span = place_of_drain(process, &places.processes[index], "min");
+    for (process, place) in config.processes.iter_mut().zip(&places.processes) {
+        let process = Arc::make_mut(process);
+        let span = place_of_drain(process, place, "min");
         // A process that never starts is not drained, and takes no time.
         let is_left_out = process.is_left_out();
-        if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
-            // `below[index]` includes the `min` of this process itself only if the config sets that
-            // `min`. `left` is used only for a default `min`.
-            let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
-            if drain.method.times().min.is_none() && drain.min > left {
-                let (from, to) = (human(drain.min), human(left));
-                let message = format!(
-                    "`min` of `{}` is cut from {from} to {to} to fit into the shutdown",
-                    process.name
-                );
-                let problem = problems.warning(span, message);
-                problem.help(format!("write an explicit `min`, or a longer `shutdown.grace_period`: {WINDOW} is available"));
-                drain.min = left;
-            }
-            taken = taken.saturating_add(drain.min);
-        }
-        for (dependency, _) in &graph.dependencies[index] {
-            let above = &mut above[dependency.index()];
-            *above = (*above).max(taken);
+        let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) else { continue };
+        if drain.method.times().min.is_none() && drain.min > room {
+            let (from, to) = (human(drain.min), human(room));
+            let message = format!(
+                "`min` of `{}` is cut from {from} to {to} to fit into the shutdown",
+                process.name
+            );
+            let problem = problems.warning(span, message);
+            problem.help(format!("write an explicit `min`, or a longer `shutdown.grace_period`: {WINDOW} is available"));
+            drain.min = room;
         }
     }
 }

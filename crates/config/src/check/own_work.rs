@@ -28,14 +28,14 @@ fn find<'c>(config: &'c Config, spec: &Spec) -> Option<(&'c str, Duration, Vec<B
     let (drained, mut beside) = beside_drains(spec)?;
     beside.retain(|(id, _)| !shows_socket(&config.processes[id.index()]));
     let (name, drain) = (&config.processes[drained.index()].name, spec.of(drained).drain?);
-    (!beside.is_empty()).then_some((name, drain.time, beside))
+    (!beside.is_empty()).then_some((name, drain.longest(spec.window), beside))
 }
 
 /// The process with the longest drain, and the services that may take work beside this drain:
 /// services without a drain, without dependents and without sockets from drainit, whose stops begin
 /// so late that a drain of their own fits before. `None` if no process is drained.
 pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<Beside>)> {
-    let time = |id: &ProcessId| spec.of(*id).drain.map(|drain| drain.time);
+    let time = |id: &ProcessId| spec.of(*id).drain.map(|drain| drain.longest(spec.window));
     let longest = spec.ids().max_by_key(time)?;
     time(&longest).filter(|time| !time.is_zero())?;
     let budget = Budget::of(spec);

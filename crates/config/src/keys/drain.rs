@@ -27,13 +27,19 @@ pub const DEFAULT_MIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
     pub method: DrainMethod,
-    /// The longest time that drainit waits for the end of the drain.
-    pub time: Duration,
+    /// The longest time that drainit waits for the end of the drain. `None` if the config does not
+    /// set it: drainit then waits for as long as the deadline allows.
+    pub time: Option<Duration>,
     /// The shortest time that drainit waits, unless the process ends sooner. At most `time`.
     pub min: Duration,
 }
 
 impl Drain {
+    /// The longest wait if only this window limits it.
+    pub fn longest(&self, window: Duration) -> Duration {
+        self.time.unwrap_or(window).min(window)
+    }
+
     /// Changes the drain of an Envoy so that it lasts until no client is connected. Other drains
     /// stay as they are.
     pub fn by_connections(mut self) -> Self {
@@ -64,12 +70,13 @@ impl DrainKeys {
             reader.warn_of_empty(node.entries(), "connections");
         }
         let DrainTimes { time, min } = *method.times();
-        if time.is_zero() || !holds {
+        if time == Some(Duration::ZERO) || !holds {
             return None;
         }
+        let most = time.unwrap_or(Duration::MAX);
         // Only `check` warns, because in the container a variable may shorten `time` on purpose.
-        if let (Some(written), true) = (min.filter(|min| *min > time), reader.problems.is_check()) {
-            let (from, to) = (human(written), human(time));
+        if let (Some(written), true) = (min.filter(|min| *min > most), reader.problems.is_check()) {
+            let (from, to) = (human(written), human(most));
             let message =
                 format!("`min` is cut from {from} to {to}, which is the `time` of the drain");
             let span = fields
@@ -78,7 +85,7 @@ impl DrainKeys {
             let problem = reader.problems.warning(span, message);
             problem.help("write a longer `time`, or a shorter `min`");
         }
-        let min = min.unwrap_or(DEFAULT_MIN).min(time);
+        let min = min.unwrap_or(DEFAULT_MIN).min(most);
         Some(Drain { method, time, min })
     }
 }
@@ -111,12 +118,13 @@ pub enum DrainMethod {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Table)]
 #[table(default)]
 pub struct DrainTimes {
-    /// The drain lasts at most this long. `0` turns draining off. <!-- C366 --> Example:
-    /// `time: 20s`
-    #[key(default = "15s")]
-    pub time: Duration,
+    /// The drain lasts at most this long. `0` turns draining off. <!-- C366 --> Without this key,
+    /// the drain lasts for as long as the deadline allows. <!-- C1002 --> Example: `time: 20s`
+    #[key(default = "what the deadline leaves")]
+    pub time: Option<Duration>,
     /// The drain lasts at least this long, while load balancers remove the endpoint. <!-- C367 -->
-    /// If the process ends, the drain ends at once. <!-- C638 --> If `min` is longer than `time`,
+    /// In a shutdown, this time counts from T0, or from the end of `readiness_delay`, for all
+    /// processes. <!-- C1003 --> If the process ends, the drain ends at once. <!-- C638 --> If `min` is longer than `time`,
     /// drainit uses `time`, and `check` warns. <!-- C639 --> Example: `min: 8s`
     #[key(default = "5s, or `time` if that is shorter")]
     pub min: Option<Duration>,
@@ -398,8 +406,7 @@ leaf! {
 impl Drain {
     fn by_kernel() -> Self {
         let method = DrainMethod::Connections(ConnectionsDrain::default());
-        let time = method.times().time;
-        Self { method, time, min: DEFAULT_MIN.min(time) }
+        Self { method, time: None, min: DEFAULT_MIN }
     }
 }
 

@@ -42,6 +42,9 @@ pub struct Process {
     /// no limit.
     #[key(skip)]
     pub marked: Option<(Vec<String>, Vec<Variable>)>,
+    /// Whether the command starts a store, such as a database, and other processes depend on it.
+    #[key(skip)]
+    pub is_store: bool,
     /// The program and its arguments. <!-- C151 --> Example:
     /// `command: [/app/server, --port, "8080"]`
     // The list is never empty.

@@ -55,6 +55,7 @@ impl Config {
                 stop_signal: process.stop_signal,
                 stop: process.stop_grace_period,
                 to_end: None,
+                is_store: process.is_store,
                 shows_listener: process.shows_listener(),
                 hooks: HookWaits {
                     pre_start: (process.is_validated().then_some(HookWait::DEFAULT))

@@ -13,7 +13,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -292,7 +292,22 @@ fn read_root<'a>(
 ) -> (Config, Reader<'a>) {
     let mut reader = Reader::new(problems, variables);
     (reader.places, reader.shares) = (Places::new(root), shares);
-    (keys::config::read(&mut reader, root), reader)
+    let mut config = keys::config::read(&mut reader, root);
+    find_stores(&mut config);
+    (config, reader)
+}
+
+/// Sets `Process::is_store` where it makes a difference: other processes depend on the process, and
+/// its stop declares no time.
+fn find_stores(config: &mut Config) {
+    let needs = config.processes.iter().flat_map(|process| &process.depends_on);
+    let needed: HashSet<_> = needs.map(|on| on.process.clone()).collect();
+    for process in &mut config.processes {
+        let is_asked = process.stop_grace_period.is_none() && needed.contains(&process.name);
+        if is_asked && check::known_programs::is_store(process) {
+            Arc::make_mut(process).is_store = true;
+        }
+    }
 }
 
 /// Sets `Process::marked` for each process that uses a limit of the container.

@@ -204,8 +204,8 @@ impl<'c> Plan<'c> {
             StepKind::ReadinessDelay => return (self.spec.readiness_delay, true),
             StepKind::Drain => {
                 let drain = process.and_then(|process| process.drain);
-                let wish = drain.map(|drain| if asked { drain.time } else { drain.min });
-                return (wish.unwrap_or(step.takes()), true);
+                let wish = drain.and_then(|drain| if asked { drain.time } else { Some(drain.min) });
+                return (wish.unwrap_or(step.takes()), wish.is_some());
             }
             StepKind::Close | StepKind::Count | StepKind::Leftovers => None,
             StepKind::PreStop => hooks.pre_stop,

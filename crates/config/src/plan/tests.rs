@@ -62,17 +62,17 @@ Shutdown after a stop signal
   drain router                            15s      ##########################
   close router                          1.38s                                ##
   stop logger                              1s                                  --
-  stop router                           2.06s                                  ####
-  post_stop router                      500ms                                      #
-  stop engine                              5s                                       #########
-  stop executor                         2.06s                                                ###
+  stop router                           3.13s                                  ######
+  post_stop router                      500ms                                        #
+  stop engine                              5s                                         #########
+  stop executor                            1s                                                  #
   reserve                                  2s                                                   ....
 
   Critical path (#): readiness_delay 2s + drain router 15s + close router 1.38s +
-    stop router 2.06s + post_stop router 500ms + stop engine 5s + stop executor 2.06s
+    stop router 3.13s + post_stop router 500ms + stop engine 5s + stop executor 1s
 
-  At the latest, drainit begins to stop logger at 18.38s, stop router at 18.38s,
-    stop engine at 20.94s, stop executor at 25.94s
+  At the latest, drainit begins to stop logger at 18.38s, stop router at 18.38s, stop engine at 22s,
+    stop executor at 27s
 
 Shutdown after a process ends unexpectedly, where a drain waits at most `min`
 

@@ -15,7 +15,8 @@ fn a_step_gets_what_later_steps_do_not_keep() {
         (1, 10, 10, 10, 0, 0),
         (0, 0, 3600, 3600, 28, 28),
     ] {
-        let later = Path { steps, kept: s(kept), ..Path::default() };
+        let times = Times { kept: s(kept), ..Times::default() };
+        let later = Path { steps, times };
         let is = later.grants(s(limit), s(keeps), s(left));
         assert_eq!(is, s(granted), "{later:?} {limit} {keeps} {left}");
     }

@@ -6,7 +6,8 @@
 //! server has sent data since it last received data, or did both in the same tick of the kernel's
 //! clock, nothing proves that the answer is complete. A part of the answer may be missing (a
 //! stream), or the answer may belong to an earlier request (pipelining, HTTP/2). A connection of
-//! this kind is unknown: it counts as busy until nothing has moved on it for `idle`.
+//! this kind is unknown: it counts as busy until nothing has moved on it for `idle`. An answer that
+//! has paused and gone on may pause again, so its connection counts for twice its longest pause.
 //!
 //! The kernel has no better evidence. A later request shows that the answer before it is complete,
 //! but then the later request needs an answer. Segments and bytes say how much has moved, and not
@@ -72,6 +73,11 @@ impl Connection {
         self.received != last.received || times[0].abs_diff(times[1]) > ROUNDING
     }
 
+    /// The time since data last moved, in either direction.
+    fn quiet(&self) -> Duration {
+        self.received_ago.min(self.sent_ago)
+    }
+
     fn was_used(&self) -> bool {
         self.received > 0 || self.has_sent
     }
@@ -83,7 +89,7 @@ impl Connection {
     }
 
     pub(super) fn answer(&self, idle: Duration) -> Debt {
-        let is_moving = self.was_used() && self.received_ago.min(self.sent_ago) < idle;
+        let is_moving = self.was_used() && self.quiet() < idle;
         if self.is_unread || self.can_send && self.is_asking() {
             Debt::Owed
         } else if self.is_sending || self.can_send && is_moving {
@@ -94,13 +100,35 @@ impl Connection {
     }
 }
 
+/// A connection, as all looks so far have shown it.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The last look at all connections.
+    last: Connection,
+    /// The last look at this connection.
+    latest: Connection,
+    /// Whether the connection owes an answer, or may have owed one at any time since the first look.
+    was_busy: bool,
+    /// The longest time without data after which an answer has gone on.
+    pause: Duration,
+}
+
+impl Seen {
+    /// The longest pause within an answer after a further look. The server has sent the latest data
+    /// before the pause and after it, and the client has sent nothing.
+    fn pause_with(&self, now: &Connection) -> Duration {
+        let latest = &self.latest;
+        let goes_on = now.received == latest.received && now.has_moved_since(latest);
+        if goes_on && !latest.is_asking() { self.pause.max(latest.quiet()) } else { self.pause }
+    }
+}
+
 /// The connections of a process, as all looks at the kernel's list so far have shown them.
 #[derive(Debug)]
 pub struct Answers {
     idle: Duration,
-    /// The connections of the last look; `None` before the first look. The flag says whether the
-    /// connection owes an answer, or may have owed one at any time since the first look.
-    connections: Option<BTreeMap<u64, (Connection, bool)>>,
+    /// The connections of the last look at all of them, by cookie; `None` before the first look.
+    connections: Option<BTreeMap<u64, Seen>>,
     /// `connected` counts the new connections that the looks have shown. `asked` counts how often a
     /// look has shown a new connection or a new request.
     connected: u64,
@@ -157,10 +185,10 @@ impl Answers {
     /// shows no such connections.
     pub fn witnesses(&self, unit: Unit, exit_at: u64) -> Vec<u64> {
         let most = usize::try_from(exit_at).unwrap_or(usize::MAX).saturating_add(1 + SPARE);
-        let all = self.connections.iter().flatten().map(|(_, (connection, _))| connection);
-        let rank = |one: &Connection| match one.answer(self.idle) {
+        let all = self.connections.iter().flatten().map(|(_, seen)| &seen.last);
+        let rank = |one: &Connection| match one.answer(self.idle_of(one.cookie)) {
             Debt::Owed => Duration::ZERO,
-            _ => one.received_ago.min(one.sent_ago),
+            _ => one.quiet(),
         };
         let mut counted: Vec<_> =
             all.filter(|one| !one.is_ours && self.counts(one, unit)).collect();
@@ -175,11 +203,30 @@ impl Answers {
         counted.iter().map(|one| one.cookie).collect()
     }
 
+    /// The time after which a silent connection counts as answered: `idle`, or twice the longest
+    /// pause that its answers have shown.
+    fn idle_of(&self, cookie: u64) -> Duration {
+        let seen = self.connections.as_ref().and_then(|all| all.get(&cookie));
+        self.idle_after(seen.map_or(Duration::ZERO, |seen| seen.pause))
+    }
+
+    fn idle_after(&self, pause: Duration) -> Duration {
+        self.idle.max(pause.saturating_mul(2))
+    }
+
+    /// Handles a look at one connection. [`Self::looked`] handles a look at all of them.
+    pub fn saw(&mut self, connection: &Connection) {
+        let all = self.connections.as_mut();
+        if let Some(seen) = all.and_then(|all| all.get_mut(&connection.cookie)) {
+            (seen.pause, seen.latest) = (seen.pause_with(connection), *connection);
+        }
+    }
+
     /// If nothing moves for this time, this connection counts as answered ([`Counts::settles`]).
     pub fn settles(&self, connection: &Connection) -> Duration {
-        let quiet = connection.received_ago.min(connection.sent_ago);
-        match connection.answer(self.idle) {
-            Debt::Unknown => self.idle.saturating_sub(quiet),
+        let idle = self.idle_of(connection.cookie);
+        match connection.answer(idle) {
+            Debt::Unknown => idle.saturating_sub(connection.quiet()),
             _ => Duration::ZERO,
         }
     }
@@ -187,7 +234,8 @@ impl Answers {
     /// Whether a connection counts for a drain that waits for answers or for the end of the
     /// connections.
     pub fn counts(&self, connection: &Connection, unit: Unit) -> bool {
-        unit == Unit::Connections || connection.answer(self.idle) != Debt::Nothing
+        let idle = self.idle_of(connection.cookie);
+        unit == Unit::Connections || connection.answer(idle) != Debt::Nothing
     }
 
     /// Handles a look at all open connections.
@@ -196,25 +244,29 @@ impl Answers {
         let mut connections = BTreeMap::new();
         let mut counts = Counts::default();
         for now in seen {
-            let last = before.as_ref().and_then(|before| before.get(&now.cookie));
+            let before_now = before.as_ref().and_then(|before| before.get(&now.cookie));
+            let last = before_now.map(|seen| seen.last);
+            let pause = before_now.map_or(Duration::ZERO, |seen| seen.pause_with(now));
+            let idle = self.idle_after(pause);
             // drainit may close its connection before the server does. The server's side then no
             // longer shows that drainit was the client.
-            let is_ours = now.is_ours || last.is_some_and(|(last, _)| last.is_ours);
-            let answer = now.answer(self.idle);
-            let is_new = last.is_none_or(|(last, _)| last.received != now.received);
+            let is_ours = now.is_ours || last.is_some_and(|last| last.is_ours);
+            let answer = now.answer(idle);
+            let is_new = last.is_none_or(|last| last.received != now.received);
             // A request can come and be answered between two looks, so any movement counts. At the
             // first look, there is no earlier look to compare with. Only a request in the same tick
             // as the last answer then counts, because the times do not show which came later.
             let has_moved = match before {
                 None => now.received_ago == now.sent_ago,
-                Some(_) => last.is_none_or(|(last, _)| now.has_moved_since(last)),
+                Some(_) => last.is_none_or(|last| now.has_moved_since(&last)),
             };
             let was_busy =
-                now.was_used() && has_moved || last.is_some_and(|(_, was_busy)| *was_busy);
+                now.was_used() && has_moved || before_now.is_some_and(|seen| seen.was_busy);
             let is_busy = answer != Debt::Nothing;
-            let kept = (Connection { is_ours, ..*now }, was_busy || is_busy);
+            let last = Connection { is_ours, ..*now };
+            let is_last = Seen { last, latest: *now, was_busy: was_busy || is_busy, pause };
             // The kernel may list a connection twice if other connections end during the listing.
-            if connections.insert(now.cookie, kept).is_some() || is_ours {
+            if connections.insert(now.cookie, is_last).is_some() || is_ours {
                 continue;
             }
             counts.open += 1;
@@ -222,9 +274,9 @@ impl Answers {
             counts.silent += u64::from(was_busy && !is_busy && now.can_send);
             if answer == Debt::Unknown {
                 counts.unknown += 1;
-                counts.settles = counts.settles.max(self.settles(now));
+                counts.settles = counts.settles.max(idle.saturating_sub(now.quiet()));
             }
-            self.connected += u64::from(last.is_none());
+            self.connected += u64::from(before_now.is_none());
             self.asked += u64::from(is_new);
         }
         self.connections = Some(connections);
@@ -283,6 +335,61 @@ mod tests {
             assert_eq!(answers.looked(&[more]).asked, 2, "a request has come");
             let none = Counts { connected: 1, asked: 2, ..Counts::default() };
             assert_eq!(answers.looked(&[]), none);
+        }
+    }
+
+    // holds: S894
+    #[test]
+    fn an_answer_that_has_paused_may_pause_twice_as_long() {
+        let ago = Duration::from_millis;
+        // Looks at a stream that was requested a minute ago. Before a look after a shorter pause, the
+        // server has sent something.
+        let seen = |looks: &[u64]| {
+            let (mut now, mut last) = (60_000, 0);
+            let one = |quiet: &u64| {
+                now += if *quiet > last { *quiet - last } else { *quiet + 5 };
+                last = *quiet;
+                Connection { received_ago: ago(now), sent_ago: ago(*quiet), ..used() }
+            };
+            looks.iter().map(one).collect::<Vec<_>>()
+        };
+        // Looks at a stream with these times since its last part, and whether the last one counts.
+        for (looks, is_counted) in [
+            (&[4000, 10, 7900][..], true),
+            (&[4000, 10, 8000], false),
+            // The longest pause counts, wherever it comes.
+            (&[1000, 10, 4000, 10, 2000, 10, 7900], true),
+            (&[4000, 10, 1000, 10, 7900], true),
+            // It has not gone on yet, or was short.
+            (&[1000, 4000, 5000], false),
+            (&[2000, 10, 5000], false),
+        ] {
+            let mut answers = Answers::new(ago(5000));
+            let looks = seen(looks);
+            let counts = looks.iter().map(|one| answers.looked(&[*one])).last();
+            assert_eq!(counts.unwrap().unknown == 1, is_counted, "{looks:?}");
+            // The same by looks at the one connection.
+            let mut answers = Answers::new(ago(5000));
+            answers.looked(&looks[..1]);
+            looks.iter().for_each(|one| answers.saw(one));
+            let last = looks.last().unwrap();
+            assert_eq!(answers.counts(last, Unit::Requests), is_counted, "{looks:?}");
+        }
+        // A client that pauses before its next request, and a server that thinks, do not count.
+        let asks = |received_ago, sent_ago, received| Connection {
+            received_ago: ago(received_ago),
+            sent_ago: ago(sent_ago),
+            received,
+            ..used()
+        };
+        for (before, after) in
+            [(asks(4000, 3990, 90), asks(20, 10, 180)), (asks(4000, 9000, 90), asks(4010, 10, 90))]
+        {
+            let mut answers = Answers::new(ago(5000));
+            answers.looked(&[before]);
+            answers.looked(&[after]);
+            let later = Connection { received_ago: ago(9000), sent_ago: ago(5000), ..after };
+            assert_eq!(answers.looked(&[later]).unknown, 0, "{before:?}");
         }
     }
 

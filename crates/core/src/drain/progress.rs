@@ -108,6 +108,10 @@ pub(crate) struct Active {
     pub(crate) until: Time,
     /// The time until which the drain would last if there were no deadline.
     pub(crate) wish_until: Time,
+    /// The declared `time`, if the drain may use it up.
+    pub(crate) time: Option<Duration>,
+    /// The time that no later step kept when `time` was over.
+    pub(crate) unused: Duration,
     /// The reason that is reported if the drain lasts until `until`.
     pub(crate) at_end: DrainEnd,
     /// Whether drainit counts the traffic of the process. If so, drainit makes an Envoy refuse new
@@ -191,6 +195,7 @@ impl Active {
     pub(crate) fn only_min(&mut self) {
         if self.min_until < self.until {
             (self.until, self.at_end) = (self.min_until, DrainEnd::TimeOver);
+            self.time = None;
         }
         self.wish_until = self.wish_until.min(self.min_until);
     }

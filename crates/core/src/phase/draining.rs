@@ -45,6 +45,10 @@ pub struct Draining {
     /// Whether a process has ended by itself in this phase.
     has_unasked_end: bool,
     waits: Waits,
+    /// The time from which the `min` of each drain counts: the end of the readiness delay.
+    mins_from: Time,
+    /// The time at which the first drain of this phase began.
+    first_drain: Option<Time>,
     /// The time at which the drain without a stop was over; `None` before, and in a shutdown.
     rests_since: Option<Time>,
     /// The time at which the next stop begins that does not wait for the drains.
@@ -133,6 +137,8 @@ impl Draining {
             shutdown,
             held,
             has_unasked_end: false,
+            mins_from: waits.delay.unwrap_or(state.now),
+            first_drain: None,
             waits,
             rests_since: None,
             next_stop: None,
@@ -276,7 +282,7 @@ impl Draining {
         state.fit_waits(self.shutdown.deadline);
         for process in state.spec.ids() {
             if cause.is_asked() {
-                let time = state.process(process).drain.map(|drain| drain.time);
+                let time = state.process(process).drain.map(|drain| drain.longest(window));
                 let until = state.now + time.unwrap_or_default();
                 state[process].drain.count_anew(until, !is_hook);
             } else {
@@ -441,10 +447,14 @@ impl Draining {
         });
     }
 
-    fn begin_drain(&self, state: &mut State, process: ProcessId) {
+    fn begin_drain(&mut self, state: &mut State, process: ProcessId) {
+        // The first count delays the first drain by a moment, which does not shorten its `min`.
+        let first = *self.first_drain.get_or_insert(state.now);
+        let is_soon = first <= self.mins_from + budget::MIN_CLOSING;
+        let from = if is_soon { first } else { self.mins_from };
         let full = self.shutdown.cause.is_asked() && !self.only_min[process.index()];
         let hold = self.waits.unready.map_or(Duration::ZERO, |at| at.since(state.now));
-        state.begin_drain(process, full, hold, self.shutdown.deadline);
+        state.begin_drain(process, full, from, hold, self.shutdown.deadline);
     }
 
     /// Handles a second stop signal. The drains end, and the processes are stopped now, still in

@@ -294,7 +294,7 @@ impl Operations {
                 state[process].drain = Progress::Over;
             } else if matches!(state[process].drain, Progress::NotDue) && !waits {
                 let full = !matches!(goal, Goal::Judged { .. });
-                state.begin_drain(process, full, Duration::ZERO, deadline);
+                state.begin_drain(process, full, state.now, Duration::ZERO, deadline);
             }
             state.step_drain(process, deadline);
             if !waits && state[process].drain.is_drained() {

@@ -51,6 +51,8 @@ pub(super) struct Model {
     /// From this time on, the client sends no further request.
     pub(super) quits_at: u64,
     pub(super) requests: Vec<Request>,
+    /// The longest time without data after which an answer has gone on.
+    pause: u64,
     is_closed: bool,
 }
 
@@ -79,6 +81,7 @@ impl Model {
             asks_at: begins,
             quits_at: u64::MAX,
             requests: Vec::new(),
+            pause: 0,
             is_closed: false,
         }
     }
@@ -114,6 +117,11 @@ impl Model {
 
     pub(super) fn is_open(&self) -> bool {
         self.now >= self.opens_at && !self.is_closed
+    }
+
+    /// The longest time after which this connection counts as answered.
+    pub(super) fn idle(&self) -> u64 {
+        IDLE.max(2 * self.pause)
     }
 
     /// The time at which the connection last carried data, in either direction.
@@ -178,6 +186,7 @@ impl Model {
             let Request(parts) = &mut self.requests[index];
             while parts.front().is_some_and(|at| *at <= now) {
                 parts.pop_front();
+                self.pause = self.pause.max(now - self.received_at.max(self.sent_at));
                 self.connection.has_sent = true;
                 self.sent_at = now;
             }
@@ -257,7 +266,7 @@ fn play(seed: u64) -> u32 {
             before = before.or(seen.first().copied());
             let is_counted = counts.owing + counts.unknown > 0;
             let owes = !model.requests.is_empty();
-            let is_still = model.now >= model.moved_at() + IDLE + TICK;
+            let is_still = model.now >= model.moved_at() + model.idle() + TICK;
             let is_asking = owes || !model.coming.is_empty();
             assert!(
                 if is_counted { is_asking || !is_still } else { !owes || model.is_documented() },

@@ -35,6 +35,7 @@ pub(super) fn service() -> ProcessSpec {
         stop_signal: Signal::TERM,
         stop: Some(MS(5000)),
         to_end: None,
+        is_store: false,
         shows_listener: false,
         hooks: HookWaits::default(),
         drain: None,
@@ -49,7 +50,7 @@ pub(super) fn gateway() -> Spec {
     let mut router = service();
     router.dependencies = vec![(ENGINE, StartCondition::Ready)];
     router.drain = Some(DrainSpec {
-        time: MS(15_000),
+        time: Some(MS(15_000)),
         min: MS(5000),
         closes: true,
         by_kernel: false,
@@ -93,6 +94,8 @@ pub(super) struct Play {
     pub(super) machine: Machine,
     /// Whether each process that has not ended in its time is exiting.
     exits: bool,
+    /// Whether each process that has not ended in its time does not catch its stop signal.
+    ignores: bool,
     story: String,
 }
 
@@ -111,7 +114,7 @@ impl Play {
     fn new(mut spec: Spec) -> Self {
         spec.link();
         let machine = Machine::new(Arc::new(spec), Time(Duration::ZERO));
-        Self { machine, exits: false, story: String::new() }
+        Self { machine, exits: false, ignores: false, story: String::new() }
     }
 
     /// Sends an event, and returns all of the core's actions. Answers looks at once.
@@ -123,9 +126,13 @@ impl Play {
         let looks: Vec<_> = actions.iter().filter_map(look).collect();
         actions.retain(|one| look(one).is_none());
         for process in looks {
-            actions.extend(self.all(millis, Event::ExitSeen { process, exits: self.exits }));
+            actions.extend(self.all(millis, self.seen(process)));
         }
         actions
+    }
+
+    fn seen(&self, process: ProcessId) -> Event {
+        Event::ExitSeen { process, exits: self.exits, ignores: self.ignores }
     }
 
     /// Begins the start at 0 ms.
@@ -264,7 +271,7 @@ fn an_end_before_the_drain_is_reported() {
 fn a_long_drain_is_noted_once_a_minute() {
     let mut spec = gateway();
     spec.window = MS(400_000);
-    drain_in(&mut spec).time = MS(300_000);
+    drain_in(&mut spec).time = Some(MS(300_000));
     let mut play = Play::up(spec);
     play.at(0, TERM);
     play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
@@ -320,7 +327,7 @@ fn the_core_agrees_with_the_examples_of_the_page() {
     // to stop. The router gets its time after the longest drain. The engine and python get their
     // times if the drain was shorter, and the process that depends on them has ended at once.
     for (window, longest, times) in
-        [(28_000, 15_000, [4333, 15_333, 23_000]), (8000, 5000, [1000, 2000, 3000])]
+        [(28_000, 15_000, [11_000, 22_000, 23_000]), (8000, 5000, [1000, 2000, 3000])]
     {
         let up = |accepted| {
             let mut play = Play::up(example(window));
@@ -451,14 +458,162 @@ fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
     }
 }
 
-/// Processes without drains, each with the process on which it depends, and its `stop` in ms.
+/// Stores without drains, each with the process on which it depends, and its `stop` in ms.
 fn stops_of(of: &[(Option<ProcessId>, Option<u64>)]) -> Spec {
     let one = |&(on, stop): &(Option<ProcessId>, _)| ProcessSpec {
         dependencies: on.into_iter().map(|on| (on, StartCondition::Ready)).collect(),
         stop: Option::map(stop, MS),
+        is_store: true,
         ..service()
     };
     of_processes(of.iter().map(one).collect())
+}
+
+/// A chain of three services without keys, of which the last depends on the second, and the second
+/// on the first.
+fn bare_chain() -> Spec {
+    let below = [None, Some(ProcessId(0)), Some(ProcessId(1))];
+    let mut spec = stops_of(&below.map(|on| (on, None)));
+    spec.processes.iter_mut().for_each(|process| process.is_store = false);
+    spec
+}
+
+// holds: S78, S892
+#[test]
+fn a_later_stop_that_declares_nothing_keeps_a_second_and_a_store_ten() {
+    let web = ProcessId(2);
+    let limit = |spec| {
+        let notes = Play::up(spec).notes(0, TERM).into_iter();
+        let limits = notes.filter_map(|note| match note {
+            Note::Stopping { process, limit, .. } if process == web => Some(limit.as_millis()),
+            _ => None,
+        });
+        limits.last()
+    };
+    assert_eq!(limit(bare_chain()), Some(26_000));
+    // The store is the first of the chain, or the second.
+    for store in [0, 1] {
+        let mut spec = bare_chain();
+        spec.processes[store].is_store = true;
+        assert_eq!(limit(spec), Some(28_000 - 1000 - 9334), "{store}");
+    }
+    // Two stores share what is left of a short window.
+    let mut spec = Spec { window: MS(9000), ..bare_chain() };
+    spec.processes[..2].iter_mut().for_each(|process| process.is_store = true);
+    assert_eq!(limit(spec), Some(3000));
+}
+
+// holds: S891
+#[test]
+fn a_process_that_does_not_catch_its_stop_signal_takes_only_its_share() {
+    let web = ProcessId(2);
+    for (ignores, at) in [(true, 9334), (false, 26_000)] {
+        let mut play = Play::up(bare_chain());
+        play.ignores = ignores;
+        play.at(0, TERM);
+        assert_eq!(play.at(at - 2, Event::Tick), [], "{ignores}");
+        assert_eq!(play.at(at, Event::Tick), [Action::Kill(web)], "{ignores}");
+    }
+    // A process that nothing waits for has all of the time, although waiting cannot help.
+    let mut play = Play::up(stops_of(&[(None, None)]));
+    play.ignores = true;
+    play.at(0, TERM);
+    assert_eq!(play.at(27_999, Event::Tick), []);
+}
+
+/// A chain of services that are drained by the kernel's counts, with a default `min` and no `time`.
+fn idle_levels(count: u16) -> Spec {
+    let level = |id: u16| {
+        let mut process = gateway().processes.remove(ROUTER.index());
+        let on = id.checked_sub(1).map(|on| (ProcessId(on), StartCondition::Ready));
+        process.dependencies = on.into_iter().collect();
+        process.stop = None;
+        process.drain =
+            process.drain.map(|drain| DrainSpec { time: None, by_kernel: true, ..drain });
+        process
+    };
+    of_processes((0..count).map(level).collect())
+}
+
+// holds: S890, C1003
+#[test]
+fn five_idle_levels_drain_in_the_time_of_one() {
+    let idle = Load { active: Some(0), total: Some(1), ..Load::default() };
+    let mut play = Play::up(idle_levels(5));
+    play.at(0, TERM);
+    let mut at = 0;
+    let mut begun = Vec::new();
+    for id in (0..5).rev().map(ProcessId) {
+        begun.push(at);
+        play.at(at, Event::DrainAnswered { process: id, accepted: true });
+        // The first level waits for `min`, and each other level only for a quiet time.
+        let quiet = at + 210;
+        let until = if id.index() == 4 { 5000 } else { quiet };
+        for sample in (at..=until).step_by(105) {
+            play.at(sample, Event::DrainSample { process: id, load: idle });
+        }
+        play.at(until, Event::DrainSample { process: id, load: idle });
+        play.at(until, Event::Tick);
+        play.at(until + 5, Event::ListenersClosed(id));
+        play.at(until + 5, Event::DrainSample { process: id, load: idle });
+        at = until + 5;
+    }
+    let is_drained = |id| play.machine.state().drained_by(ProcessId(id)).is_none();
+    assert!((0..5).all(is_drained), "the drains began at {begun:?}");
+    assert!(at < 6500, "the drains began at {begun:?}, and were over at {at}");
+}
+
+// holds: S889, C1002
+#[test]
+fn a_drain_without_a_time_lasts_for_what_the_deadline_leaves() {
+    let longest = |spec: Spec, event: Event| {
+        let mut play = Play::up(spec);
+        let all = play.all(0, event);
+        all.iter().find_map(|action| match action {
+            Action::Drain { min, longest, .. } => Some((min.as_millis(), longest.as_millis())),
+            _ => None,
+        })
+    };
+    let unset = |mut spec: Spec| {
+        drain_in(&mut spec).time = None;
+        spec
+    };
+    // Two declared stops of 5 s and the close come after it.
+    assert_eq!(longest(unset(gateway()), TERM), Some((5000, 17_750)));
+    assert_eq!(longest(unset(gateway()), Event::DrainRequested), Some((5000, 17_750)));
+    // Each other level keeps a second for its drain, and a second for its stop.
+    let counts = MS(250).as_millis();
+    assert_eq!(longest(idle_levels(1), TERM), Some((5000, 27_000 - counts)));
+    assert_eq!(longest(idle_levels(3), TERM), Some((5000, 28_000 - 3000 - 4 * counts)));
+    // After an unexpected end, `min` is the longest wait, with or without `time`.
+    let ended = |spec| longest(spec, exited(ENGINE));
+    assert_eq!(ended(unset(gateway())), Some((5000, 5000)));
+    assert_eq!(ended(gateway()), Some((5000, 5000)));
+}
+
+// holds: S893
+#[test]
+fn a_time_that_ends_a_drain_leaves_a_note_of_what_was_not_used() {
+    let over = |window: u64, time: u64| {
+        let mut spec = Spec { window: MS(window), ..gateway() };
+        drain_in(&mut spec).time = Some(MS(time));
+        let mut play = Play::up(spec);
+        play.at(0, TERM);
+        play.at(1, Event::DrainAnswered { process: ROUTER, accepted: true });
+        play.at(time, Event::Tick);
+        let notes = play.notes(time, Event::ListenersClosed(ROUTER)).into_iter();
+        notes
+            .filter_map(|note| match note {
+                Note::DrainOver { why, time, unused, .. } => Some((why, time, unused)),
+                _ => None,
+            })
+            .next()
+    };
+    // Two declared stops of 5 s and the close keep 10.25 s.
+    let used = |left| Some((DrainEnd::TimeOver, Some(MS(15_000)), MS(left)));
+    assert_eq!(over(118_000, 15_000), used(118_000 - 15_000 - 10_250));
+    assert_eq!(over(28_000, 15_000), used(2750));
+    assert_eq!(over(25_250, 15_000), used(0));
 }
 
 // holds: C111, C112, C114, C117
@@ -1521,7 +1676,7 @@ fn a_drain_that_fills_the_deadline_leaves_the_time_that_the_process_needs_to_end
         [(None, 1000), (Some(200), 1000), (Some(3300), 3300), (Some(60_000), 10_000)]
     {
         let mut spec = gateway();
-        drain_in(&mut spec).time = MS(60_000);
+        drain_in(&mut spec).time = Some(MS(60_000));
         spec.processes[ROUTER.index()].stop = None;
         let mut play = Play::up(spec);
         if let Some(measured) = measured {

@@ -212,7 +212,7 @@ impl World {
         let mut spec = gateway();
         spec.unready_delay = MS(rng.one_of([0, 0, 0, 2000]));
         let drain = drain_in(&mut spec);
-        (drain.time, drain.min, drain.exit_at) = (time, min, exit_at);
+        (drain.time, drain.min, drain.exit_at) = (Some(time), min, exit_at);
         spec.link();
         let start = Time(MS(1_000_000));
         let unit = if rng.once_in(2) { Unit::Connections } else { Unit::Requests };

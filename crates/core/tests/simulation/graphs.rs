@@ -75,6 +75,7 @@ fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
     overlap(seed, &mut processes);
     watch(seed, &mut processes);
     measure(seed, &mut processes);
+    leave_unset(seed, &mut processes);
     let readiness_delay = if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO };
     let mut spec = Spec {
         window: rng.millis(odds.window),
@@ -117,7 +118,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         // scenarios.
         let exit_at = if closes { (min.as_millis() as u64 % 4).saturating_sub(1) } else { 0 };
         let by_kernel = closes && exit_at == 1;
-        DrainSpec { time, min, closes, by_kernel, exit_at, signal }
+        DrainSpec { time: Some(time), min, closes, by_kernel, exit_at, signal }
     });
     ProcessSpec {
         dependencies,
@@ -159,6 +160,17 @@ fn measure(seed: u64, processes: &mut [ProcessSpec]) {
     if rng.once_in(3) {
         for process in processes {
             process.to_end = rng.maybe(2, |rng| rng.millis(12_000));
+        }
+    }
+}
+
+/// Makes stores of some processes, and lets some drains last as long as the deadline allows.
+fn leave_unset(seed: u64, processes: &mut [ProcessSpec]) {
+    let rng = &mut Rng::new(seed ^ 0x05E7);
+    for process in processes {
+        process.is_store = rng.once_in(4);
+        if let Some(drain) = process.drain.as_mut().filter(|_| rng.once_in(2)) {
+            drain.time = None;
         }
     }
 }

@@ -87,7 +87,7 @@ fn drains_last_at_most_time_or_after_an_unasked_end_min() {
         for step in timeline.steps.iter().filter(|step| step.kind == StepKind::Drain) {
             let drain = spec.processes[step.process.unwrap().index()].drain.unwrap();
             let most = match asked {
-                true => drain.time.max(spec.unready_delay),
+                true => drain.longest(spec.window).max(spec.unready_delay),
                 false => drain.min,
             };
             assert!(step.takes() <= most, "{step:?}\n{spec:#?}\n{timeline:#?}");
@@ -137,14 +137,22 @@ fn waits_that_fit_are_granted_in_full() {
             let time = |drain| of(drain) + if drain.closes { asks } else { Duration::ZERO };
             longest_path(spec, |of| of.drain.map_or(Duration::ZERO, time))
         };
-        let wish = |drain: DrainSpec| if asked { drain.time } else { drain.min };
+        // A drain without `time` takes what the deadline leaves, and fits if its `min` fits.
+        let wish = |drain: DrainSpec| drain.time.filter(|_| asked).unwrap_or(drain.min);
         let last = need(spec.hooks.post_stop);
         let fits = before + drains(&wish, asks) + asks + stops + last <= spec.window;
+        // A drain without `time` leaves later drains a second.
+        let is_open = |of: &ProcessSpec| of.drain.is_some_and(|drain| drain.time.is_none());
+        let is_open = asked && spec.processes.iter().any(is_open);
         let least = longest_path(spec, |of| of.stop.unwrap_or(second).min(second));
         let least = least.min(spec.window / 4);
-        // A first and a last count surround the drains.
-        let minima = asks + drains(&|drain| drain.min, asks) + asks;
+        // A first and a last count surround the drains, whose `min`s pass at the same time. Before
+        // the last of them, the others get a second each.
+        let mins = spec.processes.iter().filter_map(|of| Some(of.drain?.min));
+        let minima = asks + mins.max().unwrap_or_default() + drains(&|_| second, asks) + asks;
         let fits_min = before + minima + least <= spec.window;
+        let delays = timeline.steps.iter().filter(|step| step.kind == StepKind::ReadinessDelay);
+        let from = delays.map(ends).max().unwrap_or_default();
         fitting.set(fitting.get() + u32::from(fits));
         for step in &timeline.steps {
             let of = step.process.map(|id| &spec.processes[id.index()]);
@@ -159,7 +167,8 @@ fn waits_that_fit_are_granted_in_full() {
                 StepKind::Drain => drain.map(|drain| HookWait::new(Some(wish(drain)))),
                 _ => None,
             };
-            let is_full = wait.is_none_or(|wait| step.takes() >= wait.limit);
+            let is_open = is_open && step.kind == StepKind::Drain;
+            let is_full = is_open || wait.is_none_or(|wait| step.takes() >= wait.limit);
             // A stop beside the drains may leave later stops less than a sum along one path.
             // With a measurement, the hook before such a stop may be cut, too.
             let is_measured = spec.processes.iter().any(|of| of.to_end.is_some());
@@ -168,7 +177,7 @@ fn waits_that_fit_are_granted_in_full() {
             let is_beside = is_stop && has_stop_beside_drains(timeline);
             assert!(is_full || !fits || is_beside, "{step:?} is cut\n{spec:#?}\n{timeline:#?}");
             let min = drain.filter(|_| step.kind == StepKind::Drain).map(|drain| drain.min);
-            let is_held = min.is_none_or(|min| step.takes() >= min);
+            let is_held = min.is_none_or(|min| ends(step).since(from) >= min);
             assert!(is_held || !fits_min, "{step:?}, less than `min`\n{spec:#?}\n{timeline:#?}");
         }
     });

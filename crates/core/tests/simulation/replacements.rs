@@ -251,7 +251,8 @@ fn the_drain_continues_for_the_old_epoch_when_the_new_epoch_crashes() {
     play.at(1500, Event::Ready(NEW));
     assert_eq!(play.at(2000, TERM), [Action::Unready, drain_of(NEW)]);
     let notes = play.notes(4000, killed(NEW));
-    let (longest, min) = (MS(15_000), MS(5000));
+    // `min` counts from the stop signal.
+    let (longest, min) = (MS(15_000), MS(3000));
     let began = Note::DrainBegan { process: ROUTER, longest, min, counted: false };
     assert_eq!(
         notes.last(),

@@ -327,7 +327,9 @@ impl Behaviour {
         };
         let start = process.readiness_timeout.unwrap_or(Duration::from_secs(3));
         let stop = process.stop.unwrap_or(Duration::from_secs(10));
-        let drain = process.drain.map_or(Duration::from_secs(20), |drain| drain.time);
+        let drain = process
+            .drain
+            .map_or(Duration::from_secs(20), |drain| drain.time.unwrap_or(Duration::from_secs(30)));
         Self {
             condition: !rng.once_in(4),
             hooks: hook_ends(rng, &process.hooks, odds),

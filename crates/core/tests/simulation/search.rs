@@ -114,8 +114,8 @@ impl<'a> World<'a> {
             Some(Answer::Sweep) => return vec![Event::NothingLeft],
             // The process is exiting, or not. If it is, it may also hang there.
             Some(Answer::Exit(process)) => {
-                return [false, true]
-                    .map(|exits| Event::ExitSeen { process: *process, exits })
+                return [(false, false), (false, true), (true, false)]
+                    .map(|(exits, ignores)| Event::ExitSeen { process: *process, exits, ignores })
                     .into();
             }
             Some(Answer::Spawn(process)) if self.is_refused(*process) => {
@@ -350,7 +350,7 @@ impl<'a> World<'a> {
                 self.answers(Asked::BeLive, process);
             }
             Event::NotLive(process) => self.answers(Asked::BeLive, process),
-            Event::ExitSeen { process, exits } => self.procs[process.index()].exits = exits,
+            Event::ExitSeen { process, exits, .. } => self.procs[process.index()].exits = exits,
             Event::DrainAnswered { process, .. } => self.answers(Asked::AnswerDrain, process),
             Event::ListenersClosed(process) => self.answers(Asked::Close, process),
             _ => {}
@@ -563,7 +563,7 @@ fn graphs(count: usize) -> impl Iterator<Item = Vec<(usize, usize, StartConditio
 fn spec(count: usize, edges: &[(usize, usize, StartCondition)], features: &[&str]) -> Spec {
     let has = |feature| features.contains(&feature);
     let second = HookWait::new(Some(MS(1000)));
-    let drain = DrainSpec { time: MS(4000), min: MS(1000), ..*drain_in(&mut gateway()) };
+    let drain = DrainSpec { time: Some(MS(4000)), min: MS(1000), ..*drain_in(&mut gateway()) };
     let mut process = service();
     process.stop = Some(second.limit);
     if has("hooks") {

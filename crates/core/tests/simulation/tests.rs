@@ -97,7 +97,7 @@ fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
     let failed = FAILED.iter().filter_map(|&seed| run(&scenario(seed)).err());
     let broken: Vec<_> = failed.chain(breaches(seeds, scenario)).collect();
     if let [first, ..] = &broken[..] {
-        let seeds: Vec<_> = broken.iter().map(|broken| broken.seed).take(100).collect();
+        let seeds: Vec<_> = broken.iter().map(|it| (it.seed, it.why)).take(100).collect();
         let scenario = scenario(first.seed);
         panic!(
             "{mode}: {first:?}\n{:#?}\n{}\nthese seeds are broken: {seeds:?}",

@@ -47,9 +47,13 @@ impl World {
     }
 
     /// The first time to settle of a few connections that show that the drain is not over.
-    fn not_over(&self, terms: &Terms) -> Option<Duration> {
+    fn not_over(&mut self, terms: &Terms) -> Option<Duration> {
         let witnesses = self.answers.witnesses(terms.unit, terms.exit_at);
-        let seen = |cookie: &u64| self.models[*cookie as usize - 1].seen();
+        let seen = |cookie: &u64| {
+            let seen = self.models[*cookie as usize - 1].seen();
+            Connection { cookie: *cookie, ..seen }
+        };
+        witnesses.iter().map(seen).for_each(|one| self.answers.saw(&one));
         let open = witnesses.iter().filter(|cookie| self.models[**cookie as usize - 1].is_open());
         let counted = open.map(seen).filter(|one| self.answers.counts(one, terms.unit));
         let settles: Vec<_> = counted.map(|one| self.answers.settles(&one)).collect();
@@ -107,7 +111,7 @@ fn play(seed: u64) {
     let mut spec = gateway();
     let [until, longest] = [MS(min), MS(time)];
     let drain = drain_in(&mut spec);
-    *drain = DrainSpec { time: longest, min: until, by_kernel: true, exit_at, ..*drain };
+    *drain = DrainSpec { time: Some(longest), min: until, by_kernel: true, exit_at, ..*drain };
     let (unit, is_asked) = (Unit::Requests, asked.is_some());
     let terms = Terms { min_until: Time(until), unit, exit_at, is_asked };
     let quits = rng.below(3000);
@@ -130,7 +134,8 @@ fn play(seed: u64) {
         }
         let is_busy = |model: &&Model| {
             let moved_at = Some(model.moved_at()).filter(|_| now >= model.opens_at);
-            let still_at = moved_at.map_or(0, |at| if model.is_open() { at + IDLE } else { at });
+            let still_at =
+                moved_at.map_or(0, |at| if model.is_open() { at + model.idle() } else { at });
             !model.requests.is_empty() || now == model.opens_at || now < still_at
         };
         // A new connection begins the wait for silence anew.

@@ -342,6 +342,13 @@ impl<'a> World<'a> {
         self.scenario.faults_end.is_some_and(|after| self.start + after <= self.now)
     }
 
+    /// Whether drainit can see that the process does not catch its stop signal. Of the processes
+    /// that never end by the signal, some catch it and hang.
+    pub(crate) fn ignores_stop(&self, process: ProcessId) -> bool {
+        let never_ends = self.behaviour(process).ends_after_term.is_none() && !self.obeys();
+        never_ends && self.procs[process.index()].alive && process.index().is_multiple_of(2)
+    }
+
     /// Returns `drawn` while faults may happen, and [`OBEYS_WITHIN`] afterwards.
     fn unless_obeying(&self, drawn: Option<Duration>) -> Option<Duration> {
         if self.obeys() { Some(OBEYS_WITHIN) } else { drawn }
@@ -536,7 +543,8 @@ impl<'a> World<'a> {
             }
             Action::LookForExit(process) => {
                 let exits = self.procs[process.index()].exits;
-                self.at_once.push_back(Event::ExitSeen { process, exits });
+                let ignores = !exits && self.ignores_stop(process);
+                self.at_once.push_back(Event::ExitSeen { process, exits, ignores });
             }
             Action::StopOrphans { process, .. } => {
                 let after = self.behaviour(process).group.and_then(Result::ok);

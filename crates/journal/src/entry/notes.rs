@@ -4,8 +4,8 @@ use crate::Journal;
 use crate::entry::{Entry, Level};
 use crate::event::Field;
 use crate::messages::{
-    Names, after_asked, after_handover, drain_end, ended_first, failure, hook_name, request_error,
-    still_open, stop_limit, stopped, why,
+    DrainOver, Names, after_asked, after_handover, drain_end, ended_first, failure, hook_name,
+    request_error, still_open, stop_limit, stopped, why,
 };
 use crate::prelude::*;
 use drainit_core::cause::{Cause, Failure};
@@ -192,8 +192,9 @@ impl Journal {
             Note::NotDrained(id) => self
                 .one(id, "not_drained", "not drained: stopping needs all the remaining time")
                 .at(Warning),
-            Note::DrainOver { process: id, why, took, last } => {
-                let text = format!("drain over after {}: {}", human(took), drain_end(why, last));
+            Note::DrainOver { process: id, why, took, time, unused, last } => {
+                let over = DrainOver { why, took, time, unused, last };
+                let text = format!("drain over after {}: {}", human(took), drain_end(&over));
                 let level = if why == DrainEnd::NotAccepted { Warning } else { Level::Info };
                 let fields = [Reason(why.name()), Seconds(took)];
                 self.one(id, "drained", text).at(level).open(last).with(fields)

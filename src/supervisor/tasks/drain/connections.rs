@@ -93,8 +93,9 @@ impl Counter {
         let (answers, kept) = (Arc::clone(&self.answers), Arc::clone(&self.witnesses));
         let (unit, exit_at) = (self.unit, self.exit_at);
         let look = move || {
-            let (answers, mut settles) = (locked(&answers), Vec::new());
+            let (mut answers, mut settles) = (locked(&answers), Vec::new());
             let is_over = !are_more(&locked(&kept), exit_at, |connection| {
+                answers.saw(connection);
                 settles.push(answers.settles(connection));
                 answers.counts(connection, unit)
             });
@@ -195,8 +196,9 @@ pub(crate) async fn check(
     says: impl Fn(Vec<String>),
 ) {
     let name = &process.name;
-    let outcome = match process.drain.as_ref().map(|drain| &drain.method) {
-        Some(DrainMethod::Connections(_)) => "its drain will last until `time`",
+    let outcome = match process.drain.as_ref().map(|drain| (&drain.method, drain.time)) {
+        Some((DrainMethod::Connections(_), Some(_))) => "its drain will last until `time`",
+        Some((DrainMethod::Connections(_), None)) => "its drain will last until the deadline",
         _ => "its connections do not end its drain",
     };
     let (mut pause, mut was_warned) = (FIRST_PAUSE, false);

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::check::{takes_the_rest, without_rest};
 use crate::keys::{Config, Drain, DrainMethod, Hook};
 use crate::plan::Plan;
-use crate::plan::timeline::StepKind;
+use crate::plan::timeline::{ShutdownStep, StepKind};
 use crate::testing::random::Random;
 use crate::types::Time;
 
@@ -62,9 +63,10 @@ struct Sums {
 }
 
 impl Sums {
-    /// `undeclared` is the time of each hook and each stop that the config does not set.
-    fn of(config: &Config, undeclared: [Duration; 2]) -> Self {
-        let [of_hook, of_stop] = undeclared;
+    /// `undeclared` is the time of each hook, each stop and each drain that the config does not set.
+    /// A drain takes at least its `min`.
+    fn of(config: &Config, undeclared: [Duration; 3]) -> Self {
+        let [of_hook, of_stop, of_drain] = undeclared;
         let second = Duration::from_secs(1);
         let hook = |hook: &Option<Hook>| {
             hook.as_ref().map_or(Duration::ZERO, |it| it.timeout.unwrap_or(of_hook))
@@ -77,23 +79,27 @@ impl Sums {
         // The waits before the drains, and the delay that runs at the same time as the first drain.
         let before = config.shutdown.readiness_delay.max(hook(&config.hooks.pre_stop));
         let beside = config.shutdown.unready_delay;
-        let drains = |beside: Duration, of: fn(&Drain) -> Duration| {
+        let drains = |beside: Duration, of: &dyn Fn(&Drain) -> Duration| {
             let own = |process: &Process| process.drain.as_ref().map_or(Duration::ZERO, of);
             let chains = chains(config, &|process| own(process) + closes(process));
             let first = config.processes.iter().zip(&chains).filter(|(it, _)| it.drain.is_some());
             let first = first.map(|(it, chain)| *chain + beside.saturating_sub(own(it)));
             first.max().unwrap_or_default()
         };
-        let (time, min) = (|drain: &Drain| drain.time, |drain: &Drain| drain.min);
+        let time = |drain: &Drain| drain.time.unwrap_or(of_drain.max(drain.min));
+        // The `min`s of all drains pass at the same time. A later drain takes a second.
+        let mins = config.processes.iter().filter_map(|it| Some(it.drain.as_ref()?.min));
+        let mins = mins.max().map_or(Duration::ZERO, |min| min.max(beside));
+        let later = drains(Duration::ZERO, &|_| second);
         let stops =
             longest(config, &|it| stop(it) + hook(&it.hooks.pre_stop) + hook(&it.hooks.post_stop));
         let stops = stops + hook(&config.hooks.post_stop) + CLOSING;
         let window = config.shutdown.window();
         let kept = longest(config, &|process| stop(process).min(second)).min(window / 4);
         Self {
-            whole: before + drains(beside, time) + stops,
-            least: before + drains(beside, min) + stops,
-            traffic: before + drains(beside, min) + CLOSING + kept,
+            whole: before + drains(beside, &time) + stops,
+            least: before + mins + later + stops,
+            traffic: before + mins + longest(config, &closes) + CLOSING + kept,
         }
     }
 }
@@ -131,8 +137,9 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
         // An undeclared wait gets at least 1 s. If so much is left, a hook gets up to 10 s, and a
         // stop gets the whole window.
         let second = Duration::from_secs(1);
-        let sums = Sums::of(&written, [second; 2]);
-        let most = Sums::of(&written, [10 * second, written.shutdown.window()]);
+        let window = written.shutdown.window();
+        let sums = Sums::of(&written, [second, second, Duration::ZERO]);
+        let most = Sums::of(&written, [10 * second, window, window]);
         let loaded = match load(&[&text], &[("GRACE", &grace.to_string())]) {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -147,16 +154,30 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
         let is_warned =
             loaded.warnings.iter().any(|it| it.message.starts_with("the declared waits do not"));
         let plan = Plan::new(&loaded.config, &loaded.graph);
+        let times = without_rest(&loaded.config);
+        let times = times.as_ref().map(|config| Plan::new(config, &loaded.graph));
+        let times = times.as_ref().unwrap_or(&plan);
         let mut cuts = 0;
+        for (timeline, asked) in times.timelines() {
+            let all = times.cuts(timeline, asked);
+            let is_rest = |step: &ShutdownStep| {
+                let process = step.process.map(|id| &loaded.config.processes[id.index()]);
+                step.kind == StepKind::Drain
+                    && process.is_some_and(|it| takes_the_rest(it, times.window()))
+            };
+            cuts += all.filter(|(step, _)| !is_rest(step)).count();
+        }
         for (timeline, asked) in plan.timelines() {
-            cuts += plan.cuts(timeline, asked).count();
+            let delays = timeline.steps.iter().filter(|it| it.kind == StepKind::ReadinessDelay);
+            let from = delays.map(|it| it.begins + it.takes()).max().unwrap_or_default();
             for step in timeline.steps.iter().filter(|step| step.kind == StepKind::Drain) {
                 let drain = loaded.config.processes[step.process.unwrap().index()].drain.as_ref();
                 let min = drain.and_then(|drain| drain.method.times().min.map(|_| drain.min));
                 let delay = loaded.config.shutdown.unready_delay;
                 let delay = Some(delay).filter(|_| asked && step.begins == Time::default());
                 let least = min.max(delay.filter(|_| sums.least <= plan.window()));
-                assert!(least.is_none_or(|least| step.takes() >= least), "{step:?}\n{text}");
+                let ends = (step.begins + step.takes()).since(from);
+                assert!(least.is_none_or(|least| ends >= least), "{step:?}\n{text}");
             }
         }
         let shown = || format!("{}\n{grace} s\n{text}", crate::plan::text::text(&plan));

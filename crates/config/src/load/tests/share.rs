@@ -52,12 +52,18 @@ fn processes_learn_the_shares_that_the_plan_shows() {
 // holds: S507
 #[test]
 fn a_count_by_the_kernel_leaves_time_to_the_stop() {
-    for drain in ["connections", "{signal: {signal: USR1, connections: {}}}"] {
+    for drain in
+        ["{connections: {time: 15s}}", "{signal: {signal: USR1, time: 15s, connections: {}}}"]
+    {
         let keys = format!("drain: {drain}\n    environment: {{A: '${{stop_ms}}'}}");
         let config = config(&format!("shutdown: {{grace_period: 22s}}\n{}", process_with(&keys)));
         // The drain takes 15 s of the 20 s, and the last count 250 ms.
         assert_eq!(variables(&config.processes[0]), ["A=4750"]);
     }
+    // A drain without `time` leaves a second to the stop.
+    let keys = "drain: connections\n    environment: {A: '${stop_ms}', B: '${drain_ms}'}";
+    let config = config(&format!("shutdown: {{grace_period: 22s}}\n{}", process_with(keys)));
+    assert_eq!(variables(&config.processes[0]), ["A=1000", "B=18750"]);
 }
 
 // holds: C856

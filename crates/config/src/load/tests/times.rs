@@ -21,23 +21,21 @@ fn chain(db: &str, engine: &str, router: &str, shutdown: &str) -> String {
     format!("shutdown: {{{shutdown}}}{text}")
 }
 
-// holds: S89, C87, C373
+// holds: S89, C87, C373, C1003
 #[test]
-fn explicit_mins_that_do_not_fit_are_an_error_with_the_sum() {
+fn an_explicit_min_that_does_not_fit_is_an_error() {
     let shutdown = "readiness_delay: 3s, grace_period: 30";
-    let text = chain("1s", "time: 20s, min: 10s", "time: 20s, min: 16s", shutdown);
-    let found = assert_only(
-        &text,
-        "8:55 `min` does not fit into the shutdown: drain router gets 15.25s of 16s; the longest shutdown is \
-         drain router 15.25s + close router 250ms + drain engine 10.25s + close engine 250ms + stop engine 1s + \
-         stop db 1s, and `grace_period` minus `reserve` is 28s",
-    );
+    let text = chain("1s", "time: 20s, min: 10s", "time: 27s, min: 27s", shutdown);
+    let found = assert_only(&text, "8:55 `min` does not fit into the shutdown: drain router gets");
     assert!(found.is_error());
-    // The sum is reported beside other errors.
+    // The `min`s of all levels pass at the same time.
+    let both = chain("1s", "time: 20s, min: 20s", "time: 20s, min: 20s", shutdown);
+    assert_only(&both, "4:89 the declared waits do not fit into the shutdown: drain engine gets");
+    // The error is reported beside other errors.
     let text = chain("1s", "time: 50s, min: 50s", "time: 1s", "");
     let found =
         lines(&problems(&text.replace("[db], s", "[db], depends_on: [router], s"))).concat();
-    for expected in ["circular dependency", "drain engine gets 26.75s of 50s"] {
+    for expected in ["circular dependency", "drain engine gets 26.5s of 50s"] {
         assert!(found.contains(expected), "{found}");
     }
 }
@@ -49,7 +47,7 @@ fn waits_that_do_not_fit_are_reported_at_the_key_of_the_longest() {
         ("", "stop_grace_period: 9s"),
         ("", "hooks: {pre_stop: {command: [x], timeout: 9s}}"),
         ("", "hooks: {post_stop: {command: [x], timeout: 9s}}"),
-        ("", "drain: {connections: {time: 9s}}"),
+        ("", "drain: {connections: {time: 4999ms}}"),
     ] {
         let shutdown = format!("shutdown: {{{shutdown}grace_period: 6s, reserve: 1s}}");
         let text = format!("{shutdown}\n{}", process_with(keys));
@@ -57,8 +55,28 @@ fn waits_that_do_not_fit_are_reported_at_the_key_of_the_longest() {
         let one = found.iter().find(|it| it.message.starts_with("the declared waits do not fit"));
         let one = one.unwrap_or_else(|| panic!("{keys}: {found:?}"));
         let place = &one.source_line[one.offset..];
-        assert!(place.starts_with("9s"), "{keys}: {one}");
+        assert!(place.starts_with("9s") || place.starts_with("4999ms"), "{keys}: {one}");
     }
+}
+
+// holds: C1004
+#[test]
+fn a_drain_of_the_whole_window_or_without_a_time_is_as_long_as_there_is_time() {
+    for time in ["time: 28s", "time: 300s", ""] {
+        for web in ["", "time: 20s"] {
+            let text = chain("1s", web, time, "grace_period: 30s");
+            let found = checked(&text, &[]);
+            let is_longer = time == "time: 300s";
+            let longer =
+                "the drain of `router` gets what the deadline leaves, and not its `time` of 5m";
+            assert!(found.iter().all(|it| it.severity == Severity::Note), "{found:?}");
+            assert!(found.iter().all(|it| it.message.contains(longer)), "{found:?}");
+            assert_eq!(found.len(), usize::from(is_longer), "{text}");
+            assert_eq!(lines(&problems(&text)), [""; 0], "only `check` adds the note");
+        }
+    }
+    let text = chain("1s", "time: 20s", "time: 27s", "grace_period: 30s");
+    assert_only(&text, "the declared waits do not fit into the shutdown");
 }
 
 /// A worker that needs a database, which has this time for its stop.
@@ -116,12 +134,13 @@ fn a_default_min_is_cut_to_fit() {
     };
     let short = "grace_period: 6s, reserve: 1s";
     let (found, warnings) = mins(&chain("0", "time: 1s", "time: 6s", short));
-    assert_eq!(found, [0, 3250]);
-    let cut = "4:64 `min` of `engine` is cut from 1s to 0ms to fit into the shutdown";
-    assert!(warnings.starts_with(cut), "{warnings}");
+    // Both pass at the same time, so the shorter one fits.
+    assert_eq!(found, [1000, 3250]);
+    let cut = "8:20 `min` of `router` is cut from 5s to 3.25s to fit into the shutdown";
+    assert!(warnings.contains(cut), "{warnings}");
     // A process that is left out does not shorten the `min` of others.
     let both = chain("0", "time: 6s", "time: 6s, min: 3s", short);
-    assert_eq!(mins(&both).0, [250, 3000]);
+    assert_eq!(mins(&both).0, [3250, 3000]);
     let alone = both.replace("[envoy]", "[envoy]\n    only_if: {value: '', is: x}");
     assert_eq!(mins(&alone).0[0], 3750);
 }
@@ -144,7 +163,8 @@ fn a_default_min_fits_into_the_time_of_docker_before_any_number_of_stops() {
 #[test]
 fn a_min_above_time_is_cut_and_check_warns() {
     for (engine, router, cut, warnings) in [
-        ("time: 3s, min: 10s", "min: 16s", [3, 15], &[("4:98", 10, 3), ("8:44", 16, 15)][..]),
+        ("time: 3s, min: 10s", "min: 16s", [3, 16], &[("4:98", 10, 3)][..]),
+        ("time: 3s", "time: 15s, min: 16s", [3, 15], &[("8:55", 16, 15)]),
         // If a default `min` of 5 s is longer than `time`, drainit shortens this `min` without a
         // warning.
         ("time: 3s", "time: 4s, min: 4s", [3, 4], &[]),

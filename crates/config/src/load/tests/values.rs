@@ -85,7 +85,10 @@ processes:
         assert_eq!(loaded.graph.order, [ProcessId(0), ProcessId(1)]);
         assert_eq!(loaded.graph.dependents, [vec![ProcessId(1)], vec![]]);
         let drain = config.processes[1].drain.as_ref().unwrap();
-        assert_eq!((drain.time.as_secs(), drain.min.as_secs()), (time, time.min(5)));
+        assert_eq!(
+            (drain.time, drain.min),
+            (Some(Duration::from_secs(time)), Duration::from_secs(time.min(5)))
+        );
         let DrainMethod::Envoy(envoy) = &drain.method else { panic!() };
         assert_eq!(envoy.admin, Address::Tcp(([127, 0, 0, 1], port).into()));
     }
@@ -272,16 +275,19 @@ fn each_kind_of_drain_is_read() {
     for (drain, parts) in [
         (
             "http: {url: 'unix:/a', time: 20s, min: 1s}",
-            "method: Post¦until: None¦time: 20s, min: 1s",
+            "method: Post¦until: None¦time: Some(20s), min: 1s",
         ),
         ("http: {url: 'unix:/a', until: 204}", "until: Some(204)"),
-        ("exec: [/b, --now]", "Exec(¦command: [\"/b\", \"--now\"]¦time: 15s, min: 5s"),
-        ("exec: {command: /b --now, time: 5s}", "command: [\"/b\", \"--now\"]¦time: 5s, min: 5s"),
+        ("exec: [/b, --now]", "Exec(¦command: [\"/b\", \"--now\"]¦time: None, min: 5s"),
+        (
+            "exec: {command: /b --now, time: 5s}",
+            "command: [\"/b\", \"--now\"]¦time: Some(5s), min: 5s",
+        ),
         ("signal: {signal: QUIT}", "Signal(SignalDrain { signal: SIGQUIT"),
         ("notify: {signal: USR1}", "Notify(SignalDrain { signal: SIGUSR1"),
         ("envoy: {admin: 'unix:/a', until: requests}", "until: Requests, exit_at: 0¦min: 5s"),
         ("envoy: {admin: 'unix:/a', exit_at: 3}", "exit_at: 3¦fail_healthcheck: true"),
-        ("connections: {}", "until: Answers, idle: 5s¦time: 15s, min: 5s"),
+        ("connections: {}", "until: Answers, idle: 5s¦time: None, min: 5s"),
         (whole, "ports: [80, 8080], until: Connections, idle: 1s, exit_at: 2¦min: Some(0ns)"),
         ("signal: {signal: QUIT, connections: {exit_at: 3}}", counting),
         ("exec: {command: [a], connections: {exit_at: 3}}", counting),

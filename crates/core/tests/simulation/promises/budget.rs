@@ -7,7 +7,7 @@
 
 use super::*;
 
-/// A later stop without `stop_grace_period` keeps at most this time.
+/// The later stop of a store without `stop_grace_period` keeps at most this time.
 pub(super) const MOST_KEPT: Duration = Duration::from_secs(10);
 /// Traffic leaves this time to each later stop.
 pub(super) const LEAST_STOP: Duration = Duration::from_secs(1);
@@ -66,8 +66,8 @@ impl History<'_> {
         self[slot].asked.is_some() || self.runs_hook(slot, Stage::PreStop) || !self.is_alive(slot)
     }
 
-    /// The time that the later steps keep at most after the drain of a process: the `min`s of later
-    /// drains, and the stops, which need `stop` each.
+    /// The time that the later steps keep at most after the drain of a process: a second for each
+    /// later drain, and the stops, which need `stop` each.
     pub(super) fn kept_after_drain(&self, slot: ProcessId, stop: Need) -> Duration {
         self.kept_after_drain_if(slot, |_, time| time, stop)
     }
@@ -93,7 +93,7 @@ impl History<'_> {
             let of = &spec.processes[id.index()];
             let later = of.dependencies.iter().map(|(on, _)| all[on.index()]).max();
             after[id.index()] = later.unwrap_or_default().max(stops[id.index()]);
-            let drain = of.drain.map_or(Duration::ZERO, least_drain);
+            let drain = of.drain.map_or(Duration::ZERO, later_drain);
             all[id.index()] = after[id.index()] + own(*id, drain);
         }
         let process = self.slots.process(slot);
@@ -111,6 +111,12 @@ impl History<'_> {
             min + self.kept_after_drain(id, least_stop)
         });
         drains.max().unwrap_or_default()
+    }
+
+    /// The time from which the `min` of each drain counts; `None` outside of a shutdown and of a drain
+    /// without a stop.
+    pub(super) fn mins_from(&self) -> Option<Time> {
+        self.unready_since.map(|since| since + self.delayed)
     }
 
     /// Whether drainit certainly still waits for `readiness_delay`.
@@ -160,9 +166,10 @@ pub(super) fn hook_need(wait: Option<HookWait>) -> Duration {
     wait.map_or(Duration::ZERO, |wait| wait.need)
 }
 
-/// The time that a drain leaves to no other step.
-fn least_drain(drain: DrainSpec) -> Duration {
-    drain.min + if drain.closes { CLOSING } else { Duration::ZERO }
+/// The time that a later drain keeps. Its `min` passes during the earlier drains.
+fn later_drain(drain: DrainSpec) -> Duration {
+    let least = drain.time.unwrap_or(drain.min).min(LEAST_STOP);
+    least + if drain.closes { CLOSING } else { Duration::ZERO }
 }
 
 fn hooks_need(of: &ProcessSpec) -> Duration {
@@ -171,7 +178,7 @@ fn hooks_need(of: &ProcessSpec) -> Duration {
 
 /// The most time that a stop with its hooks keeps.
 pub(super) fn kept_stop(of: &ProcessSpec) -> Duration {
-    hooks_need(of) + of.stop.unwrap_or(MOST_KEPT)
+    hooks_need(of) + of.stop.unwrap_or(if of.is_store { MOST_KEPT } else { needed(of) })
 }
 
 /// The time that a stop with its hooks needs if it declares a time, and a second otherwise.

@@ -16,7 +16,7 @@ impl Promise for DrainEnds {
         let Some(((since, longest), times)) = seen.drain.zip(run.of(process).drain) else {
             return run.fail("a drain is over that has not begun");
         };
-        let held = run.now.since(since) >= times.min.min(longest);
+        let held = run.now.since(since) >= seen.drain_min.min(longest);
         match why {
             DrainEnd::Quiet => {
                 // holds: S34
@@ -47,7 +47,8 @@ impl Promise for DrainEnds {
             DrainEnd::NotLive => run.hold(seen.not_live, "not live, but nobody said so"),
         }
         // A drain may last longer than granted if other steps need less time than planned.
-        let longest = longest.max(times.time).max(run.scenario.spec.unready_delay);
+        let spec = &run.scenario.spec;
+        let longest = longest.max(times.longest(run.window)).max(spec.unready_delay);
         let over = run.seen_at(run.seen_at(since + longest) + seen.closing);
         // If drainit was paused, a sample may have come too late, so drainit asks for one more.
         let again = if run.was_paused(since) { seen.closing } else { Duration::ZERO };

@@ -6,6 +6,9 @@
 
 use super::*;
 
+/// The first drains may begin this much later, because of a first count.
+const COUNT: Duration = Duration::from_millis(250);
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct DrainTimes;
 
@@ -14,17 +17,23 @@ impl Promise for DrainTimes {
         let Action::Drain { process, min, longest } = *action else { return };
         let Some(times) = run.of(process).drain.filter(|_| run.is_unready()) else { return };
         let spec = &run.scenario.spec;
-        let wish = if run.is_asked() { times.time } else { times.min };
-        // holds: S37, S79, S111
+        let window = run.window;
+        let wish = if run.is_asked() { times.longest(window) } else { times.min };
+        // holds: S37, S79, S111, C1002
         run.hold(longest <= wish.max(spec.unready_delay), "a drain longer than its time");
+        // `min` passes once for all processes, from the end of the readiness delay.
+        let rest = run.mins_from().map_or(times.min, |from| (from + times.min).since(run.now));
+        // holds: S890, C1003
+        let most = (rest + COUNT).min(times.min).max(spec.unready_delay);
+        run.hold(min <= most, "a drain waits its own `min` again");
         if run.has_reloaded {
             return;
         }
         let deadline = run.deadline().or(run.held_at.map(|at| at + spec.window));
         let left = deadline.map_or(spec.window, |deadline| deadline.since(run.now));
-        let fits = times.min + run.kept_after_drain(process, least_stop) <= left;
+        let fits = rest + run.kept_after_drain(process, least_stop) <= left;
         // holds: S79
-        run.hold(min >= times.min || !fits, "less than `min` although `min` fits");
+        run.hold(min >= rest || !fits, "less than `min` although `min` fits");
         let needs = run.of(process).stop.unwrap_or(needed(run.of(process)));
         let is_left = longest <= min || longest + needs <= left;
         // holds: S842

@@ -52,7 +52,7 @@ fn holds_drain(run: &History<'_>, process: ProcessId, min: Duration, longest: Du
             run.hold(is_early, "a drain after the drain of a dependency");
         }
     } else {
-        let is_full = longest == times.time || run[process].unhealthy;
+        let is_full = longest == times.longest(run.window) || run[process].unhealthy;
         run.hold(is_full && min == times.min, "less than a full drain");
     }
     // holds: C113
@@ -73,7 +73,7 @@ fn holds_open(run: &History<'_>, slot: ProcessId) {
     let held = run.shutdown.filter(|_| run.held_at.is_some() && seen.is_held).map(|shutdown| {
         let left = shutdown.deadline.since(shutdown.t0);
         let kept = run.kept_after_drain(slot, kept_stop);
-        (shutdown.t0, times.time.min(left.saturating_sub(kept)))
+        (shutdown.t0, times.longest(left).min(left.saturating_sub(kept)))
     });
     // holds: S506
     let (since, longest) = held.unwrap_or((since, longest));

@@ -86,12 +86,16 @@ fn holds_asked_in_time(run: &History<'_>, process: ProcessId) {
                 false => (share, Duration::ZERO),
             };
             let is_over = run.deadline().is_some_and(|deadline| deadline <= run.now + later);
-            let is_due = run.now >= at + limit || run.now >= from + left || is_over;
+            let is_due = run.now >= at + limit
+                || run.now >= from + left
+                || run.now >= at + share && is_in_vain(run, process)
+                || is_over;
             // holds: S8, S55, C162
             run.hold(is_due || is_obstructed, "a SIGKILL before the limit");
         }
         Some((at, limit)) => {
-            run.hold(run.now >= at + limit, "a SIGKILL before the limit");
+            let is_due = run.now >= at + limit.min(share) && is_in_vain(run, process);
+            run.hold(run.now >= at + limit || is_due, "a SIGKILL before the limit");
             // holds: S63, S76, S78, S200, C149
             run.hold(is_obstructed || limit >= share, "less time to stop than its share");
         }
@@ -122,7 +126,14 @@ fn holds_no_early_kill(run: &History<'_>, slot: ProcessId) {
     let is_over = is_limited && run.now >= asked + run.stop_limit(slot)
         || deadline <= run.now + run.kept_after_now(slot)
         || is_short && run.now >= from + short;
-    run.hold(is_over, "a SIGKILL while time is left that nobody needs");
+    let is_in_vain = is_in_vain(run, slot) && run.now >= asked + run.share(slot);
+    run.hold(is_over || is_in_vain, "a SIGKILL while time is left that nobody needs");
+}
+
+/// Whether the process declares no time, and drainit has seen that it does not catch its stop
+/// signal.
+fn is_in_vain(run: &History<'_>, slot: ProcessId) -> bool {
+    run[slot].ignores && run.of_config(slot).stop.is_none()
 }
 
 /// Whether this limit has ended the time of the stop.
@@ -141,6 +152,8 @@ fn is_limit(run: &History<'_>, slot: ProcessId, after: Duration, why: StopLimit)
             let is_kept = (is_below || hook.is_some()) && time <= left + LEAST_STOP;
             is_declared == of.stop.is_some() && is_kept && !is_over
         }
+        // holds: S891
+        StopLimit::NotCaught => run[slot].ignores && of.stop.is_none() && !is_over,
         StopLimit::Deadline { is_declared } => is_declared == of.stop.is_some() && is_over,
         StopLimit::Other => !is_over || run.stop_signals >= 3,
     }

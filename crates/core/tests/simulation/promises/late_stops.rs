@@ -25,10 +25,7 @@ impl Promise for LateStops {
         }
         // holds: S769
         run.hold(!run.runs_hook(None, Stage::PreStop), "a stop while the container's hook runs");
-        // A drained process leaves later stops what they keep.
-        let is_drained = run.of(slot).drain.is_some();
-        let needs = if is_drained { kept_stop } else { declared_stop };
-        let needs = run.path_from(slot, |_, of| needs(of)) + run.needed_at_the_end();
+        let needs = run.path_from(slot, |_, of| kept_stop(of)) + run.needed_at_the_end();
         let is_late = run.deadline().is_some_and(|deadline| deadline <= run.now + needs);
         // holds: S860
         run.hold(is_late, "a stop before the drains are over");

@@ -1,6 +1,6 @@
 //! In a shutdown that was requested, `/readyz` stays good until the end of `unready_delay`, and
 //! meanwhile nothing that serves is stopped and no connection is refused. If the window is too
-//! short, the delay leaves a second for each later stop, and the `min`s of later drains.
+//! short, the delay leaves a second for each later stop.
 //!
 //! State: [`History::stays_ready`]. Checked when `/readyz` turns, and at stops and drains before.
 
@@ -60,26 +60,7 @@ fn holds_delay(run: &History<'_>, since: Time) {
     let is_cut = run.stop_signals >= 2 || run.at.iter().any(|seen| seen.not_live);
     // holds: S13
     run.hold(run.now >= since + least || has_ended || is_cut, "not ready before the delay is over");
-    // Another process may be down, so only processes that are being drained certainly count.
-    let running = |id: &ProcessId| run[*id].draining;
-    let below = |slot| {
-        let id = ProcessId(run.slots.process(slot) as u16);
-        run.path_from(slot, |id, of| kept_min(run, id, of)).saturating_sub(kept_min(
-            run,
-            id,
-            run.of(slot),
-        ))
-    };
-    let later = run.slots.all().filter(running).map(below).max().unwrap_or_default();
-    let is_short = run.now <= run.seen_at(since + window.saturating_sub(later).min(delay));
+    let is_short = run.now <= run.seen_at(since + window.min(delay));
     // holds: S21
-    run.hold(is_short, "`unready_delay` takes the `min` of a later drain");
-}
-
-/// The part of a drain's `min` that the core keeps for this process: all of it, or nothing if the
-/// process is down. Other waits may then use this time.
-// holds: S81
-fn kept_min(run: &History<'_>, process: ProcessId, of: &ProcessSpec) -> Duration {
-    let drain = of.drain.filter(|_| run.planned.contains(&process.index()));
-    drain.map_or(Duration::ZERO, |drain| drain.min)
+    run.hold(is_short, "`unready_delay` is longer than it says");
 }

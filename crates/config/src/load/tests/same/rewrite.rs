@@ -193,6 +193,7 @@ fn default(key: &Key, entries: &[(String, Tree)]) -> Option<Tree> {
     const IN_WORDS: &str = "none|unset|required|inherit|drainit's|no limit|the kernel's limit|\
                             the name of the process|that of `failure`|\
                             5s, or `time` if that is shorter|\
+                            what the deadline leaves|\
                             all on which the process or a descendant listens";
     let has = |name: &str, value: &str| {
         entries.iter().any(|(key, tree)| key == name && format!("{tree:?}").contains(value))

@@ -43,6 +43,7 @@ impl History<'_> {
             Event::TimeoutExtended { process, by } => self.extend(process, by),
             Event::DrainAnswered { process, accepted } => self[process].accepted = Some(accepted),
             Event::ListensOnNothing(process) => self[process].listens_on_nothing = true,
+            Event::ExitSeen { process, ignores, .. } => self[process].ignores = ignores,
             Event::NothingToDrain(process) => self[process].not_live = true,
             Event::DrainSample { process, load } => self[process].last_active = load.active,
             _ => {}

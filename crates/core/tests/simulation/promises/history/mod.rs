@@ -41,6 +41,8 @@ pub(super) struct History<'a> {
     pub(super) aborted: BTreeSet<ProcessId>,
     /// When the shutdown, or a drain without a stop, began. Since then, no process may start.
     pub(super) unready_since: Option<Time>,
+    /// The granted `readiness_delay`.
+    pub(super) delayed: Duration,
     /// Whether `/readyz` is still good since then (`Action::StayReady`).
     pub(super) stays_ready: bool,
     /// Whether all processes have once been ready or complete at the same time, so that `/readyz`
@@ -120,6 +122,7 @@ impl<'a> History<'a> {
             starts: 0,
             aborted: BTreeSet::new(),
             unready_since: None,
+            delayed: Duration::ZERO,
             stays_ready: false,
             was_good: false,
             count_ends: 0,

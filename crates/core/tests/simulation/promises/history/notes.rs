@@ -83,10 +83,12 @@ impl History<'_> {
                 self[process].asked.get_or_insert((now, limit)).1 = limit;
                 self[process].stops_early |= !is_unready;
             }
-            Note::DrainBegan { process, longest, .. } => {
+            Note::Delayed(wait) => self.delayed = wait,
+            Note::DrainBegan { process, longest, min, .. } => {
                 let is_taken_over = self.is_taken_over(process);
                 let seen = &mut self[process];
                 seen.drain = Some((now, longest));
+                seen.drain_min = min;
                 // A taken-over epoch drained by itself before drainit began this drain. The limit
                 // for its end counts from the end of this drain.
                 seen.drained_early = !is_unready || is_taken_over;

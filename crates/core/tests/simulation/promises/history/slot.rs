@@ -15,6 +15,8 @@ pub(crate) struct SlotHistory {
     /// has taken over.
     pub(crate) not_drained: bool,
     pub(crate) asked: Option<(Time, Duration)>,
+    /// Whether drainit has seen that the instance does not catch its stop signal.
+    pub(crate) ignores: bool,
     /// Whether drainit has granted the instance more time to end.
     pub(crate) extended: bool,
     pub(crate) group_killed: bool,
@@ -22,6 +24,8 @@ pub(crate) struct SlotHistory {
     /// After SIGKILL: the time from which the core no longer waits for the instance's end.
     pub(crate) survives_at: Option<Time>,
     pub(crate) drain: Option<(Time, Duration)>,
+    /// The shortest time of this drain, from its beginning.
+    pub(crate) drain_min: Duration,
     /// Whether the instance's drain began before the shutdown, or before the drain without a stop.
     pub(crate) drained_early: bool,
     pub(crate) draining: bool,
