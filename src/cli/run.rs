@@ -128,7 +128,7 @@ fn start(
     }
     Ok(supervisor::run(Setup {
         config: loaded.config,
-        source: Some(ConfigSource { paths, arguments }),
+        source: Some(ConfigSource { paths, arguments, files: Arc::new(loaded.files) }),
         graph: loaded.graph,
         args,
         output: Arc::clone(output),

@@ -33,7 +33,13 @@ pub(crate) struct Asked {
     pub(crate) began: Time,
     /// The processes that restart after the answer, each with the process that it follows.
     pub(crate) followers: BTreeMap<String, String>,
+    /// Whether the files of the config have changed since drainit read them.
+    pub(crate) is_config_changed: bool,
 }
+
+/// The warning of a start or restart that does not use the config in the files.
+const CONFIG_CHANGED: &str =
+    "warning: the config has changed since it was read; `drainit reload` applies the change\n";
 
 impl Asked {
     /// The answer at the end of the request.
@@ -50,6 +56,9 @@ impl Asked {
                 Ok(text) => warnings.push_str(&as_written(&text)),
                 Err(why) => failures.push(as_written(&why).into_owned()),
             }
+        }
+        if self.is_config_changed {
+            warnings.push_str(CONFIG_CHANGED);
         }
         // If several processes wait for the same process, their failures have equal texts.
         failures.dedup();
@@ -113,6 +122,7 @@ impl Asked {
 mod tests {
     use super::*;
     use crate::control::status::example;
+    use crate::control::testing::CountingSupervisor;
 
     // holds: C809, S790, S864
     #[test]
@@ -152,6 +162,13 @@ mod tests {
         assert_eq!(start[2..], ["still stopped: policy-engine"]);
         let nothing = Asked::default().lines(&now, &BTreeMap::new(), true);
         assert_eq!(nothing, ["no process has changed"]);
+        let supervisor = CountingSupervisor::new();
+        for is_config_changed in [false, true] {
+            let asked = Asked { is_config_changed, ..Asked::default() };
+            let warnings = asked.answer(vec![Ok("a warning\n".to_owned())], &supervisor).warnings;
+            let expected = if is_config_changed { CONFIG_CHANGED } else { "" };
+            assert_eq!(warnings, format!("a warning\n{expected}"));
+        }
         // A message that says more than a note stands in for the note.
         now.processes[0].message = Some("could not be started: no such file".to_owned());
         let failed =

@@ -95,6 +95,9 @@ pub trait SupervisorHandle {
     fn reload(&self) -> Outcome;
     /// Answers what a reload would do.
     fn plan_reload(&self) -> Outcome;
+    /// Looks whether the files of the config have changed since drainit read them. The answer is
+    /// `false` if that is unknown.
+    fn has_config_changed(&self) -> Changed;
     /// Looks at the running instances in these slots.
     fn look(&self, processes: &[ProcessId]) -> Looks;
     /// Sends a signal to a process, but not to its group.
@@ -118,6 +121,9 @@ pub type Looks = Pin<Box<dyn Future<Output = BTreeMap<ProcessId, Look>>>>;
 
 /// The answer to [`SupervisorHandle::followers`].
 pub type Followers = Pin<Box<dyn Future<Output = BTreeMap<String, String>>>>;
+
+/// The answer to [`SupervisorHandle::has_config_changed`].
+pub type Changed = Pin<Box<dyn Future<Output = bool>>>;
 
 /// The answer that no process follows.
 pub(crate) fn nobody() -> Followers {

@@ -226,6 +226,9 @@ impl<'a> Operator<'a> {
         followers: Followers,
     ) -> Answering<'a> {
         let (began, supervisor) = (self.began, self.supervisor);
+        // A process starts with the config that drainit has read, and not with that in the files.
+        let starts = matches!(request, Some(Request::Start | Request::Restart));
+        let change = starts.then(|| supervisor.has_config_changed());
         Box::pin(async move {
             let outcomes = async {
                 let mut results = Vec::new();
@@ -234,8 +237,14 @@ impl<'a> Operator<'a> {
                 }
                 results
             };
-            let (results, followers) = tokio::join!(outcomes, followers);
-            let asked = Asked { request, names, began, followers };
+            let change = async {
+                match change {
+                    Some(change) => change.await,
+                    None => false,
+                }
+            };
+            let (results, followers, is_config_changed) = tokio::join!(outcomes, followers, change);
+            let asked = Asked { request, names, began, followers, is_config_changed };
             response(StatusCode::OK, JSON, json(&asked.answer(results, supervisor)))
         })
     }

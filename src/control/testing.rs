@@ -24,6 +24,8 @@ pub(crate) struct CountingSupervisor {
     pub(crate) drains: Rc<Cell<u32>>,
     pub(crate) signals: Rc<RefCell<Vec<(ProcessId, Signal)>>>,
     pub(crate) requests: Rc<RefCell<Vec<Requested>>>,
+    /// Whether the config has changed.
+    pub(crate) is_config_changed: Rc<Cell<bool>>,
     /// The number of requests for a shutdown.
     pub(crate) shutdowns: Rc<Cell<usize>>,
     /// The number of requests to reload the config, or to plan a reload.
@@ -78,6 +80,10 @@ impl SupervisorHandle for CountingSupervisor {
     fn plan_reload(&self) -> Outcome {
         self.reloads.update(|count| count + 1);
         answered(Err("a plan".to_owned()))
+    }
+
+    fn has_config_changed(&self) -> Changed {
+        Box::pin(std::future::ready(self.is_config_changed.get()))
     }
 
     fn request(&self, names: Vec<String>, request: Operation) -> Outcome {

@@ -51,6 +51,42 @@ fn a_pattern_selects_processes_by_the_beginning_of_the_name() {
     ]);
 }
 
+// holds: C1015, C1016
+#[test]
+fn restart_says_that_the_config_in_the_files_is_another() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("over.yaml", "processes: {a: {environment: {A: one}}}");
+    let rig = rig.args(&["-c", "DIR/over.yaml"]);
+    let drainit =
+        rig.start_ready("processes: {a: {command: [CHILD, a]}, b: {command: [CHILD, b]}}");
+    let changed = "warning: the config has changed since it was read; `drainit reload`";
+    let assert_said = |command: &str, is_changed: bool| {
+        let said = drainit.exec(&[command, "a"]);
+        said.assert(0, "a: ");
+        assert_eq!(said.stderr.contains(changed), is_changed, "{command}: {said:?}");
+    };
+    assert_said("restart", false);
+    // A new file with equal content does not count.
+    drainit.write("new", "processes: {a: {environment: {A: one}}}");
+    fs::rename(drainit.path("new"), drainit.path("over.yaml")).unwrap();
+    assert_said("restart", false);
+    drainit.write("over.yaml", "processes: {a: {environment: {A: two}}}");
+    assert_said("restart", true);
+    assert_said("stop", false);
+    assert_said("start", true);
+    // A config that cannot be used is not the config of drainit.
+    drainit.write("over.yaml", "processes: [");
+    drainit.exec(&["reload"]).assert(1, "nothing was changed");
+    assert_said("restart", true);
+    // drainit says nothing of a file that cannot be read.
+    fs::remove_file(drainit.path("over.yaml")).unwrap();
+    assert_said("restart", false);
+    drainit.write("over.yaml", "processes: {a: {environment: {A: two}}}");
+    drainit.exec(&["reload"]).assert(0, "");
+    assert_said("restart", false);
+    drainit.stop().assert_code(0);
+}
+
 /// A container with a drain and a stop that wait for files. SIGTERM is not a stop signal.
 const DRAINED: &str = "
 shutdown: {signals: [INT]}

@@ -64,6 +64,16 @@ const CHUNK: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(pub u64);
 
+impl Fingerprint {
+    /// The fingerprint of a text that was already read. drainit compares it only with those of other
+    /// texts: [`follow`] hashes a file in another way.
+    pub fn of_text(text: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
 /// The content of a path, as far as it can be read.
 #[derive(Debug)]
 pub struct Content {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::control::status::Status;
-use crate::control::{Followers, Looks, Outcome, SupervisorHandle, nobody};
+use crate::control::{Changed, Followers, Looks, Outcome, SupervisorHandle, nobody};
 use crate::core::event::{Event, Request};
 use crate::journal::history::History;
 use crate::journal::rehearsal::followers;
@@ -157,6 +157,10 @@ impl SupervisorHandle for ControlHandle {
         let (reply, answer) = oneshot::channel();
         let _ = self.sender.send(Message::PlanReload { reply });
         answer
+    }
+
+    fn has_config_changed(&self) -> Changed {
+        Box::pin(self.executor.borrow().reloads.has_changed())
     }
 
     fn look(&self, processes: &[ProcessId]) -> Looks {

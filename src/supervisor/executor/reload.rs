@@ -234,6 +234,7 @@ impl Executor {
         let now = clock::now();
         let actions = self.processes.reload(now, spec, &plan.placed)?;
         self.reloads.warn(warnings);
+        self.reloads.take(loaded.files);
         self.file_watches.add(watches);
         let definitions = Definition::of(&loaded.config, args, sockets);
         self.begin_reload(Rc::new(loaded.config), definitions, &plan.placed);

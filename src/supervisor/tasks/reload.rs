@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::keys::Config;
-use crate::load::{self, Diagnostic, Environment, Loaded, args};
+use crate::load::{self, AsRead, Diagnostic, Environment, Loaded, args};
 use crate::local_task;
 use crate::os::on_thread::{locked, on_busy_thread, on_thread};
 use crate::plan::placement::{Life, Running};
@@ -31,13 +31,19 @@ use drainit_advise::image;
 
 /// The longest wait for the files, which may be on a file system that hangs.
 pub(crate) const LONGEST_READ: Duration = Duration::from_secs(10);
+/// The longest wait for a look whether the files have changed. An answer waits for this look, so it
+/// is shorter than a read.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// The config files and the container's arguments that drainit has read at its start.
+/// The places from which drainit reads its config, and what it has read there.
 #[derive(Clone, Debug)]
 pub struct ConfigSource {
+    /// The files and directories of the command line.
     pub paths: Vec<PathBuf>,
     /// The arguments of the container.
     pub arguments: Vec<String>,
+    /// The files of the current config, as they were at the start or at the last reload.
+    pub files: Arc<AsRead>,
 }
 
 /// A config without errors, and the rehearsed reload to this config.
@@ -129,6 +135,22 @@ impl Reloads {
             // The send fails only if the client has gone away.
             let _ = reply.send(read(source, running).await.map(|read| read.plan.text));
         });
+    }
+
+    /// Records that drainit has a new config, which was read from these files.
+    pub(crate) fn take(&mut self, files: AsRead) {
+        if let Some(source) = &mut self.source {
+            source.files = Arc::new(files);
+        }
+    }
+
+    /// Looks whether the files have changed since the config was read. `false` if that is unknown.
+    pub(crate) fn has_changed(&self) -> impl Future<Output = bool> + use<> {
+        let files = self.source.as_ref().map(|source| Arc::clone(&source.files));
+        async move {
+            let Some(files) = files else { return false };
+            on_thread(LONGEST_LOOK, move || files.has_changed()).await.unwrap_or(false)
+        }
     }
 
     /// Keeps the warnings of the new config for the answer.

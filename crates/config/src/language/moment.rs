@@ -3,6 +3,7 @@
 //! new files is a config that nobody has written.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use nix::sys::stat::Mode;
 
 use crate::language::directory;
 use crate::language::source::{FileLimits, Identity, Source, Unreadable};
+use drainit_os::fingerprint::Fingerprint;
 use drainit_os::trusted_path::Place;
 
 /// How long drainit keeps trying. Files that still change after this time are not just being
@@ -28,7 +30,7 @@ pub struct Reads(Rc<RefCell<ReadFiles>>);
 
 /// The files that were read together.
 #[derive(Debug, Default)]
-struct ReadFiles {
+pub(crate) struct ReadFiles {
     files: Vec<SeenFile>,
     directories: Vec<(PathBuf, Listing)>,
     has_pipe: bool,
@@ -40,7 +42,7 @@ type Listing = Option<Result<Vec<PathBuf>, Unreadable>>;
 #[derive(Debug)]
 struct SeenFile {
     path: PathBuf,
-    is_of_config: bool,
+    limits: &'static FileLimits,
     /// `None` if the file did not exist.
     found: Option<(Identity, Rc<String>)>,
 }
@@ -50,7 +52,7 @@ impl Reads {
     ///
     /// # Errors
     /// Fails as [`Source::read_within`] does.
-    pub fn read(&self, path: &Path, limits: &FileLimits) -> Result<Source, Unreadable> {
+    pub fn read(&self, path: &Path, limits: &'static FileLimits) -> Result<Source, Unreadable> {
         let read = Source::read_within(path, limits);
         let mut record = self.0.borrow_mut();
         let found = match &read {
@@ -63,8 +65,7 @@ impl Reads {
             Err(why) if why.is_missing => None,
             Err(_) => return read,
         };
-        let (path, is_of_config) = (path.to_owned(), limits.is_of_config());
-        record.files.push(SeenFile { path, is_of_config, found });
+        record.files.push(SeenFile { path: path.to_owned(), limits, found });
         read
     }
 
@@ -84,7 +85,7 @@ impl ReadFiles {
             return Some(path.clone());
         }
         let changed = |seen: &&SeenFile| {
-            let now = look(&seen.path, seen.is_of_config).as_ref().map(Identity::from).ok();
+            let now = identity(&seen.path, seen.limits);
             now != seen.found.as_ref().map(|(identity, _)| *identity)
         };
         self.files.iter().find(changed).map(|seen| seen.path.clone())
@@ -100,29 +101,88 @@ impl ReadFiles {
     }
 }
 
-fn look(path: &Path, is_of_config: bool) -> io::Result<Metadata> {
-    match is_of_config {
+/// The identity of the file that is at this path now; `None` if it cannot be found.
+fn identity(path: &Path, limits: &FileLimits) -> Option<Identity> {
+    look(path, limits).as_ref().map(Identity::from).ok()
+}
+
+fn look(path: &Path, limits: &FileLimits) -> io::Result<Metadata> {
+    match limits.is_of_config() {
         true => Place::behind(path)?.open(OFlag::O_PATH, Mode::empty())?.metadata(),
         false => std::fs::metadata(path),
     }
 }
 
+/// The files of a config as they were read: what a later look compares them with. A pipe is left
+/// out, because its content cannot be read again.
+#[derive(Clone, Debug, Default)]
+pub struct AsRead {
+    files: BTreeMap<PathBuf, FileAsRead>,
+    directories: BTreeMap<PathBuf, Listing>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct FileAsRead {
+    limits: &'static FileLimits,
+    /// `None` if the file did not exist.
+    found: Option<(Identity, Fingerprint)>,
+}
+
+impl From<ReadFiles> for AsRead {
+    fn from(read: ReadFiles) -> Self {
+        let one = |SeenFile { path, limits, found }| {
+            let found = found.map(|(identity, text)| (identity, Fingerprint::of_text(&text)));
+            (path, FileAsRead { limits, found })
+        };
+        let directories = read.directories.into_iter().collect();
+        Self { files: read.files.into_iter().map(one).collect(), directories }
+    }
+}
+
+impl AsRead {
+    /// Whether a file has other content now, or a directory other files. The content of a file that
+    /// cannot be read now is unknown, and does not count as changed: somebody may have removed the
+    /// file after its use. May wait for a file system.
+    pub fn has_changed(&self) -> bool {
+        let is_other = |(path, read): (&PathBuf, &Listing)| {
+            directory::files(path).is_some_and(|now| now.is_ok() && Some(now) != *read)
+        };
+        self.directories.iter().any(is_other)
+            || self.files.iter().any(|(path, read)| read.has_changed(path))
+    }
+}
+
+impl FileAsRead {
+    fn has_changed(&self, path: &Path) -> bool {
+        let (known, read) = self.found.unzip();
+        let now = identity(path, self.limits);
+        if now.is_none() || now == known {
+            return false;
+        }
+        // A file that was only touched, or replaced by an equal file, has not changed.
+        let now = Source::read_within(path, self.limits).ok();
+        now.is_some_and(|now| Some(Fingerprint::of_text(&now.text)) != read)
+    }
+}
+
 /// Calls `read` until all files that it reads through [`Reads`] are of one moment, or have the same
-/// content in two attempts in a row.
+/// content in two attempts in a row. Also returns the files.
 ///
 /// # Errors
 /// Fails if files change again and again, or if a file changes and `read` also reads a pipe, which
 /// cannot be read again. The error has the path of a changed file.
-pub fn of_one_moment<T>(mut read: impl FnMut(&Reads) -> T) -> Result<T, (PathBuf, Unreadable)> {
+pub(crate) fn of_one_moment<T>(
+    mut read: impl FnMut(&Reads) -> T,
+) -> Result<(T, ReadFiles), (PathBuf, Unreadable)> {
     let until = Instant::now() + PATIENCE;
     let mut earlier: Option<ReadFiles> = None;
     loop {
         let reads = Reads::default();
         let result = read(&reads);
         let record = reads.0.take();
-        let Some(changed) = record.first_changed() else { return Ok(result) };
+        let Some(changed) = record.first_changed() else { return Ok((result, record)) };
         if earlier.is_some_and(|earlier| record.has_content_of(&earlier)) {
-            return Ok(result);
+            return Ok((result, record));
         }
         if record.has_pipe || Instant::now() > until {
             let why = Unreadable::new(
@@ -139,7 +199,7 @@ pub fn of_one_moment<T>(mut read: impl FnMut(&Reads) -> T) -> Result<T, (PathBuf
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::language::source::AT_START;
+    use crate::language::source::{AT_START, CONFIG};
     use crate::testing::temp_dir::TempDir;
 
     /// Reads `a` and `b`. In each attempt, calls `between` after the read of `a`.
@@ -155,7 +215,8 @@ mod tests {
             between(attempt);
             [first, text("b")]
         };
-        of_one_moment(read).map_err(|(path, _)| path.file_name().unwrap().to_string_lossy().into())
+        let both = of_one_moment(read).map(|(both, _)| both);
+        both.map_err(|(path, _)| path.file_name().unwrap().to_string_lossy().into())
     }
 
     // holds: C731
@@ -184,5 +245,75 @@ mod tests {
         assert_eq!(both(&dir, again).unwrap(), ["3", "new"]);
         let always = |attempt: u32| drop(dir.write("a", attempt.to_string().as_bytes()));
         assert_eq!(both(&dir, always).unwrap_err(), "a");
+    }
+
+    /// Reads a file and a directory as those of a config.
+    fn as_read(paths: &[PathBuf]) -> AsRead {
+        let read = |reads: &Reads| {
+            for path in paths {
+                let files = reads.list(path).map_or_else(|| vec![path.clone()], Result::unwrap);
+                files.iter().for_each(|path| drop(reads.read(path, &CONFIG)));
+            }
+        };
+        of_one_moment(read).unwrap().1.into()
+    }
+
+    // holds: C1015
+    #[test]
+    fn only_other_content_and_other_files_are_a_change() {
+        let dir = TempDir::new();
+        let (file, parts) = (dir.path("file"), dir.path("parts"));
+        std::fs::create_dir(&parts).unwrap();
+        dir.write("file", b"old");
+        dir.write("parts/a.yaml", b"old");
+        let paths = [file.clone(), parts.clone(), dir.path("missing")];
+        let read = as_read(&paths);
+        assert!(!read.has_changed());
+        // An equal file in its place, as after a new revision of a ConfigMap.
+        dir.write("new", b"old");
+        std::fs::rename(dir.path("new"), &file).unwrap();
+        assert!(!read.has_changed());
+        dir.write("file", b"new");
+        assert!(read.has_changed());
+        dir.write("file", b"old");
+        std::fs::remove_file(&file).unwrap();
+        assert!(!read.has_changed(), "it is unknown what a missing file would say");
+        std::fs::create_dir(&file).unwrap();
+        assert!(!read.has_changed(), "a directory without a config cannot be read");
+        std::fs::remove_dir(&file).unwrap();
+        dir.write("file", b"old");
+        dir.write("parts/README", b"");
+        assert!(!read.has_changed());
+        dir.write("parts/b.yaml", b"new");
+        assert!(read.has_changed());
+        std::fs::remove_file(parts.join("b.yaml")).unwrap();
+        assert!(!read.has_changed());
+        dir.write("missing", b"");
+        assert!(read.has_changed(), "a file that was missing before");
+    }
+
+    // holds: C1015
+    #[test]
+    fn new_revision_of_a_config_map_is_a_change() {
+        use std::os::unix::fs::symlink;
+        let dir = TempDir::new();
+        for (revision, text) in [("..1", b"old"), ("..2", b"new"), ("..3", b"old")] {
+            std::fs::create_dir(dir.path(revision)).unwrap();
+            dir.write(&format!("{revision}/drainit.yaml"), text);
+        }
+        symlink("..data/drainit.yaml", dir.path("drainit.yaml")).unwrap();
+        let turn_to = |revision: &str| {
+            symlink(revision, dir.path("..tmp")).unwrap();
+            std::fs::rename(dir.path("..tmp"), dir.path("..data")).unwrap();
+        };
+        turn_to("..1");
+        for path in [dir.path("drainit.yaml"), dir.root().to_owned()] {
+            let read = as_read(&[path]);
+            turn_to("..2");
+            assert!(read.has_changed());
+            turn_to("..3");
+            assert!(!read.has_changed());
+            turn_to("..1");
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::language::span::Span;
 use drainit_os::trusted_path::{ForeignName, Place, after_lease};
 
 /// The rules for reading a file, which depend on its use.
+#[derive(Debug)]
 pub struct FileLimits {
     /// The most bytes that the file may have; a multiple of 1 KiB.
     largest: u64,

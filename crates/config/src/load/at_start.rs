@@ -71,7 +71,8 @@ pub fn with_limits(process: &Process) -> Result<Option<Process>, String> {
 /// Calls `read` until all files that `read` reads are of one moment. For example, a password must
 /// belong to the user name in the file beside it.
 fn together<T>(read: impl FnMut(&Reads) -> Result<T, String>) -> Result<T, String> {
-    of_one_moment(read).unwrap_or_else(|(path, why)| Err(unreadable("", &path, why, "")))
+    let read = of_one_moment(read).map(|(read, _)| read);
+    read.unwrap_or_else(|(path, why)| Err(unreadable("", &path, why, "")))
 }
 
 /// Whether a variable with a value of this length, in bytes, is too long for the kernel. The

@@ -30,6 +30,7 @@ use crate::keys::{self, Config, DeadlineShare, Variable, overlay};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::Variables;
+pub use crate::language::moment::AsRead;
 use crate::language::moment::{Reads, of_one_moment};
 use crate::language::places::Places;
 use crate::language::source::{CONFIG, Source};
@@ -53,6 +54,8 @@ pub struct Loaded {
     pub says_how_traffic_leaves: bool,
     /// The warnings in file order.
     pub warnings: Vec<Diagnostic>,
+    /// The files that the config was read from.
+    pub files: AsRead,
 }
 
 /// Reads all files, and merges each file over the files before it. If a path is a directory, reads
@@ -108,11 +111,12 @@ fn read(
         let roots = read_roots(&mut problems, paths, environment);
         finish(problems, roots, environment, lookup)
     });
-    read.unwrap_or_else(|(path, why)| {
+    let (loaded, files) = read.map_err(|(path, why)| {
         let mut problems = Problems::default();
         problems.unreadable(&path, why, String::new);
-        Err(problems.finish())
-    })
+        problems.finish()
+    })?;
+    Ok(Loaded { files: files.into(), ..loaded? })
 }
 
 /// The tree of each file; `None` in place of a file that cannot be read or parsed.
@@ -280,6 +284,7 @@ fn finish(
         has_grace_period,
         says_how_traffic_leaves,
         warnings: diagnostics,
+        files: AsRead::default(),
     })
 }
 
