@@ -23,7 +23,7 @@ use crate::logging::subscriber;
 use crate::os::on_thread::wait_unless;
 use crate::os::signal::fd::Signals;
 use crate::os::signal::mask::only;
-use crate::os::{boot, clock, panic_hook, sys};
+use crate::os::{boot, clock, panic_hook, stop_path, sys};
 use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::tasks::reload::{ConfigSource, LONGEST_READ};
 use crate::supervisor::{self, Setup, sockets};
@@ -126,6 +126,10 @@ fn start(
     if let Some(missing) = &listeners.missing {
         tracing::warn!("{missing}");
     }
+    let notes: Vec<_> = stop_path::find().iter().map(ToString::to_string).collect();
+    for note in &notes {
+        tracing::warn!("{note}");
+    }
     Ok(supervisor::run(Setup {
         config: loaded.config,
         source: Some(ConfigSource { paths, arguments, files: Arc::new(loaded.files) }),
@@ -137,6 +141,7 @@ fn start(
         listeners: Some(listeners),
         sockets,
         successes: Vec::new(),
+        notes,
     }))
 }
 

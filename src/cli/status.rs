@@ -184,7 +184,8 @@ const INDENT: usize = 6;
 /// The head line, the table, and the last log lines of failed processes. Only names of processes
 /// are cut to the width.
 fn text(status: &Status, width: usize, in_colour: bool) -> String {
-    let head = [Some(head_line(status)), start_line(status)].into_iter().flatten();
+    let notes = status.notes.iter().map(|note| format!("note: {}", harmless(note)));
+    let head = [Some(head_line(status)), start_line(status)].into_iter().flatten().chain(notes);
     let mut out: String = head.map(|line| wrap(&line, width, 2) + "\n").collect();
     let is_drained = status.phase == ContainerPhase::Drained;
     let mut rows = vec![HEAD.map(str::to_owned)];

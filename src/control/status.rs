@@ -41,6 +41,9 @@ pub struct Status {
     /// The shutdown, or a requested drain; `None` before either has begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<ShutdownStatus>,
+    /// Notes about the container itself, such as that PID 1 does not pass SIGTERM on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The time spent in each phase so far. There is no entry for a phase that has not begun.
     #[serde(skip)]
     pub phases: Vec<(ContainerPhase, Duration)>,
@@ -274,15 +277,16 @@ impl Status {
         (!texts.is_empty()).then(|| shortened(&texts))
     }
 
-    /// The answer to `/readyz` while the container is ready: one line. The line names each Envoy
-    /// that its admin cannot drain any more.
+    /// The answer to `/readyz` while the container is ready: one line. The line has the notes about
+    /// the container, and names each Envoy that its admin cannot drain any more.
     pub fn ready_line(&self) -> String {
         let closed = self.processes.iter().filter(|process| process.has_closed_admin);
-        let notes = closed.flat_map(|process| {
+        let of_processes = closed.flat_map(|process| {
             let warnings = process.drain_warnings.iter().flat_map(|all| all.iter());
-            warnings.map(|why| format!("; note: {}: {why}", process.name))
+            warnings.map(|why| format!("{}: {why}", process.name))
         });
-        format!("ready{}\n", notes.collect::<String>())
+        let notes = self.notes.iter().cloned().chain(of_processes);
+        format!("ready{}\n", notes.map(|note| format!("; note: {note}")).collect::<String>())
     }
 
     /// The reason why the container is not ready, in one line: `not ready: router (waiting),
@@ -338,6 +342,7 @@ pub(crate) fn example() -> Status {
             process("migrate", ProcessState::Done, None, 0),
         ],
         shutdown: None,
+        notes: Vec::new(),
         phases: Vec::new(),
         dropped_lines: Vec::new(),
         reaped_orphans: 0,
@@ -407,6 +412,9 @@ mod tests {
     #[test]
     fn reason_names_unready_processes() {
         let mut status = example();
+        assert_eq!(status.ready_line(), "ready\n");
+        status.notes.push("SIGTERM will not come".to_owned());
+        assert_eq!(status.ready_line(), "ready; note: SIGTERM will not come\n");
         status.ready = false;
         assert_eq!(status.not_ready_reason(), "not ready");
         status.processes[0].state = ProcessState::Starting;

@@ -14,7 +14,7 @@ use crate::load::Environment;
 use crate::logging::Output;
 use crate::logging::subscriber;
 use crate::os::signal::fd::Signals;
-use crate::os::{boot, clock, panic_hook};
+use crate::os::{boot, clock, panic_hook, stop_path};
 use crate::supervisor::{self, Setup};
 use crate::types::exit_code;
 
@@ -53,6 +53,10 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions, mut config: Config) -> u
     if let Some(warning) = cut_short(&config.shutdown, drain) {
         tracing::warn!("{warning}");
     }
+    let notes: Vec<_> = stop_path::find().iter().map(ToString::to_string).collect();
+    for note in &notes {
+        tracing::warn!("{note}");
+    }
     let setup = Setup {
         config,
         source: None,
@@ -64,6 +68,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions, mut config: Config) -> u
         listeners,
         sockets: vec![Vec::new()],
         successes: options.remap_exit.clone(),
+        notes,
     };
     supervisor::run(setup)
 }

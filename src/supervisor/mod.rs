@@ -76,6 +76,8 @@ pub struct Setup {
     /// The exit codes that count as success. drainit exits with 0 in place of such a code, unless
     /// the container stops because of a failed start.
     pub successes: Vec<u8>,
+    /// The notes about the container that `drainit status` and `/readyz` show.
+    pub notes: Vec<String>,
 }
 
 /// Runs the processes until the container is to end, and returns the exit code. If the kernel
@@ -125,6 +127,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
         listeners,
         sockets,
         successes,
+        notes,
     } = setup;
     if let Err(error) = on_thread::keep_reserve() {
         tracing::warn!(
@@ -145,6 +148,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
             executor: Rc::clone(&executor),
             sender: sender.clone(),
             output: Arc::clone(&output),
+            notes,
         };
         local_task::spawn(async move {
             let Err(error) = serve(listeners, handle).await;

@@ -16,7 +16,8 @@ use crate::types::suggest::shortened;
 use crate::types::{ProcessId, Time};
 
 impl Processes {
-    /// The status without the numbers of dropped lines, which only the writers of the output know.
+    /// The status without the numbers of dropped lines, which only the writers of the output know,
+    /// and without the notes about the container.
     pub(crate) fn status(&self, now: Time) -> Status {
         let (machine, journal, slots) = (self.machine(), &self.journal, &self.slots);
         let world = machine.state();
@@ -105,6 +106,7 @@ impl Processes {
             processes: rows.collect(),
             shutdown,
             phases: journal.phases(now),
+            notes: Vec::new(),
             dropped_lines: Vec::new(),
             reaped_orphans: journal.orphans,
         }

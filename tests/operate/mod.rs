@@ -12,3 +12,4 @@ mod private_socket;
 mod report;
 mod secrets;
 mod status;
+mod stop_path;

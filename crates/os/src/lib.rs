@@ -53,6 +53,8 @@ mod sock_diag;
 pub mod spawn;
 pub mod stale_socket;
 pub mod stdio;
+#[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
+pub mod stop_path;
 pub mod sweep;
 pub mod sys;
 #[allow(clippy::disallowed_methods, reason = "opens a terminal, not a file")]

@@ -27,6 +27,8 @@ pub(crate) struct ControlHandle {
     pub(crate) executor: Rc<RefCell<Executor>>,
     pub(crate) sender: MessageSender,
     pub(crate) output: Arc<Output>,
+    /// The notes about the container.
+    pub(crate) notes: Vec<String>,
 }
 
 impl ControlHandle {
@@ -71,7 +73,8 @@ impl SupervisorHandle for ControlHandle {
         let files = processes.slots.dropped_lines().into_iter();
         let files = files.map(|(path, dropped)| (path.display().to_string(), dropped));
         let dropped_lines = streams.into_iter().chain(files).collect();
-        Status { dropped_lines, ..processes.status(clock::now()) }.with_written_texts()
+        let notes = self.notes.clone();
+        Status { notes, dropped_lines, ..processes.status(clock::now()) }.with_written_texts()
     }
 
     fn told(&self, since: Time) -> BTreeMap<String, Vec<String>> {
