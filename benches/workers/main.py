@@ -34,6 +34,8 @@ PLACE = TOP / "target/servers"
 # The counts of each worker, of this or an earlier run.
 KEPT_RESULTS = PLACE / "workers.json"
 JOBS, SHORTEST, LONGEST = 100, 0.1, 8.0
+# In a run of an example, the web server gets so many jobs before each stop, and one each so many seconds during the stop.
+BACKLOG, PACE = 20, 0.2
 # The grace period, and the `time` of the drain.
 GRACE, TIME = 8, 5
 # The workers that run at the same time.
@@ -155,7 +157,7 @@ class Worker:
 
     def __init__(self, row, drainit, place, broker, dice):
         self.row, self.drainit, self.place, self.dice = row, drainit, place, dice
-        self.jobs, self.stops, self.child = place / "jobs", [], None
+        self.jobs, self.stops, self.child, self.asked = place / "jobs", [], None, 0
         # The runs that have ended, by the name of their file.
         self.ended = {}
         self.jobs.mkdir()
@@ -184,11 +186,14 @@ class Worker:
             f"shutdown: {{grace_period: {GRACE}s}}\nprocesses:\n{redis}  worker: {{command: [{words}], {needs}, scale: {row.copies}, "
             f"stop_signal: {row.signal}, drain: {{signal: {{signal: {row.signal}, time: {TIME}s, min: 0s}}}}}}\n"
         )
-        if row.is_page:
-            self.web = free_port()
+        # The numbers of the jobs that must end.
+        self.numbers = set(range(JOBS))
+        if row.example:
+            self.numbers, self.web = set(), free_port()
             self.environment["GUNICORN_CMD_ARGS"] = f"-b 127.0.0.1:{self.web}"
-            config = (TOP / "docs/workers.md").read_text().split("```yaml\n")[1].split("```")[0]
+            config = (TOP / "docs/workers.md").read_text().split("```yaml\n")[row.example].split("```")[0]
             config = config.replace("redis-server", f"redis-server, --port, '{self.port}'").replace("6379", str(self.port))
+            config = config.replace("redis-cli", f"redis-cli -p {self.port}")
         (place / "drainit.yaml").write_text(config)
 
     def start(self):
@@ -206,21 +211,51 @@ class Worker:
             assert listens(self.port, 20)
         subprocess.run(command, input=text, text=True, check=True, env=self.environment, cwd=self.place, stdout=self.log, stderr=self.log)
 
-    def stop(self):
+    def stop(self, asks=False):
+        """Stops the container. With `asks`, the web server gets jobs until it has ended."""
         # PID 1 does not get a signal before drainit has installed its handlers.
         until, starts = time.time() + 60, len(self.stops) + 1
         while time.time() < until and (self.place / "log").read_text(errors="replace").count("everything is ready") < starts:
             time.sleep(0.2)
-        # The page's web server has no readiness.
-        assert not self.row.is_page or listens(self.web, 20)
         os.kill(init_of(self.child), signal.SIGTERM)
         began = time.time()
-        while self.row.is_page and time.time() < began + 1:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.web}", timeout=10) as answer:
-                assert answer.status == 200
-            time.sleep(0.05)
+        while asks and self.ask():
+            time.sleep(PACE)
+        # The server must answer for a second after the signal.
+        assert not asks or time.time() > began + 1
         code = self.child.wait(GRACE + 60)
         self.stops.append((began, time.time(), code))
+
+    def ask(self):
+        """Gives the web server a job. Returns whether the server has accepted the job."""
+        self.asked += 1
+        url = f"http://127.0.0.1:{self.web}/{self.asked}/{self.length()}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                assert answer.status == 200
+        except OSError:
+            return False
+        self.numbers.add(self.asked)
+        return True
+
+    def work_for_requests(self):
+        """Has the web server accept jobs, with stops at random moments, and jobs during the stops."""
+        while len(self.numbers) < JOBS:
+            if self.row.is_inside:
+                (self.place / "dump.rdb").unlink(missing_ok=True)
+            self.start()
+            # The server of the page has no readiness.
+            assert listens(self.web, START)
+            for _ in range(BACKLOG):
+                assert self.ask()
+            time.sleep(self.dice.uniform(0, 4))
+            self.stop(asks=True)
+        if not self.row.is_inside:
+            # The next container runs what is left.
+            self.start()
+            while not self.is_over() and time.time() < self.last_sign() + self.row.patience:
+                time.sleep(0.5)
+            self.stop()
 
     def runs(self):
         """All runs of each job: when the run began, when its last sign of life was, and whether it ended."""
@@ -237,10 +272,15 @@ class Worker:
                 found.setdefault(number, []).append(run)
         return {number: sorted(runs) for number, runs in found.items()}
 
+    def length(self):
+        """The length of a job in seconds."""
+        return round(SHORTEST * math.exp(self.dice.random() * math.log(LONGEST / SHORTEST)), 2)
+
     def work(self):
         """Has all jobs done, with stops at random moments."""
-        length = lambda: SHORTEST * math.exp(self.dice.random() * math.log(LONGEST / SHORTEST))
-        jobs = [(number, round(length(), 2)) for number in range(JOBS)]
+        if self.row.example:
+            return self.work_for_requests()
+        jobs = [(number, self.length()) for number in range(JOBS)]
         self.start()
         self.send(jobs)
         ran = time.time()
@@ -277,7 +317,7 @@ class Worker:
 
     def is_over(self):
         runs = self.runs()
-        return len(runs) == JOBS and all(any(run[2] for run in all_runs) for all_runs in runs.values())
+        return all(any(run[2] for run in runs.get(number, [])) for number in self.numbers)
 
     def end(self):
         for child in (self.child, getattr(self, "broker", None)):
@@ -287,13 +327,14 @@ class Worker:
         self.log.close()
 
 
-COUNTS = ["cut", "twice", "again", "missing", "unbegun", "both", "early", "stops", "killed", "longest", "runs"]
+COUNTS = ["jobs", "cut", "twice", "again", "missing", "unbegun", "both", "early", "stops", "killed", "longest", "runs"]
 
 
 def judge(worker, counts):
     """Counts what happened to the jobs."""
     runs = worker.runs()
-    for number in range(JOBS):
+    counts["jobs"] += len(worker.numbers)
+    for number in worker.numbers:
         of = runs.get(number, [])
         ends = [run for run in of if run[2]]
         cuts = [run for run in of if not run[2]]
@@ -402,7 +443,7 @@ def main(drainit, runs, words):
         if not counts:
             missing.append(f"{row.name} ({row.broker})")
             continue
-        rows.append([row.name, version(row), row.broker, f"{counts['runs'] * JOBS}", f"{counts['stops']}", f"{counts['cut']}",
+        rows.append([row.name, version(row), row.broker, f"{counts['jobs']}", f"{counts['stops']}", f"{counts['cut']}",
                      f"{counts['early']}", f"{counts['twice'] + counts['both']}", f"{counts['again']}", f"{counts['missing']}",
                      f"{counts['longest']:.1f} s"])
         if wrong(row, counts):

@@ -23,8 +23,9 @@ class Row:
     other job; without `again`, a job that was not begun is delivered within this time. `limit`: the worker itself cuts
     its jobs after so many seconds, and gives them back. `repeats`: jobs that have ended in a stop run again if drainit
     had to kill the worker. `forgets`: the worker loses a job that it has just fetched at a stop. `prepare` runs before
-    the first start. `is_page`: the config is that of docs/workers.md, with other ports, and its web server must answer
-    for a second after the signal."""
+    the first start. `example`: the config is this example of docs/workers.md, counted from 1, with other ports. Its web
+    server takes the jobs, before and after the signal, and each job that the server has accepted must end. `is_inside`:
+    the broker runs in the container. In an example, it then forgets everything at the end."""
 
     name: str
     source: str
@@ -41,7 +42,7 @@ class Row:
     forgets: bool = False
     repeats: bool = False
     is_inside: bool = False
-    is_page: bool = False
+    example: int = 0
     environment_name: str = "workers"
 
 
@@ -51,7 +52,8 @@ ROWS = [
         patience=45, environment="LATE=1", repeats=True),
     Row("Celery, redis in the container", "celery", "redis", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", False,
         is_inside=True),
-    Row("Celery, redis and gunicorn as in workers.md", "celery", "redis", "", "app", False, is_inside=True, is_page=True),
+    Row("Celery and gunicorn as in workers.md", "celery", "redis", "", "app", False, example=1),
+    Row("Celery, redis and gunicorn as in workers.md", "celery", "redis", "", "app", False, is_inside=True, example=2),
     Row("Celery, prefork, `acks_late`", "celery", "rabbitmq", "celery -A celery_app worker -c 8 -l WARNING", "celery_app", True,
         environment="LATE=1", repeats=True),
     Row("Celery, threads, `acks_late`", "celery", "rabbitmq", "celery -A celery_app worker -P threads -c 8 -l WARNING", "celery_app",

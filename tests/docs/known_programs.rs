@@ -6,6 +6,7 @@ use std::ptr;
 use drainit_config::known::{Kind, Program, find, short};
 
 use crate::docs::pages::root;
+use crate::support::*;
 
 /// The rows of the table of a page that begin with the names of known programs: the programs, and
 /// the other cells.
@@ -52,4 +53,49 @@ fn the_lines_of_the_pages_follow_from_the_table_of_known_programs() {
         let is_shown = |it: &&Program| ptr::eq(*it, program);
         assert!(page.iter().any(|(them, _)| them.iter().any(is_shown)), "{:?}", program.names);
     }
+}
+
+/// The examples of docs/workers.md.
+fn examples() -> [String; 2] {
+    let text = fs::read_to_string(root().join("docs/workers.md")).unwrap();
+    let mut codes = text.split("```yaml\n").skip(1).map(|it| it.split("```").next().unwrap());
+    [(); 2].map(|()| codes.next().unwrap().to_owned())
+}
+
+// holds: C1039, C1040
+#[test]
+fn a_worker_beside_a_broker_ends_after_the_server_and_with_an_empty_queue() {
+    for example in examples() {
+        let Some(rig) = Rig::new() else { return };
+        rig.write("drainit.yaml", &example);
+        let args = ["check", "--strict", "--image=false", "-c", "DIR/drainit.yaml"];
+        rig.run_with(&args).assert_code(0);
+    }
+    let Some(rig) = Rig::new() else { return };
+    let [_, inside] = examples();
+    let mut config = inside.replace("redis-cli", "sh DIR/redis-cli");
+    for (from, to) in [
+        ("[redis-server], readiness: {tcp: \"127.0.0.1:6379\"}", "[CHILD, redis]"),
+        ("[celery, -A, app, worker]", "[CHILD, worker]"),
+        ("[gunicorn, app]", "[CHILD, web]"),
+        ("drain: connections", "drain: {connections: {min: 0s}}"),
+    ] {
+        assert!(config.contains(from), "{from}");
+        config = config.replace(from, to);
+    }
+    // The queue is empty at the fourth question.
+    let script =
+        "echo >>DIR/asked; n=$(wc -l <DIR/asked); echo the queue has $n >&2; echo $((n < 4))\n";
+    rig.write("redis-cli", rig.fill(script));
+    let drainit = rig.start(&config);
+    drainit.wait_for_start(&["redis", "worker", "web"]);
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_order(&[
+        "web got SIGTERM",
+        "web exit",
+        "worker got SIGTERM",
+        "worker exit",
+        "redis got SIGTERM",
+    ]);
+    assert_eq!(ended.record.lines_with("the queue has "), 4);
 }

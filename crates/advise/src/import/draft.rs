@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
+use crate::keys::values::duration;
 use crate::pattern;
 use crate::types::{escape_json, harmless};
 
@@ -36,6 +38,9 @@ pub(super) struct DraftedProcess {
     lost: Vec<String>,
     entries: BTreeMap<&'static str, Value>,
     pub(super) order: Order,
+    /// The time that the other program gives the process to end; `None` if that is unknown, or if
+    /// the imported file has its own time.
+    pub(super) default_stop: Option<&'static str>,
 }
 
 /// The place of a process in the order of supervisord.
@@ -59,15 +64,24 @@ pub(super) struct Order {
 const SHUTDOWN: &str = "
 shutdown:
   # The time until the container is killed. Give the container this variable: see docs/shutdown.md.
-  grace_period: ${TERMINATION_GRACE_PERIOD_SECONDS:-30}
 ";
+/// The `grace_period` of a draft whose waits need no more, in seconds: that of Kubernetes.
+const GRACE: u64 = 30;
+/// The default of `reserve`, and the `readiness_delay` of [`DELAY`].
+const RESERVE: Duration = Duration::from_secs(2);
+const DELAYED: Duration = Duration::from_secs(5);
+/// The time that a draft leaves to the drain of a server, with the last count.
+const DRAINED: Duration = Duration::from_secs(16);
+/// The time of a stop for which a draft has none, beside stops that have one.
+const UNDECLARED: Duration = Duration::from_secs(10);
+const LONG: &str = "The stops below may take so long, one after the other. Give the container this time, or write the time that it has.";
 const DELAY: &str = "  # Requests arrive for some seconds after the stop signal, so all processes serve that long. Better
   # is a `drain` for each server: see docs/servers.md. Write 0s if nothing sends requests.
   readiness_delay: 5s
 ";
 
 /// The keys of a process in the order in which the draft writes them.
-const ORDER: &str = "type autostart command scale environment working_dir user umask depends_on drain restart restart_max on_exit \
+const ORDER: &str = "type autostart command scale environment working_dir user umask depends_on drain hooks restart restart_max on_exit \
                      success_codes stop_signal stop_grace_period log";
 
 /// Escapes each `$` of a text, so that drainit does not expand it.
@@ -158,6 +172,41 @@ impl DraftedProcess {
         needs[valid_name(name)] = terms;
     }
 
+    /// The names in `depends_on`.
+    pub(super) fn needs(&self) -> impl Iterator<Item = &str> {
+        let needs = self.entries.get("depends_on").and_then(Value::as_object);
+        needs.into_iter().flat_map(Map::keys).map(String::as_str)
+    }
+
+    /// Removes a process from `depends_on`.
+    pub(super) fn need_no_more(&mut self, name: &str) {
+        if let Some(Value::Object(needs)) = self.entries.get_mut("depends_on") {
+            needs.remove(name);
+        }
+    }
+
+    /// The longest time from the drain of the process to its end. A time with a variable counts as
+    /// zero.
+    fn waits(&self) -> Duration {
+        if self.has("type") {
+            return Duration::ZERO;
+        }
+        let time = |value: Option<&Value>| {
+            value.and_then(Value::as_str).and_then(|it| duration(it).ok()).unwrap_or_default()
+        };
+        let hook = time(self.entries.get("hooks").map(|it| &it["pre_stop"]["timeout"]));
+        let stop = match self.entries.get("stop_grace_period") {
+            None => UNDECLARED,
+            written => time(written),
+        };
+        let all = match self.entries.get("drain") {
+            None => stop,
+            Some(Value::Object(drain)) => time(Some(&drain["signal"]["time"])),
+            Some(_) => DRAINED.saturating_add(stop),
+        };
+        hook.saturating_add(all)
+    }
+
     fn write(&self, out: &mut String) {
         comments(out, 2, &self.notes);
         if !self.lost.is_empty() {
@@ -210,6 +259,51 @@ impl Draft {
         }
     }
 
+    /// The index of each process, by its name.
+    pub(super) fn places(&self) -> BTreeMap<&str, usize> {
+        self.processes.iter().enumerate().map(|(index, it)| (&*it.name, index)).collect()
+    }
+
+    /// For each process: all processes on which it depends, directly or not.
+    pub(super) fn below(&self) -> Vec<BTreeSet<usize>> {
+        let places = self.places();
+        let needs = |index: usize| {
+            let names = self.processes[index].needs();
+            names.filter_map(|name| places.get(name).copied()).collect::<Vec<_>>()
+        };
+        let below = |index: usize| {
+            let (mut found, mut next) = (BTreeSet::new(), needs(index));
+            while let Some(one) = next.pop() {
+                if found.insert(one) {
+                    next.extend(needs(one));
+                }
+            }
+            found
+        };
+        (0..self.processes.len()).map(below).collect()
+    }
+
+    /// The `grace_period` in seconds in which the waits of the draft fit, at least [`GRACE`].
+    fn grace(&self) -> u64 {
+        let is_declared =
+            self.processes.iter().any(|it| it.has("stop_grace_period") || it.has("hooks"));
+        let (below, places) = (self.below(), self.places());
+        // The processes on which a process depends have fewer below them than the process has.
+        let mut order: Vec<_> = (0..self.processes.len()).collect();
+        order.sort_by_key(|index| below[*index].len());
+        let mut sums = vec![Duration::ZERO; order.len()];
+        for index in order.into_iter().filter(|_| is_declared) {
+            let process = &self.processes[index];
+            let needs = process.needs().filter_map(|name| places.get(name));
+            let longest = needs.map(|it| sums[*it]).max().unwrap_or_default();
+            sums[index] = longest.saturating_add(process.waits());
+        }
+        let delay = if self.takes_requests { DELAYED } else { Duration::ZERO };
+        let longest = sums.into_iter().max().unwrap_or_default();
+        let all = longest.saturating_add(RESERVE + delay).as_secs();
+        GRACE.max(all.div_ceil(5) * 5)
+    }
+
     pub(super) fn to_yaml(&self, from: &str) -> String {
         let mut out = String::new();
         let made = format!("Made from {from} by `drainit import`.");
@@ -217,6 +311,11 @@ impl Draft {
         comments(&mut out, 0, &[made, what]);
         comments(&mut out, 0, &self.notes);
         out.push_str(SHUTDOWN);
+        let grace = self.grace();
+        if grace > GRACE {
+            comments(&mut out, 2, &[LONG.to_owned()]);
+        }
+        let _ = writeln!(out, "  grace_period: ${{TERMINATION_GRACE_PERIOD_SECONDS:-{grace}}}");
         out.push_str(if self.takes_requests { DELAY } else { "" });
         if !self.env.is_empty() {
             out.push_str("\nenv:\n");

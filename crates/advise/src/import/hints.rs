@@ -33,32 +33,42 @@ pub(super) fn add(draft: &mut Draft) {
     draft.takes_requests = !draft.processes.iter().all(is_quiet);
     let time = TIMES[usize::from(draft.takes_requests)];
     for process in &mut draft.processes {
-        let command = process.command_words().join(" ");
-        let hints = HINTS.iter().filter(|(part, _)| pattern(part).is_match(&command));
-        hints.for_each(|(_, hint)| process.note(*hint));
-        let Some(known) = known::find(&process.command_words()) else { continue };
-        stop_signal(process, &known);
-        let signal = process.text("stop_signal").unwrap_or("TERM").to_owned();
-        let is_good = Signal::parse(&signal).is_some_and(|it| known.program.signals.contains(&it));
-        let (drain, why) = match known.kind {
-            _ if process.order.is_behind || process.has("type") => continue,
-            Kind::Drained => (json!("connections"), "its stop would lose requests"),
-            Kind::Worker if is_good && process.text("stop_grace_period") != Some("0s") => {
-                let time = process.remove("stop_grace_period").unwrap_or_else(|| json!(time));
-                let drain = json!({ "signal": signal, "time": time, "min": "0s" });
-                (json!({ "signal": drain }), "it takes jobs until its signal")
-            }
-            Kind::Maybe if known.program.kind == Kind::Maybe => {
-                process.note("if requests arrive from outside, write `drain: connections`");
-                continue;
-            }
-            _ => continue,
-        };
-        process.set("drain", drain);
-        process.note(format!("`drain`: {why}; name in `depends_on` what it then still needs"));
-        if !is_alone && !process.has("depends_on") {
-            process.set("depends_on", json!([]));
+        add_to(process, time, is_alone);
+        // The work of a process with a drain ends in the drain.
+        let has_work = !process.has("drain") && !process.has("type");
+        if let Some(stop) = process.default_stop.filter(|_| has_work) {
+            process.set("stop_grace_period", stop);
         }
+    }
+}
+
+/// Adds the comments and the keys of one process. `time` is the longest drain of a worker.
+fn add_to(process: &mut DraftedProcess, time: &str, is_alone: bool) {
+    let command = process.command_words().join(" ");
+    let hints = HINTS.iter().filter(|(part, _)| pattern(part).is_match(&command));
+    hints.for_each(|(_, hint)| process.note(*hint));
+    let Some(known) = known::find(&process.command_words()) else { return };
+    stop_signal(process, &known);
+    let signal = process.text("stop_signal").unwrap_or("TERM").to_owned();
+    let is_good = Signal::parse(&signal).is_some_and(|it| known.program.signals.contains(&it));
+    let (drain, why) = match known.kind {
+        _ if process.order.is_behind || process.has("type") => return,
+        Kind::Drained => (json!("connections"), "its stop would lose requests"),
+        Kind::Worker if is_good && process.text("stop_grace_period") != Some("0s") => {
+            let time = process.remove("stop_grace_period").unwrap_or_else(|| json!(time));
+            let drain = json!({ "signal": signal, "time": time, "min": "0s" });
+            (json!({ "signal": drain }), "it takes jobs until its signal")
+        }
+        Kind::Maybe if known.program.kind == Kind::Maybe => {
+            process.note("if requests arrive from outside, write `drain: connections`");
+            return;
+        }
+        _ => return,
+    };
+    process.set("drain", drain);
+    process.note(format!("`drain`: {why}; name in `depends_on` what it then still needs"));
+    if !is_alone && !process.has("depends_on") {
+        process.set("depends_on", json!([]));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each format has a reader, which makes a [`draft::Draft`]. If an option has no counterpart in a
 //! config, the draft has a comment about the option, so that nothing is dropped silently.
 
+mod broker;
 pub mod command;
 mod draft;
 #[cfg(test)]
@@ -77,6 +78,7 @@ fn draft(file: InputFile, format: Format) -> Result<Draft, Vec<Diagnostic>> {
 
 fn finish(mut draft: Draft, name: &str) -> Shown {
     crate::import::order::add(&mut draft);
+    crate::import::broker::add(&mut draft);
     crate::import::hints::add(&mut draft);
     crate::import::refused::comment_out(&mut draft);
     let comments = counted(draft.notes(), "comment", "comments");

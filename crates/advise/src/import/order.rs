@@ -47,7 +47,8 @@ pub(super) fn add(draft: &mut Draft) {
     }
 }
 
-fn need(draft: &mut Draft, process: usize, on: usize, is_end: bool) {
+/// Lets a process depend on another one, perhaps on its end.
+pub(super) fn need(draft: &mut Draft, process: usize, on: usize, is_end: bool) {
     // A oneshot is not restarted after each end.
     let is_oneshot = is_end && draft.processes[on].text("restart") != Some("always");
     if is_oneshot {

@@ -176,7 +176,7 @@ fn supervisord_and_the_draft_agree() {
                     "name" => !process.name.contains('-'),
                     "command" => !program["command"].is_null(),
                     "umask" => has("umask"),
-                    "stopsignal" | "stopwaitsecs" => has(key),
+                    "stopsignal" => has(key),
                     "redirect_stderr" => process.log.mode != LogMode::None,
                     _ => true,
                 };

@@ -18,6 +18,8 @@ use crate::pattern;
 
 /// drainit makes at most this many processes from one entry with `scale`.
 const MOST_COPIES: u32 = 1000;
+/// supervisord's default of `stopwaitsecs`.
+const STOP_WAIT: &str = "10s";
 /// supervisord's default of `startretries`.
 const START_RETRIES: &str = "3";
 /// Log files that are the output of the container.
@@ -238,6 +240,7 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
     let mut names = Expansions { program, number: number_of_copy, variables: Vec::new() };
     let mut process = DraftedProcess::new(program);
     process.order.program = program.to_owned();
+    process.default_stop = section.get("stopwaitsecs").is_none().then_some(STOP_WAIT);
     // supervisord expands the environment of [supervisord] twice.
     let of_all = whole.get("environment").map(|text| text.replace("%%", "%"));
     let own = section.get("environment").map(str::to_owned);

@@ -265,7 +265,7 @@ fn a_known_program_gets_the_keys_with_which_the_program_finishes() {
         (&format!("sidekiq{LATER}"), &format!("depends_on: [], {asked}"), &sidekiq),
         ("node a.js", "", requests),
         ("npm start", "", &format!("npm passes no signal on|{requests}")),
-        // The check warns if the later stop of a dependency leaves no time for the drain.
+        // The later stop of a dependency leaves time for the drain.
         (&format!("sanic a\n{DB}"), "drain: connections", "`drain`"),
         // A script may have the name.
         ("/app/sanic app", "", ""),
@@ -285,8 +285,10 @@ fn a_known_program_gets_the_keys_with_which_the_program_finishes() {
     ] {
         let text = format!("[program:a]\ncommand={command}\n");
         let (found, all) = stop_and_notes(Format::Supervisord, &text);
+        let found = found.replace("stop_grace_period: 10s", "");
+        let found = found.trim_end_matches(", ");
         let notes: Vec<_> = notes.split_terminator('|').collect();
-        assert_eq!((&*found, all.len()), (keys, notes.len()), "{command}: {all:?}");
+        assert_eq!((found, all.len()), (keys, notes.len()), "{command}: {all:?}");
         assert!(all.iter().zip(notes).all(|(found, note)| found.contains(note)), "{all:?}");
         let wrong = warnings(Format::Supervisord, &text);
         assert!(wrong.is_empty() || !keys.contains("drain"), "{command}: {wrong}");
@@ -295,6 +297,133 @@ fn a_known_program_gets_the_keys_with_which_the_program_finishes() {
     for text in texts.map(|command| format!("web: {command}\n")) {
         assert_eq!(stop_and_notes(Format::Procfile, &text).0, quit, "{text}");
     }
+}
+
+// holds: C1042
+#[test]
+fn a_stop_has_the_time_that_supervisord_gives() {
+    let stops = |rows: &str| {
+        let config = draft(Format::Supervisord, &programs(rows));
+        let loaded = testing::load(&[&config], &[]).unwrap();
+        let stop = |it: &crate::keys::Process| it.stop_grace_period.map(|it| it.as_secs());
+        let stops: Vec<_> = loaded.config.processes.iter().map(|it| stop(it)).collect();
+        assert_eq!(warnings(Format::Supervisord, &programs(rows)), "", "{config}");
+        (stops, loaded.config.shutdown.grace_period.as_secs(), config.contains(LONG))
+    };
+    const LONG: &str = "# The stops below may take so long, one after the other. Give the";
+    // 5 s are for the `readiness_delay`, 2 s for the `reserve`.
+    for (rows, expected) in [
+        ("a", (vec![Some(10)], 30, false)),
+        ("a stopwaitsecs=7, b", (vec![Some(7), Some(10)], 30, false)),
+        ("a priority=1, b priority=2", (vec![Some(10); 2], 30, false)),
+        ("a priority=1, b priority=2, c priority=3", (vec![Some(10); 3], 40, true)),
+        ("a stopwaitsecs=40", (vec![Some(40)], 50, true)),
+        ("a stopwaitsecs=0", (vec![Some(0)], 30, false)),
+    ] {
+        assert_eq!(stops(rows), expected, "{rows}");
+    }
+    // The work of these ends in their drains.
+    assert_eq!(stops("rqworker").0, [None]);
+    assert_eq!(stops("waitress-serve").0, [None]);
+    let procfile = processes(Format::Procfile, "a: b\n");
+    assert!(!procfile.contains("stop_grace_period"), "{procfile}");
+}
+
+/// The lines of a draft that decide when a process stops: `depends_on` of each process, and hooks.
+fn stops_of(format: Format, text: &str) -> String {
+    let config = processes(format, text);
+    let is_one = |line: &&str| {
+        let keys = ["    depends_on:", "    drain:", "    hooks:", "      pre_stop:"];
+        let is_name = line.starts_with("  ") && !line.starts_with("   ") && !line.contains('#');
+        is_name || keys.iter().any(|key| line.starts_with(key))
+    };
+    let lines: Vec<_> = config.lines().filter(is_one).map(str::trim).collect();
+    lines.join(" ")
+}
+
+// holds: C1041
+#[test]
+fn a_worker_stops_after_the_servers_if_the_broker_is_in_the_draft() {
+    const ASK: &str = "exists celery unacked | grep -q \\\"[1-9]\\\"; do :; done\"], timeout: 20s}";
+    let hook = |cli: &str| {
+        format!("hooks: pre_stop: {{command: [sh, \"-c\", \"while {cli} -r 2 -i 0.2 {ASK}")
+    };
+    let web = "web: depends_on: {worker: {condition: started}}";
+    let worker = "worker: depends_on: {broker: {condition: started}}";
+    let celery = "celery -A a worker";
+    for (broker, of_worker, expected) in [
+        ("redis-server", celery, format!("broker: {worker} {} {web}", hook("redis-cli"))),
+        (
+            "valkey-server --port 6380",
+            celery,
+            format!("broker: {worker} {} {web}", hook("valkey-cli -p 6380")),
+        ),
+        (
+            "redis-server",
+            "celery -A a worker -Q a,b",
+            format!("broker: {worker} {} {web}", hook("redis-cli").replace("celery un", "a b un")),
+        ),
+        // The names of the queues are unknown, so only a comment tells of the hook.
+        ("redis-server", "dramatiq app", format!("broker: {worker} {web}")),
+        ("rabbitmq-server", celery, format!("broker: {worker} {web}")),
+    ] {
+        let text = format!("web: gunicorn app\nworker: {of_worker}\nbroker: {broker}\n");
+        let lines: Vec<_> = expected.split("broker: worker").collect();
+        let expected = format!("{web} worker{} broker:", lines[1].trim_end_matches(web).trim_end());
+        assert_eq!(stops_of(Format::Procfile, &text), expected, "{broker} {of_worker}");
+        assert_eq!(warnings(Format::Procfile, &text), "", "{broker} {of_worker}");
+        let config = draft(Format::Procfile, &text);
+        let has_hook = expected.contains("hooks");
+        assert!(config.contains("# jobs that are left end with the broker"), "{config}");
+        assert_eq!(config.contains("# `hooks`: name each queue"), has_hook, "{config}");
+        assert_eq!(config.contains("# write a `hooks.pre_stop` that waits"), !has_hook);
+    }
+    // Without a broker, or without a server, the worker gets its signal at once.
+    for text in ["web: gunicorn a\nw: rq worker\n", "redis: redis-server\nw: rq worker\n"] {
+        let config = draft(Format::Procfile, text);
+        assert!(config.contains("drain: {signal: ") && !config.contains("pre_stop"), "{config}");
+    }
+}
+
+// holds: C1041
+#[test]
+fn priorities_do_not_stop_a_worker_before_the_servers() {
+    let file = |rows: [(&str, &str, u8); 4]| {
+        let program = |(name, command, priority): (&str, &str, u8)| {
+            format!("[program:{name}]\ncommand={command}\npriority={priority}\n")
+        };
+        rows.map(program).concat()
+    };
+    let on = |names: &[&str]| {
+        let terms: Vec<_> =
+            names.iter().map(|it| format!("{it}: {{condition: started}}")).collect();
+        format!("depends_on: {{{}}}", terms.join(", "))
+    };
+    let text = file([
+        ("redis", "redis-server", 1),
+        ("web", "sanic app", 2),
+        ("worker", "rq worker", 3),
+        ("cron", "cron -f", 4),
+    ]);
+    let found = stops_of(Format::Supervisord, &text);
+    // The server, behind nobody now, gets the drain that it needs.
+    let expected = format!(
+        "redis: web: {} drain: connections worker: {} cron: {}",
+        on(&["redis", "worker"]),
+        on(&["redis"]),
+        on(&["worker"])
+    );
+    assert_eq!(found, expected);
+    assert_eq!(warnings(Format::Supervisord, &text), "", "{found}");
+    // The broker itself depends on the server, so there is no such order.
+    let text = file([
+        ("web", "gunicorn app", 1),
+        ("redis", "redis-server", 2),
+        ("worker", "rq worker", 3),
+        ("cron", "cron -f", 4),
+    ]);
+    let found = stops_of(Format::Supervisord, &text);
+    assert!(found.starts_with("web: redis: depends_on: {web: "), "{found}");
 }
 
 // holds: S376

@@ -5,6 +5,7 @@ pub mod bootstrap;
 pub(crate) mod held_sockets;
 pub(crate) mod hot_restart;
 pub mod image;
+pub(crate) mod inner_broker;
 pub(crate) mod known_programs;
 pub mod own_address;
 pub mod own_work;

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::check::inner_broker::Brokers;
 use crate::check::known_programs::is_store;
-use crate::check::undrained;
+use crate::check::{inner_broker, undrained};
 use crate::core::budget::{Budget, MIN_CLOSING};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::keys::{Config, Process};
-use crate::known::short;
+use crate::known::{self, Kind, short};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::Places;
 use crate::types::suggest::shortened;
@@ -89,7 +90,7 @@ fn own_drain(begins: Duration) -> Duration {
 fn remedy(signal: Signal, begins: Duration) -> String {
     let (short, time) = (short(signal), human(own_drain(begins)));
     format!(
-        "if the work comes from a queue, write `drain: {{signal: {{signal: {short}, time: \
+        "if the work comes from a queue outside of the container, write `drain: {{signal: {{signal: {short}, time: \
          {time}}}}}`, so that {signal} comes at once"
     )
 }
@@ -107,14 +108,25 @@ pub fn in_plan(config: &Config, graph: &Graph) -> Vec<String> {
 pub(crate) fn check(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let Some((drained, time, beside)) = find(config, &config.spec(graph)) else { return };
     let drained = format!("`{drained}`");
+    let brokers = Brokers::of(config, &config.spec(graph));
     for (id, begins) in beside.into_iter().filter(|(id, _)| !places.is_further_copy(id.index())) {
         let process = &config.processes[id.index()];
+        let known = known::find(&process.command).filter(|it| it.kind == Kind::Worker);
+        let inside = brokers.beside(config, id, known.as_ref());
+        // For a known worker, `inner_broker` has said more.
+        if known.is_some() && inside.is_some() {
+            continue;
+        }
         let message = format!(
             "`{}` has no dependents, and {NO_KEY}: after a stop signal, {}",
             process.name,
             during(&drained, time.min(begins))
         );
         let place = places.processes[id.index()].at("command");
-        problems.note(place, message).help(remedy(process.stop_signal, begins));
+        let inside = inside.map_or_else(String::new, |(broker, _)| {
+            inner_broker::of_unknown(&process.name, broker)
+        });
+        let help = remedy(process.stop_signal, begins) + &inside;
+        problems.note(place, message).help(help);
     }
 }

@@ -178,6 +178,30 @@ impl Kind {
     }
 }
 
+/// The stores that hold the queues of workers.
+const BROKERS: [&str; 4] = ["redis-server", "valkey-server", "keydb-server", "rabbitmq-server"];
+/// The stores in which a few workers have their queues: those of [`OF_DATABASE`], and those of PHP.
+const DATABASES: [&str; 5] = ["postgres", "postmaster", "mysqld", "mariadbd", "mongod"];
+/// The workers that have their queue only in a database.
+const OF_DATABASE: [&str; 2] = ["procrastinate", "pgq"];
+/// The workers that have their queue in a broker or in a database, as the user sets it.
+const OF_BOTH: [&str; 1] = ["artisan"];
+
+impl Known {
+    /// Whether this store may hold the queue of a worker; of any worker if the worker is unknown.
+    pub fn may_hold_jobs_of(&self, worker: Option<&Self>) -> bool {
+        let name = without_version(&self.name);
+        let (is_broker, is_database) = (BROKERS.contains(&name), DATABASES.contains(&name));
+        let Some(worker) = worker else { return is_broker || is_database };
+        let worker = worker.program.names[0].split(' ').next().unwrap_or_default();
+        match () {
+            () if OF_DATABASE.contains(&worker) => is_database,
+            () if OF_BOTH.contains(&worker) => is_broker || is_database,
+            () => is_broker,
+        }
+    }
+}
+
 /// The name of a signal without `SIG`, as a config has it.
 pub fn short(signal: Signal) -> String {
     signal.to_string().trim_start_matches("SIG").to_owned()
@@ -280,6 +304,28 @@ mod tests {
                 assert!(std::ptr::eq(known.program, program), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn a_store_holds_the_jobs_of_some_workers() {
+        let known = |line: &str| find(&split(line).unwrap()).unwrap();
+        for (store, worker, may) in [
+            ("redis-server", "celery worker", true),
+            ("valkey-server", "sidekiq", true),
+            ("docker-entrypoint.sh rabbitmq-server", "dramatiq", true),
+            ("postgres", "celery worker", false),
+            ("postgres", "manage.py procrastinate", true),
+            ("redis-server", "pgq run", false),
+            ("mariadbd", "artisan queue:work", true),
+            ("redis-server", "console messenger:consume", true),
+            ("memcached", "artisan queue:work", false),
+            ("pgbouncer", "procrastinate worker", false),
+        ] {
+            let (store, worker) = (known(store), known(worker));
+            assert_eq!(store.may_hold_jobs_of(Some(&worker)), may, "{store:?} {worker:?}");
+        }
+        assert!(known("postgres").may_hold_jobs_of(None));
+        assert!(!known("memcached").may_hold_jobs_of(None));
     }
 
     // holds: S882

@@ -248,6 +248,7 @@ fn finish(
                 check::known_programs::check(problems, &config, &places);
                 says_how_traffic_leaves =
                     check::undrained::check(problems, &config, &graph, &places, is_held_back);
+                check::inner_broker::check(problems, &config, &graph, &places);
                 check::own_work::check(problems, &config, &graph, &places);
             }
             graph

@@ -5,6 +5,7 @@ mod at_start;
 mod fits;
 mod hostile;
 mod hot_restart;
+mod inner_broker;
 mod known_programs;
 mod likely_faults;
 mod only_if;
