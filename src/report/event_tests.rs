@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Load, Request};
-use crate::core::note::{AfterEnd, DrainEnd, Hurry, Note, RequestError, StopLimit};
+use crate::core::note::{AfterEnd, DrainEnd, Hurry, Note, RequestError, StopLimit, WhyUndrained};
 use crate::core::spec::{HookId, Stage};
 use crate::report::testing::Noted;
 use crate::types::{End, ProcessId, Signal, Time, WatchAction};
@@ -61,7 +61,7 @@ fn all() -> Vec<Note> {
         Note::GroupGone { process, took: None },
         Note::Hurried(Hurry::CutWaits),
         Note::DrainBegan { process, longest: 9 * SECOND, min: SECOND, counted: true },
-        Note::NotDrained(process),
+        Note::NotDrained { process, why: WhyUndrained::NoTime },
         Note::DrainOver {
             process,
             why: DrainEnd::TimeOver,
@@ -107,4 +107,17 @@ fn events_and_fields_are_documented() {
     // `unsure` of `drained`, which exist only if the drain counts requests.
     known.extend(["pid", "requests", "unsure"].map(str::to_owned));
     assert_eq!(documented("events.md"), known);
+}
+
+// holds: S923
+#[test]
+fn a_process_that_is_not_drained_has_the_reason() {
+    for (why, reason) in [
+        (WhyUndrained::NoTime, "no_time"),
+        (WhyUndrained::Time, "time"),
+        (WhyUndrained::OnlyIf, "only_if"),
+    ] {
+        let note = Note::NotDrained { process: ProcessId(0), why };
+        assert_eq!(value(&note)["reason"], reason);
+    }
 }

@@ -11,7 +11,7 @@ use crate::core::cause::{Cause, Failure};
 use crate::core::connections::endings::Ending;
 use crate::core::event::{Event, Load, Request};
 use crate::core::machine::Machine;
-use crate::core::note::{DrainEnd, Note, StopLimit};
+use crate::core::note::{DrainEnd, Note, StopLimit, WhyUndrained};
 use crate::core::phase::Phase;
 use crate::core::spec::{HookId, Stage};
 use crate::core::traffic::{Moment, Traffic};
@@ -759,7 +759,7 @@ fn journal_does_not_grow_over_time() {
                     last,
                 },
                 Note::Stopping { process, signal: Signal::TERM, limit },
-                Note::NotDrained(process),
+                Note::NotDrained { process, why: WhyUndrained::NoTime },
             ] {
                 report.note(now, &note);
             }

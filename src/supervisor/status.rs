@@ -78,7 +78,7 @@ impl Processes {
                 first_ready: history.ready.map(|at| at.since(journal.began)),
                 tally: journal.counted(slot),
                 last_drain: drain,
-                has_drain: spec.drain.is_some(),
+                has_drain: spec.is_drained(),
                 has_liveness: spec.liveness_retries.is_some(),
                 ..ProcessStatus::default()
             }

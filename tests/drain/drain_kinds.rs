@@ -64,6 +64,33 @@ fn a_request_may_have_any_method_and_go_to_a_unix_socket() {
     assert_eq!(seen, ["PUT /drain?now=1"]);
 }
 
+// holds: S920, S921
+#[test]
+fn a_drain_that_is_off_is_named_in_the_log_and_in_the_report() {
+    let Some(rig) = Rig::new() else { return };
+    let why = "not drained: its drain's `time` is 0$";
+    let config = r#"
+        processes:
+          store:
+            command: [CHILD, store]
+            drain: {only_if: {value: "${ON:-}", is: "yes"}, connections: {}}
+          app:
+            command: [CHILD, app]
+            depends_on: [store]
+            drain: {connections: {time: "${TIME}"}}
+        "#;
+    let drainit = rig.env("TIME", "0").start_ready(config);
+    drainit.wait_for_start(&["store", "app"]);
+    drainit
+        .stop()
+        .assert_code(0)
+        .assert_stopped_in_order(&["app", "store"])
+        .assert_line(&format!(r"^\[drainit\].* warning: app: {why}"))
+        .assert_line(&format!(r"  app: {why}"))
+        .assert_line(r"  store: not drained: its drain's `only_if` does not hold$")
+        .assert_no_line("draining for");
+}
+
 // holds: C680, C681
 #[test]
 fn the_header_fields_are_sent_and_no_value_is_shown() {

@@ -165,7 +165,7 @@ impl Ahead {
     pub fn all(process: &ProcessSpec) -> Self {
         let measured = process.to_end.filter(|time| *time > LEAST_STOP);
         Self {
-            drain: process.drain.is_some(),
+            drain: process.is_drained(),
             is_begun: false,
             pre_stop: HookWait::need_of(process.hooks.pre_stop),
             stop: process.stop.or(measured.map(|time| time.min(MOST_KEPT))),

@@ -24,7 +24,7 @@ use crate::budget::{self, MIN_CLOSING};
 use crate::drain::progress::{Active, Closing, FinalCount, Progress, QUIET};
 use crate::event::{Event, Load};
 use crate::family;
-use crate::note::{DrainEnd, Note};
+use crate::note::{DrainEnd, Note, WhyUndrained};
 use crate::spec::DrainSpec;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time};
@@ -61,6 +61,16 @@ impl State {
             }
             None => Progress::Over,
         };
+    }
+
+    /// Notes that a process that serves is about to be stopped without a drain, if its drain is off.
+    /// An instance from which a newer one has taken over gets no new traffic, so it has no note.
+    pub(crate) fn note_drain_off(&mut self, process: ProcessId) {
+        let serves = matches!(self.life(process), Lifecycle::Ready { .. });
+        let off = self.process(process).drain_off.filter(|_| serves);
+        if let Some(off) = off.filter(|_| !family::tie(self, process).is_handed_over()) {
+            self.step.note(Note::NotDrained { process, why: off.into() });
+        }
     }
 
     /// Takes the steps of a drain that are due now.
@@ -184,9 +194,7 @@ impl State {
         }
         let may_end = self.process(process).drain.is_some_and(|drain| drain.signal.is_some());
         match &self[process].drain {
-            Progress::NotDue => {
-                self.process(process).drain.is_some_and(|drain| drain.time != Some(Duration::ZERO))
-            }
+            Progress::NotDue => self.process(process).is_drained(),
             Progress::Active(active) => active.closes && !may_end,
             Progress::FinalCount(count) => count.is_noted && !may_end,
             _ => false,
@@ -257,7 +265,7 @@ impl Active {
         let min = drain.min.min(longest);
         if longest.is_zero() {
             if !wish.is_zero() {
-                state.step.note(Note::NotDrained(process));
+                state.step.note(Note::NotDrained { process, why: WhyUndrained::NoTime });
             }
             return Progress::Over;
         }

@@ -6,7 +6,7 @@ use drainit_derive::Named;
 
 use crate::cause::{Cause, Failure};
 use crate::event::{Load, Request};
-use crate::spec::HookId;
+use crate::spec::{DrainOff, HookId};
 use crate::types::{End, ProcessId, Signal, WatchAction};
 
 /// The reason why the time from the stop signal to SIGKILL is over.
@@ -196,8 +196,11 @@ pub enum Note {
         /// The longest time that the drain can still take.
         left: Duration,
     },
-    /// A process is not drained, because the stop needs all the remaining time.
-    NotDrained(ProcessId),
+    /// A process serves, and is about to be stopped without a drain, although the config has one.
+    NotDrained {
+        process: ProcessId,
+        why: WhyUndrained,
+    },
     DrainOver {
         process: ProcessId,
         why: DrainEnd,
@@ -310,6 +313,26 @@ pub enum AfterEnd {
     Shutdown,
     /// The container stops, because the restart limit is reached.
     Exhausted,
+}
+
+/// The reason why a process is not drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
+pub enum WhyUndrained {
+    /// The stop needs all the remaining time.
+    NoTime,
+    /// The `time` of the drain is 0.
+    Time,
+    /// The `only_if` of the drain does not hold.
+    OnlyIf,
+}
+
+impl From<DrainOff> for WhyUndrained {
+    fn from(off: DrainOff) -> Self {
+        match off {
+            DrainOff::Time => Self::Time,
+            DrainOff::Condition => Self::OnlyIf,
+        }
+    }
 }
 
 /// The effect of a stop signal during the shutdown.

@@ -143,6 +143,9 @@ pub struct ProcessSpec {
     pub shows_listener: bool,
     pub hooks: HookWaits,
     pub drain: Option<DrainSpec>,
+    /// The reason why the drain of the config is off; `None` if the config has no drain, or if its
+    /// drain is on. If the drain is off, `drain` is `None`.
+    pub drain_off: Option<DrainOff>,
     /// Whether drainit holds listening sockets for the process.
     pub listens: bool,
     pub forward_signals: Vec<Signal>,
@@ -173,6 +176,15 @@ pub struct DrainSpec {
     /// kernel counts the connections, the value is therefore SIGTERM for these drains. `None` for
     /// any other drain.
     pub signal: Option<Signal>,
+}
+
+/// The reason why a drain is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainOff {
+    /// Its `time` is 0.
+    Time,
+    /// Its `only_if` does not hold.
+    Condition,
 }
 
 impl Spec {
@@ -384,6 +396,11 @@ impl ProcessSpec {
         matches!(end, End::Code(code) if self.success_codes.contains(&code))
     }
 
+    /// Whether a drain comes before the stop of the process. A drain that is off does not count.
+    pub fn is_drained(&self) -> bool {
+        self.drain.is_some_and(|drain| drain.time != Some(Duration::ZERO))
+    }
+
     /// The time limit of the last probe of an instance that is not ready within its timeout.
     pub fn last_probe(&self) -> Duration {
         LEAST_PROBE.max(self.readiness_timeout.unwrap_or_default() / 8)
@@ -443,7 +460,7 @@ impl ProcessSpec {
         self.autostart = true;
         self.readiness_timeout = None;
         self.hooks = HookWaits::default();
-        self.drain = None;
+        (self.drain, self.drain_off) = (None, None);
         self.stop = Some(Duration::ZERO);
     }
 }

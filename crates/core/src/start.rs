@@ -159,7 +159,7 @@ impl State {
 
     pub(crate) fn on_ready(&mut self, process: ProcessId, since: Time) {
         self.set(process, Lifecycle::Ready { since });
-        let has_drain = self.process(process).drain.is_some();
+        let has_drain = self.process(process).is_drained();
         self[process].drain = if has_drain { Progress::NotDue } else { Progress::Over };
         family::on_ready(self, process);
         if self.process(process).liveness_retries.is_some() {

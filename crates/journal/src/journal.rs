@@ -376,7 +376,7 @@ impl Journal {
                     (stop.took, stop.ends, stop.in_drain) = (took, Some(now), false);
                 }
             }
-            Note::NotDrained(_) | Note::EndedUndrained(_) => return true,
+            Note::NotDrained { .. } | Note::EndedUndrained(_) => return true,
             Note::Hurried(_)
             | Note::HookTimedOut(_)
             | Note::DeadlinePassed

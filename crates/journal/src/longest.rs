@@ -13,7 +13,7 @@ use crate::timeline::{StepKind, Timeline};
 use drainit_core::action::Action;
 use drainit_core::event::Event;
 use drainit_core::machine::Machine;
-use drainit_core::note::Note;
+use drainit_core::note::{Note, WhyUndrained};
 use drainit_core::spec::{ProcessSpec, Spec, Stage};
 use drainit_core::types::{
     End, OnExit, ProcessId, RestartPolicy, Signal, StartCondition, Time, Update, exit_code,
@@ -175,7 +175,7 @@ impl Play {
             Action::Sweep(_) if replace(&mut self.has_swept, true) => return,
             Action::Sweep(_) => Event::Swept { any: true },
             Action::Note(note) => {
-                if let Note::NotDrained(process) = note {
+                if let Note::NotDrained { process, why: WhyUndrained::NoTime } = note {
                     let key = (StepKind::Drain, Some(process));
                     self.journal.steps.begin(self.now, key);
                     self.journal.steps.end(self.now, Some(key));

@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::prelude::*;
 use drainit_core::cause::{Cause, Failure};
 use drainit_core::event::{Load, Unit};
-use drainit_core::note::{DrainEnd, RequestError, StopLimit};
+use drainit_core::note::{DrainEnd, RequestError, StopLimit, WhyUndrained};
 use drainit_core::spec::HookId;
 use drainit_core::types::{End, ProcessId, counted, human};
 
@@ -169,6 +169,15 @@ pub fn drain_end(over: &DrainOver) -> String {
         DrainEnd::ProcessGone => "the process has ended".to_owned(),
         DrainEnd::Hurried => format!("cut short by a second signal{open}"),
         DrainEnd::NotLive => "it was not live, so nothing was in flight".to_owned(),
+    }
+}
+
+/// Describes why a process is not drained.
+pub(crate) fn undrained(why: WhyUndrained) -> &'static str {
+    match why {
+        WhyUndrained::NoTime => "stopping needs all the remaining time",
+        WhyUndrained::Time => "its drain's `time` is 0",
+        WhyUndrained::OnlyIf => "its drain's `only_if` does not hold",
     }
 }
 

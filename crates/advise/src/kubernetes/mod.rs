@@ -179,7 +179,7 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
         // `drainit plan` shows the same time.
         let in_oneshot = plan.signal_in_oneshot.as_ref().map(|it| &it.timeline);
         let total = human(in_oneshot.unwrap_or(&plan.after_signal).total);
-        let drains = loaded.config.processes.iter().any(|process| process.drain.is_some());
+        let drains = loaded.config.processes.iter().any(|process| process.drained().is_some());
         containers.push(if drains { format!("{shown}, stops within {total}") } else { shown });
         let mut ctx = Context {
             is_exec,
@@ -222,7 +222,7 @@ struct Context<'a> {
 impl<'a> Context<'a> {
     /// The drains of the config.
     fn drains(&self) -> impl Iterator<Item = &'a Drain> + use<'a> {
-        self.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref())
+        self.loaded.config.processes.iter().filter_map(|process| process.drained())
     }
 
     /// The first text for a container with `drainit exec`, the second for one with a config.

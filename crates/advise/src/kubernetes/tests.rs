@@ -436,7 +436,7 @@ fn each_mismatch_of_config_and_pod_is_reported() {
     let running = "7:38 E the kubelet kills, after a preStop hook of 5s, shutdown takes up to 43s";
     let rows = [
         (grace, "grace_period: 40s", ""),
-        (", time: 15s, min: 5s", ", time: 0", ""),
+        (", time: 15s, min: 5s", ", time: 0", "10:59 W `router` is not drained"),
         ("processes:", oneshot, running),
     ];
     of(&rows, &with_hook(MANIFEST, "{sleep: {seconds: 5}}"));
@@ -563,7 +563,8 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
     let delayed = with(&sidecar, startup, "");
     let wait = "lifecycle: {postStart: {exec: {command: [drainit, health, --wait, 60s]}}, ";
     silent(&config, &with(&delayed, "          lifecycle: {", &format!("          {wait}")));
-    let times = [("30s", sidecar.clone(), "9:76 W for 30s"), ("0", with(&sidecar, sleep, ""), "")];
+    let off = "10:75 W `router` is not drained";
+    let times = [("30s", sidecar.clone(), "9:76 W for 30s"), ("0", with(&sidecar, sleep, ""), off)];
     for (time, manifest, expected) in times {
         let found = found(&with(&config, "time: 15s", &format!("time: {time}")), &manifest);
         assert!(are_these(&found, expected), "{time} {found:#?}");
@@ -685,6 +686,22 @@ fn a_manifest_that_follows_the_advice_has_no_problems() {
         assert!(advice.iter().all(is_said), "{advice:?}\n{helps:#?}\n{manifest}");
         silent(then, changed);
     }
+}
+
+// holds: C1028
+#[test]
+fn a_drain_that_is_off_takes_no_traffic_away() {
+    let port = "          ports:\n            - {containerPort: 80}\n";
+    let served = with(&with(MANIFEST, ARGS, ""), "          ports:\n", port);
+    let lost = "are stopped at once, and lose the requests that arrive";
+    let config = &with(CONFIG, ", readiness_delay: '${DELAY:-0}'", "");
+    assert!(!says(config, &served, lost));
+    let off = with(config, "time: 15s", "time: 0");
+    assert!(says(&off, &served, lost), "{:?}", found(&off, &served));
+    // The variable is not set in the pod, so the check of the config has already warned.
+    let by_variable = with(config, "time: 15s", "time: '${DRAIN_TIME:-0}'");
+    assert!(says(&by_variable, &served, "W `router` is not drained"));
+    assert!(!says(&by_variable, &served, lost));
 }
 
 #[test]

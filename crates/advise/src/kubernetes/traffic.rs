@@ -20,7 +20,7 @@ pub(super) fn endpoint(ctx: &mut Context<'_>, before: &PreStop) {
     }
     let config = &ctx.loaded.config;
     let stops_early =
-        |process: &&Arc<Process>| process.drain.as_ref().is_some_and(|drain| drain.min.is_zero());
+        |process: &&Arc<Process>| process.drained().is_some_and(|drain| drain.min.is_zero());
     let is_delayed = !config.shutdown.readiness_delay.is_zero();
     let (what, help) = match config.processes.iter().find(stops_early).filter(|_| !is_delayed) {
         Some(process) => (
@@ -87,7 +87,7 @@ pub(super) fn local(ctx: &mut Context<'_>) {
 /// listeners through which the application sends its own requests.
 pub(super) fn egress(ctx: &mut Context<'_>) {
     let is_undecided = |process: &&Arc<Process>| {
-        let method = process.drain.as_ref().map(|drain| &drain.method);
+        let method = process.drained().map(|drain| &drain.method);
         matches!(method, Some(DrainMethod::Envoy(envoy)) if envoy.direction.is_none())
     };
     let undecided = ctx.loaded.config.processes.iter().find(is_undecided);

@@ -23,7 +23,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         let has = |key: &str| place.find(key).is_some();
         let signals = &known.program.signals;
         // The signal of a drain comes first, and should already end the program.
-        let (signal, key) = match process.drain.as_ref().map(|drain| &drain.method) {
+        let (signal, key) = match process.drained().map(|drain| &drain.method) {
             // With `connections`, another signal may only announce the stop.
             Some(DrainMethod::Signal(it))
                 if signals.contains(&it.signal)
@@ -37,7 +37,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         let Shutdown { grace_period, reserve, readiness_delay, .. } = config.shutdown;
         let window = grace_period.saturating_sub(reserve + readiness_delay);
         // The time from this signal to the next one, and the key that sets this time.
-        let (own, longer) = match &process.drain {
+        let (own, longer) = match process.drained() {
             Some(drain) if key != "stop_signal" => (drain.time, "drain.signal.time"),
             _ => (process.stop_grace_period, "stop_grace_period"),
         };
@@ -46,7 +46,9 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         let limit = known.limit.filter(|limit| *limit > gets || limit.is_zero());
         let is_needed =
             || config.processes.iter().any(|it| it.depends_on.iter().any(|on| on.process == *name));
-        let is_cut = known.program.kind == Kind::Drained && !has("drain");
+        // A drain that is off has a finding of its own.
+        let has_drain = process.drained().is_some() || process.drain_off.is_some();
+        let is_cut = known.program.kind == Kind::Drained && !has_drain;
         if is_cut && !readiness_delay.is_zero() && !is_needed() {
             let message = format!("`{name}`: {} may lose requests at its stop", known.name);
             let help = "write `drain: connections` for it, so that they end before";

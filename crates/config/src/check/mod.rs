@@ -2,6 +2,7 @@
 //! and whether the order of the processes makes sense.
 
 pub mod bootstrap;
+pub(crate) mod drain_off;
 pub(crate) mod held_sockets;
 pub(crate) mod hot_restart;
 pub mod image;
@@ -66,7 +67,7 @@ fn running<'a>(
 /// Warns of a drain that counts connections, if the process gets only Unix sockets from drainit.
 fn only_unix(problems: &mut Problems, config: &Config, places: &Places) {
     for (_, process, place) in running(config, places) {
-        let Some(drain) = &process.drain else { continue };
+        let Some(drain) = process.drained() else { continue };
         let is_unix = |socket: &ListenSocket| matches!(socket.address, Address::Unix(_));
         let counts = drain.method.counting().is_some_and(|it| it.ports.is_empty());
         if counts && !process.listen.is_empty() && process.listen.iter().all(is_unix) {
@@ -136,8 +137,8 @@ pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places
 /// The `min` of each process if the config sets it. Zero if the `min` is a default, or if the
 /// process is not drained.
 fn written_minima(config: &Config) -> Vec<Duration> {
-    let written = |process: &Arc<Process>| match &process.drain {
-        Some(drain) if drain.method.times().min.is_some() && !process.is_left_out() => drain.min,
+    let written = |process: &Arc<Process>| match process.drained() {
+        Some(drain) if drain.method.times().min.is_some() => drain.min,
         _ => Duration::ZERO,
     };
     config.processes.iter().map(written).collect()
@@ -353,7 +354,7 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
     for (index, process, place) in running(config, places) {
         // An empty list says that the process needs no other process.
         let is_listed = place.find("depends_on").is_some();
-        let is_meant = process.drain.is_some() && !(is_listed && process.depends_on.is_empty());
+        let is_meant = process.drained().is_some() && !(is_listed && process.depends_on.is_empty());
         if !is_meant || places.is_further_copy(index) || checked == 50 {
             continue;
         }

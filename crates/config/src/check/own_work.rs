@@ -42,7 +42,7 @@ pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<Beside>)> {
     let budget = Budget::of(spec);
     let is_beside = |id: &ProcessId| {
         let of = spec.of(*id);
-        let serves = of.drain.is_some() || of.listens || !of.dependents.is_empty();
+        let serves = of.is_drained() || of.listens || !of.dependents.is_empty();
         !(serves || of.oneshot || of.left_out)
     };
     let begins = |id: ProcessId| spec.window.saturating_sub(budget.stops[id.index()].declared);

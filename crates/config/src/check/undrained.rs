@@ -4,43 +4,47 @@
 use std::time::Duration;
 
 use crate::check::known_programs::is_store;
-use crate::check::running;
+use crate::check::{drain_off, running};
 use crate::graph::Graph;
 use crate::keys::{Address, Config, Probe, Process, ProcessKind};
 use crate::known::{Kind, find};
 use crate::language::diagnostics::problems::Problems;
-use crate::language::places::{EntryPlace, Places};
+use crate::language::environment::Environment;
+use crate::language::places::Places;
 use crate::plan::Plan;
 use crate::types::{ProcessId, human};
 
 /// The time for which requests still arrive after the stop signal, behind most load balancers.
 const ARRIVE: Duration = Duration::from_secs(5);
 
-/// Warns of each process that listens, if nothing takes its traffic away. `is_held_back` says
-/// whether a `preStop` hook of the pod delays the stop signal. Returns true if the pod or the
-/// config says how the traffic leaves, or if there was a warning.
+/// Warns of each process that listens, if nothing takes its traffic away, and names each drain that
+/// is off. `is_held_back` says whether a `preStop` hook of the pod delays the stop signal. Returns
+/// true if the pod or the config says how the traffic leaves, or if there was a warning.
 pub(crate) fn check(
     problems: &mut Problems,
     config: &Config,
     graph: &Graph,
     places: &Places,
+    environment: &Environment,
     is_held_back: bool,
 ) -> bool {
     let is_written = |path: &str| places.find(path).is_some();
-    if is_held_back || is_written("shutdown.readiness_delay") || is_written("hooks.pre_stop") {
+    let is_warned = drain_off::check(problems, config, places, environment);
+    let has_hook = config.hooks.pre_stop.is_some();
+    if is_held_back || is_written("shutdown.readiness_delay") || has_hook {
         return true;
     }
-    let is_answered = |place: &EntryPlace| {
-        place.find("drain").is_some() || place.find("hooks.pre_stop").is_some()
-    };
-    let mut is_said = places.processes.iter().any(is_answered);
+    let is_answered = |process: &Process| process.drained().is_some() || has_pre_stop(process);
+    let mut is_said = is_warned || config.processes.iter().any(|process| is_answered(process));
     // For each process: whether a process with a drain or a `pre_stop` hook depends on it, directly
     // or indirectly. If so, drainit stops the process only after this dependent has ended. A store
     // on which any process depends has no other clients, either.
     let mut is_behind = vec![false; config.processes.len()];
     for id in graph.order.iter().rev() {
         let index = id.index();
-        let is_fine = is_behind[index] || is_answered(&places.processes[index]);
+        let process = &config.processes[index];
+        // If the drain of a process is off, one finding is enough for all that stand behind it.
+        let is_fine = is_behind[index] || is_answered(process) || process.drain_off.is_some();
         for (dependency, _) in &graph.dependencies[index] {
             let dependency = ProcessId::index(*dependency);
             is_behind[dependency] |= is_fine || is_store(&config.processes[dependency]);
@@ -55,7 +59,8 @@ pub(crate) fn check(
         let key = listens(process);
         if (key.is_none() && kind != Some(Kind::Maybe))
             || is_behind[index]
-            || is_answered(place)
+            || is_answered(process)
+            || process.drain_off.is_some()
             || places.is_further_copy(index)
         {
             continue;
@@ -88,6 +93,11 @@ pub(crate) fn check(
         }
     }
     is_said
+}
+
+/// Whether a hook delays the stop signal of the process.
+fn has_pre_stop(process: &Process) -> bool {
+    process.hooks.pre_stop.is_some() && !process.is_left_out()
 }
 
 /// The longest delay in whole seconds, up to [`ARRIVE`], that shortens no other wait.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use drainit_derive::Named;
 
+use crate::core::spec::DrainOff;
 use crate::keys::command::CommandForm;
 use crate::keys::forms::Verbatim;
 use crate::keys::forms::{Catchable, HttpStatus, ListenerName, Port, Positive, leaf};
@@ -62,15 +63,18 @@ pub(crate) struct DrainKeys {
 }
 
 impl DrainKeys {
-    /// If `time` is 0 or `only_if` does not hold, returns `None`, which means no drain. The other
-    /// keys are read in any case, so that their mistakes show before somebody turns the drain on.
+    /// If `time` is 0 or `only_if` does not hold, returns `None`, which means no drain, and leaves
+    /// the reason in [`Reader::drain_off`]. The other keys are read in any case, so that their
+    /// mistakes show before somebody turns the drain on.
     fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Drain> {
         let Self { method, only_if: holds } = self;
         if let Some(node) = fields.get(method.key()) {
             reader.warn_of_empty(node.entries(), "connections");
         }
         let DrainTimes { time, min } = *method.times();
-        if time == Some(Duration::ZERO) || !holds {
+        let off = (time == Some(Duration::ZERO)).then_some(DrainOff::Time);
+        reader.drain_off = off.or((!holds).then_some(DrainOff::Condition));
+        if reader.drain_off.is_some() {
             return None;
         }
         let most = time.unwrap_or(Duration::MAX);

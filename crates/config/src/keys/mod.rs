@@ -59,6 +59,7 @@ pub use shutdown::Shutdown;
 pub use ulimit::RESOURCES;
 pub use watch::Watch;
 
+pub use crate::core::spec::DrainOff;
 pub use crate::language::environment::DeadlineShare;
 pub use crate::types::{
     ExitPolicy, OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use drainit_derive::Named;
 
+use crate::core::spec::DrainOff;
 use crate::keys::account::RunAs;
 use crate::keys::command::CommandForm;
 use crate::keys::depends_on::{Dependency, DependsOn};
@@ -45,6 +46,9 @@ pub struct Process {
     /// Whether the command starts a store, such as a database, and other processes depend on it.
     #[key(skip)]
     pub is_store: bool,
+    /// The reason why `drain` is `None` although the config has a drain: this drain is off.
+    #[key(skip)]
+    pub drain_off: Option<DrainOff>,
     /// The program and its arguments. <!-- C151 --> Example:
     /// `command: [/app/server, --port, "8080"]`
     // The list is never empty.
@@ -203,6 +207,7 @@ pub struct Process {
 impl Process {
     pub(crate) fn settle(mut self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         self.name.clone_from(&reader.process);
+        self.drain_off = reader.drain_off.take();
         let problems = &mut *reader.problems;
         match self.kind {
             ProcessKind::Oneshot => {
@@ -332,6 +337,12 @@ impl Process {
     /// never starts the process.
     pub fn is_left_out(&self) -> bool {
         self.only_if == Some(OnlyIf::Never)
+    }
+
+    /// The drain that comes before the stop of the process. `None` if the config has no drain for the
+    /// process, if its drain is off, or if the process never starts.
+    pub fn drained(&self) -> Option<&Drain> {
+        self.drain.as_ref().filter(|_| !self.is_left_out())
     }
 
     /// The flags in the command of an Envoy with `update: hot-restart`; `None` for other processes.

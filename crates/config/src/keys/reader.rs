@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::rc::Rc;
 
+use crate::core::spec::DrainOff;
 use crate::keys::ArgRoute;
 use crate::keys::key::{self, At, Form, Keys, Merge};
 use crate::keys::neighbours;
@@ -43,6 +44,9 @@ pub(crate) struct Reader<'a> {
     /// the whole config.
     pub(crate) shares: HashMap<String, DeadlineShare>,
     text_left: usize,
+    /// The reason why the drain of the process that is being read is off; `None` if it has no drain,
+    /// or if its drain is on.
+    pub(crate) drain_off: Option<DrainOff>,
     /// Whether the program of the command being read expands `$NAME` itself, as a shell does.
     pub(crate) is_for_shell: bool,
 }
@@ -124,6 +128,7 @@ impl<'a> Reader<'a> {
             unused_args: Vec::new(),
             shares: HashMap::new(),
             text_left: MOST_TEXT,
+            drain_off: None,
             is_for_shell: false,
         }
     }

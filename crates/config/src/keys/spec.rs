@@ -63,6 +63,7 @@ impl Config {
                     ..waits(&process.hooks)
                 },
                 drain: process.drain.as_ref().map(drain),
+                drain_off: process.drain_off,
                 listens: !process.listen.is_empty() && !process.is_left_out(),
                 forward_signals: process.forward_signals.clone(),
                 watch: process.watch.iter().map(|watch| watch.action).collect(),

@@ -246,8 +246,14 @@ fn finish(
                 let problems = &mut problems;
                 check::shell_child::check(problems, &config, &places);
                 check::known_programs::check(problems, &config, &places);
-                says_how_traffic_leaves =
-                    check::undrained::check(problems, &config, &graph, &places, is_held_back);
+                says_how_traffic_leaves = check::undrained::check(
+                    problems,
+                    &config,
+                    &graph,
+                    &places,
+                    environment,
+                    is_held_back,
+                );
                 check::inner_broker::check(problems, &config, &graph, &places);
                 check::own_work::check(problems, &config, &graph, &places);
             }

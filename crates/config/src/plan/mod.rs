@@ -230,7 +230,7 @@ impl<'c> Plan<'c> {
         let budget = LazyCell::new(|| Budget::of(&self.spec));
         let stops = self.after_signal.steps.iter().filter(|step| step.kind == StepKind::Stop);
         stops.filter(|step| step.takes() < MOST_KEPT).find_map(|step| {
-            let is_unset = |of: &ProcessSpec| of.stop.is_none() && of.drain.is_none();
+            let is_unset = |of: &ProcessSpec| of.stop.is_none() && !of.is_drained();
             let id = step.process.filter(|id| is_unset(self.spec.of(*id)))?;
             let (Some(by), kept) = budget.keeper(&self.spec, id)? else { return None };
             let is_squeezed = step.takes() < kept && self.spec.of(by).stop.is_some();

@@ -87,7 +87,7 @@ impl Draining {
         let serves = |id| {
             matches!(state.life(id), Lifecycle::Ready { .. })
                 && matches!(state[id].drain, Progress::NotDue)
-                && state.process(id).drain.is_some()
+                && state.process(id).is_drained()
         };
         let stays_ready = is_ready
             && shutdown.cause.is_asked()
@@ -122,10 +122,11 @@ impl Draining {
         // if it is the drain of an old instance.
         let mut drained = Vec::new();
         for process in Arc::clone(&state.spec).order.iter().rev().copied() {
+            state.note_drain_off(process);
             let has_begun = matches!(state[process].drain, Progress::Active(_));
             if !has_begun && !matches!(state.life(process), Lifecycle::Ready { .. }) {
                 state[process].drain = Progress::Over;
-            } else if state.process(process).drain.is_some() {
+            } else if state.process(process).is_drained() {
                 state.fit_drain(process, shutdown.deadline);
                 if !shutdown.cause.is_asked() {
                     state[process].drain.only_min();
@@ -427,7 +428,7 @@ impl Draining {
                 let left = self.shutdown.deadline.since(state.now);
                 let before = |needed: Duration| state.now + left.saturating_sub(needed);
                 let mut at = before(state.budget().stops[process.index()].declared);
-                if state.process(process).drain.is_some() {
+                if state.process(process).is_drained() {
                     let drained = before(state.budget().stops[process.index()].kept);
                     at = at.min(drained.max(state[process].drain.waits_until()));
                 }

@@ -298,6 +298,7 @@ impl Operations {
             }
             state.step_drain(process, deadline);
             if !waits && state[process].drain.is_drained() {
+                state.note_drain_off(process);
                 state.begin_stop(process, false, deadline);
             }
         } else if let Lifecycle::Starting { .. } = state.life(process)

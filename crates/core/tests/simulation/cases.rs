@@ -39,6 +39,7 @@ pub(super) fn service() -> ProcessSpec {
         shows_listener: false,
         hooks: HookWaits::default(),
         drain: None,
+        drain_off: None,
         listens: false,
         forward_signals: Vec::new(),
         watch: Vec::new(),
@@ -264,6 +265,35 @@ fn an_end_before_the_drain_is_reported() {
     assert!(!is_passed(counted, &[term], exited(ROUTER)), "the end may answer the signal");
     spec.readiness_delay = MS(5000);
     assert!(is_passed(spec, &[term], exited(ROUTER)), "the drain has not begun");
+}
+
+// holds: S920, S922
+#[test]
+fn the_stop_of_a_process_notes_a_drain_that_is_off() {
+    for (off, why) in [
+        (Some(DrainOff::Time), Some(WhyUndrained::Time)),
+        (Some(DrainOff::Condition), Some(WhyUndrained::OnlyIf)),
+        (None, None),
+    ] {
+        let mut spec = plain();
+        spec.processes[ROUTER.index()].drain_off = off;
+        let noted = |event: Event, up: bool| {
+            let mut play = if up { Play::up(spec.clone()) } else { Play::started(spec.clone()) };
+            let notes = play.notes(1000, event).into_iter();
+            let why = notes.filter_map(|note| match note {
+                Note::NotDrained { process, why } => Some((process, why)),
+                _ => None,
+            });
+            why.collect::<Vec<_>>()
+        };
+        let one: Vec<_> = why.map(|why| (ROUTER, why)).into_iter().collect();
+        assert_eq!(noted(TERM, true), one);
+        assert_eq!(
+            noted(Event::Requested { process: ROUTER, request: Request::Restart }, true),
+            one
+        );
+        assert_eq!(noted(TERM, false), [], "the router does not serve yet");
+    }
 }
 
 // holds: S235

@@ -120,6 +120,9 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         let by_kernel = closes && exit_at == 1;
         DrainSpec { time: Some(time), min, closes, by_kernel, exit_at, signal }
     });
+    // Not drawn, so that old seeds still give the same scenarios.
+    let off = if id.is_multiple_of(4) { DrainOff::Time } else { DrainOff::Condition };
+    let drain_off = (drain.is_none() && !oneshot && id.is_multiple_of(2)).then_some(off);
     ProcessSpec {
         dependencies,
         oneshot,
@@ -148,6 +151,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         shows_listener: rng.once_in(2),
         hooks: hooks(rng, odds),
         drain,
+        drain_off,
         listens: rng.once_in(3),
         forward_signals: if rng.once_in(2) { vec![Signal::USR1] } else { Vec::new() },
         ..service()

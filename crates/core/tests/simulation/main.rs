@@ -40,10 +40,12 @@ use drainit_core::action::Action;
 use drainit_core::cause::{Cause, Failure};
 use drainit_core::event::{Event, Load, Request, Unit};
 use drainit_core::machine::Machine;
-use drainit_core::note::{AfterEnd, DrainEnd, Note, RequestError, StopLimit};
+use drainit_core::note::{AfterEnd, DrainEnd, Note, RequestError, StopLimit, WhyUndrained};
 use drainit_core::phase::Phase;
 use drainit_core::slots::Placed;
-use drainit_core::spec::{DrainSpec, HookId, HookWait, HookWaits, ProcessSpec, Spec, Stage};
+use drainit_core::spec::{
+    DrainOff, DrainSpec, HookId, HookWait, HookWaits, ProcessSpec, Spec, Stage,
+};
 use drainit_core::state::{Lifecycle, Role};
 use drainit_core::types::{
     End, ExitPolicy, OnExit, ProcessId, Restart, RestartPolicy, Signal, StartCondition, Time,

@@ -5,7 +5,7 @@ use crate::entry::{Entry, Level};
 use crate::event::Field;
 use crate::messages::{
     DrainOver, Names, after_asked, after_handover, drain_end, ended_first, failure, hook_name,
-    request_error, still_open, stop_limit, stopped, why,
+    request_error, still_open, stop_limit, stopped, undrained, why,
 };
 use crate::prelude::*;
 use drainit_core::cause::{Cause, Failure};
@@ -189,9 +189,10 @@ impl Journal {
                 let text = format!("still draining{open}; at most {limit} left");
                 self.one(id, "still_draining", text).open(load).with([MaxSeconds(left)])
             }
-            Note::NotDrained(id) => self
-                .one(id, "not_drained", "not drained: stopping needs all the remaining time")
-                .at(Warning),
+            Note::NotDrained { process: id, why } => {
+                let text = format!("not drained: {}", undrained(why));
+                self.one(id, "not_drained", text).at(Warning).with([Reason(why.name())])
+            }
             Note::DrainOver { process: id, why, took, time, unused, last } => {
                 let over = DrainOver { why, took, time, unused, last };
                 let text = format!("drain over after {}: {}", human(took), drain_end(&over));

@@ -2,6 +2,7 @@
 //! hostile files.
 
 mod at_start;
+mod drain_off;
 mod fits;
 mod hostile;
 mod hot_restart;

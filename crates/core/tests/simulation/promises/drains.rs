@@ -1,6 +1,7 @@
 //! A process that was serving is drained before its stop, once, if any time is left for a drain. In
 //! a shutdown, its drain begins after the container's `pre_stop` hook and after the drains of its
-//! dependents have ended. The stop then waits for requests that are still open.
+//! dependents have ended. The stop then waits for requests that are still open. If its drain is off,
+//! one note before the stop says so.
 //!
 //! State: `drain`, `drained` and `was_serving` of [`SlotHistory`]. Checked at drains and stops.
 
@@ -20,7 +21,21 @@ impl Promise for Drains {
                 let is_over = is_drained || run.stop_signals >= 2 || seen.handed_over;
                 // holds: S23, S25, S220, C239, C653, C658
                 run.hold(!is_due || is_over, "a stop without a drain");
+                let is_off = run.of(process).drain_off.is_some() && seen.was_serving;
+                // holds: S920, S922
+                run.hold(
+                    !is_off || seen.told_off || is_over,
+                    "a stop without a note of the drain that is off",
+                );
                 holds_open(run, process);
+            }
+            Action::Note(Note::NotDrained { process, why }) if why != WhyUndrained::NoTime => {
+                let seen = &run[process];
+                let is_off = run.of(process).drain_off.map(WhyUndrained::from) == Some(why);
+                run.hold(is_off, "a note that the drain is off, though it is on");
+                let is_due = run.is_alive(process) && seen.asked.is_none() && !seen.handed_over;
+                run.hold(is_due, "a note of a drain that would not be due");
+                run.hold(!seen.told_off && !seen.drained, "a second note that the drain is off");
             }
             Action::Note(Note::EndedUndrained(process)) => {
                 run.hold(!run.is_alive(process), "a process counts as ended that is alive");

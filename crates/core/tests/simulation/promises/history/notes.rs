@@ -49,10 +49,11 @@ impl History<'_> {
             Note::Ended { process, next, .. } => {
                 self[process].given_up = !matches!(next, AfterEnd::Restart { .. });
             }
-            Note::NotDrained(process) => {
+            Note::NotDrained { process, why: WhyUndrained::NoTime } => {
                 self[process].not_drained = true;
                 self[process].drain_over = true;
             }
+            Note::NotDrained { process, .. } => self[process].told_off = true,
             Note::Follows { process, .. } => {
                 let base = self.slots.process(process);
                 if let Some(reload) = &mut self.reload {

@@ -14,6 +14,8 @@ pub(crate) struct SlotHistory {
     /// Whether drainit lets the instance end without a drain: no time was left, or a newer epoch
     /// has taken over.
     pub(crate) not_drained: bool,
+    /// Whether a note has said that the instance is not drained because its drain is off.
+    pub(crate) told_off: bool,
     pub(crate) asked: Option<(Time, Duration)>,
     /// Whether drainit has seen that the instance does not catch its stop signal.
     pub(crate) ignores: bool,
