@@ -146,11 +146,7 @@ pub(crate) fn render(
     if templates.is_empty() {
         return Ok(());
     }
-    let text = |(name, value): (OsString, OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
-    let environment: Environment =
-        environment(base, Some(process)).into_iter().filter_map(text).collect();
+    let environment = Environment::of(environment(base, Some(process)).into_iter());
     for (Render { from, to, mode }, template) in process.render.iter().zip(templates) {
         let rendered = at_start::render(template, process.share, &environment)
             .map_err(StartError::Unprepared)?;

@@ -165,6 +165,28 @@ fn refuses_quickly(rig: Rig, path: &str, message: &str) {
     assert!(written < 64 * 1024, "{written} bytes of complaints");
 }
 
+// holds: C1030, C1031
+#[test]
+fn a_value_that_is_not_text_is_an_error_only_where_the_config_uses_the_variable() {
+    let with = |config: &str| {
+        let rig = Rig::not_init().after(r"export PW=$(printf 'a\377')");
+        rig.run(config)
+    };
+    for config in [
+        "processes: {a: {command: [CHILD, a, '${PW:-changeme}']}}",
+        "processes: {a: {command: [CHILD, a], only_if: {value: '${PW:-}', is_not: ''}}}",
+    ] {
+        with(config)
+            .assert_code(78)
+            .assert_line("error: .*the value of `PW` is not UTF-8")
+            .assert_line("set PW to UTF-8 text");
+    }
+    // The process inherits the bytes, and `env` sets only an unset variable.
+    let is_same = r#"[ "$PW" = "$(printf 'a\377')" ] && exit 3"#;
+    let config = "env: {PW: x}\nprocesses:\n  a:\n    command:\n      - sh\n      - -c\n      - '";
+    with(&format!("{config}{}'\n", is_same.replace('\'', "''").replace('$', "$$"))).assert_code(3);
+}
+
 // holds: S125, C453
 #[test]
 fn paths_that_are_not_config_files_are_refused_quickly() {

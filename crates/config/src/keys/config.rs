@@ -196,7 +196,7 @@ pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, V
         // An entry can use the entries before it. To find all entries that are used, this loop goes
         // from the last entry to the first.
         for (key, value) in node.entries().iter().rev() {
-            let is_set = reader.variables.container().get_non_empty(&key.text).is_some();
+            let is_set = reader.variables.container().is_set(&key.text);
             if !is_set && used.iter().any(|name| **name == *key.text) {
                 names(value, &mut used);
                 defaults.push((key.clone(), Rc::clone(value)));

@@ -83,7 +83,7 @@ impl Form for Env {
             let Some(value) = reader.text(node, &key.text) else { continue };
             reader.check_dollars(node, "env", Some(&value.text));
             reader.variables.set_default(&key.text, &value.text);
-            if reader.variables.container().get_non_empty(&key.text).is_none() {
+            if !reader.variables.container().is_set(&key.text) {
                 exported.push((key.text.to_string(), value.text));
             }
         }

@@ -1,7 +1,7 @@
 //! The variables that `${…}` in a config can use.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -12,32 +12,58 @@ pub const OWN: [&str; 4] =
 /// The name of the variable with the number of a copy. The key `scale` makes the copies.
 pub(crate) const SCALE_INDEX: &str = "SCALE_INDEX";
 
-/// A snapshot of the container's environment, without the variables that are not UTF-8. The
-/// variables in [`OWN`] are never left out, so that drainit reports their wrong values.
+/// A snapshot of the container's environment. A variable whose name is not UTF-8 is left out,
+/// because no text of a config can name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    texts: BTreeMap<String, String>,
+    /// The variables whose values are not UTF-8. A text of the config cannot have such a value, but
+    /// the processes inherit it. The variables in [`OWN`] are never here, but in `texts`, so that
+    /// drainit reports their wrong values.
+    not_text: BTreeSet<String>,
+}
 
 impl Environment {
     pub fn from_process() -> Self {
-        let text = |(name, value): (OsString, OsString)| {
-            let name = name.into_string().ok()?;
+        Self::of(std::env::vars_os())
+    }
+
+    /// A snapshot of these variables. A later value replaces an earlier one.
+    pub fn of(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut environment = Self::default();
+        for (name, value) in variables {
+            let Ok(name) = name.into_string() else { continue };
+            environment.texts.remove(&name);
+            environment.not_text.remove(&name);
             match value.into_string() {
+                Ok(value) => _ = environment.texts.insert(name, value),
                 Err(value) if OWN.contains(&&*name) => {
-                    Some((name, value.to_string_lossy().into_owned()))
+                    environment.texts.insert(name, value.to_string_lossy().into_owned());
                 }
-                value => Some((name, value.ok()?)),
+                Err(_) => _ = environment.not_text.insert(name),
             }
-        };
-        std::env::vars_os().filter_map(text).collect()
+        }
+        environment
     }
 
-    /// The variables with their values.
+    /// The variables with their values, without those that are not UTF-8.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.texts.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The value of a variable. Returns `None` if the variable is unset, or not UTF-8.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.texts.get(name).map(String::as_str)
+    }
+
+    /// Whether the variable has a value. An empty variable counts as unset.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.get_non_empty(name).is_some() || self.is_not_text(name)
+    }
+
+    /// Whether the variable has a value that is not UTF-8.
+    pub(crate) fn is_not_text(&self, name: &str) -> bool {
+        self.not_text.contains(name)
     }
 
     /// The enabled profiles: the elements of `DRAINIT_PROFILES`, which have commas between them.
@@ -57,7 +83,7 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(variables: T) -> Self {
         let mut environment = Self::default();
         for (name, value) in variables {
-            environment.0.insert(name.into(), value.into());
+            environment.texts.insert(name.into(), value.into());
         }
         environment
     }

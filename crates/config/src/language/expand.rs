@@ -153,6 +153,15 @@ fn put(
             }
             Piece::Variable { name, at, otherwise } => (*name, *at, otherwise),
         };
+        if variables.container().is_not_text(name) {
+            return Err(Malformed {
+                message: format!("the value of `{name}` is not UTF-8"),
+                help: format!(
+                    "set {name} to UTF-8 text; a process inherits the bytes if the config does not use {name}"
+                ),
+                at,
+            });
+        }
         let percent = match otherwise {
             Otherwise::Share(percent) => *percent,
             _ => 100,
@@ -340,6 +349,9 @@ impl<'t> Scanner<'t> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
     use crate::language::environment::Environment;
 
@@ -409,6 +421,20 @@ mod tests {
         let used = run("${A}${D}${NO:-${A}}").unwrap().used;
         let expected = [("A", Origin::Container), ("D", Origin::Env), ("A", Origin::Container)];
         assert_eq!(used, expected.map(|(name, origin)| (name.to_owned(), origin)));
+    }
+
+    // holds: C1030
+    #[test]
+    fn a_value_that_is_not_text_is_an_error_and_not_unset() {
+        let value = OsString::from_vec(b"a\xff".to_vec());
+        let environment = Environment::of([(OsString::from("PW"), value)].into_iter());
+        let mut variables = Variables::new(&environment);
+        variables.set_default("PW", "default");
+        for (text, at) in [("${PW}", 0), ("a${PW:-b}", 1), ("${PW:?c}", 0), ("${A:-${PW}}", 5)] {
+            let error = expand(text, &variables).unwrap_err();
+            assert_eq!((&*error.message, error.at), ("the value of `PW` is not UTF-8", at));
+        }
+        assert_eq!(expand("$$PW ${A:-b}", &variables).unwrap().text, "$PW b");
     }
 
     // holds: C37
