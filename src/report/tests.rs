@@ -395,6 +395,9 @@ impl Played {
                         self.report.note(self.now, &note, self.machine.state(), None);
                     }
                     Action::Spawn(process) => events.push_back(Event::Spawned(process)),
+                    Action::EndLeftovers { process, .. } => {
+                        events.push_back(Event::Leftovers { process, any: false });
+                    }
                     Action::Sweep(_) => events.push_back(Event::NothingLeft),
                     Action::LookForExit(process) => {
                         events.push_back(Event::ExitSeen { process, exits: false, ignores: false });

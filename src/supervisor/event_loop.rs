@@ -461,6 +461,9 @@ impl Step<'_> {
                 self.events.queue.push_back(self.executor.look_for_exit(process));
             }
             Action::Kill(process) => self.executor.kill(process),
+            Action::EndLeftovers { process, signal } => {
+                self.events.queue.extend(self.executor.end_leftovers(process, signal));
+            }
             Action::RunHook(hook) => self.events.queue.extend(self.executor.run_hook(hook)),
             Action::AbortHook(hook) => self.executor.abort_hook(hook),
             Action::StayReady => self.executor.stay_ready(),

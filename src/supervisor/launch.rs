@@ -23,6 +23,7 @@ use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, forms, give_to};
 use crate::logging::split::LineForm;
 use crate::os::held_sockets::HeldSocket;
+use crate::os::leftovers;
 use crate::os::replace_file;
 use crate::os::spawn::{self, SpawnError, SpawnRequest};
 use crate::os::stale_socket;
@@ -87,11 +88,13 @@ const RESTART_EPOCH: &str = "RESTART_EPOCH";
 /// The arguments that make Envoy check its config and exit.
 const VALIDATE: [&str; 2] = ["--mode", "validate"];
 
+/// The variables that drainit itself may have got, but does not pass on.
+const OF_DRAINIT: [&str; 4] = [NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID, leftovers::VARIABLE];
+
 /// The environment of every process: the `env:` defaults, and drainit's own environment without the
 /// variables that only drainit gets.
 pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
-    let of_drainit = [NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID];
-    let own = std::env::vars_os().filter(|(name, _)| !of_drainit.iter().any(|own| name == own));
+    let own = std::env::vars_os().filter(|(name, _)| !OF_DRAINIT.iter().any(|own| name == own));
     let defaults = config.env.iter().map(|(name, value)| (name.into(), value.into()));
     own.chain(defaults).collect()
 }
@@ -181,6 +184,8 @@ pub(crate) struct Launcher {
 pub(crate) struct StartArguments<'a> {
     /// The process's part of the container's arguments.
     pub(crate) args: &'a [String],
+    /// The mark of the instance.
+    pub(crate) mark: String,
     /// The value of `NOTIFY_SOCKET`.
     pub(crate) notify: Option<String>,
     /// The epoch, for an Envoy with hot restart.
@@ -203,6 +208,7 @@ impl Launcher {
         if let Some(epoch) = epoch {
             env.push((RESTART_EPOCH.into(), epoch.into()));
         }
+        env.push((leftovers::VARIABLE.into(), handed.mark.into()));
         if let Some(address) = handed.notify {
             env.push((NOTIFY_SOCKET.into(), address.into()));
         }

@@ -170,7 +170,7 @@ fn an_orphan_of_another_process_is_not_attributed_to_the_process_that_ends() {
         .assert_no_line("that it started are still running");
 }
 
-// holds: C80, C146, C261, C262
+// holds: C80, C146, C261, C262, C1011
 #[test]
 fn the_environment_of_the_config_reaches_processes_hooks_and_probes() {
     let Some(rig) = Rig::new() else { return };
@@ -217,6 +217,9 @@ fn the_environment_of_the_config_reaches_processes_hooks_and_probes() {
             assert_eq!(env(file, name).as_deref(), value, "{name} of {file}");
         }
     }
+    for (file, has_mark) in [("process", true), ("readiness", false), ("pre_start", false)] {
+        assert_eq!(env(file, "DRAINIT_INSTANCE").is_some(), has_mark, "{file}");
+    }
     for file in ["other", "container"] {
         let found = ["GIVEN", "DEFAULT", "OWN"].map(|name| env(file, name));
         assert_eq!(found, [Some("container".into()), Some("default".into()), None], "{file}");
@@ -224,5 +227,102 @@ fn the_environment_of_the_config_reaches_processes_hooks_and_probes() {
     assert_eq!(ended.report("process.json")["args"][1], "--container-default-$HOME");
     let mut none = ended.assert_code(0).lines_of(Stream::Stdout, "none");
     none.sort();
+    let mark = none.remove(0);
+    assert!(mark.starts_with("DRAINIT_INSTANCE=") && mark.contains("/none/"), "{mark}");
     assert_eq!(none, ["HOME=/root", "LOGNAME=root", "ONLY=this", "USER=root"]);
+}
+
+/// An instance of `app` that leaves a daemon behind, and fails when there is a file `go`. Its next
+/// instance also leaves a daemon behind, and stays.
+fn leaving(steps: &str, keys: &str) -> String {
+    format!(
+        "
+        processes:
+          other: {{command: [CHILD, other, 'daemon=own']}}
+          app:
+            command:
+              - sh
+              - -c
+              - 'CHILD a daemon=worker{steps} exit=0; touch DIR/left; test -e DIR/first || exec CHILD app;
+                while ! test -e DIR/go; do sleep 0.02; done; rm DIR/first; exit 3'
+            restart: on-failure
+            restart_delay: 20ms
+            {keys}
+        "
+    )
+}
+
+/// Starts `app`, and waits until its second instance has left its daemon behind.
+fn started_again(steps: &str, keys: &str) -> Option<Running> {
+    let rig = Rig::new()?;
+    rig.write("first", "");
+    let drainit = rig.start(&leaving(steps, keys));
+    drainit.wait_for_event("other", "daemon");
+    drainit.wait_until("the first daemon", || drainit.path("left").exists());
+    // A process that somebody starts by `docker exec`, and that leaves its session.
+    let entered = ["--target", &drainit.pid().to_string(), "--pid", "--mount", "sh", "-c"];
+    let leaves = "setsid sleep 50 </dev/null >/dev/null 2>&1 &";
+    assert!(Command::new("nsenter").args(entered).arg(leaves).status().unwrap().success());
+    fs::remove_file(drainit.path("left")).unwrap();
+    drainit.touch("go");
+    drainit.wait_until("the second daemon", || drainit.path("left").exists());
+    Some(drainit)
+}
+
+// holds: S900, S902, S903
+#[test]
+fn a_restart_ends_what_the_earlier_instance_left_behind_and_nothing_else() {
+    let Some(drainit) = started_again("", "") else { return };
+    let record = drainit.record();
+    assert_eq!(record.count("worker", "got SIGTERM"), 1);
+    assert_eq!(record.count("own", "got SIGTERM"), 0);
+    drainit
+        .stop()
+        .assert_code(0)
+        .assert_lines_in_order(&[
+            "app: exited with code 3; restart 1",
+            r"app: left running, because their owner is unknown: \d+ \((sleep|sh)\)$",
+            r"app: left behind by an earlier instance: \d+ \(child\); sending SIGTERM; SIGKILL after 10s",
+            "app: what an earlier instance left behind is gone after",
+            "app: started",
+            r"left over: \d+ \(.*\), \d+ \(.*\), \d+ \(.*\); sending SIGTERM",
+        ])
+        .assert_nothing_left();
+}
+
+// holds: S901
+#[test]
+fn what_is_left_behind_gets_sigkill_after_the_time_of_a_stop() {
+    let Some(drainit) = started_again(",on=TERM:ignore", "stop_grace_period: 300ms") else {
+        return;
+    };
+    // The second daemon ignores SIGTERM, too, so the test does not wait for a stop.
+    for line in [
+        "app: left behind by .*; sending SIGTERM; SIGKILL after 300ms",
+        r"app: what an earlier instance left behind is still alive after \d+ms; sending SIGKILL",
+        "app: what an earlier instance left behind is gone after",
+    ] {
+        drainit.wait_for_line(line);
+    }
+}
+
+// holds: C1010
+#[test]
+fn what_is_left_behind_is_kept_if_the_config_says_so() {
+    let Some(drainit) = started_again("", "leftovers: keep") else { return };
+    assert_eq!(drainit.record().count("worker", "got SIGTERM"), 0);
+    drainit.stop().assert_no_line("left behind").assert_nothing_left();
+}
+
+// holds: S904
+#[test]
+fn a_stop_signal_does_not_wait_for_what_an_earlier_instance_left_behind() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("first", "");
+    let drainit = rig.start(&leaving(",on=TERM:ignore", "stop_grace_period: 25s"));
+    drainit.wait_until("the daemon", || drainit.path("left").exists());
+    drainit.touch("go");
+    drainit.wait_for_line("app: left behind by an earlier instance: ");
+    drainit.signal_again(Signal::SIGTERM);
+    drainit.wait_for_line(r"left over: \d+ \(child\)");
 }

@@ -64,6 +64,11 @@ pub enum Action {
     LookForExit(ProcessId),
     /// Send SIGKILL to the process group.
     Kill(ProcessId),
+    /// The process is about to start again. Find the leftovers of its earlier instances, which are
+    /// the descendants of drainit that certainly descend from an instance of this process that has
+    /// ended. Send them this signal, and answer with `Event::Leftovers`. Repeat this until none is
+    /// left.
+    EndLeftovers { process: ProcessId, signal: Signal },
     /// Start the command of a hook.
     RunHook(HookId),
     /// Send SIGKILL to the process group of a hook that takes too long or is no longer needed. Do

@@ -53,6 +53,12 @@ pub enum Event {
     OrphansGone(ProcessId),
     /// The process group of an ended process has no members any more.
     GroupGone(ProcessId),
+    /// Answers `Action::EndLeftovers`, and comes again until none is left or no start waits for them.
+    Leftovers {
+        process: ProcessId,
+        /// Whether the search has found leftovers for which the start has to wait.
+        any: bool,
+    },
     /// The command of a hook has ended, or could not be started.
     HookEnded {
         hook: HookId,

@@ -177,6 +177,32 @@ pub enum Note {
         /// time since the other members were asked. `None` if nobody was asked.
         took: Option<Duration>,
     },
+    /// A process is about to start again. Its earlier instances have left processes outside of their
+    /// process groups, which were asked to end.
+    LeftoversFound {
+        process: ProcessId,
+        signal: Signal,
+        /// The time until SIGKILL.
+        limit: Duration,
+    },
+    /// These leftovers got SIGKILL.
+    LeftoversKilled {
+        process: ProcessId,
+        /// The time since they were asked to end.
+        after: Duration,
+    },
+    /// The last of these leftovers has ended.
+    LeftoversGone {
+        process: ProcessId,
+        /// The time since they were asked to end.
+        took: Duration,
+    },
+    /// The process starts, although there may be leftovers of its earlier instances.
+    LeftoversIgnored {
+        process: ProcessId,
+        /// Whether leftovers survive SIGKILL. If not, the search for leftovers has not ended.
+        are_known: bool,
+    },
     /// A stop signal has come during the shutdown.
     Hurried(Hurry),
     DrainBegan {

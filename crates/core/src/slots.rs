@@ -67,6 +67,7 @@ impl State {
         self.reach(slot, self.reached(old));
         (self[slot].beside, self[old].beside) = (Some(old), Some(slot));
         self[slot].is_copy = !is_newer;
+        self[slot].may_have_left = true;
         self.step.act(Action::Adopt { slot, of: old, is_newer });
         Some(slot)
     }

@@ -141,6 +141,8 @@ pub struct ProcessSpec {
     /// Whether the config shows that the process accepts connections. The longest shutdown assumes
     /// that any other process listens on nothing.
     pub shows_listener: bool,
+    /// Whether leftovers of earlier instances have to end before the process starts again.
+    pub ends_leftovers: bool,
     pub hooks: HookWaits,
     pub drain: Option<DrainSpec>,
     /// The reason why the drain of the config is off; `None` if the config has no drain, or if its

@@ -1,14 +1,16 @@
-//! The start of one process: its dependencies, `only_if`, its `pre_start` hook, the spawn, and its
-//! readiness.
+//! The start of one process: its dependencies, `only_if`, the leftovers of earlier instances, its
+//! `pre_start` hook, the spawn, and its readiness.
 
 use crate::action::Action;
+use crate::budget::MOST_KEPT;
 use crate::drain::progress::Progress;
 use crate::family;
 use crate::note::Note;
 use crate::prelude::*;
 use crate::spec::Stage;
 use crate::state::{EndFacts, Lifecycle, State};
-use crate::types::{ProcessId, StartCondition, Time};
+use crate::stop::UNHURRIED_AFTER_KILL;
+use crate::types::{ProcessId, Signal, StartCondition, Time};
 
 impl State {
     /// Starts a waiting process if its dependencies have met their conditions.
@@ -61,6 +63,79 @@ impl State {
 
     /// Starts a process whose `only_if` holds, or that has no `only_if`.
     pub(crate) fn prepare(&mut self, process: ProcessId) {
+        if !self.begin_clearing(process, true) {
+            self.prepare_cleared(process);
+        }
+    }
+
+    /// Begins to end the leftovers of earlier instances, before a process starts again. Returns
+    /// whether the start has to wait for them.
+    fn begin_clearing(&mut self, process: ProcessId, anew: bool) -> bool {
+        let clears = self[process].may_have_left && self.process(process).ends_leftovers;
+        if clears {
+            // A search of `/proc` may hang.
+            let until = self.now + UNHURRIED_AFTER_KILL;
+            let life = Lifecycle::Clearing { until, anew, asked: None, is_killed: false };
+            self.set(process, life);
+            let signal = self.process(process).stop_signal;
+            self.step.act(Action::EndLeftovers { process, signal });
+        }
+        clears
+    }
+
+    /// Handles a search for leftovers of a process that is about to start again. `any` says whether
+    /// there are leftovers, which got the signal.
+    pub(crate) fn on_leftovers(&mut self, process: ProcessId, any: bool) {
+        let Lifecycle::Clearing { anew, asked, is_killed, .. } = self.life(process) else { return };
+        match (any, asked) {
+            (true, Some(_)) => {}
+            (true, None) => {
+                // As for the rest of a process group, of which nobody has asked for the end.
+                let spec = self.process(process);
+                let limit = spec.stop.unwrap_or(self.unset_stop().min(MOST_KEPT));
+                let signal = spec.stop_signal;
+                let (asked, until) = (Some(self.now), self.now + limit);
+                self.set(process, Lifecycle::Clearing { until, anew, asked, is_killed });
+                self.step.note(Note::LeftoversFound { process, signal, limit });
+            }
+            (false, _) => {
+                if let Some(asked) = asked {
+                    let took = self.now.since(asked);
+                    self.step.note(Note::LeftoversGone { process, took });
+                }
+                self.start_cleared(process, anew);
+            }
+        }
+    }
+
+    /// Handles the end of the time that leftovers have, or of the search for them.
+    pub(crate) fn end_clearing(&mut self, process: ProcessId) {
+        let Lifecycle::Clearing { anew, asked, is_killed, .. } = self.life(process) else { return };
+        match asked.filter(|_| !is_killed) {
+            Some(since) => {
+                let until = self.now + UNHURRIED_AFTER_KILL;
+                self.set(process, Lifecycle::Clearing { until, anew, asked, is_killed: true });
+                self.step.act(Action::EndLeftovers { process, signal: Signal::KILL });
+                let after = self.now.since(since);
+                self.step.note(Note::LeftoversKilled { process, after });
+            }
+            None => {
+                self.step.note(Note::LeftoversIgnored { process, are_known: is_killed });
+                self.start_cleared(process, anew);
+            }
+        }
+    }
+
+    /// Continues a start after the leftovers of earlier instances have ended.
+    fn start_cleared(&mut self, process: ProcessId, anew: bool) {
+        if anew {
+            self.prepare_cleared(process);
+        } else {
+            self.spawn(process);
+        }
+    }
+
+    fn prepare_cleared(&mut self, process: ProcessId) {
         match self.process(process).hooks.pre_start {
             Some(wait) => {
                 self.changes.forget_all(process);
@@ -92,7 +167,7 @@ impl State {
             self.set(process, Lifecycle::Backoff { until: Time::NEVER, anew });
         } else if anew {
             self.begin(process);
-        } else {
+        } else if !self.begin_clearing(process, false) {
             self.spawn(process);
         }
     }
@@ -144,6 +219,7 @@ impl State {
         self.step.note(Note::Started(process));
         self.family.on_spawned(process, self.now);
         self[process].has_run = true;
+        self[process].may_have_left = true;
         self[process].listens_on_nothing = false;
         self[process].ending = EndFacts::default();
     }

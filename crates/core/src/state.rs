@@ -7,7 +7,7 @@
 //! ```text
 //!     ┌──────────────────────────── Backoff ◀── restart ──────────────┐
 //!     ▼                                                               │
-//!  Waiting ─▶ [Checking] ─▶ [PreStart] ─▶ Spawning ─▶ [Starting] ─▶ Ready    ends by itself ─────┐
+//!  Waiting ─▶ [Checking] ─▶ [Clearing] ─▶ [PreStart] ─▶ Spawning ─▶ [Starting] ─▶ Ready    ends by itself ─────┐
 //!                                                         │           │                          │
 //!                                                         └─ stop ────┤                          │
 //!                                                                     ▼                          ▼
@@ -84,6 +84,9 @@ pub struct Slot {
     /// `post_stop` is due when the process ends for good. Until then, a restart does not run
     /// `pre_start` again.
     pub(super) has_run: bool,
+    /// Whether an instance of the process has run, in this slot or in the slot before it, and may
+    /// have left processes behind.
+    pub(super) may_have_left: bool,
     /// The time at which the readiness timeout was over; `None` until the last probe of the
     /// instance has begun.
     pub(super) overdue: Option<Time>,
@@ -263,7 +266,7 @@ impl State {
             match life {
                 _ if life.is_down() => over(Duration::ZERO),
                 // Its hook begins at once.
-                Lifecycle::Backoff { .. } => over(all.post_stop),
+                Lifecycle::Backoff { .. } | Lifecycle::Clearing { .. } => over(all.post_stop),
                 Lifecycle::PostStop { .. } => over(rest(all.post_stop)),
                 Lifecycle::PreStop { .. } => Ahead { pre_stop: rest(all.pre_stop), ..begun },
                 Lifecycle::Killed { .. } | Lifecycle::RestKilled { .. } => stops(Some(rest(left))),
@@ -390,7 +393,12 @@ impl State {
         let Some(other) = self[id].beside else { return false };
         let life = self.life(other);
         let is_up = (life.is_alive() || life.has_rest()) && !life.survives_kill()
-            || matches!(life, Lifecycle::Spawning | Lifecycle::Backoff { anew: false, .. });
+            || matches!(
+                life,
+                Lifecycle::Spawning
+                    | Lifecycle::Backoff { anew: false, .. }
+                    | Lifecycle::Clearing { anew: false, .. }
+            );
         let is_same = self[id].is_copy || self[other].is_copy;
         is_up && (is_same || self.has_not_taken_over(id))
     }

@@ -16,7 +16,7 @@ use crate::types::{AFTER_KILL, End, ProcessId, Signal, Time};
 
 /// The longest wait for the end of a killed process outside a shutdown. The wait is long, because
 /// the kernel takes seconds to free the memory of a large process.
-const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
+pub(crate) const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
 
 impl State {
     /// Begins to stop a process that runs. If `hurried`, its `pre_stop` hook does not run.
@@ -210,8 +210,11 @@ impl State {
             Lifecycle::Waiting
             | Lifecycle::Checking { .. }
             | Lifecycle::Backoff { anew: true, .. }
+            | Lifecycle::Clearing { anew: true, .. }
             | Lifecycle::Stopped { .. } => self.set(process, Lifecycle::Done),
-            Lifecycle::Backoff { anew: false, .. } => self.after_end(process, deadline),
+            Lifecycle::Backoff { anew: false, .. } | Lifecycle::Clearing { anew: false, .. } => {
+                self.after_end(process, deadline)
+            }
             Lifecycle::Starting { .. } => self.set_timer(process, Time::NEVER),
             Lifecycle::PreStart { .. } => {
                 self.step.abort_hook(Some(process), Stage::PreStart);

@@ -127,6 +127,7 @@ impl Rehearsal {
             Lifecycle::Checking { check } => {
                 Event::Condition { process, check, holds: !spec.left_out }
             }
+            Lifecycle::Clearing { .. } => Event::Leftovers { process, any: false },
             Lifecycle::PreStart { .. } => hook_ended(Stage::PreStart),
             Lifecycle::Spawning => Event::Spawned(process),
             Lifecycle::Starting { .. } if spec.oneshot => ended(*spec.success_codes.first()?),

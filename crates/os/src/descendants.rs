@@ -370,7 +370,7 @@ pub(super) fn as_owner<T>(pid: Pid, read: impl FnOnce() -> T) -> io::Result<T> {
 }
 
 /// Lists the processes in `/proc`, and leaves out processes that end during the read.
-fn processes() -> io::Result<impl Iterator<Item = Stat>> {
+pub(super) fn processes() -> io::Result<impl Iterator<Item = Stat>> {
     if !is_proc_ours() {
         let message = "there is no /proc of our PID namespace";
         return Err(io::Error::new(io::ErrorKind::Unsupported, message));

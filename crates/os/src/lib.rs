@@ -24,6 +24,8 @@ pub mod handle;
 pub mod held_sockets;
 pub mod kill;
 #[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
+pub mod leftovers;
+#[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub mod limits;
 #[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
 pub mod listening;

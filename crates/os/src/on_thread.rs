@@ -59,6 +59,8 @@ pub enum Share {
     Probes(ProcessId),
     /// The drain and the hooks when a process (or with `None` the container) is stopped.
     Stop(Option<ProcessId>),
+    /// The look for leftovers of a process before it starts again.
+    Leftovers(ProcessId),
     /// The removal of the sockets of a process, or of drainit's own sockets.
     Sockets(Option<ProcessId>),
 }

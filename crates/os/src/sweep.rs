@@ -14,7 +14,7 @@ use drainit_core::types::Signal;
 
 /// A scan reads the list of processes again if the last read has found new processes, but at most
 /// this many times. Without a limit, a scan of processes that keep forking would never end.
-const MAX_PASSES: usize = 16;
+pub(super) const MAX_PASSES: usize = 16;
 
 /// The processes that a scan has signalled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Sweep {
     seen: BTreeSet<(Pid, u64)>,
     /// The processes that drainit may not signal (EPERM) and has not reported yet.
     refused: Vec<Descendant>,
+    /// All processes that drainit may not signal, by pid and start time.
+    deaf: BTreeSet<(Pid, u64)>,
     /// Whether `kill(-1)` has signalled every process of the PID namespace, so that no scan is
     /// needed.
     is_done: bool,
@@ -51,7 +53,18 @@ pub struct Sweep {
 
 impl Sweep {
     pub const fn new(signal: Signal) -> Self {
-        Self { signal, seen: BTreeSet::new(), refused: Vec::new(), is_done: false }
+        Self {
+            signal,
+            seen: BTreeSet::new(),
+            refused: Vec::new(),
+            deaf: BTreeSet::new(),
+            is_done: false,
+        }
+    }
+
+    /// Whether this sweep has found that drainit may not signal the process.
+    pub(super) fn is_refused(&self, process: &Descendant) -> bool {
+        self.deaf.contains(&(process.pid, process.started))
     }
 
     /// Returns a message about the processes that drainit may not signal; `None` without such
@@ -112,7 +125,7 @@ impl Sweep {
     /// Signals the processes that are new to this sweep. Returns whether there was a new process; a
     /// process that drainit may not signal counts. Returns false if the scan is over. If a process
     /// cannot be read now, the next scan tries it again.
-    fn signal_new(
+    pub(super) fn signal_new(
         &mut self,
         found: Vec<Descendant>,
         hit: &mut Vec<Descendant>,
@@ -130,7 +143,10 @@ impl Sweep {
             match send(&process, self.signal) {
                 Ok(true) => hit.push(process),
                 Ok(false) => continue,
-                Err(_) => self.refused.push(process),
+                Err(_) => {
+                    self.deaf.insert(key);
+                    self.refused.push(process);
+                }
             }
             is_new |= self.seen.insert(key);
         }

@@ -150,6 +150,9 @@ impl Executor {
             Message::Members(members) => {
                 events.extend(self.judge_groups(&members).into_iter().map(Event::GroupGone));
             }
+            Message::LookedForLeftovers { process, number, look } => {
+                events.extend(self.on_leftovers(process, number, *look));
+            }
             Message::File(news) => events = self.on_file(news),
         }
         Then::Handle(events)

@@ -25,6 +25,8 @@ pub(super) struct Launching {
     pub(super) epoch: Option<EnvoyEpoch>,
     pub(super) log: Option<Rc<OutputCapture>>,
     pub(super) spawned: Time,
+    /// The number of the instance in its mark.
+    pub(super) mark: u64,
 }
 
 /// An epoch: one instance of an Envoy with hot restart.
@@ -77,6 +79,8 @@ pub(crate) struct Instance {
     pub(super) gone: Option<(Pid, bool)>,
     /// The time at which the instance was started.
     pub(super) spawned: Time,
+    /// The number of the instance in its mark, by which drainit recognizes its leftovers.
+    pub(super) mark: Option<u64>,
     pub(super) log: Option<Rc<OutputCapture>>,
     pub(super) readiness: Option<LocalTask>,
     pub(super) listener: Option<NotifyListener>,

@@ -14,6 +14,7 @@ use crate::os::descendants::Descendant;
 use crate::os::spawn::SpawnError;
 use crate::os::sweep::Scanned;
 use crate::os::{Peer, Pid};
+use crate::supervisor::executor::clearing::Look;
 use crate::supervisor::executor::starts::Start;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::requests::{RequestReply, TextReply};
@@ -178,6 +179,12 @@ pub(crate) enum Message {
     Members(Members),
     /// The result of a scan of the final sweep, which sends this signal to all leftover processes.
     Swept(Signal, Box<Scanned>),
+    /// The result of a look for the leftovers of a process that is about to start again.
+    LookedForLeftovers {
+        process: ProcessId,
+        number: u64,
+        look: Box<Look>,
+    },
     /// Wakes the event loop, which then reaps children and scans groups.
     Wake,
 }

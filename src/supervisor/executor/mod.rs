@@ -2,6 +2,7 @@
 //! log.
 
 pub(crate) mod background;
+mod clearing;
 pub(crate) mod control_handle;
 mod ended;
 mod epochs;
@@ -45,6 +46,7 @@ use crate::logging::Output;
 use crate::os::Pid;
 use crate::os::on_thread::Share;
 use crate::supervisor::children::Children;
+use crate::supervisor::executor::clearing::Clearings;
 use crate::supervisor::executor::ended::Reaping;
 use crate::supervisor::executor::groups::Groups;
 use crate::supervisor::executor::hooks::Hooks;
@@ -98,6 +100,9 @@ pub(crate) struct Executor {
     /// The final sweep, which signals leftover processes; `None` while no sweep is under way.
     sweep: Option<FinalSweep>,
     groups: Groups,
+    clearings: Clearings,
+    /// The number of instances that drainit has begun to start.
+    marks: u64,
 }
 
 impl Executor {
@@ -132,6 +137,8 @@ impl Executor {
             last_look: None,
             sweep: None,
             groups: Groups::default(),
+            clearings: Clearings::default(),
+            marks: 0,
         }
     }
 

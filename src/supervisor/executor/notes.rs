@@ -29,6 +29,7 @@ impl Executor {
                 let remedy = is_missed.then(|| SLOW_RESTART.to_owned());
                 join([remedy, self.keep_last_lines(process)])
             }
+            Note::LeftoversFound { process, .. } => self.leftovers_found(process),
             Note::Completed { process, .. } => self.in_background(process),
             Note::Killed { process, after: Some(_), .. } => {
                 let process = self.process(process);

@@ -15,6 +15,7 @@ use crate::os::Pid;
 use crate::os::clock;
 use crate::os::connections::Listeners;
 use crate::os::kill::kill_child;
+use crate::os::leftovers;
 use crate::os::notify_socket::NotifySocket;
 use crate::os::on_thread::{Share, on_thread};
 use crate::os::spawn::{FailedExec, SpawnError};
@@ -303,8 +304,11 @@ impl Executor {
         let launcher = self.launcher(Some(&wanted));
         self.listen_again(process);
         let definition = self.definition(process).clone();
+        self.marks += 1;
+        let mark = self.marks;
         let handed = StartArguments {
             args: &definition.args,
+            mark: leftovers::mark(&wanted.name, mark),
             notify: socket.as_ref().map(NotifySocket::env_value),
             epoch: epoch.map(|epoch| epoch.number),
             sockets: &definition.sockets,
@@ -319,7 +323,7 @@ impl Executor {
         }
         let (pid, exec) = self.children.start(request, process)?;
         let exec_over = exec.watch();
-        let launching = Launching { pid, exec, wanted, socket, epoch, log, spawned };
+        let launching = Launching { pid, exec, wanted, socket, epoch, log, spawned, mark };
         self.processes.slots[process].instance.launching = Some(launching);
         let exec_over = exec_over.inspect_err(|_| self.give_up(process, pid))?;
         let sender = self.sender.clone();
@@ -334,7 +338,7 @@ impl Executor {
     fn on_begun(&mut self, process: ProcessId) -> Option<Event> {
         let launching = self.processes.slots[process].instance.launching.take()?;
         self.starts.end(process);
-        let Launching { pid, exec: _, wanted, socket, epoch, log, spawned } = launching;
+        let Launching { pid, exec: _, wanted, socket, epoch, log, spawned, mark } = launching;
         self.logs.keep_open(log.as_ref());
         let user = launch::user_of(&wanted).map(|user| user.uid);
         if !wanted.runs_commands() {
@@ -343,7 +347,7 @@ impl Executor {
         let (wanted, given) = (self.with_values(process), self.held_inodes(process));
         let current = &mut self.processes.slots[process].instance;
         current.number += 1;
-        (current.pid, current.spawned) = (Some(pid), spawned);
+        (current.pid, current.spawned, current.mark) = (Some(pid), spawned, Some(mark));
         (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
         self.traffic.counts.pids().on_started(process, Arc::new([pid].into()), given.clone());
         self.traffic.counts.witness().on_succeeded(self.processes.journal.slots_of(&wanted.name));

@@ -198,6 +198,9 @@ impl Play {
                 let ignores = !exits && process.index().is_multiple_of(2);
                 self.at_once.push_back(Event::ExitSeen { process, exits, ignores });
             }
+            Action::EndLeftovers { process, .. } => {
+                self.at_once.push_back(Event::Leftovers { process, any: false });
+            }
             Action::Kill(process) => {
                 let is_stop = record.shutdown.as_ref().is_some_and(|(.., held)| !held);
                 let slot = record.slot(process);

@@ -9,7 +9,7 @@ use crate::keys::reader::Reader;
 use crate::keys::values;
 use crate::keys::{
     Address, Arguments, ControlSocket, CountUntil, Direction, DrainUntil, HttpMethod, HttpTarget,
-    LogFormat, ProcessKind,
+    Leftovers, LogFormat, ProcessKind,
 };
 use crate::language::yaml::node::Node;
 use crate::types::{ExitPolicy, RestartPolicy, Signal, StartCondition, Update};
@@ -61,7 +61,7 @@ macro_rules! words {
 pub(crate) use words;
 
 words! {
-    ProcessKind Update RestartPolicy ExitPolicy StartCondition CountUntil DrainUntil Direction
+    ProcessKind Leftovers Update RestartPolicy ExitPolicy StartCondition CountUntil DrainUntil Direction
     HttpMethod LogFormat Arguments
 }
 

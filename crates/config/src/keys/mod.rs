@@ -52,7 +52,7 @@ pub use listen::ListenSocket;
 pub use liveness::Liveness;
 pub use log::{Log, LogFile, LogMode};
 pub use only_if::{OnlyIf, Paths};
-pub use process::{ArgRoute, Process, ProcessKind};
+pub use process::{ArgRoute, Leftovers, Process, ProcessKind};
 pub use readiness::{Pattern, Probe, Readiness};
 pub use render::Render;
 pub use shutdown::Shutdown;

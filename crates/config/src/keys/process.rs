@@ -178,6 +178,10 @@ pub struct Process {
     /// effect. <!-- C623 --> Example: `restart_max: 3`
     #[key(default = "no limit")]
     pub restart_max: Option<u32>,
+    /// What happens to the processes that earlier instances have left behind, before the process
+    /// starts again. Example: `leftovers: keep`
+    #[key(default = "end")]
+    pub leftovers: Leftovers,
     /// Whether the container turns [unready](#restart) when this process has ended for good with a
     /// failure. <!-- C170 --> `false` needs `on_exit: ignore`, at least for `failure` and
     /// `signal`. <!-- C624 --> Example: `required: false`
@@ -406,6 +410,16 @@ pub enum ProcessKind {
     Service,
     /// Must complete with code 0.
     Oneshot,
+}
+
+/// `leftovers:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Named)]
+pub enum Leftovers {
+    /// They are ended like the rest of its process group.
+    #[default]
+    End,
+    /// They continue to run.
+    Keep,
 }
 
 /// `args:`.

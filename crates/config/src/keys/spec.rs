@@ -4,9 +4,9 @@
 use crate::core::spec::{DrainSpec, HANDOVER_MARGIN, HookWait, HookWaits, ProcessSpec, Spec};
 use crate::graph::{Graph, GraphError, GraphNode};
 use crate::keys::{
-    Config, Drain, DrainMethod, Hook, Hooks, Liveness, Process, ProcessKind, Restart,
+    Config, Drain, DrainMethod, Hook, Hooks, Leftovers, Liveness, Process, ProcessKind, Restart,
 };
-use crate::types::Signal;
+use crate::types::{Signal, Update};
 
 impl Config {
     /// Makes the graph of dependencies.
@@ -57,6 +57,9 @@ impl Config {
                 to_end: None,
                 is_store: process.is_store,
                 shows_listener: process.shows_listener(),
+                // A leftover of an Envoy with hot restart may be an older Envoy that drains.
+                ends_leftovers: process.leftovers == Leftovers::End
+                    && process.update != Update::HotRestart,
                 hooks: HookWaits {
                     pre_start: (process.is_validated().then_some(HookWait::DEFAULT))
                         .or(waits(&process.hooks).pre_start),

@@ -17,7 +17,7 @@ use crate::types::ProcessId;
 
 /// Keys that only say how drainit will treat the process later. If no other key has changed, the
 /// reload does not restart the process.
-const TAKEN_OVER: [&str; 3] = ["autostart", "depends_on", "update"];
+const TAKEN_OVER: [&str; 4] = ["autostart", "depends_on", "leftovers", "update"];
 
 /// A copy of the running drainit for another thread.
 #[derive(Debug)]

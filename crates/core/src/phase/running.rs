@@ -228,6 +228,7 @@ impl Running {
                     return on_exited(state, process, end, remains);
                 }
             }
+            Event::Leftovers { process, any } => state.on_leftovers(process, any),
             Event::ExitSeen { .. } | Event::GroupGone(_) => {
                 state.handle_stop(event, state.no_deadline());
             }
@@ -321,6 +322,7 @@ impl Running {
                     self.operations.bring_down(state, process, Goal::Judged { since, why });
                 }
                 Lifecycle::Backoff { anew, .. } => state.start_again(process, anew),
+                Lifecycle::Clearing { .. } => state.end_clearing(process),
                 _ => {}
             }
         }

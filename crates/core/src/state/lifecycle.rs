@@ -27,6 +27,18 @@ pub enum Lifecycle {
         /// (`Slot::has_run`).
         anew: bool,
     },
+    /// The process is down, and starts again as soon as the leftovers of its earlier instances have
+    /// ended. If no leftover is known yet, drainit looks for them until `until`. Otherwise they get
+    /// SIGKILL at `until`, or the start no longer waits for them if they had it.
+    Clearing {
+        until: Time,
+        /// Whether the next step of the start is the `pre_start` hook, so that no `post_stop` hook
+        /// is due yet.
+        anew: bool,
+        /// The time at which the first known leftovers were asked to end.
+        asked: Option<Time>,
+        is_killed: bool,
+    },
     /// The process and its `pre_stop` hook run. The hook is killed at `until`.
     PreStop { until: Time },
     /// The process was asked to end. SIGKILL follows at `kill_at`.
@@ -115,6 +127,7 @@ impl Lifecycle {
         match self {
             Self::PreStart { until }
             | Self::Backoff { until, .. }
+            | Self::Clearing { until, .. }
             | Self::PreStop { until }
             | Self::PostStop { until }
             | Self::Starting { ready_by: until, .. }
@@ -154,6 +167,7 @@ impl Lifecycle {
                     | Self::Checking { .. }
                     | Self::PreStart { .. }
                     | Self::Backoff { anew: true, .. }
+                    | Self::Clearing { anew: true, .. }
             )
     }
 

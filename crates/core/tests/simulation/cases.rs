@@ -37,6 +37,7 @@ pub(super) fn service() -> ProcessSpec {
         to_end: None,
         is_store: false,
         shows_listener: false,
+        ends_leftovers: false,
         hooks: HookWaits::default(),
         drain: None,
         drain_off: None,
@@ -1090,6 +1091,49 @@ fn a_restart_waits_for_the_rest_of_the_group_whose_orphans_are_asked_first() {
         assert_eq!(play.at(5001, Event::GroupGone(ROUTER)), []);
         assert_eq!(play.at(5101, Event::Tick), [Action::Spawn(ROUTER)]);
     }
+}
+
+// holds: S900, S901, S904
+#[test]
+fn a_restart_waits_for_the_leftovers_of_the_earlier_instance() {
+    let asked = |signal| Action::EndLeftovers { process: ROUTER, signal };
+    let left = |any| Event::Leftovers { process: ROUTER, any };
+    let crashed = || {
+        let mut spec = plain();
+        let router = &mut spec.processes[ROUTER.index()];
+        router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: None };
+        router.ends_leftovers = true;
+        let mut play = Play::up(spec);
+        play.at(1000, ended(ROUTER, End::Code(3)));
+        assert_eq!(play.at(1100, Event::Tick), [asked(Signal::TERM)]);
+        play
+    };
+    let spawn = [Action::Spawn(ROUTER)];
+    assert_eq!(crashed().at(1101, left(false)), spawn);
+    // A search that does not end.
+    let mut play = crashed();
+    assert_eq!(play.at(6099, Event::Tick), []);
+    assert_eq!(play.at(6100, Event::Tick), spawn);
+    // They obey the stop signal.
+    let mut play = crashed();
+    assert_eq!(play.at(1101, left(true)), []);
+    assert_eq!(play.at(1500, left(true)), []);
+    assert_eq!(play.at(2000, left(false)), spawn);
+    // They obey only SIGKILL, or not even SIGKILL.
+    for obeys in [true, false] {
+        let mut play = crashed();
+        play.at(1101, left(true));
+        assert_eq!(wakes_at(&play), 6101, "stop_grace_period");
+        assert_eq!(play.at(6101, Event::Tick), [asked(Signal::KILL)]);
+        assert_eq!(play.at(6102, left(true)), []);
+        let (at, event) = if obeys { (6103, left(false)) } else { (11_101, Event::Tick) };
+        assert_eq!(play.at(at, event), spawn);
+    }
+    // A stop signal does not wait for them.
+    let mut play = crashed();
+    play.at(1101, left(true));
+    assert_eq!(play.at(1200, TERM), [Action::Unready, stop(ENGINE)]);
+    assert_eq!(play.at(1201, left(false)), []);
 }
 
 // holds: C96, C153, C170, C344, C345, C346, C355, C523

@@ -76,6 +76,7 @@ fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
     watch(seed, &mut processes);
     measure(seed, &mut processes);
     leave_unset(seed, &mut processes);
+    end_leftovers(seed, &mut processes);
     let readiness_delay = if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO };
     let mut spec = Spec {
         window: rng.millis(odds.window),
@@ -176,6 +177,15 @@ fn leave_unset(seed: u64, processes: &mut [ProcessSpec]) {
         if let Some(drain) = process.drain.as_mut().filter(|_| rng.once_in(2)) {
             drain.time = None;
         }
+    }
+}
+
+/// Draws, with a separate generator, the processes whose leftovers have to end before the next
+/// start.
+fn end_leftovers(seed: u64, processes: &mut [ProcessSpec]) {
+    let rng = &mut Rng::new(seed ^ 0x1EF7);
+    for process in processes {
+        process.ends_leftovers = process.update != Update::HotRestart && !rng.once_in(4);
     }
 }
 

@@ -193,6 +193,11 @@ pub(crate) struct Behaviour {
     /// How long other members of the process group live after their stop signal; `Err` means until
     /// SIGKILL. `None` if no other member outlives the process.
     pub(crate) group: Option<Result<Duration, ()>>,
+    /// How long the processes that an instance has left outside of its process group live after
+    /// they were asked to end; `Err` means until SIGKILL. `None` if an instance leaves no process.
+    pub(crate) leaves: Option<Result<Duration, ()>>,
+    /// How long a search for these processes takes; `None` if it never ends.
+    pub(crate) search: Option<Duration>,
     pub(crate) drain_answer: Option<(Duration, bool)>,
     /// When the process itself reports that it is drained. An Envoy never makes this report.
     pub(crate) reports_after: Option<Duration>,
@@ -219,6 +224,7 @@ impl Scenario {
         };
         let (mut behaviours, mut variants) = (behaviours(), behaviours());
         slow_exits(seed, behaviours.iter_mut().chain(&mut variants));
+        leavers(seed, behaviours.iter_mut().chain(&mut variants));
         let drain_requested = rng.once_in(3).then(|| rng.millis(odds.signal));
         // In half of all cases, a stop signal follows the requested drain, as it does in Kubernetes
         // after a `preStop` hook that runs `drainit drain`.
@@ -344,6 +350,8 @@ impl Behaviour {
             group: rng
                 .once_in(of(Fault::LeavesGroup))
                 .then(|| rng.maybe(3, |rng| rng.about(stop)).ok_or(())),
+            leaves: None,
+            search: Some(Duration::ZERO),
             drain_answer: rng.maybe(of(Fault::DrainUnanswered), |rng| {
                 (rng.millis(2000), !rng.once_in(of(Fault::DrainRefused)))
             }),
@@ -364,6 +372,19 @@ fn slow_exits<'a>(seed: u64, behaviours: impl Iterator<Item = &'a mut Behaviour>
         let longest = rng.one_of([100, 3000, 20_000]);
         for behaviour in behaviours {
             behaviour.exits_for = rng.maybe(3, |rng| rng.millis(longest));
+        }
+    }
+}
+
+/// Draws, with a separate generator, the processes that leave others outside of their process group.
+fn leavers<'a>(seed: u64, behaviours: impl Iterator<Item = &'a mut Behaviour>) {
+    let rng = &mut Rng::new(seed ^ 0x1EAF);
+    if rng.once_in(2) {
+        let longest = rng.one_of([100, 3000, 20_000]);
+        for behaviour in behaviours {
+            let lives = |rng: &mut Rng| rng.maybe(3, |rng| rng.millis(longest)).ok_or(());
+            behaviour.leaves = rng.maybe(3, lives);
+            behaviour.search = rng.maybe(8, |rng| rng.millis(40) * rng.below(2) as u32);
         }
     }
 }

@@ -48,6 +48,11 @@ pub(super) struct World<'a> {
     /// The number of replacements so far.
     replaced: usize,
     leftovers: usize,
+    /// The processes of which an instance has left other processes outside of its process group.
+    left_outside: BTreeSet<usize>,
+    /// The slots whose start waits for these processes, each with the number of the last signal to
+    /// them.
+    clearing: BTreeMap<ProcessId, u64>,
     /// The number of coming scans that miss the leftovers: such a scan finds nothing, and no
     /// `Event::NothingLeft` follows.
     missed_scans: u64,
@@ -84,6 +89,11 @@ enum Happening {
     /// A start that takes a while is answered.
     Starts(ProcessId, u64),
     LeftoversGone,
+    /// A search for the processes that the process of this slot has left outside of its process
+    /// groups is over. They have got this signal.
+    Searched(ProcessId, u64, Signal),
+    /// These processes have ended.
+    OutsideGone(ProcessId),
 }
 
 /// Something that happens to an instance of a process.
@@ -187,6 +197,8 @@ impl<'a> World<'a> {
             behaviours: scenario.behaviours.clone(),
             replaced: 0,
             leftovers: scenario.leftovers,
+            left_outside: BTreeSet::new(),
+            clearing: BTreeMap::new(),
             missed_scans: scenario.missed_scans,
             stopped_at: None,
             hook_ends: BTreeMap::new(),
@@ -384,6 +396,12 @@ impl<'a> World<'a> {
                 self.leftovers = 0;
                 Some(Event::NothingLeft)
             }
+            Happening::Searched(slot, number, signal) => self.searched(slot, number, signal),
+            Happening::OutsideGone(slot) => {
+                self.left_outside.remove(&self.slots.process(slot));
+                let is_awaited = self.clearing.remove(&slot).is_some();
+                is_awaited.then_some(Event::Leftovers { process: slot, any: false })
+            }
         }
     }
 
@@ -433,6 +451,9 @@ impl<'a> World<'a> {
                     self.push_to(self.now + Duration::from_millis(1), process, What::GroupEnds);
                 }
                 self.epoch_ended(process, remains);
+                if self.behaviour(process).leaves.is_some() {
+                    self.left_outside.insert(self.slots.process(process));
+                }
                 let proc = &mut self.procs[process.index()];
                 (proc.group, proc.exits) = (remains, false);
                 Some(Event::Exited { process, end, remains })
@@ -471,6 +492,27 @@ impl<'a> World<'a> {
                 Some(Event::TimeoutExtended { process, by })
             }
         }
+    }
+
+    /// Ends a search for the processes that a process has left outside of its process groups.
+    fn searched(&mut self, slot: ProcessId, number: u64, signal: Signal) -> Option<Event> {
+        if self.clearing.get(&slot) != Some(&number) {
+            return None;
+        }
+        let process = slot;
+        if !self.left_outside.contains(&self.slots.process(slot)) {
+            self.clearing.remove(&slot);
+            return Some(Event::Leftovers { process, any: false });
+        }
+        let Behaviour { leaves, ends_after_kill, .. } = *self.behaviour(slot);
+        let after = match signal {
+            Signal::KILL => ends_after_kill,
+            _ => leaves.unwrap_or(Ok(OBEYS_WITHIN)).ok(),
+        };
+        if let Some(after) = self.unless_obeying(after) {
+            self.push(self.now + after, Happening::OutsideGone(slot));
+        }
+        Some(Event::Leftovers { process, any: true })
     }
 
     /// Counts the traffic of a process. During the drain, clients open new connections until the
@@ -640,6 +682,22 @@ impl<'a> World<'a> {
                     if let Some(after) = after {
                         self.push(now + after, Happening::LeftoversGone);
                     }
+                }
+            }
+            Action::EndLeftovers { process, signal } => {
+                self.sequence += 1;
+                self.clearing.insert(process, self.sequence);
+                let search = self.unless_obeying(self.behaviour(process).search);
+                match search {
+                    Some(Duration::ZERO) => {
+                        let found = self.searched(process, self.sequence, signal);
+                        self.at_once.extend(found);
+                    }
+                    Some(after) => {
+                        let found = Happening::Searched(process, self.sequence, signal);
+                        self.push(now + after, found);
+                    }
+                    None => {}
                 }
             }
             Action::AbortHook(hook) => self.dropped.extend(self.hook_ends.remove(&hook)),

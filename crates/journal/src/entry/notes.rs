@@ -172,6 +172,38 @@ impl Journal {
                 let text = format!("its process group is gone{}", after_asked(took));
                 self.one(id, "group_gone", text).with(took.map(Seconds))
             }
+            Note::LeftoversFound { process: id, signal, limit } => {
+                let found = detail.unwrap_or("processes");
+                let text = format!(
+                    "left behind by an earlier instance: {found}; sending {signal}; SIGKILL after {}",
+                    human(limit)
+                );
+                let fields = [Field::Signal(signal), MaxSeconds(limit)];
+                self.about(id, "leftovers_found", text).at(Warning).with(fields)
+            }
+            Note::LeftoversKilled { process: id, after } => {
+                let after_text = human(after);
+                let text = format!(
+                    "what an earlier instance left behind is still alive after {after_text}; \
+                     sending SIGKILL"
+                );
+                self.about(id, "leftovers_killed", text).at(Warning).with([Seconds(after)])
+            }
+            Note::LeftoversGone { process: id, took } => {
+                let text =
+                    format!("what an earlier instance left behind is gone after {}", human(took));
+                self.about(id, "leftovers_gone", text).with([Seconds(took)])
+            }
+            Note::LeftoversIgnored { process: id, are_known: true } => {
+                let text = "what an earlier instance left behind survives SIGKILL; starting \
+                            nevertheless";
+                self.about(id, "leftovers_ignored", text).at(Warning)
+            }
+            Note::LeftoversIgnored { process: id, are_known: false } => {
+                let text = "it is unknown what earlier instances left behind, because /proc does \
+                            not answer; starting nevertheless";
+                self.about(id, "leftovers_ignored", text).at(Warning)
+            }
             Note::Hurried(hurry) => {
                 let fields = [Reason(hurry.name())];
                 Entry::new("hurried", hurried(hurry)).at(Warning).with(fields)

@@ -150,6 +150,9 @@ impl Play {
     fn handle(&mut self, event: Event) {
         for action in self.machine.handle(Time(Duration::from_millis(100 * self.now)), event) {
             match action {
+                Action::EndLeftovers { process, .. } => {
+                    self.after(1, Due::Event(Event::Leftovers { process, any: false }));
+                }
                 Action::Spawn(_) => self.after(2, Due::Begins),
                 Action::Stop { .. } => {
                     let (end, remains) = (End::Code(0), false);

@@ -118,6 +118,9 @@ impl<'a> World<'a> {
                         false => Event::Ready(process),
                     });
                 }
+                Action::EndLeftovers { process, .. } => {
+                    events.push(Event::Leftovers { process, any: false });
+                }
                 Action::RunHook(hook) => events.push(Event::HookEnded { hook, success: true }),
                 Action::Stop { process, .. } => {
                     self.seen.entry(self.names[&process].clone()).or_default().1 += 1;

@@ -27,6 +27,7 @@ mod limits;
 mod liveness;
 mod notes;
 mod on_exit;
+mod outside;
 mod readiness;
 mod reload;
 mod replacements;
@@ -84,7 +85,7 @@ promises! {
     starts::Starts, restarts::Restarts, replacements::Replacements, reload::Reloads,
     epochs::Epochs, unready_delay::UnreadyDelay, counts::Counts, groups::Groups,
     stops::Stops, late_stops::LateStops, hooks::Hooks, kills::Kills, limits::Limits,
-    liveness::Liveness, leftovers::Leftovers,
+    liveness::Liveness, leftovers::Leftovers, outside::Outside,
     drains::Drains, drain_times::DrainTimes, drain_ends::DrainEnds,
     files::Files, followers::Followers, readiness::Readiness, requests::Requests,
     shutdown::Shutdowns, held_drain::HeldDrain, signals::Signals,

@@ -7,9 +7,9 @@ use super::*;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Restarts {
-    /// Slots whose start under way was checked. A start reaches the check up to three times: for
-    /// `only_if`, for the `pre_start` hook, and for the spawn. A request to restart the dependency
-    /// may come while `only_if` or the hook runs.
+    /// Slots whose start under way was checked. A start reaches the check up to four times: for
+    /// `only_if`, for leftovers of earlier instances, for the `pre_start` hook, and for the spawn. A
+    /// request to restart the dependency may come between two of these steps.
     judged: BTreeSet<ProcessId>,
 }
 
@@ -17,6 +17,7 @@ impl Promise for Restarts {
     fn on_action(&mut self, run: &History<'_>, action: &Action) {
         match *action {
             Action::CheckCondition { process, .. }
+            | Action::EndLeftovers { process, .. }
             | Action::RunHook(HookId { process: Some(process), stage: Stage::PreStart }) => {
                 self.holds_start(run, process);
             }

@@ -13,7 +13,9 @@ impl History<'_> {
                 }
                 self.slots.redefine(slot);
             }
-            Action::CheckCondition { process, .. } => self.begin_start(process),
+            Action::CheckCondition { process, .. } | Action::EndLeftovers { process, .. } => {
+                self.begin_start(process);
+            }
             Action::Spawn(process) => {
                 let other = self.other_epoch(process);
                 self.starts += 1;
@@ -93,7 +95,8 @@ impl History<'_> {
         }
     }
 
-    /// Records that the start of a process begins, with `only_if` or the `pre_start` hook.
+    /// Records that the start of a process begins, with `only_if`, the leftovers of earlier
+    /// instances, or the `pre_start` hook.
     fn begin_start(&mut self, process: ProcessId) {
         self[process].follows = false;
         self[process].on_its_way = true;
