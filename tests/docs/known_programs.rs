@@ -28,7 +28,7 @@ fn rows(page: &str) -> Vec<(Vec<&'static Program>, Vec<String>)> {
 #[test]
 fn the_lines_of_the_pages_follow_from_the_table_of_known_programs() {
     let (servers, workers) = (rows("docs/servers.md"), rows("docs/workers.md"));
-    assert!(servers.len() > 10 && servers.len() <= 30, "{} rows", servers.len());
+    assert!(servers.len() > 10, "{} rows", servers.len());
     let all = servers.iter().chain(&workers);
     for (program, cells) in all.flat_map(|(them, cells)| them.iter().map(move |it| (it, cells))) {
         let limit = program.limit.map_or("".into(), |it| format!(", up to {} s", it.as_secs()));

@@ -134,3 +134,37 @@ fn calls_of_an_mcp_server_are_answered_and_open_event_streams_do_not_hold_the_st
         "drain mcp: .*no request in flight; connections 3 at the start, 1 (at the end|when last seen)",
     );
 }
+
+/// Begins turns of the agent that take these seconds, and stops it: the end, and the numbers of turns
+/// that began and that were done.
+fn stop_with_turns(overlay: &str, seconds: Range<u32>) -> Option<(Ended, [usize; 2])> {
+    let pod = is_installed("uvicorn").then(|| Example::new("turns", "TURNS_").start(overlay))??;
+    for seconds in seconds {
+        let mut stream = TcpStream::connect(pod.address).unwrap();
+        let head = format!("POST /turns?seconds={seconds} HTTP/1.1\r\nhost: a\r\n");
+        write!(stream, "{head}connection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    }
+    let ended = pod.running.stop();
+    let turns = ["a turn begins", "a turn is done"].map(|text| ended.record.lines_with(text));
+    Some((ended, turns))
+}
+
+// holds: C1046, C1047
+#[test]
+fn turns_of_an_agent_that_no_connection_shows_are_done_before_the_stop() {
+    let Some((ended, turns)) = stop_with_turns("", 7..12) else { return };
+    assert_eq!(turns, [5, 5], "{}", ended.record);
+    ended.assert_code(0).assert_no_line(r"\[drainit\].*(warning|killed)");
+    ended.assert_line("drain agent: 1[0-3].*, complete");
+}
+
+/// The turns are such that only the app can know of them.
+#[test]
+fn a_drain_that_counts_only_connections_loses_turns_of_an_agent() {
+    let overlay = "processes: {agent: {drain: !override {connections: {}}}}";
+    let Some((ended, turns)) = stop_with_turns(overlay, 29..31) else { return };
+    assert_eq!(turns, [2, 0], "{}", ended.record);
+}

@@ -87,7 +87,7 @@ fn is_quiet(process: &DraftedProcess) -> bool {
 /// another signal, this signal stays, and the draft has a comment.
 fn stop_signal(process: &mut DraftedProcess, known: &Known) {
     let written = process.text("stop_signal").map(Signal::parse);
-    let more = known.program.more;
+    let more = known.more().unwrap_or_default();
     let is_sure = known.kind == known.program.kind;
     let signal = written.flatten().unwrap_or(Signal::TERM);
     let Some((why, remedy)) = known.advice(signal, "stop_signal") else {

@@ -7,7 +7,7 @@ use crate::check::known_programs::is_store;
 use crate::check::{drain_off, running};
 use crate::graph::Graph;
 use crate::keys::{Address, Config, Probe, Process, ProcessKind};
-use crate::known::{Kind, find};
+use crate::known::{Kind, Known, find};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::Environment;
 use crate::language::places::Places;
@@ -76,6 +76,10 @@ pub(crate) fn check(
             human(delay.max(Duration::from_secs(1)))
         );
         let delay = if kind == Some(Kind::Drained) { "" } else { &delay };
+        // If another signal is better, its advice already has this change.
+        let is_best = |known: &&Known| known.advice(process.stop_signal, "").is_none();
+        let more = known.as_ref().filter(is_best).and_then(Known::more);
+        let more = more.map(|more| format!("; {more}")).unwrap_or_default();
         let line = format!("write `drain: connections` for it{delay}");
         let name = &process.name;
         if let Some(key) = key {
@@ -85,7 +89,7 @@ pub(crate) fn check(
                  is removed: it has no `drain`"
             );
             let none = "`readiness_delay: 0s` if no requests arrive from outside";
-            problems.warning(place.at(key), message).help(format!("{line}; {none}"));
+            problems.warning(place.at(key), message).help(format!("{line}; {none}{more}"));
         } else if let Some(known) = known {
             let message = format!("`{name}`: {} {}", known.name, known.program.at_term);
             let problem = problems.note(place.at("command"), message);

@@ -160,15 +160,33 @@ impl Known {
         Some((why, format!("{line}{and}{more}")))
     }
 
-    /// Why the program may still run so long after its stop signal; `None` if nothing is known.
+    /// Why the program may still run so long after its stop signal, and the remedy; `None` if nothing is
+    /// known.
     pub fn why_alive(&self, signal: Signal) -> Option<String> {
         let Self { name, program, .. } = self;
         if let Some((why, remedy)) = self.advice(signal, "stop_signal") {
             return Some(format!("{why}: {remedy}"));
         }
-        let setting = program.limit_settings.split(' ').next()?;
-        let setting = if setting.is_empty() { "" } else { &format!(" (`{setting}`)") };
-        Some(format!("{name} {}, for up to {}{setting}", program.at_term, human(self.limit?)))
+        let setting = program.limit_settings.split(' ').next().filter(|it| !it.is_empty());
+        match (self.limit, setting) {
+            (Some(limit), _) => {
+                let setting = setting.map(|it| format!(" (`{it}`)")).unwrap_or_default();
+                Some(format!("{name} {}, for up to {}{setting}", program.at_term, human(limit)))
+            }
+            (None, Some(setting)) => {
+                let limits = format!("`{setting}` limits how long");
+                let remedy = self.more().map_or(limits, str::to_owned);
+                Some(format!("{name} {}: {remedy}", program.at_term))
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// The change that the user must make beside the config; `None` if there is none, or if the command
+    /// sets a limit where the program has none of its own.
+    pub fn more(&self) -> Option<&'static str> {
+        let is_limited = self.limit.is_some() && self.program.limit.is_none();
+        Some(self.program.more).filter(|more| !more.is_empty() && !is_limited)
     }
 }
 
@@ -354,6 +372,10 @@ mod tests {
             ("gosu www-data php-fpm8.2 -F", "php-fpm QUIT"),
             ("dumb-init -r 15:3 php-fpm82 -F", "php-fpm QUIT"),
             ("bundle exec puma -C config/puma.rb", "puma TERM"),
+            ("vllm serve m --shutdown-timeout=60", "vllm TERM"),
+            ("python3 -m vllm.entrypoints.openai.api_server --model m", "vllm -"),
+            ("python3 -m sglang.launch_server --model-path m", "sglang TERM"),
+            ("python3 -m dynamo.frontend --http-port 8000", "dynamo.frontend TERM"),
             ("bin/rails server -b 0.0.0.0", "puma TERM"),
             ("node --max-old-space-size=400 -r dotenv/config server.js", "node -"),
             ("node node_modules/.bin/next start", "next -"),
@@ -390,6 +412,31 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(found(line), expected, "{line}");
+        }
+    }
+
+    // holds: C1045
+    #[test]
+    fn the_log_of_a_kill_names_the_option_that_limits_a_stop() {
+        for (line, expected) in [
+            (
+                "uvicorn app:app",
+                "uvicorn finishes requests, but closes WebSockets: add `--timeout-graceful-shutdown` if a stream never ends",
+            ),
+            (
+                "uvicorn app:app --timeout-graceful-shutdown 60",
+                "uvicorn finishes requests, but closes WebSockets, for up to 1m (`--timeout-graceful-shutdown`)",
+            ),
+            (
+                "vllm serve m --shutdown-timeout 60",
+                "vllm finishes requests, for up to 1m (`--shutdown-timeout`)",
+            ),
+            ("taskiq worker a", "taskiq finishes jobs: `--wait-tasks-timeout` limits how long"),
+            ("pd-sidecar", "pd-sidecar finishes requests, for up to 1m"),
+            ("caddy run", ""),
+        ] {
+            let known = find(&split(line).unwrap()).unwrap();
+            assert_eq!(known.why_alive(Signal::TERM).unwrap_or_default(), expected, "{line}");
         }
     }
 }

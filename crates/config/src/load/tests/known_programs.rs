@@ -94,10 +94,36 @@ fn a_program_with_a_longer_time_than_the_stop_gets_a_note() {
         ("sidekiq", "depends_on: []", "readiness_delay: 5s", "make `shutdown.grace_period`"),
         ("sidekiq, -t23", "depends_on: []", "readiness_delay: 5s", ""),
         ("sidekiq, --timeout=11", stop, "", "up to 11s (`--timeout`), but gets the next signal"),
+        ("uvicorn, --timeout-graceful-shutdown, '11'", stop, "", "for up to 11s (`--timeout-grace"),
+        ("uvicorn, a", stop, "", ""),
+        ("vllm, serve, m, --shutdown-timeout=60", stop, "", "up to 1m (`--shutdown-timeout`), but"),
+        (
+            "text-generation-launcher",
+            "",
+            "",
+            "up to 1m 30s (`--graceful-termination-timeout`), but",
+        ),
+        ("epp", "", "", "epp serves on, for up to 30s (`--drain-timeout`), but gets"),
+        ("epp, --drain-timeout=9s", "", "", ""),
     ] {
         let mut found = found(&format!("command: [{command}], {keys}"), shutdown);
         found.retain(|(_, text)| text.contains("for up to "));
         assert_eq!(found.len(), usize::from(!expected.is_empty()), "{command}, {keys}: {found:?}");
         assert!(found.iter().all(|(_, text)| text.contains(expected)), "{keys}: {found:?}");
     }
+}
+
+// holds: C1045
+#[test]
+fn a_server_that_waits_without_a_limit_gets_the_option_for_a_limit() {
+    let said = |command: &str, keys: &str| {
+        let found = found(&format!("command: [{command}]{keys}"), "");
+        let is_it =
+            |text: &&String| text.contains("add `--timeout-graceful-shutdown` if a stream ");
+        found.iter().map(|(_, text)| text).filter(is_it).count()
+    };
+    assert_eq!(said("uvicorn, 'app:app'", ""), 1);
+    assert_eq!(said("uvicorn, 'app:app', --timeout-graceful-shutdown, '5'", ""), 0);
+    assert_eq!(said("uvicorn, 'app:app'", ", drain: connections"), 0);
+    assert_eq!(said("granian, 'app:app'", ""), 0);
 }
