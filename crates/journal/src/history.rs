@@ -158,6 +158,7 @@ impl History {
             Lifecycle::Starting { .. } => ProcessState::Starting,
             Lifecycle::Ready { .. } if self.is_draining => ProcessState::Draining,
             Lifecycle::Ready { .. } => ProcessState::Ready,
+            Lifecycle::Clearing { anew: true, .. } => ProcessState::Waiting,
             Lifecycle::Backoff { .. } | Lifecycle::Clearing { .. } => ProcessState::Restarting,
             Lifecycle::PreStop { .. } | Lifecycle::Stopping { .. } | Lifecycle::Killed { .. } => {
                 ProcessState::Stopping

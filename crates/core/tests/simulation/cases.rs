@@ -594,7 +594,7 @@ fn five_idle_levels_drain_in_the_time_of_one() {
     assert!(at < 6500, "the drains began at {begun:?}, and were over at {at}");
 }
 
-// holds: S889, C1002
+// holds: S895, C1002
 #[test]
 fn a_drain_without_a_time_lasts_for_what_the_deadline_leaves() {
     let longest = |spec: Spec, event: Event| {

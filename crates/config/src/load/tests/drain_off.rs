@@ -69,9 +69,7 @@ fn a_drain_that_is_off_is_named_with_key_value_and_source() {
 #[test]
 fn a_drain_that_is_off_counts_as_no_drain() {
     let off = &[("TIME", "0")];
-    let messages = |text: &str| -> Vec<_> {
-        found(text, off).into_iter().map(|(severity, line, text)| (severity, line, text)).collect()
-    };
+    let messages = |text: &str| found(text, off);
     // One finding is enough for the servers behind the process.
     let behind = format!(
         "processes:\n  a: {{command: [a], {TCP}}}\n  b: {{command: [b], depends_on: [a], {ON}}}\n"

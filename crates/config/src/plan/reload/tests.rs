@@ -473,7 +473,7 @@ impl World<'_> {
 fn the_core_restarts_the_followers_that_the_answer_names() {
     let random = &mut Random(0xF0110);
     let (mut plays, mut followed) = (0, 0);
-    while plays < 400 {
+    while plays < 600 {
         let entries = config(random);
         let text = written(&entries);
         let Ok(loaded) = load(&[&text], &[]) else { continue };
