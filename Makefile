@@ -141,11 +141,10 @@ sanitize: ## runs the tests of crates/os, which has the unsafe code, under Addre
 # LeakSanitizer traces the process by a thread, which fails at a limit on tasks and after a change of the user.
 UNSANITIZED = a_stop_has_a_thread_at_the_limit_on_tasks a_user_is_changed_completely
 
-lint: ## checks the style of docs and comments, the imports between rooms, the sizes of the products, format, clippy, and the licences, bans and sources of the dependencies
+lint: ## checks the style of docs and comments, the imports between rooms, format, clippy, and the licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }
 	@python3 -B tests/style.py README.md CONTRIBUTING.md CHANGELOG.md Dockerfile.example docs examples src crates tests benches
 	@python3 -B tests/rooms.py
-	@python3 -B tests/size.py --check
 	$(CARGO) fmt --all --check
 	$(CLIPPY)
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Counts the Rust lines of each room, without blank lines and comments: production, and tests. Adds up the lines of the
-four products that the rooms make. Counts the types, the names that several types have, and the words of the docs: those
-for users, and those for developers. The words of docs/measured do not count, because make targets write its figures.
-Counts, too, what the design of the rooms limits: the parts of the core's state, and names that do not tell the role.
+"""Counts the lines and the tokens of each room, without blank lines and comments: production, and tests, in Rust, and
+all code in Python and shell. A string is one token, and so is each sign that is not part of a word. Adds up the four
+products that the rooms make. Counts the types, the names that several types have, and the words of the docs: those for
+users, and those for developers. The words of docs/measured do not count, because make targets write its figures. Counts,
+too, the parts of the core's state. No number is a limit: a line may be as long as it reads well.
 
 Code counts as a test if it is compiled only for tests or for fuzzing, or is below tests/, benches/ or examples/.
-Usage: tests/size.py [--check] [DIRECTORY]
-
-With --check, prints only the limits that are exceeded, and fails if there are any.
+Usage: tests/size.py [DIRECTORY]
 """
 
 import collections
@@ -15,8 +14,7 @@ import pathlib
 import re
 import sys
 
-ARGUMENTS = [it for it in sys.argv[1:] if it != "--check"]
-ROOT = pathlib.Path(ARGUMENTS[0] if ARGUMENTS else ".").resolve()
+ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
 TEST = re.compile(r'#\[(cfg\((all\(|any\()?(test\b|feature = "fuzzing")|test\]|tokio::test)')
 MODULE = re.compile(r"(?:pub(?:\(\w+\))? )?mod (\w+);")
 # Rooms of production that never run in PID 1: what advises runs as a command beside it, except the look at the image,
@@ -48,25 +46,8 @@ PRODUCTS = {
         src/cli/operate.rs src/cli/progress.rs src/cli/shutdown.rs src/cli/status.rs src/cli/width.rs
         src/supervisor/status.rs""",
 }
-# The most lines of each product, of `check --pod` and of some files, and the most of other things that are counted. A
-# limit above its goal is the present size: it may only become smaller.
-LIMITS = {
-    "init": 30840,  # goal: 26000
-    "adviser": 5200,
-    "cockpit": 4700,
-    "deployer": 2900,
-    "crates/advise/kubernetes": 2000,
-    "crates/config/src/plan/mermaid.rs": 80,
-    "crates/config/src/plan/reload.rs": 120,
-    "crates/core/src/phase/operations.rs": 450,
-    "src/grpc.rs": 110,
-    "fields of the core's State": 22,
-    "methods of the core's State": 97,
-    "types and functions whose names do not tell the role": 0,
-    "words of docs/dev": 9000,
-}
-MOST_TESTS = 46646  # goal: 40000, and at most 1.05 for each line of production
-UNCLEAR = re.compile(r"(?:struct|enum) (?:AnyOf|Form|Line|Record|UnderWay|Wait)\b|\bfn (?:ended|failed|given|shown)\b")
+RUST_TOKEN = re.compile(r'''(?s)b?r(?P<hashes>#*)".*?"(?P=hashes)|b?"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^'\\])'|'?\w+|\S''')
+SCRIPT_TOKEN = re.compile(r'''(?s)"""(?:\\.|[^\\])*?"""|"(?:\\.|[^"\\])*"|\'[^\'\n]*\'|\w+|\S''')
 TYPE = re.compile(r"(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union) (\w+)")
 
 
@@ -134,17 +115,17 @@ def state_of_core():
     return len(fields), len(re.findall(r"(?m)^    (?:pub(?:\(\w+\))? )?fn ", inside("impl State")))
 
 
-def over(counts, tests):
-    """The limits that are exceeded, and the paths of products that do not exist."""
-    for name, limit in LIMITS.items():
-        if counts[name] > limit:
-            yield f"tests/size.py: {name}: {counts[name]}, and may be {limit}"
-        if limit and not counts[name]:
-            yield f"tests/size.py: {name} is not there"
-    if tests > MOST_TESTS:
-        yield f"tests/size.py: there are {tests} lines of tests, and may be {MOST_TESTS}"
-    for name, paths in PRODUCTS.items():
-        yield from (f"tests/size.py: {path} of {name} does not exist" for path in paths.split() if not (ROOT / path).exists())
+def tokens(lines, pattern=RUST_TOKEN):
+    return sum(1 for _ in pattern.finditer("\n".join(lines)))
+
+
+def scripts():
+    """The lines and the tokens of the Python and shell files, without blank lines and comments."""
+    for ending, name in [(".py", "Python"), (".sh", "shell")]:
+        paths = [path for path in ROOT.rglob(f"*{ending}") if not {"target", ".git"} & set(path.relative_to(ROOT).parts)]
+        lines = [line for path in paths for line in path.read_text().splitlines()]
+        lines = [line for line in lines if line.strip() and not line.strip().startswith("#")]
+        yield name, len(lines), tokens(lines, SCRIPT_TOKEN)
 
 
 def main():
@@ -154,37 +135,39 @@ def main():
         folder = path.parent if path.stem in ("mod", "lib", "main") else path.with_suffix("")
         for module in modules:
             test_files |= {folder / f"{module}.rs", folder / module / "mod.rs", folder / module}
-    production, tests, types, names, products, counts = (collections.Counter() for _ in range(6))
+    production, tests, types, names, products = (collections.Counter() for _ in range(5))
+    told, tested = collections.Counter(), collections.Counter()
     for path, (code_lines, test_lines, _) in parts.items():
         place = path.relative_to(ROOT)
         is_test = bool({"tests", "benches", "examples", "fuzz"} & set(place.parts))
         is_test |= path in test_files or any(parent in test_files for parent in path.parents)
         room = "/".join(part for part in place.with_suffix("").parts[:-1] if part != "src")
         room = "/".join(room.split("/")[: 3 if room.startswith("crates") else 1]) or place.stem
-        production[room] += 0 if is_test else len(code_lines)
-        products[product(place)] += 0 if is_test else len(code_lines)
-        if not is_test:
-            counts[str(place)] = len(code_lines)
-            counts["types and functions whose names do not tell the role"] += sum(map(bool, map(UNCLEAR.search, code_lines)))
-        tests[room] += len(test_lines) + (len(code_lines) if is_test else 0)
-        declared = [] if is_test else [found[1] for line in code_lines if (found := TYPE.match(line))]
+        of_tests = test_lines + (code_lines if is_test else [])
+        of_production = [] if is_test else code_lines
+        production[room] += len(of_production)
+        told[room] += tokens(of_production)
+        products[product(place)] += len(of_production)
+        tests[room] += len(of_tests)
+        tested[room] += tokens(of_tests)
+        declared = [found[1] for line in of_production if (found := TYPE.match(line))]
         types[room] += len(declared)
         names.update(declared)
-    counts["fields of the core's State"], counts["methods of the core's State"] = state_of_core()
-    counts["words of docs/dev"] = words(books()[2])
-    if "--check" in sys.argv:
-        sys.exit("\n".join(over(counts | production | products, tests.total())) or 0)
-    print(f"{'room':<24}{'production':>11}{'tests':>8}{'types':>7}")
-    rows = [(room, production[room], tests[room], types[room]) for room in sorted(production)]
-    for room, *numbers in [*rows, ("all", *map(sum, list(zip(*rows))[1:]))]:
-        print(f"{room:<24}{numbers[0]:>11}{numbers[1]:>8}{numbers[2]:>7}")
-    shown = [f"{name} {products[name]} of {LIMITS[name]}" for name in ["init", *PRODUCTS]]
-    ratio = tests.total() / production.total()
-    print(f"products: {', '.join(shown)}; tests {tests.total()} of {MOST_TESTS}, {ratio:.3f} for each line of production")
+    row = "{:<24}{:>11}{:>9}{:>8}{:>9}{:>7}"
+    print(row.format("room", "production", "tokens", "tests", "tokens", "types"))
+    rows = [(room, production[room], told[room], tests[room], tested[room], types[room]) for room in sorted(production)]
+    for numbers in [*rows, ("all", *map(sum, list(zip(*rows))[1:]))]:
+        print(row.format(*numbers))
+    for name, lines, of_them in scripts():
+        print(f"{name}: {lines} lines, {of_them} tokens")
+    print(f"tokens a line: production {told.total() / production.total():.1f}, tests {tested.total() / tests.total():.1f}")
+    shown = [f"{name} {products[name]}" for name in ["init", *PRODUCTS]]
+    print(f"products: {', '.join(shown)}; tests {tests.total()}, {tests.total() / production.total():.3f} for each line of production")
     never = sum(count for room, count in production.items() if room.startswith(NEVER_PID_1) and room != AT_A_RELOAD)
     print(f"lines of production that can run as PID 1: {sum(production.values()) - never}")
     several = [count for count in names.values() if count > 1]
     print(f"{len(several)} names of types stand for {sum(several)} types")
+    print("the core's State has {} fields and {} methods".format(*state_of_core()))
     names = "words of the users' book: {}, before a first rollout: {}, of docs/dev: {}, of its decisions: {}"
     print(names.format(*map(words, books())))
 

@@ -123,20 +123,6 @@ fn every_page_of_measurements_begins_with_a_target() {
     }
 }
 
-#[test]
-fn the_books_of_users_and_of_developers_are_short() {
-    let size = Command::new("python3").args(["-B", "tests/size.py"]).current_dir(root()).output();
-    let text = String::from_utf8(size.unwrap().stdout).unwrap();
-    for (what, most) in [
-        ("words of the users' book: ", 32_100),
-        ("a first rollout: ", 6_000),
-        ("of docs/dev: ", 9_000),
-    ] {
-        let number = text.split(what).nth(1).unwrap().split([',', '\n']).next().unwrap();
-        assert!(number.parse::<usize>().unwrap() <= most, "{text}");
-    }
-}
-
 // holds: C334
 #[test]
 fn the_configs_of_the_docs_pass_check() {
