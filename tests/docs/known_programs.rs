@@ -78,7 +78,7 @@ fn a_worker_beside_a_broker_ends_after_the_server_and_with_an_empty_queue() {
         ("[redis-server], readiness: {tcp: \"127.0.0.1:6379\"}", "[CHILD, redis]"),
         ("[celery, -A, app, worker]", "[CHILD, worker]"),
         ("[gunicorn, app]", "[CHILD, web]"),
-        ("drain: connections", "drain: {connections: {min: 0s}}"),
+        ("drain: connections", "drain: {connections: {min: 0s, time: 1s}}"),
     ] {
         assert!(config.contains(from), "{from}");
         config = config.replace(from, to);

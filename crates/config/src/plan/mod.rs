@@ -217,6 +217,12 @@ impl<'c> Plan<'c> {
         wait.map_or((step.takes(), false), |wait| (wait.limit, wait.is_declared()))
     }
 
+    /// Whether a step is a drain without a `time`.
+    pub(crate) fn has_open_end(&self, step: &ShutdownStep) -> bool {
+        let drain = step.process.and_then(|id| self.spec.processes[id.index()].drain);
+        step.kind == StepKind::Drain && drain.is_some_and(|drain| drain.time.is_none())
+    }
+
     /// The `min` of a step that is a drain; `None` for other steps.
     pub fn min(&self, step: &ShutdownStep) -> Option<Duration> {
         let process = &self.spec.processes[step.process?.index()];

@@ -368,7 +368,7 @@ mod tests {
             let looks = seen(looks);
             let counts = looks.iter().map(|one| answers.looked(&[*one])).last();
             assert_eq!(counts.unwrap().unknown == 1, is_counted, "{looks:?}");
-            // The same by looks at the one connection.
+            // Looks at only this connection show the pauses, too.
             let mut answers = Answers::new(ago(5000));
             answers.looked(&looks[..1]);
             looks.iter().for_each(|one| answers.saw(one));

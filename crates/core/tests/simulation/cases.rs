@@ -536,7 +536,7 @@ fn a_later_stop_that_declares_nothing_keeps_a_second_and_a_store_ten() {
 
 // holds: S891
 #[test]
-fn a_process_that_does_not_catch_its_stop_signal_takes_only_its_share() {
+fn a_process_that_does_not_catch_a_stop_signal_takes_only_a_share() {
     let web = ProcessId(2);
     for (ignores, at) in [(true, 9334), (false, 26_000)] {
         let mut play = Play::up(bare_chain());
@@ -568,7 +568,7 @@ fn idle_levels(count: u16) -> Spec {
 
 // holds: S890, C1003
 #[test]
-fn five_idle_levels_drain_in_the_time_of_one() {
+fn five_idle_levels_drain_as_quickly_as_a_single_level() {
     let idle = Load { active: Some(0), total: Some(1), ..Load::default() };
     let mut play = Play::up(idle_levels(5));
     play.at(0, TERM);

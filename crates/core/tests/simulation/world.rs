@@ -354,8 +354,8 @@ impl<'a> World<'a> {
         self.scenario.faults_end.is_some_and(|after| self.start + after <= self.now)
     }
 
-    /// Whether drainit can see that the process does not catch its stop signal. Of the processes
-    /// that never end by the signal, some catch it and hang.
+    /// Whether drainit can see that the process does not catch its stop signal. Some of the
+    /// processes that never end by the signal catch it and hang.
     pub(crate) fn ignores_stop(&self, process: ProcessId) -> bool {
         let never_ends = self.behaviour(process).ends_after_term.is_none() && !self.obeys();
         never_ends && self.procs[process.index()].alive && process.index().is_multiple_of(2)
