@@ -184,8 +184,9 @@ pub(crate) struct Launcher {
 pub(crate) struct StartArguments<'a> {
     /// The process's part of the container's arguments.
     pub(crate) args: &'a [String],
-    /// The mark of the instance.
-    pub(crate) mark: String,
+    /// The mark of the instance, by which drainit knows what it leaves behind; `None` if that is
+    /// kept.
+    pub(crate) mark: Option<String>,
     /// The value of `NOTIFY_SOCKET`.
     pub(crate) notify: Option<String>,
     /// The epoch, for an Envoy with hot restart.
@@ -208,7 +209,7 @@ impl Launcher {
         if let Some(epoch) = epoch {
             env.push((RESTART_EPOCH.into(), epoch.into()));
         }
-        env.push((leftovers::VARIABLE.into(), handed.mark.into()));
+        env.extend(handed.mark.map(|mark| (leftovers::VARIABLE.into(), mark.into())));
         if let Some(address) = handed.notify {
             env.push((NOTIFY_SOCKET.into(), address.into()));
         }

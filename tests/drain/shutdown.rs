@@ -184,6 +184,7 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
             command: [sh, -c, '(true & exec setsid CHILD keeper) & exec CHILD app']
             depends_on: [db]
             stop_grace_period: 20s
+            leftovers: keep
         ";
     let Some(drainit) = start(config, &["db", "app", "keeper"]) else { return };
     drainit.wait_for_line(said::ALL_READY);

@@ -24,6 +24,9 @@ pub(crate) const LEAST_STOP: Duration = Duration::from_secs(1);
 /// The stop of a store without `stop_grace_period` keeps at most this time from earlier steps: the
 /// time in which programs have to stop under Docker, if nobody says otherwise.
 pub const MOST_KEPT: Duration = Duration::from_secs(10);
+/// The longest wait for the end of a killed process outside a shutdown. The wait is long, because
+/// the kernel takes seconds to free the memory of a large process.
+pub(crate) const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
 /// Closing the listeners gets this time even if the stops need all the time left. An Envoy that is
 /// not busy answers within milliseconds.
 pub const MIN_CLOSING: Duration = Duration::from_millis(250);

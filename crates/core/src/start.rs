@@ -2,14 +2,13 @@
 //! `pre_start` hook, the spawn, and its readiness.
 
 use crate::action::Action;
-use crate::budget::MOST_KEPT;
+use crate::budget::{MOST_KEPT, UNHURRIED_AFTER_KILL};
 use crate::drain::progress::Progress;
 use crate::family;
 use crate::note::Note;
 use crate::prelude::*;
 use crate::spec::Stage;
 use crate::state::{EndFacts, Lifecycle, State};
-use crate::stop::UNHURRIED_AFTER_KILL;
 use crate::types::{ProcessId, Signal, StartCondition, Time};
 
 impl State {

@@ -5,7 +5,7 @@
 use core::time::Duration;
 
 use crate::action::Action;
-use crate::budget::{self, LEAST_STOP};
+use crate::budget::{self, LEAST_STOP, UNHURRIED_AFTER_KILL};
 use crate::drain::progress::Progress;
 use crate::event::Event;
 use crate::family::{self, Tie};
@@ -13,10 +13,6 @@ use crate::note::{DrainEnd, Note, StopLimit};
 use crate::spec::{HookId, Stage};
 use crate::state::{Exit, Lifecycle, State};
 use crate::types::{AFTER_KILL, End, ProcessId, Signal, Time};
-
-/// The longest wait for the end of a killed process outside a shutdown. The wait is long, because
-/// the kernel takes seconds to free the memory of a large process.
-pub(crate) const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
 
 impl State {
     /// Begins to stop a process that runs. If `hurried`, its `pre_stop` hook does not run.

@@ -71,6 +71,9 @@ pub struct Origin {
     pub since: Time,
 }
 
+/// The result of a look for leftovers, or the reason why there was none.
+pub type Look = Result<Looked, String>;
+
 /// The result of a look for leftovers.
 #[derive(Debug, Default)]
 pub struct Looked {

@@ -12,7 +12,7 @@ use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::clock;
 use crate::os::descendants::{Descendant, list};
-use crate::os::leftovers::{Looked, Looks, Origin, may_be_any};
+use crate::os::leftovers::{Look, Looked, Looks, Origin, may_be_any};
 use crate::os::on_thread::{self, Share, Unanswered, locked};
 use crate::os::reap::is_living_child;
 use crate::supervisor::executor::Executor;
@@ -45,9 +45,6 @@ struct Clearing {
     is_first: bool,
     _task: LocalTask,
 }
-
-/// The result of a look for leftovers, or the reason why there was none.
-pub(crate) type Look = Result<Looked, String>;
 
 impl Executor {
     /// Begins to look for the leftovers of a process again and again, and to send each of them this

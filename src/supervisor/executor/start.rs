@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
-use crate::keys::{Liveness, OnlyIf, Probe, Process, ProcessKind};
+use crate::keys::{Leftovers, Liveness, OnlyIf, Probe, Process, ProcessKind};
 use crate::local_task::{self, LocalTask};
 use crate::os::Pid;
 use crate::os::clock;
@@ -308,7 +308,7 @@ impl Executor {
         let mark = self.marks;
         let handed = StartArguments {
             args: &definition.args,
-            mark: leftovers::mark(&wanted.name, mark),
+            mark: (wanted.leftovers == Leftovers::End).then(|| leftovers::mark(&wanted.name, mark)),
             notify: socket.as_ref().map(NotifySocket::env_value),
             epoch: epoch.map(|epoch| epoch.number),
             sockets: &definition.sockets,

@@ -9,7 +9,8 @@ use crate::exec::{
     DrainOptions, ExecOptions, GRACE_PERIOD, KEY_OPTIONS, MIN, Refusal, TIME, UNREADY_DELAY, Wrong,
 };
 use crate::keys::{
-    Config, DEFAULT_MIN, Drain, DrainMethod, DrainOff, Process, Readiness, Shutdown, Variable,
+    Config, DEFAULT_MIN, Drain, DrainMethod, DrainOff, Leftovers, Process, Readiness, Shutdown,
+    Variable,
 };
 use crate::types::{Signal, harmless, human};
 
@@ -108,6 +109,8 @@ pub(super) fn config(
             .readiness
             .map(|timeout| Readiness::of_envoy(drain.envoy.admin.clone(), timeout)),
         drain: (!most.is_zero()).then_some(Drain { method, time: drain.time, min }),
+        // The command gets no variable of drainit, because it never starts again.
+        leftovers: Leftovers::Keep,
         drain_off: most.is_zero().then_some(DrainOff::Time),
         ..Process::new(name, command)
     };
