@@ -18,8 +18,9 @@ use tokio::time::timeout;
 
 use crate::http::{Answerer, HttpError, connect_unix};
 use crate::keys::{Address, GrpcTarget};
+use crate::language::mask::masked;
 use crate::os::own_connections;
-use crate::types::harmless;
+use crate::types::{ChildText, Reason};
 
 /// The largest body of an answer, in bytes. A healthy server sends seven bytes.
 const MAX_BODY: usize = 1024;
@@ -36,15 +37,17 @@ pub(crate) enum GrpcError {
     #[error(transparent)]
     Request(#[from] HttpError),
     /// There is no answer, or the answer does not say that the server is healthy.
-    #[error("{}", harmless(.0))]
-    Answer(String),
+    #[error("{}", .0.full())]
+    Answer(Reason),
 }
 
 /// The connection has broken, or the server has refused the call or broken a rule of HTTP/2.
 fn broken(error: impl Into<Box<dyn Error + Send + Sync>>) -> GrpcError {
     let error = error.into();
     let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-    GrpcError::Answer(format!("did not answer by HTTP/2 ({cause})"))
+    // The cause may contain bytes of the server, such as the data of its GOAWAY.
+    let (own, cause) = ("did not answer by HTTP/2", masked(&ChildText::new(cause)));
+    GrpcError::Answer(Reason::with_full(own, format!("{own} ({cause})")))
 }
 
 /// Asks the server once, for at most `limit`.
@@ -102,7 +105,9 @@ async fn ask(
         .map_err(|_| HttpError::Path)?;
     let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
     if head.status != 200 {
-        return Err(GrpcError::Answer(format!("answered HTTP status {}", head.status.as_u16())));
+        return Err(GrpcError::Answer(
+            format!("answered HTTP status {}", head.status.as_u16()).into(),
+        ));
     }
     let body = Limited::new(body, MAX_BODY).collect().await.map_err(broken)?;
     // An answer without a message has the status in its head.
@@ -113,8 +118,9 @@ async fn ask(
 }
 
 /// Returns the reason why this answer does not mean that the service is healthy.
-fn judge(status: &str, body: &[u8], service: &str) -> Result<(), String> {
-    let name = status.parse().ok().and_then(|number| STATUSES.split(' ').nth(number));
+fn judge(status: &str, body: &[u8], service: &str) -> Result<(), Reason> {
+    let number: Option<u16> = status.parse().ok();
+    let name = number.and_then(|number| STATUSES.split(' ').nth(number.into()));
     Err(match (status, body) {
         // The only field of the message is the `ServingStatus`. A missing field is 0.
         ("0", [0, 0, 0, 0, 2, 8, 1]) => return Ok(()),
@@ -125,8 +131,18 @@ fn judge(status: &str, body: &[u8], service: &str) -> Result<(), String> {
         ("", _) => "answered something that is not gRPC (it has no grpc-status)".to_owned(),
         ("5", _) => format!("does not know the health of the service `{service}`"),
         ("12", _) => NO_SERVICE.to_owned(),
-        _ => format!("answered gRPC status {status} ({})", name.unwrap_or("unknown")),
-    })
+        _ => match number {
+            Some(number) => {
+                format!("answered gRPC status {number} ({})", name.unwrap_or("unknown"))
+            }
+            None => {
+                let said = masked(&ChildText::new(status));
+                let full = format!("answered gRPC status {said} (unknown)");
+                return Err(Reason::with_full("answered an unknown gRPC status", full));
+            }
+        },
+    }
+    .into())
 }
 
 /// A `HealthCheckRequest` with the length that gRPC puts before it. The only field, `service`, has

@@ -20,10 +20,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::keys::Address;
+use crate::language::mask::masked;
 use crate::os::on_thread::{on_thread, peer_at};
 use crate::os::own_connections;
 use crate::os::private_socket;
-use crate::types::{harmless, human};
+use crate::types::{ChildText, Reason, human};
 
 /// The limit of an answer's head and of hyper's read buffer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -79,8 +80,8 @@ pub enum HttpError {
     #[error("answered something that is not HTTP ({0})")]
     Protocol(hyper::Error),
     /// The body does not have the expected format.
-    #[error("answered something else than asked for ({})", harmless(.0))]
-    Malformed(String),
+    #[error("{MALFORMED} ({})", masked(.0))]
+    Malformed(ChildText),
     /// The caller does not trust the server, or the abstract name of the socket does not have the
     /// pid of the server.
     #[error("{0}")]
@@ -88,6 +89,25 @@ pub enum HttpError {
     /// The path or the query of the URL, which may be secret, is not valid in a request.
     #[error("the path or the query of its URL has a character that HTTP forbids")]
     Path,
+}
+
+/// The words for an answer that a client over TCP may see. The answer itself is not among them.
+const MALFORMED: &str = "answered something else than asked for";
+
+impl HttpError {
+    /// An answer that does not have the expected format. The text says why, and may quote the
+    /// answer.
+    pub(crate) fn malformed(why: impl AsRef<[u8]>) -> Self {
+        Self::Malformed(ChildText::new(why))
+    }
+
+    /// The words for everybody, and the text with the answer of the server.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Malformed(_) => Reason::with_full(MALFORMED, self.to_string()),
+            _ => self.to_string().into(),
+        }
+    }
 }
 
 impl From<hyper::Error> for HttpError {

@@ -91,7 +91,7 @@ pub(super) async fn send(
 /// Asks for the status of every process.
 pub(super) async fn status(found: &Found, limit: Duration) -> Result<Status, HttpError> {
     let body = send(found, Method::GET, "/status", limit).await?.into_ok_body()?;
-    let malformed = |error: serde_json::Error| HttpError::Malformed(error.to_string());
+    let malformed = |error: serde_json::Error| HttpError::malformed(error.to_string());
     serde_json::from_slice(&body).map_err(malformed)
 }
 

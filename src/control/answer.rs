@@ -64,7 +64,7 @@ impl Asked {
         failures.dedup();
         let error = (!failures.is_empty()).then(|| failures.join("; "));
         let told = supervisor.told(self.began);
-        let lines = self.lines(&supervisor.status(), &told, error.is_none());
+        let lines = self.lines(&supervisor.status().with_full_texts(), &told, error.is_none());
         let lines = lines.iter().map(|line| as_written(line).into_owned()).collect();
         Answer { lines, warnings, error }
     }

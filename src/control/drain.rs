@@ -27,7 +27,7 @@ pub(super) fn answer<B>(
                     `drainit drain` uses\n";
         return text(StatusCode::FORBIDDEN, body);
     }
-    let now = supervisor.status();
+    let now = supervisor.status().with_full_texts();
     if now.phase == ContainerPhase::Starting {
         let body = format!(
             "not everything is ready yet, so no process is drained; {}\n",

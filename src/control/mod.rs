@@ -226,13 +226,18 @@ impl Server {
         let now = || self.turns.since(asked, || supervisor.status());
         at_once(match path {
             "/drain" => drain::answer(request, caller, supervisor),
-            _ => respond(request.method(), path, now),
+            _ => respond(request.method(), path, caller, now),
         })
     }
 }
 
 /// Answers everything but `/drain` and the paths of operators. Hyper leaves out the body for HEAD.
-fn respond(method: &Method, path: &str, now: impl FnOnce() -> Rc<Snapshot>) -> Reply {
+fn respond(
+    method: &Method,
+    path: &str,
+    caller: &Caller,
+    now: impl FnOnce() -> Rc<Snapshot>,
+) -> Reply {
     let known = [LIVEZ, "/readyz", "/status", "/metrics"];
     let is_version = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
     if path.strip_prefix("/v").is_some_and(is_version) {
@@ -248,7 +253,17 @@ fn respond(method: &Method, path: &str, now: impl FnOnce() -> Rc<Snapshot>) -> R
     if path == LIVEZ {
         return text(StatusCode::OK, "ok\n");
     }
-    let Snapshot { status, json: as_json, metrics, .. } = &*now();
+    let Snapshot { status, full, json: as_json, metrics, .. } = &*now();
+    // Only clients of the control socket may see text that a process wrote.
+    let full = || full.get_or_init(|| status.clone().with_full_texts());
+    match (path, caller) {
+        ("/readyz", Caller::Socket(_)) if !status.ready => {
+            let reason = format!("{}\n", full().not_ready_reason());
+            return text(StatusCode::SERVICE_UNAVAILABLE, reason);
+        }
+        ("/status", Caller::Socket(_)) => return response(StatusCode::OK, JSON, json(full())),
+        _ => {}
+    }
     match path {
         "/readyz" if status.ready => text(StatusCode::OK, status.ready_line()),
         "/readyz" => {

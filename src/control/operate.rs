@@ -73,7 +73,7 @@ struct Operator<'a> {
 impl<'a> Operator<'a> {
     /// Answers a request about processes.
     fn of_processes(&self, path: &str, query: &str) -> Answered<'a> {
-        let now = self.supervisor.status();
+        let now = self.supervisor.status().with_full_texts();
         let query = Query::parse(path, query, &now).map_err(bad)?;
         let operation = match path {
             "status" => return Ok(self.status(&query, now)),

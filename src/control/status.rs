@@ -56,10 +56,23 @@ pub struct Status {
 }
 
 impl Status {
+    /// Adds what processes and their probes wrote. Only operators may see these texts, but not the
+    /// clients of the TCP port.
+    #[must_use]
+    pub fn with_full_texts(mut self) -> Self {
+        for process in &mut self.processes {
+            process.message = process.full_message.take().or(process.message.take());
+        }
+        self
+    }
+
     /// Shows the texts of the config as the file has them.
     pub fn with_written_texts(mut self) -> Self {
         let processes = self.processes.iter_mut();
-        let texts = processes.flat_map(|one| one.message.iter_mut().chain(&mut one.warnings));
+        let texts = processes.flat_map(|one| {
+            let messages = one.message.iter_mut().chain(&mut one.full_message);
+            messages.chain(&mut one.warnings)
+        });
         for text in texts.chain(self.dropped_lines.iter_mut().map(|(file, _)| file)) {
             *text = as_written(text).into_owned();
         }
@@ -105,9 +118,13 @@ pub struct ProcessStatus {
     #[serde(skip)]
     pub is_missed: bool,
     /// The reason why the process is not ready yet, the failure of its last liveness probe, the way
-    /// it ended, or the `STATUS=` that it has sent.
+    /// it ended. With [`Status::with_full_texts`], this message also has what the process or its
+    /// probe wrote, such as a `STATUS=`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The message for operators, before [`Status::with_full_texts`].
+    #[serde(skip)]
+    pub full_message: Option<String>,
     /// The time from the start of drainit until the process was started for the first time.
     #[serde(rename = "started_after_seconds", with = "as_some_seconds")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -25,6 +25,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 pub(crate) struct Snapshot {
     taken: Instant,
     pub(crate) status: Status,
+    /// The status with the texts that only operators may see.
+    pub(crate) full: OnceCell<Status>,
     pub(crate) json: OnceCell<Bytes>,
     pub(crate) metrics: OnceCell<Bytes>,
 }
@@ -62,7 +64,8 @@ impl Turns {
         let known = self.snapshot.take().filter(|known| known.taken >= asked);
         let snapshot = known.unwrap_or_else(|| {
             let (json, metrics) = (OnceCell::new(), OnceCell::new());
-            Rc::new(Snapshot { taken: Instant::now(), status: status(), json, metrics })
+            let (taken, status, full) = (Instant::now(), status(), OnceCell::new());
+            Rc::new(Snapshot { taken, status, full, json, metrics })
         });
         self.snapshot.set(Some(Rc::clone(&snapshot)));
         snapshot

@@ -58,6 +58,6 @@ pub(crate) async fn post(admin: &Address, call: Call, limit: Duration) -> Result
         request((admin, Answerer::Anybody), Method::POST, call.path(), limit, MAX_REPLY).await?;
     match answer.into_ok_body()?.trim_ascii() {
         b"OK" => Ok(()),
-        body => Err(HttpError::Malformed(String::from_utf8_lossy(body).into_owned())),
+        body => Err(HttpError::malformed(body)),
     }
 }

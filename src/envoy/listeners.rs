@@ -191,7 +191,7 @@ pub(crate) async fn dump(
         let read = move || serde_json::from_slice(&body).map(|dump| parse(&dump, &list));
         let found = beside(limit, read).await?;
         listeners.extend(
-            found.map_err(|error| HttpError::Malformed(format!("not Envoy's config: {error}")))?,
+            found.map_err(|error| HttpError::malformed(format!("not Envoy's config: {error}")))?,
         );
     }
     Ok(listeners)

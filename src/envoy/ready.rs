@@ -18,7 +18,8 @@ use crate::envoy::server_info::{SERVER_INFO, ServerInfo};
 use crate::envoy::stats::{self, Statistic};
 use crate::http::{Client, HttpError, Response};
 use crate::keys::Address;
-use crate::types::{harmless, human};
+use crate::language::mask::masked;
+use crate::types::{ChildText, Reason, human};
 
 const READY: &str = "/ready";
 /// The path of the statistics of the control plane. The filter is the percent-encoded form of
@@ -33,8 +34,8 @@ const MAX_ANSWER: usize = 1024 * 1024;
 ///
 /// # Errors
 /// Says why Envoy cannot serve, as text for people.
-pub(crate) async fn check_ready(admin: &Address, limit: Duration) -> Result<(), String> {
-    let late = || format!("no answer within {}", human(limit));
+pub(crate) async fn check_ready(admin: &Address, limit: Duration) -> Result<(), Reason> {
+    let late = || format!("no answer within {}", human(limit)).into();
     timeout(limit, can_serve(admin, limit)).await.unwrap_or_else(|_| Err(late()))
 }
 
@@ -65,40 +66,54 @@ pub(crate) async fn check_epoch(
     admin: &Address,
     epoch: u32,
     limit: Duration,
-) -> Result<(), String> {
+) -> Result<(), Reason> {
     let ask = async {
         let info = ServerInfo::ask(&mut Client::new(admin.clone()), limit).await;
-        let info = info.map_err(|error| format!("GET {SERVER_INFO}: {error}"))?;
+        let info = info.map_err(|error| error.reason().behind(&format!("GET {SERVER_INFO}")))?;
         let found = info.command_line_options.restart_epoch;
         if found != epoch {
-            Err(format!("epoch {found} still answers in place of epoch {epoch}"))
+            Err(format!("epoch {found} still answers in place of epoch {epoch}").into())
         } else if info.is_initializing() {
-            Err(format!("Envoy is {}", harmless(&info.state)))
+            Err(not_live(info.state.as_bytes()))
         } else {
             Ok(())
         }
     };
-    let late = || format!("no answer within {}", human(limit));
+    let late = || format!("no answer within {}", human(limit)).into();
     timeout(limit, ask).await.unwrap_or_else(|_| Err(late()))
 }
 
-async fn can_serve(admin: &Address, limit: Duration) -> Result<(), String> {
+/// Envoy's states before it is live, and while it is draining.
+const STATES: [&str; 3] = ["PRE_INITIALIZING", "INITIALIZING", "DRAINING"];
+
+/// The reason of an Envoy that is not live. Whoever answers at the address of the admin may write
+/// anything in place of a state.
+fn not_live(state: &[u8]) -> Reason {
+    let known = STATES.iter().find(|known| known.as_bytes() == state.trim_ascii());
+    match known {
+        Some(known) => format!("Envoy is {known}").into(),
+        None => {
+            let said = masked(&ChildText::new(state.trim_ascii()));
+            Reason::with_full("Envoy is not live", format!("Envoy is {said}"))
+        }
+    }
+}
+
+async fn can_serve(admin: &Address, limit: Duration) -> Result<(), Reason> {
     let mut client = Client::new(admin.clone());
-    let ready = get(&mut client, READY, limit).await.map_err(|error| error.to_string())?;
+    let ready = get(&mut client, READY, limit).await.map_err(|error| error.reason())?;
     let state = match ready.status {
         StatusCode::OK => None,
         // The body contains Envoy's state.
-        StatusCode::SERVICE_UNAVAILABLE => {
-            let state = String::from_utf8_lossy(&ready.body);
-            Some(format!("Envoy is {}", state.trim()))
-        }
-        status => return Err(format!("GET {READY} answered {status}")),
+        StatusCode::SERVICE_UNAVAILABLE => Some(not_live(&ready.body)),
+        status => return Err(format!("GET {READY} answered {status}").into()),
     };
-    let of = |path: &'static str| move |error: HttpError| format!("GET {path}: {error}");
+    let of =
+        |path: &'static str| move |error: HttpError| error.reason().behind(&format!("GET {path}"));
     let stats = get(&mut client, XDS_STATS, limit).await.and_then(Response::into_ok_body);
     let stats = stats.and_then(|body| XdsStats::parse(&body)).map_err(of("/stats"));
     match (state, stats.map(|stats| stats.missing())) {
-        (Some(state), Ok(Some(missing))) => return Err(format!("{state}: {missing}")),
+        (Some(state), Ok(Some(missing))) => return Err(state.before(&missing)),
         (Some(state), _) => return Err(state),
         (None, Ok(Some(missing))) => return Err(missing),
         (None, Err(error)) => return Err(error),
@@ -107,7 +122,7 @@ async fn can_serve(admin: &Address, limit: Duration) -> Result<(), String> {
     let list = get(&mut client, LISTENERS, limit).await.and_then(Response::into_ok_body);
     match serves_clients(&String::from_utf8_lossy(&list.map_err(of(LISTENERS))?)) {
         true => Ok(()),
-        false => Err("Envoy has no listener".to_owned()),
+        false => Err("Envoy has no listener".into()),
     }
 }
 
@@ -134,19 +149,20 @@ impl XdsStats {
 
     /// Says which part of the control plane has not answered yet; `None` if the statistics show no
     /// such part.
-    pub(crate) fn missing(&self) -> Option<String> {
+    pub(crate) fn missing(&self) -> Option<Reason> {
         let is_down = |stat: &&Statistic| {
             stat.name.ends_with("control_plane.connected_state") && stat.value.as_u64() == Some(0)
         };
         if let Some(stat) = self.0.iter().find(is_down) {
-            return Some(format!("xDS is not connected ({} is 0)", stat.name));
+            let (own, name) = ("xDS is not connected", masked(&ChildText::new(&*stat.name)));
+            return Some(Reason::with_full(own, format!("{own} ({name} is 0)")));
         }
         let silent = ["cluster_manager.cds", "listener_manager.lds"].into_iter().find(|api| {
             let count = |of| self.value(&format!("{api}.update_{of}"));
             let answers = count("success").zip(count("rejected"));
             count("attempt") > Some(0) && answers == Some((0, 0))
         })?;
-        Some(format!("xDS has not answered ({silent}.update_success is 0)"))
+        Some(format!("xDS has not answered ({silent}.update_success is 0)").into())
     }
 }
 
@@ -207,8 +223,9 @@ mod tests {
 
     /// Asserts that the error begins with this text, or that there is no error if the text is empty.
     #[track_caller]
-    fn assert_says(result: Result<(), String>, expected: &str) {
+    fn assert_says(result: Result<(), Reason>, expected: &str) {
         let why = result.err().unwrap_or_default();
+        let why = why.full();
         assert!(why.starts_with(expected) && why.is_empty() == expected.is_empty(), "{why}");
     }
 

@@ -43,7 +43,7 @@ impl ServerInfo {
         let answer = client.get(SERVER_INFO, limit, MAX_ANSWER).await;
         let body = answer.and_then(Response::into_ok_body)?;
         serde_json::from_slice(&body)
-            .map_err(|error| HttpError::Malformed(format!("not Envoy's state: {error}")))
+            .map_err(|error| HttpError::malformed(format!("not Envoy's state: {error}")))
     }
 
     /// Whether this version closes idle connections and WebSockets late in its drain, as Envoy does

@@ -42,7 +42,7 @@ pub(super) struct Statistic {
 pub(super) fn parse(body: &[u8]) -> Result<Vec<Statistic>, HttpError> {
     serde_json::from_slice(body)
         .map(|stats: Stats| stats.stats)
-        .map_err(|error| HttpError::Malformed(format!("not Envoy statistics: {error}")))
+        .map_err(|error| HttpError::malformed(format!("not Envoy statistics: {error}")))
 }
 
 /// Adds up the statistics in an answer of `/stats?format=json`.
@@ -56,7 +56,7 @@ pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
     for Statistic { name, value } in &parse(body)? {
         let Some(sum) = sum_for(&mut sample, name, uncounted) else { continue };
         let value = value.as_u64().ok_or_else(|| {
-            HttpError::Malformed(format!("the statistic {name} is not a count: {value}"))
+            HttpError::malformed(format!("the statistic {name} is not a count: {value}"))
         })?;
         *sum = Some(sum.unwrap_or(0).saturating_add(value));
         with_active += usize::from(name.ends_with(".downstream_cx_active"));

@@ -18,6 +18,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use crate::keys::LogFormat;
+use crate::language::mask::LONGEST;
 use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, WriteEnds};
 use crate::logging::file::OpenLogFile;
@@ -571,7 +572,8 @@ impl Trial {
                 let all: Vec<_> = out.lines.iter().chain(&err.lines).collect();
                 let last = all[all.len().saturating_sub(LAST_LINES)..].iter();
                 let last = last.map(|line| &line[..line.len().min(LAST_LINE_LENGTH)]);
-                let last: Vec<_> = last.map(|line| harmless(&text(line)).into_owned()).collect();
+                let shown = |line| harmless(&text(line)).chars().take(LONGEST).collect();
+                let last: Vec<String> = last.map(shown).collect();
                 assert_eq!(log.last_lines(), last, "the last lines for a failure");
             }
         }

@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 
 use memchr::memrchr_iter;
 
-use crate::types::harmless;
+use crate::language::mask::{PREFIX, masked};
+use crate::types::ChildText;
 
 pub(crate) const LAST_LINES: usize = 20;
 
-/// The number of bytes that are kept of a line.
-pub(crate) const LAST_LINE_LENGTH: usize = 500;
+/// The number of bytes that are kept of a line. The mask needs the last of these bytes, and then
+/// shows the first 500 characters.
+pub(crate) const LAST_LINE_LENGTH: usize = 500 + PREFIX;
 
 /// The last lines, each shortened. The buffers of old lines are reused.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +34,10 @@ impl LastLines {
         self.0.push_back(kept);
     }
 
+    /// The lines, without the values that drainit has given to processes.
     pub(crate) fn texts(&self) -> Vec<String> {
-        self.0.iter().map(|line| harmless(&text(line)).into_owned()).collect()
+        let shown = |line: &Vec<u8>| masked(&ChildText::new(text(line).as_bytes())).into_string();
+        self.0.iter().map(shown).collect()
     }
 }
 

@@ -59,7 +59,9 @@ impl OwnLines {
 
 impl Subscriber for OwnLines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= self.level
+        // The lines of other crates would show what peers write, such as the frames of HTTP/2.
+        let is_own = metadata.target().starts_with("drainit");
+        is_own && metadata.is_event() && *metadata.level() <= self.level
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

@@ -16,6 +16,7 @@ use crate::http::describe_io;
 use crate::keys::{
     Account, Config, Hook, Liveness, LogFormat, LogMode, Probe, Process, Render, User, Variable,
 };
+use crate::language::mask;
 use crate::language::source::Source;
 use crate::load::Environment;
 use crate::load::at_start;
@@ -96,7 +97,9 @@ const OF_DRAINIT: [&str; 4] = [NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID, lefto
 pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
     let own = std::env::vars_os().filter(|(name, _)| !OF_DRAINIT.iter().any(|own| name == own));
     let defaults = config.env.iter().map(|(name, value)| (name.into(), value.into()));
-    own.chain(defaults).collect()
+    let all: Vec<_> = own.chain(defaults).collect();
+    mask::hide_variables(&all);
+    all
 }
 
 /// Reads the values that a process needs at its start, and returns the definition of the process
@@ -343,7 +346,8 @@ fn request<'a>(
     Ok(request)
 }
 
-/// The environment of a process, or of the container's hooks.
+/// The environment of a process, or of the container's hooks. Its values are hidden in all that
+/// children and peers write.
 fn environment(
     base: &[(OsString, OsString)],
     process: Option<&Process>,
@@ -376,6 +380,7 @@ fn environment(
             }
         }
     }
+    mask::hide_variables(&env);
     env
 }
 

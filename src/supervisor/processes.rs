@@ -158,7 +158,10 @@ impl Processes {
                 journal.of(process).failure.clone()
             }
             RequestError::StillStarting => {
-                return format!("{text}; {}", self.status(clock::now()).not_ready_reason());
+                return format!(
+                    "{text}; {}",
+                    self.status(clock::now()).with_full_texts().not_ready_reason()
+                );
             }
             RequestError::Reloading => {
                 let moving = self.status(clock::now()).on_the_way();
@@ -167,7 +170,7 @@ impl Processes {
             _ => None,
         };
         match reason {
-            Some(reason) => format!("{text}: {reason}"),
+            Some(reason) => format!("{text}: {}", reason.full()),
             None => text,
         }
     }

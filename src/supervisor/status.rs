@@ -13,7 +13,7 @@ use crate::journal::messages;
 use crate::journal::state::{ContainerPhase, Part, ProcessState};
 use crate::supervisor::processes::Processes;
 use crate::types::suggest::shortened;
-use crate::types::{ProcessId, Time};
+use crate::types::{ProcessId, Reason, Time};
 
 impl Processes {
     /// The status without the numbers of dropped lines, which only the writers of the output know,
@@ -49,7 +49,11 @@ impl Processes {
             let shown = drain.clone().filter(|_| is_told);
             let stop = history.stop_traffic().filter(|_| self.shutdown.is_some());
             let warnings = history.drain_warnings.iter().flat_map(|all| all.iter().cloned());
-            let said = history.why().into_iter().chain(self.waits_for(slot));
+            let said = history.why().into_iter().chain(self.waits_for(slot).map(Reason::from));
+            let message = said.reduce(|why, waits_for| {
+                let own = [why.own(), waits_for.own()].into_iter().flatten().collect::<Vec<_>>();
+                Reason::with_full(own.join("; "), format!("{}; {}", why.full(), waits_for.full()))
+            });
             ProcessStatus {
                 slot,
                 rank: world.spec.rank(slot),
@@ -73,7 +77,8 @@ impl Processes {
                 since: now.since(history.since),
                 is_missed: part == Part::Current
                     && (machine.waits_for(slot) || spec.required && !history.state.is_settled()),
-                message: said.reduce(|why, waits_for| format!("{why}; {waits_for}")),
+                message: message.as_ref().and_then(Reason::own).map(str::to_owned),
+                full_message: message.map(|message| message.full().to_owned()),
                 started: history.started.map(|at| at.since(journal.began)),
                 first_ready: history.ready.map(|at| at.since(journal.began)),
                 tally: journal.counted(slot),

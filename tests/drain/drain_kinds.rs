@@ -239,7 +239,7 @@ fn a_drain_by_signal_is_over_when_the_process_ends() {
     }
 }
 
-// holds: C106, C365, C400, C401, C402, C403
+// holds: C106, C365, C1072, C400, C401, C402, C403
 #[test]
 fn a_notification_ends_a_drain_and_the_status_is_shown_meanwhile() {
     let address = free_address();
@@ -258,8 +258,10 @@ fn a_notification_ends_a_drain_and_the_status_is_shown_meanwhile() {
         status["phase"] == "draining"
             && status["ready"] == false
             && app["state"] == "draining"
-            && app["message"] == "it says: 3 items left"
+            && drainit.status(&[])["processes"][1]["message"] == "it says: 3 items left"
     });
+    // Clients of the TCP port do not see text that a process wrote.
+    assert!(!get(address, "/status").unwrap().1.contains("items"));
     assert!(drainit.record().event("app", "got SIGTERM").is_none());
     drainit.touch("go");
     let notified = drainit.wait_for_event("app", "notify").at;

@@ -199,7 +199,7 @@ fn a_queue_worker_loses_no_item() {
     old.wait_until("in the middle of a batch", || count(&done) >= 3);
     let t0 = old.signal(Signal::SIGTERM);
     old.wait_until("seen in /status", || {
-        let status: Value = serde_json::from_str(&get(control, "/status").unwrap().1).unwrap();
+        let status = old.status(&[]);
         let message = status["processes"][0]["message"].as_str().unwrap_or_default().to_owned();
         message.starts_with("it says: ") && message.ends_with(" of 20 items left")
     });

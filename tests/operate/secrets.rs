@@ -222,6 +222,178 @@ processes:
     }
 }
 
+/// Processes that fail, and whose children and peers print the values `$P` (of the container), `$T`
+/// (of a secret file) and `$E` (of an `env_file`). `SAY` is a shell command that prints them.
+const TELLTALE: &str = r#"
+ready      command: [CHILD, ready], readiness: {exec: [sh, -c, 'SAY; exit 1'], timeout: 60s}
+late       command: [CHILD, late], readiness: {exec: [sh, -c, 'SAY; exit 1'], timeout: 500ms}
+log        command: [sh, -c, 'SAY; exec CHILD log'], readiness: {log: never, timeout: 500ms}
+alive      command: [CHILD, alive], liveness: {exec: [sh, -c, 'SAY; exit 1'], PACE, retries: 100000}
+ill        command: [CHILD, ill], liveness: {exec: [sh, -c, 'SAY; exit 1'], PACE, retries: 3}
+says       command: [sh, -c, 'exec CHILD says "notify=STATUS=said $P $T $E"'], readiness: {notify: true, timeout: 60s}
+said       command: [sh, -c, 'exec CHILD said notify=READY=1 "notify=STATUS=said $P $T $E"'], readiness: {notify: true}
+crash      command: [sh, -c, 'SAY; exit 3'], log: {file: DIR/crash.log}
+crashes    command: [sh, -c, 'SAY >&2; exit 3'], restart: on-failure, restart_max: 1, restart_delay: 10ms
+hook       command: [CHILD, hook], hooks: {pre_start: [sh, -c, 'SAY >&2; exit 1']}
+pre-stop   command: [CHILD, pre-stop], hooks: {pre_stop: [sh, -c, 'SAY; exit 1']}
+post-stop  command: [CHILD, post-stop], hooks: {post_stop: [sh, -c, 'SAY; exit 1']}
+template   command: [CHILD, template], render: [{from: DIR/tmpl, to: DIR/rendered}]
+http       command: [CHILD, http], readiness: {http: 'http://PEER/a', timeout: 60s}
+grpc       command: [CHILD, grpc], readiness: {grpc: 'PEER', timeout: 60s}
+envoy      command: [CHILD, envoy], readiness: {envoy: 'http://PEER', timeout: 60s}
+drain-exec command: [CHILD, drain-exec], drain: {exec: {command: [sh, -c, 'SAY; exit 1'], TIME}}
+drain-http command: [CHILD, drain-http], drain: {http: {url: 'http://PEER/d', TIME}}
+drain-call command: [CHILD, drain-call], drain: {envoy: {admin: 'http://PEER', TIME}}
+refused    command: [DIR/envoy, -c, DIR/rendered, --base-id, '1'], update: hot-restart, readiness: {envoy: 'http://ADMIN'}, drain: {envoy: {admin: 'http://ADMIN', TIME}}
+"#;
+
+/// Processes whose status shows what a child or a peer wrote, with the values hidden.
+const TOLD: [&str; 5] = ["ready", "late", "alive", "says", "said"];
+
+/// A random password of 6 to 69 characters.
+fn password(random: &mut impl FnMut() -> usize) -> String {
+    const CHARACTERS: &[u8] = b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789/+=@:.%\"";
+    let length = 6 + random() % 64;
+    // The first letters keep a short password from being a part of a word by chance.
+    let some = (0..length - 2).map(|_| char::from(CHARACTERS[random() % CHARACTERS.len()]));
+    "Qx".chars().chain(some).collect()
+}
+
+/// Answers every request with a status that is not a success, or with `OK`, and with these texts in
+/// its head and its body.
+fn leaky_server(texts: String) -> std::net::SocketAddr {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let _ = BufReader::new(&stream).read_line(&mut line);
+            let status = if line.starts_with("POST") && !line.contains("/d") { 200 } else { 503 };
+            let text = format!(
+                "HTTP/1.1 {status} {texts}\r\nx-text: {texts}\r\ncontent-length: {}\r\n\r\n{texts}",
+                texts.len()
+            );
+            let _ = stream.write_all(text.as_bytes());
+        }
+    });
+    address
+}
+
+/// Runs drainit with children and peers that print the values, and looks for the values in every
+/// output of drainit itself. Without login, nobody sees any text of a child.
+// holds: C1070, C1072
+#[test]
+fn no_own_line_shows_a_value_that_a_child_has_printed() {
+    for format in ["text", "json"] {
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), format);
+        let mut state = seed;
+        let mut random = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            usize::try_from(state >> 33).unwrap()
+        };
+        let values: [String; 3] = std::array::from_fn(|_| password(&mut random));
+        let [given, token, in_file] = &values;
+        let Some(rig) = Rig::new() else { return };
+        let (address, peer) = (free_address(), leaky_server(values.join(" ")));
+        let admin = Admin::tcp(0).address().to_string();
+        let mut config = format!(
+            "
+logging: {{format: {format}}}
+control: {{listen: '{address}'}}
+shutdown: {{report: DIR/report.json, grace_period: 10s}}
+hooks: {{pre_stop: [sh, -c, 'echo $P; exit 1']}}
+processes:
+  base: {{command: [CHILD, base]}}
+"
+        );
+        let mut names = Vec::new();
+        for line in TELLTALE.trim().lines() {
+            let (name, keys) = line.split_once(' ').unwrap();
+            let keys = keys
+                .replace("SAY", r#"echo "cannot dial $P with $T, $E""#)
+                .replace("PACE", "interval: 200ms")
+                .replace("TIME", "time: 1s")
+                .replace("ADMIN", &admin)
+                .replace("PEER", &peer.to_string());
+            config += &format!(
+                "  {name}: {{{}, environment: {{T: {{file: DIR/token}}}}, \
+                 env_file: [{{path: DIR/env, read: start}}], required: false, on_exit: ignore}}\n",
+                keys.trim()
+            );
+            names.push(name);
+        }
+        rig.write("token", format!("{token}\n"));
+        rig.write("env", format!("E='{in_file}'\n"));
+        rig.write("tmpl", "${P} ${T} ${E} ${NONE:?no $P ${T}}\n");
+        let refuses = "echo \"[1][critical][a] [b.cc:4] cannot dial $P with $T,\" >&2; echo \"$E\" >&2; exit 1";
+        rig.write_program(
+            "envoy",
+            format!("#!/bin/sh\ncase \"$*\" in *validate*) {refuses};; esac\nexec sleep 1000\n"),
+        );
+        let drainit = rig.env("P", given).env("DRAINIT_LOG_LEVEL", "debug").start(&config);
+        drainit.wait_for_start(&["base", "alive"]);
+        for line in [
+            "refused: ready",
+            "late: not ready",
+            "ill: .*failed its liveness",
+            "hook: .*exited",
+            "template: ",
+        ] {
+            drainit.wait_for_line(line);
+        }
+        let refused = drainit.exec(&["restart", "refused"]);
+        assert_eq!(refused.code, 1, "{refused:?}");
+        drainit.wait_until("told of all", || {
+            TOLD.iter().all(|name| {
+                let said = drainit.exec(&["status", name]).stdout;
+                said.contains("cannot dial ${P} with ${T}, ${E}")
+                    || said.contains("said ${P} ${T} ${E}")
+            })
+        });
+        let mut shown = vec![("restart".to_owned(), format!("{refused:?}"))];
+        for path in ["/status", "/metrics", "/readyz"] {
+            let text = get(address, path).unwrap().1;
+            assert!(!text.contains("dial") && !text.contains("said $"), "{path}: {text}");
+            shown.push((path.to_owned(), text));
+        }
+        let mut commands = vec!["status", "status --format json", "health"];
+        let of_one: Vec<_> = names.iter().map(|name| format!("status {name}")).collect();
+        commands.extend(of_one.iter().map(String::as_str));
+        commands.extend(["restart late", "restart hook", "restart ill"]);
+        for command in commands {
+            let words: Vec<_> = command.split(' ').collect();
+            shown.push((command.to_owned(), format!("{:?}", drainit.exec(&words))));
+        }
+        let ended = drainit.stop();
+        shown.push(("report".to_owned(), fs::read_to_string(ended.path("report.json")).unwrap()));
+        // In JSON, only drainit's own lines have a level.
+        let is_own = |text: &str| text.contains("[drainit]") || text.contains("\"level\":");
+        let own = ended.record.lines.iter().filter(|line| is_own(&line.text));
+        shown.extend(own.map(|line| ("log".to_owned(), line.text.clone())));
+        for (what, text) in &shown {
+            for value in &values {
+                // A value may also stand in the text as in JSON, or as Rust's `Debug` writes it.
+                let escaped = serde_json::to_string(value).unwrap();
+                let escaped = &escaped[1..escaped.len() - 1];
+                let twice = escaped.replace('\\', r"\\").replace('"', "\\\"");
+                let is_there = [value, escaped, &twice].iter().any(|form| text.contains(*form));
+                assert!(!is_there, "seed {seed}: {value} in {what}: {text}");
+            }
+        }
+        // Each child did print the values, and drainit's lines say so.
+        let all: String = shown.iter().map(|(_, text)| text.as_str()).collect();
+        for part in [
+            "late: not ready after",
+            "ill: failed its liveness",
+            "Envoy's check of its config failed",
+        ] {
+            let hidden = format!("{part}.*cannot dial \\$\\{{P\\}} with \\$\\{{T\\}},");
+            assert!(regex_lite::Regex::new(&hidden).unwrap().is_match(&all), "{part}: {all}");
+        }
+    }
+}
+
 /// Runs drainit with a config that cannot start, and looks for the value in its lines.
 #[test]
 fn no_refused_start_shows_a_value() {

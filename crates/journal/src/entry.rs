@@ -7,7 +7,7 @@ use crate::event::{Field, LogEvent};
 use crate::prelude::*;
 use drainit_core::event::{Load, Unit};
 use drainit_core::note::AfterEnd;
-use drainit_core::types::{End, EndKind, ProcessId, human};
+use drainit_core::types::{End, EndKind, ProcessId, Reason, human};
 
 /// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,9 +112,9 @@ impl Entry {
     }
 
     /// Adds the reason, if it is known.
-    fn because(mut self, reason: Option<&str>) -> Self {
+    fn because(mut self, reason: Option<&Reason>) -> Self {
         if let Some(reason) = reason {
-            self.text += &format!(": {reason}");
+            self.text += &format!(": {}", reason.full());
         }
         self
     }

@@ -13,7 +13,7 @@ use drainit_core::connections::endings::Ending;
 use drainit_core::note::{AfterEnd, DrainEnd};
 use drainit_core::state::Lifecycle;
 use drainit_core::traffic::{Moment, Traffic};
-use drainit_core::types::{Disposition, End, EndKind, ProcessId, Signal, Time};
+use drainit_core::types::{Disposition, End, EndKind, ProcessId, Reason, Signal, Time};
 
 /// If a count is at most this old at the end of a drain, the report shows it as the count at the
 /// end. Normally, the stop signal follows a poll within this time. On a slow machine, the stop
@@ -72,14 +72,14 @@ pub struct History {
     pub ended_first: bool,
     /// The reason why the process is down; `None` if drainit knows no reason, or if the process has
     /// started again.
-    pub message: Option<String>,
+    pub message: Option<Reason>,
     /// A reason that explains an end of the process better than the exit code does. The reason is
     /// set before the journal records this end.
-    pub why_ended: Option<String>,
+    pub why_ended: Option<Reason>,
     /// The reason why the process is not ready yet, or the text of its `STATUS=`.
-    pub failure: Option<String>,
+    pub failure: Option<Reason>,
     /// The reason why the last liveness probe or the watchdog failed; `None` after a success.
-    pub unhealthy: Option<String>,
+    pub unhealthy: Option<Reason>,
     /// The warnings about risks of the process's drain; `None` while the risks are unknown.
     pub drain_warnings: Option<Rc<[String]>>,
     /// The time of the stop signal, the signal, and the time from the signal to SIGKILL; `None` if
@@ -193,23 +193,26 @@ impl History {
     }
 
     /// How the process failed, and why its last probe failed.
-    pub(crate) fn text_of_failure(&self, why: Failure) -> String {
+    pub(crate) fn text_of_failure(&self, why: Failure) -> Reason {
         let of_probe = match why {
             Failure::NotReady { .. } => &self.failure,
             _ => &self.unhealthy,
         };
-        let of_probe = of_probe.iter().map(|why| format!(": {why}"));
-        messages::failure(why) + &of_probe.collect::<String>()
+        let own = messages::failure(why);
+        match of_probe {
+            None => own.into(),
+            Some(of_probe) => of_probe.behind(&own),
+        }
     }
 
     /// The text that the status shows. In some states, the text is the `STATUS=` of the process. In
     /// others, the text says why the process is not ready, why its last liveness probe failed, or
     /// how it ended.
-    pub fn why(&self) -> Option<String> {
+    pub fn why(&self) -> Option<Reason> {
         match self.state {
             ProcessState::Starting | ProcessState::Draining => self.failure.clone(),
             ProcessState::Ready | ProcessState::Stopping if self.pid.is_some() => {
-                let probe = self.unhealthy.as_ref().map(|why| format!("liveness: {why}"));
+                let probe = self.unhealthy.as_ref().map(|why| why.behind("liveness"));
                 probe.or_else(|| self.failure.clone().or_else(|| self.message.clone()))
             }
             _ => self.message.clone(),

@@ -21,7 +21,7 @@ use drainit_core::note::{AfterEnd, Note, RequestError};
 use drainit_core::phase::Phase;
 use drainit_core::state::{Role, State};
 use drainit_core::traffic::{Moment, Traffic};
-use drainit_core::types::{End, ProcessId, Time, harmless, human};
+use drainit_core::types::{End, ProcessId, Reason, Time, harmless, human};
 
 #[derive(Debug, Default)]
 pub struct Journal {
@@ -127,7 +127,7 @@ impl Journal {
     }
 
     /// Records a failed attempt of the `readiness` of a process.
-    pub fn not_ready(&mut self, slot: ProcessId, why: String) {
+    pub fn not_ready(&mut self, slot: ProcessId, why: Reason) {
         *self.tally(slot).readiness_failures.get_or_insert(0) += 1;
         self.of_mut(slot).failure = Some(why);
     }
@@ -396,7 +396,7 @@ impl Journal {
         let history = self.noted(process);
         history.on_end(now, end);
         let why = history.why_ended.take();
-        history.message = Some(why.unwrap_or_else(|| end.to_string()));
+        history.message = Some(why.unwrap_or_else(|| end.to_string().into()));
         self.tally(process).on_end(end, killed);
     }
 

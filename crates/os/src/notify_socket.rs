@@ -24,7 +24,7 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
 use crate::{Peer, Pid};
-use drainit_core::types::{ProcessId, harmless};
+use drainit_core::types::{ChildText, ProcessId};
 
 /// The longest datagram that is accepted, in bytes. systemd has the same limit.
 const MAX_DATAGRAM: usize = 4096;
@@ -49,8 +49,8 @@ pub struct NotifyMessage {
     pub trigger: bool,
     /// `EXTEND_TIMEOUT_USEC=…`
     pub extend: Option<Duration>,
-    /// `STATUS=…`, one line for people, without control characters.
-    pub status: Option<String>,
+    /// `STATUS=…`, one line for people.
+    pub status: Option<ChildText>,
     /// `MAINPID=…`
     pub main: Option<Pid>,
 }
@@ -70,7 +70,7 @@ impl NotifyMessage {
                 _ => {
                     let Some((name, Ok(value))) = split(line) else { continue };
                     match name {
-                        b"STATUS" => message.status = Some(harmless(value).into_owned()),
+                        b"STATUS" => message.status = Some(ChildText::new(value)),
                         b"MAINPID" => message.main = value.trim().parse().ok().or(message.main),
                         b"EXTEND_TIMEOUT_USEC" => {
                             let usec = value.trim().parse().ok();
@@ -271,7 +271,7 @@ mod tests {
         assert!(socket.env_value().starts_with("@drainit/"), "{}", socket.env_value());
         let none = NotifyMessage::default;
         let unknown = b"MAINPID=none\nWATCHDOG=0\nWATCHDOG_USEC=5000000\nEXTEND_TIMEOUT_USEC=soon";
-        let status = |text: &str| Some(text.to_owned());
+        let status = |text: &str| Some(ChildText::new(text));
         let extend = Some(Duration::from_millis(1500));
         let serves = NotifyMessage { status: status("serving"), main: Some(7), ..none() };
         let serves = Some(NotifyMessage { ready: true, ..serves });

@@ -8,7 +8,8 @@ use crate::envoy::preflight::{END_PER_LIST, OF_EXEC, PreflightTarget, Sample};
 use crate::envoy::server_info::EnvoyOptions;
 use crate::http::HttpError;
 use crate::keys::{Direction, DrainUntil};
-use crate::types::human;
+use crate::language::mask::masked;
+use crate::types::{ChildText, human};
 
 /// The path of the statistics, as a finding shows it.
 pub(super) const STATS: &str = "/stats?filter=…";
@@ -47,7 +48,11 @@ const LATE_CLOSE: Duration = Duration::from_secs(2);
 pub(super) fn unusable(target: &PreflightTarget, error: &HttpError, patience: Duration) -> String {
     let what = match error {
         HttpError::Status(status) if status.is_client_error() => error.to_string(),
-        _ => format!("has not answered for {}: {error}", human(patience)),
+        _ => {
+            let why = error.reason();
+            let why = why.own().unwrap_or_default();
+            format!("has not answered for {}: {why}", human(patience))
+        }
     };
     format!(
         "it cannot be drained: its admin at {} {what}; set `{}` to the `admin.address` of its \
@@ -198,7 +203,7 @@ impl Facts {
                  address or the `stat_prefix` of a listener: Envoy's statistics have {}",
                 target.key("ignore_listeners"),
                 self.not_there.join(", "),
-                self.counted.join(", ")
+                self.counted.iter().map(|name| named(name)).collect::<Vec<_>>().join(", ")
             )
         })
     }
@@ -261,8 +266,12 @@ fn hidden(needed: &[(Option<u64>, &str)], effect: &str) -> Option<String> {
     })
 }
 
-fn named(listener: &str) -> &str {
-    if listener.is_empty() { "without a name" } else { listener }
+/// A name that Envoy tells, without the values that drainit has given to processes.
+fn named(listener: &str) -> String {
+    match listener.is_empty() {
+        true => "without a name".to_owned(),
+        false => masked(&ChildText::new(listener)).into_string(),
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::fstat;
 
+use crate::language::mask::LONGEST;
 use crate::logging::capture::*;
-use crate::logging::last_lines::{LAST_LINE_LENGTH, LAST_LINES};
+use crate::logging::last_lines::LAST_LINES;
 use crate::testing::block_on;
 
 struct Rig {
@@ -59,7 +60,7 @@ fn pump_reads_last_lines_without_waiting() {
         assert_eq!(last.len(), LAST_LINES);
         assert_eq!(last[0], "line 82");
         assert_eq!(last[17], "line 99");
-        assert_eq!(last[18], "x".repeat(LAST_LINE_LENGTH));
+        assert_eq!(last[18], "x".repeat(LONGEST));
         assert_eq!(last[19], "bye \u{FFFD}");
         drop(ends);
         log.pump();

@@ -20,7 +20,7 @@ use crate::supervisor::executor::message::News;
 use crate::supervisor::executor::validation::validate;
 use crate::supervisor::launch::{self, LONGEST_START, StartError};
 use crate::supervisor::slots::Definition;
-use crate::types::{ProcessId, exit_code, harmless};
+use crate::types::{ProcessId, Reason, exit_code, harmless};
 
 /// An admin on this machine refuses a connection at once. The limit only ends a look at an admin
 /// that hangs, and is therefore not closed.
@@ -165,14 +165,14 @@ impl Executor {
                             .and_then(|()| check_workers(&wanted, &args, &old))
                     };
                     let fits = on_thread(LONGEST_START, fits).await;
-                    fits.unwrap_or_else(|why| Err(why.to_string()))
+                    fits.unwrap_or_else(|why| Err(why.to_string())).map_err(Reason::from)
                 }
-                Err(reason) => Err(format!("Envoy's check of its config failed: {reason}")),
+                Err(reason) => Err(reason),
             };
             match checked {
                 Ok(()) => (Event::HookEnded { hook, success: true }, None),
                 Err(reason) => {
-                    tracing::error!("{}: {reason}", wanted.name);
+                    tracing::error!("{}: {}", wanted.name, reason.full());
                     let exit_code = exit_code::NOT_READY;
                     (Event::SpawnFailed { process, exit_code }, Some(reason))
                 }

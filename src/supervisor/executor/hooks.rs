@@ -25,7 +25,7 @@ use crate::supervisor::launch::{self, LONGEST_START, StartError};
 use crate::supervisor::tasks::preparation::{Preparation, PreparedFiles};
 use crate::supervisor::tasks::readiness;
 use crate::supervisor::tasks::run_command::StartedCommand;
-use crate::types::{ProcessId, Signal, harmless, human};
+use crate::types::{ProcessId, Reason, Signal, harmless, human};
 
 /// A hook that is under way, or the check of an Envoy's config that runs in place of a hook.
 pub(super) struct RunningHook {
@@ -48,7 +48,7 @@ impl Hooks {
 }
 
 /// Reports that a hook cannot start: its user could not be looked up, or drainit lacks descriptors.
-fn refuse(hook: HookId, name: &str, why: &str) -> (Event, Option<String>) {
+fn refuse(hook: HookId, name: &str, why: &str) -> (Event, Option<Reason>) {
     tracing::error!("{name}: cannot be started: {}", harmless(why));
     (Event::HookEnded { hook, success: false }, None)
 }
@@ -179,7 +179,7 @@ impl Executor {
                 Ok(end) if !success => {
                     let line = format!("{name}: {end}; it ran as {user}");
                     tracing::warn!("{line}");
-                    remark = Some(line);
+                    remark = Some(line.into());
                 }
                 Ok(_) => {}
                 Err(error) => tracing::error!("{name}: {}", StartError::from(error)),
@@ -195,7 +195,7 @@ impl Executor {
         &mut self,
         id: HookId,
         pid: Rc<Cell<Option<Pid>>>,
-        work: impl Future<Output = (Event, Option<String>)> + 'static,
+        work: impl Future<Output = (Event, Option<Reason>)> + 'static,
     ) {
         let sender = self.sender.clone();
         let task = LocalTask::of(share_of(id), async move {
@@ -234,14 +234,14 @@ impl Executor {
         hook: HookId,
         task: Id,
         event: Event,
-        why: Option<String>,
+        why: Option<Reason>,
     ) -> Option<Event> {
         if !self.hooks.end(hook, task) {
             return None;
         }
         match event {
             Event::SpawnFailed { process, .. } => self.processes.history(process).message = why,
-            _ => why.iter().for_each(|line| self.processes.remark(line)),
+            _ => why.iter().for_each(|line| self.processes.remark(line.full())),
         }
         Some(event)
     }

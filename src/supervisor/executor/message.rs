@@ -26,7 +26,7 @@ use crate::supervisor::tasks::readiness::ReadinessNews;
 use crate::supervisor::tasks::readiness::notify::NotifyNews;
 use crate::supervisor::tasks::reload::ReloadNews;
 use crate::supervisor::tasks::witness::Endings;
-use crate::types::{ProcessId, Signal};
+use crate::types::{ProcessId, Reason, Signal};
 
 pub(crate) type MessageSender = UnboundedSender<Message>;
 
@@ -75,7 +75,7 @@ pub(crate) enum News {
     Readiness(ReadinessNews),
     Notify(NotifyNews),
     /// The result of a liveness probe.
-    Liveness(Result<(), String>),
+    Liveness(Result<(), Reason>),
     Drain(DrainNews),
     /// The process has most likely loaded its program.
     Loaded,
@@ -134,7 +134,7 @@ pub(crate) enum Message {
         task: tokio::task::Id,
         event: Event,
         /// A line for the shutdown report, or the reason why the process could not start.
-        why: Option<String>,
+        why: Option<Reason>,
     },
     /// A line for the report of the shutdown.
     Remark(String),

@@ -11,7 +11,7 @@ use crate::supervisor::tasks::drain::target::DrainNews;
 use crate::supervisor::tasks::readiness::notify::NotifyNews;
 use crate::supervisor::tasks::readiness::{ReadinessNews, SILENT};
 use crate::types::suggest::shortened;
-use crate::types::{ProcessId, human};
+use crate::types::{ProcessId, Reason, human};
 
 impl Executor {
     /// Keeps the part of the news that the status and the log need, and returns the event for the
@@ -64,7 +64,7 @@ impl Executor {
         // With a readiness probe, `failure` is the last failure of this probe, which is outdated
         // now. Otherwise `failure` may be a `STATUS=` of the process, which stays.
         let has_probe = current.readiness.take().is_some() && !wanted.tells_readiness();
-        if has_probe || history.failure.as_deref() == Some(SILENT) {
+        if has_probe || history.failure == Some(SILENT.into()) {
             history.failure = None;
         }
         history.message = None;
@@ -87,7 +87,7 @@ impl Executor {
         None
     }
 
-    fn on_liveness(&mut self, process: ProcessId, result: Result<(), String>) -> Option<Event> {
+    fn on_liveness(&mut self, process: ProcessId, result: Result<(), Reason>) -> Option<Event> {
         if result.is_err() && self.ignores_probe(process) {
             return None;
         }
@@ -136,8 +136,8 @@ impl Executor {
     /// Says why a process is not ready yet, and which processes wait for it.
     fn on_late(&self, process: ProcessId, after: Duration) {
         let journal = &self.processes.journal;
-        let why = journal.of(process).failure.as_deref();
-        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let why = journal.of(process).failure.as_ref();
+        let why = why.map(|why| format!(": {}", why.full())).unwrap_or_default();
         let (name, waiting) = (journal.names.of(process), self.waiting_for(process));
         let after = human(after);
         match self.processes.machine().state().process(process).oneshot {

@@ -277,7 +277,7 @@ impl Executor {
     pub(super) fn on_spawn_failed(&mut self, process: ProcessId, error: &StartError) -> Event {
         let reason = error.to_string();
         tracing::error!("{}: {reason}", self.process(process).name);
-        self.processes.history(process).message = Some(reason);
+        self.processes.history(process).message = Some(reason.into());
         Event::SpawnFailed { process, exit_code: error.exit_code() }
     }
 
@@ -365,10 +365,10 @@ impl Executor {
         // Until the first attempt has failed, this is the reason why the process is not ready.
         journal.of_mut(process).failure = match wanted.readiness.as_ref().map(|it| &it.probe) {
             Some(Probe::Log(pattern)) => {
-                Some(format!("no line of it matches `{}`", harmless(pattern.0.as_str())))
+                Some(format!("no line of it matches `{}`", harmless(pattern.0.as_str())).into())
             }
-            Some(Probe::Notify) => Some(SILENT.to_owned()),
-            Some(Probe::Exec(_)) => Some("its probe has not ended".to_owned()),
+            Some(Probe::Notify) => Some(SILENT.into()),
+            Some(Probe::Exec(_)) => Some("its probe has not ended".into()),
             _ => None,
         };
         let instance =

@@ -5,13 +5,15 @@
 use std::io::{self, PipeWriter};
 use std::time::Duration;
 
+use crate::language::mask;
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::children::{Rest, Starter};
-use crate::supervisor::tasks::run_command::{AttemptFailure, LONGEST, run_captured};
-use crate::types::harmless;
+use crate::supervisor::tasks::run_command::{AttemptFailure, run_captured};
+use crate::types::{ChildText, Reason};
 
 /// The time limit of the check. The core aborts the check earlier, at the time limit of a hook.
 const LIMIT: Duration = Duration::from_secs(3600);
+const FAILED: &str = "Envoy's check of its config failed";
 /// The mark of a log line that has Envoy's highest level.
 const CRITICAL: &str = "[critical]";
 
@@ -20,8 +22,11 @@ const CRITICAL: &str = "[critical]";
 pub(super) async fn validate(
     request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
     starter: Starter,
-) -> Result<(), String> {
-    let explain = |failure, output: &str| reason(output).map_or(failure, AttemptFailure::from);
+) -> Result<(), Reason> {
+    let explain = |failure: AttemptFailure, output: &ChildText| match output.select(reason) {
+        Some(said) => mask::reason(FAILED, &said).into(),
+        None => AttemptFailure { why: failure.why.behind(FAILED), ..failure },
+    };
     let checked = run_captured(request, starter, Rest::Killed, LIMIT, explain).await;
     checked.map_err(|failure| failure.why)
 }
@@ -42,7 +47,7 @@ fn reason(output: &str) -> Option<String> {
         }
         None => (*lines.last()?).to_owned(),
     };
-    Some(harmless(&text.chars().take(LONGEST).collect::<String>()).into_owned())
+    Some(mask::shortened(&text))
 }
 
 #[cfg(test)]
@@ -62,6 +67,5 @@ mod tests {
         assert_eq!(reason("a\n[critical] b\n").as_deref(), Some("[critical] b"));
         assert_eq!(reason("PARSE ERROR\n  Brief USAGE\n\n").as_deref(), Some("  Brief USAGE"));
         assert_eq!(reason("\n"), None);
-        assert_eq!(reason(&"a".repeat(1000)).map(|text| text.len()), Some(LONGEST));
     }
 }

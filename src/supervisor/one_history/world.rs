@@ -20,7 +20,7 @@ impl Play {
                 self.spawning.retain(|one| *one != process);
                 journal.spawned(process, self.next_pid, None);
                 if self.random.one_in(2) {
-                    journal.of_mut(process).failure = Some(told_by(self.next_pid));
+                    journal.of_mut(process).failure = Some(told_by(self.next_pid).into());
                 }
                 let has_shutdown = record.shutdown.is_some();
                 let slot = record.slot(process);
@@ -54,7 +54,7 @@ impl Play {
             Event::SpawnFailed { process, exit_code } => {
                 record.failed_start = Some((process, exit_code));
                 self.spawning.retain(|one| *one != process);
-                journal.of_mut(process).message = Some("no such file".to_owned());
+                journal.of_mut(process).message = Some("no such file".into());
                 record.slot(process).last_pid = None;
             }
             Event::Ready(process) => {
@@ -96,7 +96,7 @@ impl Play {
             }
             Event::LivenessProbed { process, is_alive } => {
                 let pid = record.slot(process).pid.unwrap();
-                journal.of_mut(process).unhealthy = (!is_alive).then(|| told_by(pid));
+                journal.of_mut(process).unhealthy = (!is_alive).then(|| told_by(pid).into());
                 record.counts(process).liveness_failures += u64::from(!is_alive);
             }
             Event::DrainAnswered { process, .. } => {

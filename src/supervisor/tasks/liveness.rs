@@ -11,7 +11,7 @@ use crate::local_task::LocalTask;
 use crate::os::on_thread::Share;
 use crate::supervisor::tasks::readiness::probe::{RunCommand, attempt, of_request};
 use crate::supervisor::tasks::run_command::AttemptFailure;
-use crate::types::{ProcessId, harmless};
+use crate::types::{ProcessId, Reason, harmless};
 
 /// If drainit notices the end of a limit this much too late, it assumes that the container was
 /// paused or had no processor time. The process could not run either, so the missed limit says
@@ -35,7 +35,7 @@ pub(crate) fn watch(
     probe: Probe,
     pace: ProbePace,
     run: Rc<RunCommand>,
-    tell: impl Fn(Result<(), String>) + 'static,
+    tell: impl Fn(Result<(), Reason>) + 'static,
 ) -> LocalTask {
     LocalTask::of(Share::Probes(of), async move {
         let mut has_warned = false;
@@ -54,7 +54,7 @@ pub(crate) fn watch(
             }
             if let Err(AttemptFailure { why, is_own: true }) = &result {
                 if !std::mem::replace(&mut has_warned, true) {
-                    let why = harmless(why);
+                    let why = harmless(why.full());
                     tracing::warn!(
                         "{name}: cannot probe its liveness: {why}; this does not count as a failure"
                     );
@@ -62,7 +62,7 @@ pub(crate) fn watch(
                 continue;
             }
             has_warned = false;
-            tell(result.map_err(|failure| harmless(&failure.why).into_owned()));
+            tell(result.map_err(|failure| failure.why.map(|why| harmless(why).into_owned())));
         }
     })
 }
@@ -145,7 +145,7 @@ mod tests {
         let pace = ProbePace { start_period: moment, interval: moment, timeout: 9000 * moment };
         let runs = Cell::new(0);
         let result = first_result(pace, move || {
-            let no_room = AttemptFailure { why: "no room".to_owned(), is_own: true };
+            let no_room = AttemptFailure { why: "no room".into(), is_own: true };
             if runs.replace(runs.get() + 1) < 5 { Err(no_room) } else { Ok(()) }
         });
         assert_eq!(result.await, Some(true));

@@ -21,20 +21,18 @@ use crate::os::sweep::signal_left_group;
 use crate::os::{Pid, is_own_lack};
 use crate::supervisor::children::{ChildRole, Ended, Rest, Starter};
 use crate::supervisor::launch::LONGEST_START;
-use crate::types::{End, Signal, harmless, human};
+use crate::types::{ChildText, End, Reason, Signal, harmless, human};
 
 /// The time limit of the search for the cause of a failed exec.
 const DIAGNOSIS: Duration = Duration::from_secs(2);
 /// The number of bytes that are kept of a command's output: the default capacity of a pipe.
 const KEPT: usize = 64 * 1024;
-/// The most characters of a command's output that the reason of a failure contains.
-pub(crate) const LONGEST: usize = 500;
 
 /// The reason why a command or a probe failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AttemptFailure {
     /// The reason, as text for people.
-    pub(crate) why: String,
+    pub(crate) why: Reason,
     /// Whether drainit itself lacked a descriptor, a pid or memory. A failure of this kind says
     /// nothing about the process.
     pub(crate) is_own: bool,
@@ -43,19 +41,25 @@ pub(crate) struct AttemptFailure {
 impl AttemptFailure {
     /// Puts the place of the failure before its reason.
     pub(crate) fn at(self, place: &dyn Display) -> Self {
-        Self { why: format!("{place}: {}", self.why), ..self }
+        Self { why: self.why.behind(&place.to_string()), ..self }
     }
 }
 
 impl From<String> for AttemptFailure {
     fn from(why: String) -> Self {
+        Reason::from(why).into()
+    }
+}
+
+impl From<Reason> for AttemptFailure {
+    fn from(why: Reason) -> Self {
         Self { why, is_own: false }
     }
 }
 
 impl From<io::Error> for AttemptFailure {
     fn from(error: io::Error) -> Self {
-        Self { why: describe_io(&error), is_own: is_own_lack(&error) }
+        Self { why: describe_io(&error).into(), is_own: is_own_lack(&error) }
     }
 }
 
@@ -66,7 +70,7 @@ impl From<SpawnError> for AttemptFailure {
             SpawnError::Other { source, .. } => is_own_lack(source),
             _ => false,
         };
-        Self { why: harmless(&error.to_string()).into_owned(), is_own }
+        Self { why: harmless(&error.to_string()).into_owned().into(), is_own }
     }
 }
 
@@ -171,15 +175,18 @@ pub(crate) async fn run_captured(
     starter: Starter,
     rest: Rest,
     limit: Duration,
-    explain: impl FnOnce(AttemptFailure, &str) -> AttemptFailure,
+    explain: impl FnOnce(AttemptFailure, &ChildText) -> AttemptFailure,
 ) -> Result<(), AttemptFailure> {
     let (reader, writer) = pipe()?;
     let mut reader = PipeReader::from_owned_fd(reader.into())?;
     let mut run = pin!(run(request(writer)?, starter, rest, limit));
     let (mut output, mut chunk) = (Vec::new(), [0; 4096]);
+    let mut has_lost = false;
     let mut keep = |chunk: &[u8]| {
         output.extend(chunk);
-        output.drain(..output.len().saturating_sub(KEPT));
+        let lost = output.len().saturating_sub(KEPT);
+        has_lost |= lost > 0;
+        output.drain(..lost);
     };
     let mut is_open = true;
     let result = loop {
@@ -199,7 +206,13 @@ pub(crate) async fn run_captured(
             _ => break,
         }
     }
-    result.map_err(|failure| explain(failure, &String::from_utf8_lossy(&output)))
+    if has_lost {
+        // The beginning of the first line is lost. The mask would not find a value that has lost
+        // its beginning, too.
+        let end = output.iter().position(|byte| *byte == b'\n').unwrap_or(output.len());
+        output.drain(..end);
+    }
+    result.map_err(|failure| explain(failure, &ChildText::new(&output)))
 }
 
 /// Looks for the cause of a failed exec.

@@ -8,6 +8,7 @@ pub mod env_file;
 pub mod environment;
 pub mod expand;
 pub mod invalid;
+pub mod mask;
 pub mod moment;
 pub mod places;
 pub mod script;

@@ -179,6 +179,11 @@ impl Source {
         Span::new(file, line, column, len)
     }
 
+    /// Whether diagnostics must not show the lines of the file.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.secret
+    }
+
     /// The text of a line, without its line end. Lines count from 1. Returns `None` if there is no
     /// such line, or if diagnostics must not show the lines.
     pub fn line(&self, number: usize) -> Option<&str> {

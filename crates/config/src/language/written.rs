@@ -49,7 +49,7 @@ pub(crate) fn keep<'a>(
 }
 
 /// Whether the value is a port or an address: an operator needs to see it.
-fn is_address(value: &str) -> bool {
+pub(super) fn is_address(value: &str) -> bool {
     let address = value.trim_start_matches("http://").trim_end_matches('/');
     value.parse::<u16>().is_ok()
         || address.parse::<IpAddr>().is_ok()

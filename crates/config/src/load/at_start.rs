@@ -15,6 +15,7 @@ use crate::language::diagnostics::diagnostic::quote;
 use crate::language::env_file;
 use crate::language::environment::{Environment, Variables};
 use crate::language::expand::{LONGEST, Malformed, expand_up_to, put_limits};
+use crate::language::mask::{self, Kind};
 use crate::language::moment::{Reads, of_one_moment};
 use crate::language::source::{AT_START, NO_VARIABLE, Source, Unreadable, VARIABLE};
 
@@ -107,6 +108,7 @@ fn variables(
                             what()
                         ));
                     }
+                    mask::hide(Kind::Secret, name, &value);
                     out.push(Variable::Set { name: name.clone(), value });
                 }
             }
@@ -216,7 +218,10 @@ pub fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
             .map_err(|why| unreadable(&what, path, why, "correct the path, or write the file"))?;
         let value = source.text.trim_end_matches(['\n', '\r']);
         match HeaderValue::is_valid(value) {
-            true => Ok((name, value.to_owned())),
+            true => {
+                mask::hide(Kind::Secret, &name, value);
+                Ok((name, value.to_owned()))
+            }
             false => Err(format!("{what} {} has a character that HTTP forbids", quote_path(path))),
         }
     };

@@ -1,6 +1,7 @@
 //! The values that all other modules share. The modules of `types` decide nothing, and make no
 //! system calls.
 
+mod child_text;
 mod disposition;
 mod exit;
 mod policy;
@@ -10,6 +11,7 @@ mod stream;
 pub mod suggest;
 mod time;
 
+pub use child_text::{ChildText, MaskedText, Reason};
 pub use disposition::Disposition;
 pub use exit::{End, EndKind, exit_code};
 pub use policy::{ExitPolicy, OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction};

@@ -45,7 +45,7 @@ impl Journal {
                 .and(detail),
             Note::Overdue { process: id, why: Failure::NotReady { .. }, after } => self
                 .one(id, "not_ready", format!("not ready after {}", human(after)))
-                .because(self.of(id).failure.as_deref())
+                .because(self.of(id).failure.as_ref())
                 .and(detail)
                 .at(Error)
                 .with([Seconds(after)]),
@@ -135,7 +135,7 @@ impl Journal {
             }
             Note::ProbeFailed { process: id, failures, retries } => self
                 .one(id, "probe_failed", format!("liveness probe failed ({failures} of {retries})"))
-                .because(self.of(id).unhealthy.as_deref())
+                .because(self.of(id).unhealthy.as_ref())
                 .at(Warning)
                 .with([Field::Attempt(failures), Field::Retries(retries)]),
             Note::TimeoutExtended { process: id, limit } => {
@@ -144,7 +144,7 @@ impl Journal {
             }
             Note::Unhealthy(id) => self
                 .one(id, "unhealthy", "failed its liveness check; stopping it")
-                .because(self.of(id).unhealthy.as_deref())
+                .because(self.of(id).unhealthy.as_ref())
                 .at(Warning),
             Note::ShutdownBegan { cause, window, drained_for } => {
                 let why = why(cause, names);
@@ -315,7 +315,7 @@ impl Entry {
         let is_error = matches!(why, Failed { .. } | Ended { .. } | Unkillable(_));
         let level = if is_error { Level::Error } else { Level::Warning };
         let cause = request_error(why, names);
-        self.because(Some(&cause)).at(level).with([Field::Cause(cause)])
+        self.because(Some(&cause.as_str().into())).at(level).with([Field::Cause(cause)])
     }
 }
 

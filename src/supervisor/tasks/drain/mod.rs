@@ -115,7 +115,7 @@ impl RunningDrain {
                     let result = match request {
                         Ok(request) => run_command::run(request, starter, Rest::Lives, limit)
                             .await
-                            .map_err(|failure| failure.why),
+                            .map_err(|failure| failure.why.full().to_owned()),
                         Err(error) => Err(error.to_string()),
                     };
                     asked.outcome_of(result, "its drain")

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::keys::{Address, Probe, Process, Readiness};
+use crate::language::mask::{masked, shortened};
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::on_thread::Share;
@@ -21,8 +22,8 @@ use crate::supervisor::launch;
 use crate::supervisor::tasks::readiness::probe::{
     RunningCommand, ask_epoch, wait_epoch, wait_ready,
 };
-use crate::supervisor::tasks::run_command::{AttemptFailure, LONGEST, run_captured};
-use crate::types::ProcessId;
+use crate::supervisor::tasks::run_command::{AttemptFailure, run_captured};
+use crate::types::{ChildText, ProcessId, Reason};
 
 /// The limit of one run of an `exec` probe.
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
@@ -30,12 +31,12 @@ const EXEC_LIMIT: Duration = Duration::from_secs(10);
 /// The news of a readiness probe.
 pub(crate) enum ReadinessNews {
     /// The reason why an attempt has failed.
-    Failed(String),
+    Failed(Reason),
     /// The process is not ready after this time.
     Late(Duration),
     Ready,
     /// The reason why a new epoch of an Envoy is not live when drainit asks it for the last time.
-    NotLive(String),
+    NotLive(Reason),
 }
 
 /// A process and its readiness check.
@@ -137,11 +138,13 @@ pub(crate) fn commands_of(
 }
 
 /// Puts the last line of a command's output behind the reason why the command failed.
-fn with_last_line(failure: AttemptFailure, output: &str) -> AttemptFailure {
-    match output.lines().map(str::trim).rfind(|line| !line.is_empty()) {
+fn with_last_line(failure: AttemptFailure, output: &ChildText) -> AttemptFailure {
+    let last =
+        |output: &str| output.lines().map(str::trim).rfind(|line| !line.is_empty()).map(shortened);
+    match output.select(last) {
         Some(line) => {
-            let line: String = line.chars().take(LONGEST).collect();
-            AttemptFailure { why: format!("{}: {line}", failure.why), ..failure }
+            let said = Reason::with_full("", masked(&line).into_string());
+            AttemptFailure { why: failure.why.before(&said), ..failure }
         }
         None => failure,
     }

@@ -15,6 +15,7 @@ use nix::unistd::geteuid;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
+use crate::language::mask::masked;
 use crate::local_task::LocalTask;
 use crate::os::Peer;
 use crate::os::Pid;
@@ -22,7 +23,7 @@ use crate::os::descendants::{Kin, Stat, describe, kin, user_of};
 use crate::os::handle::Handle;
 use crate::os::notify_socket::{NotifyMessage, NotifySocket};
 use crate::supervisor::tasks::liveness::PAUSED;
-use crate::types::human;
+use crate::types::{Reason, human};
 
 /// At most this many messages of an instance wait for the event loop. While so many wait, drainit
 /// reads no further message of the instance, so the senders of a flood wait in the kernel.
@@ -31,7 +32,7 @@ const MOST_WAITING: usize = 16;
 /// The news of the messages of an instance.
 pub(crate) enum NotifyNews {
     /// The `STATUS=` of the process, or another reason why it is not ready.
-    NotReady(String),
+    NotReady(Reason),
     Ready,
     Drained,
     /// The process needs this much longer to become ready or to end.
@@ -42,7 +43,7 @@ pub(crate) enum NotifyNews {
         handle: Handle,
     },
     /// The reason why the process is unhealthy: it says that it has failed, or it is silent.
-    Unhealthy(String),
+    Unhealthy(Reason),
 }
 
 /// Passes the news on, with the place of the news in the bounded queue. The event loop frees this
@@ -115,13 +116,13 @@ impl NotifyListener {
                         }
                         Some((Err(error), _)) => {
                             let why = format!("its notify socket is broken: {error}");
-                            source.report(NotifyNews::NotReady(why), None);
+                            source.report(NotifyNews::NotReady(why.into()), None);
                             return;
                         }
                         None => {
                             let limit = watchdog.limit.longest.get();
                             let why = format!("no WATCHDOG=1 within {}", human(limit));
-                            source.report(NotifyNews::Unhealthy(why), None);
+                            source.report(NotifyNews::Unhealthy(why.into()), None);
                         }
                     }
                 }
@@ -225,7 +226,8 @@ impl NotifySource {
     /// in the bounded queue until the event loop takes the first news of the message.
     fn take(&self, message: NotifyMessage, mut place: Option<OwnedSemaphorePermit>) {
         if let Some(status) = message.status {
-            self.report(NotifyNews::NotReady(format!("it says: {status}")), place.take());
+            let says = Reason::with_full("", format!("it says: {}", masked(&status)));
+            self.report(NotifyNews::NotReady(says), place.take());
         }
         if message.ready && self.instance.tells_readiness {
             self.report(NotifyNews::Ready, place.take());
@@ -241,7 +243,7 @@ impl NotifySource {
         }
         if message.trigger {
             let why = "it sent WATCHDOG=trigger".to_owned();
-            self.report(NotifyNews::Unhealthy(why), place.take());
+            self.report(NotifyNews::Unhealthy(why.into()), place.take());
         }
     }
 

@@ -23,7 +23,7 @@ use crate::os::on_thread::{on_thread, peer_at};
 use crate::os::own_connections;
 use crate::os::trusted_path::Place;
 use crate::supervisor::tasks::run_command::AttemptFailure;
-use crate::types::{harmless, human};
+use crate::types::{Reason, harmless, human};
 
 /// The time limit of each early attempt. The limit is short, so that another request follows soon
 /// if a server loses a request. A later attempt may take as long as drainit has already waited.
@@ -46,13 +46,13 @@ pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), AttemptF
 pub(crate) async fn wait_ready(
     probe: &Probe,
     interval: Duration,
-    tell: &dyn Fn(String),
+    tell: &dyn Fn(Reason),
     run: &RunCommand,
 ) {
     let began = Instant::now();
     let try_once = async || {
         let attempt = attempt(probe, FIRST_LIMIT.max(began.elapsed()), run).await;
-        attempt.map_err(|failure| tell(harmless(&failure.why).into_owned()))
+        attempt.map_err(|failure| tell(failure.why.map(|why| harmless(why).into_owned())))
     };
     match probe {
         Probe::Unix(_)
@@ -74,7 +74,7 @@ pub(crate) async fn wait_ready(
 
 /// Returns when this epoch of an Envoy has taken over the admin from the older epoch. As with
 /// [`wait_ready`], there is no time limit.
-pub(crate) async fn wait_epoch(epoch: &(Address, u32), interval: Duration, tell: &dyn Fn(String)) {
+pub(crate) async fn wait_epoch(epoch: &(Address, u32), interval: Duration, tell: &dyn Fn(Reason)) {
     let began = Instant::now();
     let try_once = async || ask_epoch(epoch, FIRST_LIMIT.max(began.elapsed())).await.map_err(tell);
     wait_retrying(interval, try_once).await;
@@ -85,8 +85,8 @@ pub(crate) async fn wait_epoch(epoch: &(Address, u32), interval: Duration, tell:
 pub(crate) async fn ask_epoch(
     (admin, epoch): &(Address, u32),
     limit: Duration,
-) -> Result<(), String> {
-    check_epoch(admin, *epoch, limit).await.map_err(|reason| format!("{admin}: {reason}"))
+) -> Result<(), Reason> {
+    check_epoch(admin, *epoch, limit).await.map_err(|reason| reason.behind(&admin.to_string()))
 }
 
 /// Tries once, for at most `limit`. A command has the limit of `run` instead. For `log` and
@@ -148,14 +148,14 @@ async fn bounded<T>(
 /// descriptors, because they say nothing about the server.
 pub(crate) fn of_request(error: &HttpError) -> AttemptFailure {
     let is_own = matches!(error, HttpError::Io(error) if is_own_lack(error));
-    AttemptFailure { why: error.to_string(), is_own }
+    AttemptFailure { why: error.reason(), is_own }
 }
 
 /// Like [`of_request`], for an error of a gRPC request.
 fn of_grpc(error: GrpcError) -> AttemptFailure {
     match error {
         GrpcError::Request(error) => of_request(&error),
-        _ => error.to_string().into(),
+        GrpcError::Answer(reason) => reason.map(|why| harmless(why).into_owned()).into(),
     }
 }
 
@@ -219,7 +219,7 @@ mod tests {
             let last = Rc::<RefCell<String>>::default();
             let shared = Rc::clone(&last);
             let ready = Box::pin(async move {
-                let tell = |why| drop(shared.replace(why));
+                let tell = |why: Reason| drop(shared.replace(why.full().to_owned()));
                 wait_ready(&probe, interval, &tell, &|_| panic!("nothing to run")).await;
             });
             Self { ready, last }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use crate::language::diagnostics::diagnostic::{Diagnostic, Severity, excerpt, quote};
+use crate::language::mask;
 use crate::language::moment::Reads;
 use crate::language::source::{Source, Unreadable};
 use crate::language::span::Span;
@@ -166,8 +167,11 @@ impl Problems {
     }
 
     /// Lets the messages of the running program show the texts of this reading as the file has
-    /// them. The messages show the names of these `processes` unchanged.
+    /// them. The messages show the names of these `processes` unchanged. Also keeps the texts of
+    /// the files, for the mask of what processes write.
     pub(crate) fn keep_written<'a>(&self, processes: impl Iterator<Item = &'a str>) {
+        let shown = self.sources.iter().filter(|source| !source.is_secret());
+        mask::keep_config(shown.map(|source| source.text.to_string()).collect());
         written::keep(&self.hidden, &self.expanded, processes);
     }
 
