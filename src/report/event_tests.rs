@@ -81,7 +81,7 @@ fn all() -> Vec<Note> {
         Note::Killed { process, after: None, why: StopLimit::Other },
         Note::LeftoversRemain,
         Note::Stopped { process, end, took: None, killed: false, handed_over: true },
-        Note::DeadlinePassed,
+        Note::DeadlinePassed { late: None },
         Note::Unkillable(process),
     ]
 }

@@ -275,7 +275,10 @@ pub enum Note {
         handed_over: bool,
     },
     /// The deadline has come before all stops were over.
-    DeadlinePassed,
+    DeadlinePassed {
+        /// How late drainit has noticed the deadline, if it could not run when the deadline came.
+        late: Option<Duration>,
+    },
     /// SIGKILL has not ended the process, perhaps because the process hangs in the kernel. drainit
     /// no longer waits for the process.
     Unkillable(ProcessId),

@@ -14,6 +14,10 @@ use crate::spec::{HookId, Stage};
 use crate::state::{Exit, Lifecycle, State};
 use crate::types::{AFTER_KILL, End, ProcessId, Signal, Time};
 
+/// drainit notices a deadline this late only if it could not run, for example because it was
+/// suspended. The event loop is never busy for so long.
+const PAUSED: Duration = Duration::from_millis(100);
+
 impl State {
     /// Begins to stop a process that runs. If `hurried`, its `pre_stop` hook does not run.
     pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
@@ -123,8 +127,15 @@ impl State {
 
     /// Sends the stop signal. SIGKILL follows after `limit`. An instance with [`Tie::KillOnly`] is
     /// stopped by SIGKILL, and so has the time to end of a killed process.
+    ///
+    /// If drainit could not run when the deadline came, nobody could ask the process before, so the
+    /// process gets [`LEAST_STOP`].
     pub(crate) fn signal_stop(&mut self, process: ProcessId, limit: Duration, deadline: Time) {
         let signal = self.stop_signal(process);
+        let limit = match self.has_slept_through(deadline) {
+            true => limit.max(self.stop_limit(process).min(LEAST_STOP)),
+            false => limit,
+        };
         let limit = match family::tie(self, process) {
             Tie::KillOnly => limit.min(self.killed_limit(deadline)),
             _ => limit,
@@ -133,6 +144,32 @@ impl State {
         self.step.note(Note::Stopping { process, signal, limit });
         let (since, kill_at) = (self.now, self.now + limit);
         self.set(process, Lifecycle::Stopping { since, kill_at });
+    }
+
+    /// Whether drainit could not run when this deadline came.
+    pub(crate) fn has_slept_through(&self, deadline: Time) -> bool {
+        self.now >= deadline + PAUSED
+    }
+
+    /// Asks a process to end at a deadline that drainit has slept through, and returns the time
+    /// at which the process gets SIGKILL. If the process was asked after the deadline already,
+    /// returns the time that it has got. `None` if the process gets SIGKILL now, because it was
+    /// asked in time, or because its stop depends on another instance.
+    pub(crate) fn ask_late(&mut self, process: ProcessId, deadline: Time) -> Option<Time> {
+        if self.ending.is_cut_short || family::tie(self, process) != Tie::None {
+            return None;
+        }
+        if let Some((since, kill_at)) = self.asked_until(process) {
+            return (since >= deadline + PAUSED && kill_at > self.now).then_some(kill_at);
+        }
+        match self.life(process) {
+            Lifecycle::PreStop { .. } => self.step.abort_hook(Some(process), Stage::PreStop),
+            Lifecycle::Starting { .. } | Lifecycle::Ready { .. } => {}
+            _ => return None,
+        }
+        self[process].drain = Progress::Over;
+        self.signal_stop(process, Duration::ZERO, deadline);
+        self.asked_until(process).map(|(_, kill_at)| kill_at)
     }
 
     /// The signal that stops this process: its stop signal, or SIGKILL if the stop signal would
@@ -372,6 +409,8 @@ impl State {
             Lifecycle::Stopping { since, .. } | Lifecycle::Killed { asked: Some(since), .. } => {
                 Some(since)
             }
+            // The signal of its drain did not end this process.
+            Lifecycle::Killed { asked: None, .. } => None,
             _ => self[id].ending.drain_signalled,
         };
         self[id].ending.asked = asked;

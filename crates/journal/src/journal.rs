@@ -21,6 +21,7 @@ use drainit_core::note::{AfterEnd, Note, RequestError};
 use drainit_core::phase::Phase;
 use drainit_core::state::{Role, State};
 use drainit_core::traffic::{Moment, Traffic};
+use drainit_core::types::suggest::shortened;
 use drainit_core::types::{End, ProcessId, Reason, Time, harmless, human};
 
 #[derive(Debug, Default)]
@@ -379,7 +380,7 @@ impl Journal {
             Note::NotDrained { .. } | Note::EndedUndrained(_) => return true,
             Note::Hurried(_)
             | Note::HookTimedOut(_)
-            | Note::DeadlinePassed
+            | Note::DeadlinePassed { .. }
             | Note::Unkillable(_)
             | Note::LeftoversRemain => return self.shutdown.is_some(),
             _ => {}
@@ -550,7 +551,22 @@ impl Journal {
         let times = self.tallies.iter().filter_map(|(name, of)| Some((of.start?, name)));
         let slowest =
             times.max().map(|(time, name)| format!("; {name} took longest: {}", human(time)));
-        format!("everything is ready after {took}{}", slowest.unwrap_or_default())
+        let unprobed = self.unprobed();
+        let unprobed = match unprobed.is_empty() {
+            true => String::new(),
+            false => format!("; started, but not probed: {}", shortened(&unprobed)),
+        };
+        format!("everything is ready after {took}{}{unprobed}", slowest.unwrap_or_default())
+    }
+
+    /// The processes that have started, and have nobody who says whether they are ready.
+    fn unprobed(&self) -> Vec<&str> {
+        let slots = (0..).map(ProcessId).zip(&self.slots);
+        let started = slots.filter(|(_, of)| of.started.is_some() && of.end.is_none());
+        let names = started.map(|(slot, _)| self.names.of(slot));
+        // A process that was probed, or a oneshot, has the duration of its start.
+        let is_probed = |name: &str| self.tallies.get(name).is_some_and(|of| of.start.is_some());
+        names.filter(|name| !is_probed(name)).collect()
     }
 
     /// The total time in each phase until now. The container can enter a phase more than once.

@@ -19,6 +19,9 @@ pub struct Stopping {
     /// Whether all processes are killed at once, in no order. The killing begins with a third
     /// signal or at the deadline.
     killing_all: bool,
+    /// Whether drainit could not run when the deadline came. Then everyone who was not asked to end
+    /// is asked before SIGKILL.
+    has_slept: bool,
     /// The time at which drainit stops waiting even for a process that survives SIGKILL.
     give_up_at: Time,
     /// Whether the next step reviews every process, and not only those that have changed or whose
@@ -50,6 +53,7 @@ impl Stopping {
         Self {
             shutdown,
             killing_all: false,
+            has_slept: false,
             give_up_at,
             review_all: true,
             holders,
@@ -97,7 +101,9 @@ impl Stopping {
     /// drain the event was about.
     fn advance(mut self, state: &mut State, drained: Option<ProcessId>) -> Phase {
         if !self.killing_all && state.is_past(self.shutdown.deadline) && !state.is_done() {
-            state.step.note(Note::DeadlinePassed);
+            self.has_slept = state.has_slept_through(self.shutdown.deadline);
+            let late = self.has_slept.then(|| state.now.since(self.shutdown.deadline));
+            state.step.note(Note::DeadlinePassed { late });
             self.kill_all();
             // If the container was paused or the machine suspended, the deadline may be long past,
             // but killed processes still need time to end.
@@ -121,7 +127,7 @@ impl Stopping {
             }
             if self.killing_all {
                 state.end_final_count(next.1);
-                Self::end_at_once(state, next.1);
+                self.end_at_once(state, next.1);
             } else {
                 self.review(state, next.1, &mut queue);
             }
@@ -141,9 +147,11 @@ impl Stopping {
     }
 
     /// The deadline of the current waits. Once all processes are killed, no time is left for any
-    /// wait or hook.
+    /// wait or hook, except for those that drainit asks to end after a deadline that it has slept
+    /// through.
     fn deadline(&self, state: &State) -> Time {
-        if self.killing_all { state.now } else { self.shutdown.deadline }
+        let is_now = self.killing_all && !self.has_slept;
+        if is_now { state.now } else { self.shutdown.deadline }
     }
 
     fn kill_all(&mut self) {
@@ -183,7 +191,13 @@ impl Stopping {
         }
     }
 
-    fn end_at_once(state: &mut State, process: ProcessId) {
+    fn end_at_once(&mut self, state: &mut State, process: ProcessId) {
+        if self.has_slept
+            && let Some(kill_at) = state.ask_late(process, self.shutdown.deadline)
+        {
+            self.give_up_at = self.give_up_at.max(kill_at + AFTER_KILL);
+            return;
+        }
         match state.life(process) {
             Lifecycle::Stopping { since, .. } => state.kill(process, Some(since), state.now),
             Lifecycle::Starting { .. } | Lifecycle::Ready { .. } | Lifecycle::Remains { .. } => {

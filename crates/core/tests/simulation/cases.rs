@@ -944,26 +944,30 @@ fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up(
     assert_eq!(play.at(90_010, closed), is_over);
 }
 
-// holds: S62, S74, C82, C501
+// holds: S62, S63, S74, S925, C82, C501
 #[test]
 fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
     let mut play = Play::up(gateway());
     play.at(0, TERM);
-    // drainit was suspended until after the deadline.
-    let kills = [ENGINE, ROUTER].map(Action::Kill);
+    // drainit was suspended until after the deadline, before it could ask anybody to end.
+    let stops = [ENGINE, ROUTER].map(|process| Action::Stop { process, signal: Signal::TERM });
     let mut actions = play.at(90_000, Event::Tick);
     assert_eq!(actions.remove(0), Action::EndDrain(ROUTER));
-    actions.sort_by_key(|action| *action == kills[1]);
-    assert_eq!(actions, kills);
-    assert!(play.at(90_010, killed(ENGINE)).is_empty());
-    assert_eq!(play.at(90_020, killed(ROUTER)), [Action::Sweep(Signal::KILL)]);
-    assert_eq!(play.at(90_020, Event::NothingLeft), [Action::Exit(137)]);
+    actions.sort_by_key(|action| *action == stops[1]);
+    assert_eq!(actions, stops);
+    assert!(play.at(90_010, exited(ENGINE)).is_empty());
+    assert_eq!(play.at(91_000, Event::Tick), [Action::Kill(ROUTER)]);
+    assert_eq!(play.at(91_020, killed(ROUTER)), [Action::Sweep(Signal::KILL)]);
+    assert_eq!(play.at(91_020, Event::NothingLeft), [Action::Exit(137)]);
     // drainit does not wait for a process that survives SIGKILL.
-    for (deadline, gives_up) in [(28_000, 28_500), (90_000, 90_200)] {
+    for (deadline, gives_up) in [(28_000, 28_500), (90_000, 91_200)] {
         let mut play = Play::up(gateway());
         play.at(0, TERM);
         play.at(15_000.min(deadline - 1), Event::Tick);
         play.at(deadline, Event::Tick);
+        if deadline == 90_000 {
+            play.at(91_000, Event::Tick);
+        }
         assert_eq!(play.machine.next_wakeup(), Some(Time(MS(gives_up))));
         assert!(play.notes(gives_up, Event::Tick).contains(&Note::Unkillable(ROUTER)));
     }

@@ -282,8 +282,15 @@ impl Journal {
                 };
                 self.one(id, "stopped", text).end(end, killed).with(took.map(Seconds))
             }
-            Note::DeadlinePassed => {
-                let text = "deadline reached: killing everything that is left";
+            Note::DeadlinePassed { late } => {
+                let text = match late {
+                    None => "deadline reached: killing everything that is left".to_owned(),
+                    Some(late) => format!(
+                        "deadline reached {} ago, while drainit could not run: killing everything \
+                         that was asked to end, and asking the rest",
+                        human(late)
+                    ),
+                };
                 Entry::new("deadline_passed", text).at(Warning)
             }
             Note::Unkillable(id) => {

@@ -6,6 +6,9 @@
 
 use super::*;
 
+/// drainit notices a deadline this late only if it could not run.
+const PAUSED: Duration = Duration::from_millis(100);
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kills;
 
@@ -41,6 +44,7 @@ fn holds_kill(run: &History<'_>, process: ProcessId) {
         run.hold(!seen.group_killed, "two SIGKILLs to a process");
     }
     holds_asked(run, process, was_asked);
+    holds_asked_after_pause(run, process);
     if run.stop_signals < 3 && !run.has_lost_time() {
         if !is_rest && !run.has_reloaded {
             holds_asked_in_time(run, process);
@@ -60,9 +64,33 @@ fn holds_asked(run: &History<'_>, slot: ProcessId, was_asked: bool) {
         let lives = proc.alive || proc.group && run[other].signalled;
         is_newer && lives && !run.survives(other)
     });
-    let is_excused = run.is_past_deadline() || run.stop_signals >= 3 || is_left;
-    // holds: S55
+    let is_family = run.beside(slot).next().is_some();
+    let is_due = run.is_past_deadline() && (!has_slept_through_deadline(run) || is_family);
+    let is_excused = is_due || run.stop_signals >= 3 || is_left;
+    // holds: S55, S63, S925
     run.hold(was_asked || is_excused, "a SIGKILL without a request to end");
+}
+
+/// Whether drainit could not run when the deadline came.
+pub(super) fn has_slept_through_deadline(run: &History<'_>) -> bool {
+    run.deadline().is_some_and(|deadline| run.seen_at(deadline) >= deadline + PAUSED)
+}
+
+/// If drainit could not run when the deadline came, a process that was asked to end only after this
+/// pause gets a second.
+fn holds_asked_after_pause(run: &History<'_>, slot: ProcessId) {
+    let (Some((asked, _)), Some(deadline)) = (run[slot].asked, run.deadline()) else { return };
+    let is_late = has_slept_through_deadline(run) && asked >= run.seen_at(deadline);
+    if !is_late
+        || run.stop_signals >= 3
+        || run.proc(slot).group
+        || run.beside(slot).next().is_some()
+    {
+        return;
+    }
+    let least = run.stop_limit(slot).min(LEAST_STOP);
+    // holds: S925
+    run.hold(run.now >= asked + least, "less than a second after a pause beyond the deadline");
 }
 
 /// drainit sends SIGKILL to a process only after it has waited for the process's share of the time.

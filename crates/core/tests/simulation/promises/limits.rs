@@ -26,6 +26,10 @@ fn holds_limit(run: &History<'_>, slot: ProcessId, limit: Duration) {
         let is_full = limit == full || run.is_unready() || run[slot].handed_over;
         return run.hold(is_full, "less than the full time without a deadline");
     };
+    if kills::has_slept_through_deadline(run) && run.now >= run.seen_at(deadline) {
+        // holds: S925
+        return run.hold(limit <= full.min(LEAST_STOP), "too long a limit after the deadline");
+    }
     let left = deadline.since(run.now);
     run.hold(limit <= left, "a limit beyond the deadline");
     // holds: S77, S862

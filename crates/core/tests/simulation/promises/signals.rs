@@ -31,7 +31,15 @@ impl Promise for Signals {
         for id in run.slots.all().filter(|id| run.is_alive(*id) && run[*id].started) {
             let is_killed = run[id].survives_at.is_some();
             // holds: S57, S62, S107
-            run.hold(!is_over || is_killed, "no SIGKILL after the deadline or a third signal");
+            // holds: S925
+            let was_asked_late = run.stop_signals < 3
+                && kills::has_slept_through_deadline(run)
+                && run[id].asked.is_some_and(|(asked, _)| {
+                    run.deadline().is_some_and(|at| asked >= run.seen_at(at))
+                        && run.now <= run.seen_at(asked + LEAST_STOP)
+                });
+            let is_due = is_over && !was_asked_late;
+            run.hold(!is_due || is_killed, "no SIGKILL after the deadline or a third signal");
             let waits = || run.above(id).into_iter().any(|above| holds_up(run, above, machine));
             let is_right = !is_stopping || is_killed || is_begun(run, id, machine) || waits();
             // holds: S53, S56, S64

@@ -26,6 +26,11 @@ impl Promise for Stops {
             // holds: C112, C513
             run.hold(run.shutdown.is_some(), "a stop during a held drain");
         }
+        // After a pause beyond the deadline, drainit asks all that remain, in no order.
+        let slept = kills::has_slept_through_deadline(run);
+        if slept && run.deadline().is_some_and(|at| run.now >= run.seen_at(at)) {
+            return;
+        }
         for dependent in run.above(process) {
             let is_gone = !run.lives(dependent) || run.survives(dependent);
             // holds: S53, S58, S113, S200, S220, C159, C358
