@@ -229,6 +229,7 @@ impl<'a> Checker<'a> {
             // Other paths may be relative to the working directory, so they are not checked.
             return;
         }
+        self.own_sockets(process, user.as_ref(), part);
         self.values(process, part);
         if let LogMode::File(file) = &process.log.mode {
             file.paths().for_each(|path| self.log_file(part("log"), path));
@@ -460,7 +461,9 @@ impl<'a> Checker<'a> {
         let what = match (name, key) {
             (None, "hooks") => "a hook of the container cannot run: ".to_owned(),
             (None, _) => String::new(),
-            (Some(name), "readiness") => format!("the readiness probe of `{name}` cannot run: "),
+            (Some(name), "readiness") => {
+                format!("the readiness probe of `{name}` cannot succeed: ")
+            }
             (Some(name), "liveness") => format!("the liveness check of `{name}` cannot run: "),
             (Some(name), "hooks") => format!("a hook of `{name}` cannot run: "),
             (Some(name), "drain") => format!("`{name}` cannot be drained: "),
@@ -486,6 +489,40 @@ impl<'a> Checker<'a> {
             return;
         };
         self.add(Part { severity: Severity::Error, ..part }, &message);
+    }
+
+    /// Checks the directories in which the process itself makes its sockets. Sockets of `listen` are
+    /// drainit's.
+    fn own_sockets(
+        &mut self,
+        process: &Process,
+        user: Option<&User>,
+        part: impl Fn(&'static str) -> Part,
+    ) {
+        let probed = process.readiness.as_ref().and_then(|readiness| match &readiness.probe {
+            Probe::Unix(path) => Some(("readiness", path)),
+            _ => None,
+        });
+        let is_held = |path: &Path| {
+            let is_it = |address: &Address| matches!(address, Address::Unix(held) if held == path);
+            process.listen.iter().any(|socket| is_it(&socket.address))
+        };
+        let mut seen = BTreeSet::new();
+        let sockets = process.sockets.iter().map(|path| ("sockets", path)).chain(probed);
+        for (key, path) in sockets.filter(|(_, path)| path.is_absolute() && !is_held(path)) {
+            let directory = parent(path);
+            let why = self.unwritable(directory).or_else(|| {
+                let found = fs::metadata(directory).ok().filter(|_| self.is_here(directory))?;
+                let user = user.filter(|user| ![2, 1].iter().all(|bit| allows(&found, user, *bit)));
+                user.map(|user| format!("cannot be written to by uid {}", user.uid))
+            });
+            if let Some(why) = why
+                && seen.insert(directory)
+            {
+                let directory = directory.display();
+                self.add(part(key), &format!("the directory of its socket, `{directory}`, {why}"));
+            }
+        }
     }
 
     /// Whether the working directory of a process is unusable. If so, adds a finding.

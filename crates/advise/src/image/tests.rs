@@ -73,7 +73,7 @@ fn sockets_opened_before_the_start_are_checked() {
     }
 }
 
-// holds: C21, C22, C23, C29
+// holds: C21, C22, C23, C24, C29, C1073
 #[test]
 fn failing_starts_are_reported() {
     let dir = image();
@@ -107,12 +107,21 @@ E `a` cannot be started: `DIR/bin/script` exists, but its first line asks for `/
 command: [env]
 E `a` cannot be started: `DIR/bin/env` exists, but its first line asks env for `no-such-program`, which does not exist in this image
 
+command: [good], sockets: [DIR/new.sock], readiness: {unix: DIR/bin/new.sock}
+
+command: [good], sockets: [DIR/none/a.sock, DIR/none/b.sock], readiness: {unix: DIR/no/c.sock}
+E `a` cannot be started: the directory of its socket, `DIR/none`, does not exist
+E the readiness probe of `a` cannot succeed: the directory of its socket, `DIR/no`, does not exist
+
+command: [good], sockets: [DIR/bin/good/a.sock], required: false, on_exit: ignore
+W `a` cannot be started: the directory of its socket, `DIR/bin/good`, is not a directory
+
 command: [good], working_dir: DIR/none
 E `a` cannot be started: the working directory `DIR/none` cannot be entered: it does not exist
 
 command: [good], readiness: {exec: [DIR/none]}, liveness: {exec: [DIR/none]}, hooks: {pre_stop: [DIR/bye]}, drain: {exec: [DIR/drain]}
 E a hook of `a` cannot run: `DIR/bye` does not exist
-E the readiness probe of `a` cannot run: `DIR/none` does not exist
+E the readiness probe of `a` cannot succeed: `DIR/none` does not exist
 E the liveness check of `a` cannot run: `DIR/none` does not exist
 E `a` cannot be drained: `DIR/drain` does not exist
 
@@ -153,6 +162,7 @@ fn unwritable_directory_is_reported() {
             ("control: {socket: DIR/bin/s}", "", "`control.socket`, `DIR/bin`,"),
             ("", ", render: [{from: DIR/t, to: DIR/bin/a}]", "the rendered file `DIR/bin/a`"),
             ("", ", log: {file: DIR/bin/log}", "its log file `DIR/bin/log`"),
+            ("", ", sockets: [DIR/bin/s]", "its socket, `DIR/bin`,"),
         ] {
             let text = format!("{top}\nprocesses: {{a: {{command: [good]{keys}}}}}");
             let start = if top.is_empty() { "E `a` cannot be started:" } else { "E" };
@@ -160,6 +170,11 @@ fn unwritable_directory_is_reported() {
             assert_eq!(found(&dir, &text, &[]), [expected]);
         }
         nix::unistd::seteuid(nix::unistd::Uid::from_raw(0)).unwrap();
+        let other =
+            "processes: {a: {command: [good], user: '65534:65534', readiness: {unix: DIR/s}}}";
+        let why = "the directory of its socket, `DIR`, cannot be written to by uid 65534";
+        let expected = format!("E the readiness probe of `a` cannot succeed: {why}");
+        assert_eq!(found(&dir, other, &[]), [expected]);
     });
 }
 
