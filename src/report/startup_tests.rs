@@ -6,7 +6,7 @@ use crate::core::note::Note;
 use crate::report::testing::Noted;
 use crate::types::{ProcessId, Time};
 
-// holds: S162, S168
+// holds: S162, S168, S926
 #[test]
 fn start_line_names_slowest_process() {
     let began = Time(Duration::from_secs(10));
@@ -25,9 +25,12 @@ fn start_line_names_slowest_process() {
         start.note(began + after(millis), &note);
     }
     let line = start.note(began + after(1700), &Note::AllReady).line();
-    assert_eq!(line, "everything is ready after 1.7s; router took longest: 1.3s");
+    assert_eq!(
+        line,
+        "everything is ready after 1.7s; router took longest: 1.3s; started, but not probed: logger"
+    );
     let mut start = Noted::load("processes: {logger: {command: [a]}}", began);
     start.note(began + after(5), &Note::Started(ProcessId(0)));
     let line = start.note(began + after(5), &Note::AllReady).line();
-    assert_eq!(line, "everything is ready after 5ms");
+    assert_eq!(line, "everything is ready after 5ms; started, but not probed: logger");
 }

@@ -1,5 +1,6 @@
 //! Drains the instance of a process, asks it to end, and kills it.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::keys::{DrainMethod, Hook};
@@ -97,6 +98,7 @@ impl Executor {
             stays_ready: self.stays_ready,
             name: process_config.name.clone(),
             serving: self.serving(process),
+            logged: RefCell::default(),
         };
         let starter = self.children.starter();
         // If an older epoch of this Envoy still runs, the drain counts connections, because the

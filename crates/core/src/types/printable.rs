@@ -13,7 +13,8 @@ pub fn visible(c: char) -> char {
         '\u{7f}' => '\u{2421}',
         '\u{80}'..='\u{9f}' => '\u{fffd}',
         // Characters that reorder text or have no width would change how the line looks.
-        '\u{200b}'..='\u{200f}'
+        '\u{61c}'
+        | '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'
         | '\u{feff}'
@@ -88,6 +89,9 @@ mod tests {
         for c in (0..=0xffff).filter_map(char::from_u32) {
             let json = serde_json::to_string(&c).unwrap();
             let escaped = escape_json(&json);
+            let is_bidi_control = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}'
+                | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            assert!(!is_bidi_control || !escaped.contains(c), "{escaped}");
             assert!(escaped.chars().all(|c| visible(c) == c), "{escaped}");
             assert_eq!(serde_json::from_str::<char>(&escaped).unwrap(), c);
             assert!(escaped == json || visible(c) != c, "{escaped}");

@@ -1,6 +1,8 @@
 //! The process that is being drained, and the reports of its drain to the core, the log and the
 //! shutdown report.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -36,6 +38,17 @@ pub(crate) struct DrainTarget {
     pub(crate) stays_ready: bool,
     pub(crate) name: String,
     pub(crate) serving: Serving,
+    /// The lines that the drain has written into the log, each with the number of times.
+    pub(crate) logged: RefCell<BTreeMap<String, u32>>,
+}
+
+impl Drop for DrainTarget {
+    /// When the drain is over, says how often each repeated line would have been written.
+    fn drop(&mut self) {
+        for (what, count) in self.logged.take().into_iter().filter(|(_, count)| *count > 1) {
+            tracing::warn!("{}: {count} times during its drain: {what}", self.name);
+        }
+    }
 }
 
 impl DrainTarget {
@@ -49,6 +62,16 @@ impl DrainTarget {
         let line = format!("{}: {}", self.name, harmless(what));
         tracing::warn!("{line}");
         (self.tell)(DrainNews::Remark(line));
+    }
+
+    /// Writes a line into the log. A line that comes again is counted, and not written.
+    fn log(&self, what: String) {
+        let mut logged = self.logged.borrow_mut();
+        let count = logged.entry(what.clone()).or_insert(0_u32);
+        *count += 1;
+        if *count == 1 {
+            tracing::warn!("{}: {what}", self.name);
+        }
     }
 
     /// The outcome of the request or command that drains the process.
@@ -66,7 +89,7 @@ impl DrainTarget {
     pub(super) fn report(&self, output: DrainOutput) {
         match output {
             DrainOutput::Warn(what) => self.warn(&what),
-            DrainOutput::Log(what) => tracing::warn!("{}: {what}", self.name),
+            DrainOutput::Log(what) => self.log(what),
             output => (self.tell)(DrainNews::Output(output)),
         }
     }
