@@ -130,3 +130,104 @@ fn no_link_of_another_user_leads_a_socket_elsewhere() {
         assert_eq!(fs::read_dir(ended.path("victim")).unwrap().count(), 1);
     }
 }
+
+/// drainit as root, and as a user with the capabilities that `user` needs.
+const DRAINITS: [(u32, &[&str]); 2] = [
+    (0, &[]),
+    (
+        10_002,
+        &[
+            "setpriv",
+            "--reuid=10002",
+            "--regid=10002",
+            "--clear-groups",
+            "--inh-caps=+setuid,+setgid,+kill",
+            "--ambient-caps=+setuid,+setgid,+kill",
+        ],
+    ),
+];
+
+// holds: C723, C801
+#[test]
+fn no_exchanged_directory_gives_a_process_a_secret_or_a_log_file_of_drainit() {
+    for (drainit, wrapper) in DRAINITS {
+        let Some(rig) = rig() else { return };
+        for (name, mode) in [("pub", 0o777), ("private", 0o700)] {
+            fs::create_dir(rig.path(&format!("theirs/{name}"))).unwrap();
+            for file in ["token", "app.log"] {
+                let path = format!("theirs/{name}/{file}");
+                rig.write(&path, SECRET);
+                fs::set_permissions(rig.path(&path), fs::Permissions::from_mode(mode & 0o666))
+                    .unwrap();
+                chown(rig.path(&path), Some(drainit), Some(drainit)).unwrap();
+            }
+            let path = rig.path(&format!("theirs/{name}"));
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            chown(&path, Some(drainit), Some(drainit)).unwrap();
+        }
+        // `chown 10001 theirs` leaves the group of root.
+        chown(rig.path("theirs"), Some(THEIRS), Some(0)).unwrap();
+        let config = "
+            processes:
+              attack:
+                command: [sh, -c, 'cd DIR/theirs && ! cat private/token && mv pub x && mv private pub']
+                user: '10001:10001'
+                type: oneshot
+              led:
+                command: [CHILD, led, 'report=DIR/led.json']
+                environment: {A: {file: DIR/theirs/pub/token}}
+                depends_on: [attack]
+                required: false
+                on_exit: ignore
+              logs:
+                command: [CHILD, logs]
+                log: {file: DIR/theirs/pub/app.log}
+                depends_on: [attack]
+                required: false
+                on_exit: ignore
+              own: {command: [CHILD, own], depends_on: [attack]}
+            ";
+        let running = rig.wrapper(wrapper).start(config);
+        running.wait_for_start(&["own"]);
+        for name in ["led", "logs"] {
+            running.wait_for_line(&format!(
+                "{name}.*user {THEIRS} could exchange names in `.*theirs/pub`, which user {THEIRS} may not"
+            ));
+        }
+        let ended = running.stop();
+        assert!(!ended.path("led.json").exists(), "{drainit}");
+        let log = fs::read_to_string(ended.path("theirs/pub/app.log")).unwrap();
+        assert_eq!(log, SECRET, "{drainit}");
+    }
+}
+
+// holds: C1057
+#[test]
+fn owners_outside_of_the_user_namespace_do_not_make_a_path_foreign() {
+    let Some(rig) = rig() else { return };
+    let owner = THEIRS.to_string();
+    let ids = ["setpriv", "--reuid", &owner, "--regid", &owner, "--clear-groups"];
+    // This namespace maps only the caller, so `/` and `/tmp` belong to nobody in it.
+    let rig = rig.wrapper(&ids).wrapper(&["unshare", "--user", "--map-root-user"]);
+    rig.write("theirs/secret", SECRET);
+    fs::set_permissions(rig.path("theirs/secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    chown(rig.path("theirs/secret"), Some(THEIRS), Some(THEIRS)).unwrap();
+    let running = rig.start_ready(
+        "
+        control: {socket: DIR/theirs/control.sock}
+        shutdown: {report: DIR/theirs/report.json}
+        processes:
+          a:
+            command: [sh, -c, 'test \"$A\" = geheim-1234 && echo got it; exec CHILD a']
+            environment: {A: {file: DIR/theirs/secret}}
+            listen: ['unix:DIR/theirs/app.sock']
+            render: [{from: DIR/theirs/secret, to: DIR/theirs/rendered}]
+            log: {file: DIR/theirs/app.log}
+        ",
+    );
+    running.wait_for_start(&["a"]);
+    let ended = running.stop();
+    ended.assert_code(0);
+    assert_eq!(fs::read_to_string(ended.path("theirs/app.log")).unwrap(), "got it\n");
+    assert!(ended.path("theirs/report.json").exists() && ended.path("theirs/rendered").exists());
+}

@@ -37,7 +37,8 @@ impl State {
         if !family::holds(self, process) {
             let limit = self.stop_time(process, deadline);
             self.signal_stop(process, limit, deadline);
-            self.limit_timer(process, self.stop_time_in_vain(process, deadline));
+            let in_vain = self.stop_time_in_vain(process, deadline);
+            self.limit_timer(process, in_vain.max(limit.min(LEAST_STOP)));
             family::passes_on(self, process, deadline);
         }
         self.kill_if_due(process, deadline);

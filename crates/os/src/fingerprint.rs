@@ -249,7 +249,7 @@ fn fingerprint(
             let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
             // Links are followed, as by a process that reads the file. A link to nowhere does not
             // count as a file.
-            let place = Place::below(&directory, &name);
+            let place = place.below(&directory, &name);
             let is_file = match there(place.and_then(|place| place.stat())) {
                 Ok(about) => about.is_some_and(|about| is(&about, SFlag::S_IFREG)),
                 Err(error) => is_denied(&error).then_some(true).ok_or(error)?,
@@ -260,7 +260,7 @@ fn fingerprint(
         }
         for name in files {
             name.hash(&mut hasher);
-            let place = Place::below(&directory, &name);
+            let place = place.below(&directory, &name);
             match place.and_then(|place| add(&place, &mut hasher, limits)) {
                 Err(error) if is_denied(&error) => {
                     UNREADABLE.hash(&mut hasher);

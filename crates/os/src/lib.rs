@@ -66,6 +66,8 @@ pub mod termination_log;
 pub mod testing;
 #[allow(clippy::disallowed_methods, reason = "callers have a thread, or run before the loop")]
 pub mod trusted_path;
+#[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
+pub mod users;
 
 use std::io;
 

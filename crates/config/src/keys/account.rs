@@ -174,6 +174,14 @@ impl Accounts {
         Ok(Account::Found { user, name: Some(name).filter(|name| !name.is_empty()), home })
     }
 
+    /// The user with this number and its groups; `None` if `/etc/passwd` does not have the number.
+    pub fn of_number(uid: u32) -> Option<User> {
+        match Self::default().find(&uid.to_string()).ok()? {
+            Account::Found { user, name: Some(_), .. } if user.uid == uid => Some(user),
+            _ => None,
+        }
+    }
+
     fn with_groups(&mut self, account: &AccountEntry) -> User {
         let gid = id(&account.more).unwrap_or_default();
         let is_member = |group: &&AccountEntry| {

@@ -13,7 +13,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::check::image::{Find, ImageLookup};
 use crate::graph::{Graph, GraphError};
 use crate::keys::neighbours::{IMPORT, foreign};
 use crate::keys::reader::Reader;
-use crate::keys::{self, Config, DeadlineShare, Variable, overlay};
+use crate::keys::{self, Account, Accounts, Config, DeadlineShare, Variable, overlay};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::Variables;
@@ -38,6 +38,7 @@ use crate::language::span::Span;
 use crate::language::yaml::node::{Kind, Node};
 use crate::language::{expand, yaml};
 use crate::plan::Plan;
+use drainit_os::users;
 
 /// A config without errors, which drainit can run.
 #[derive(Clone, Debug, Default)]
@@ -106,6 +107,7 @@ fn read(
     is_check: bool,
     lookup: Option<ImageLookup<'_>>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
+    users::find_with(Accounts::of_number);
     let read = of_one_moment(|reads| {
         let mut problems = Problems::of(reads, is_check);
         let roots = read_roots(&mut problems, paths, environment);
@@ -231,6 +233,7 @@ fn finish(
             process.share = shares.get(&process.name).copied().unwrap_or_default();
         }
     }
+    make_users_known(&config);
     if uses_limits && !problems.has_errors() {
         let mut marking = variables();
         marking.marks_limits = true;
@@ -320,6 +323,19 @@ fn find_stores(config: &mut Config) {
             Arc::make_mut(process).is_store = true;
         }
     }
+}
+
+/// Makes the users of all processes and hooks known to the guard of paths. A user who is missing in
+/// `/etc/passwd` is left out.
+fn make_users_known(config: &Config) {
+    let hooks = config.processes.iter().map(|process| &process.hooks).chain([&config.hooks]);
+    let hooks = hooks.flat_map(|hooks| [&hooks.pre_start, &hooks.pre_stop, &hooks.post_stop]);
+    let users = hooks.flatten().filter_map(|hook| hook.user.as_ref());
+    let users = users.chain(config.processes.iter().filter_map(|process| process.user.as_ref()));
+    let names: BTreeSet<_> = users.map(Account::name).collect();
+    let mut accounts = Accounts::default();
+    let found = names.into_iter().filter_map(|name| accounts.find(&name).ok());
+    users::make_known(found.filter_map(|account| account.found().cloned()));
 }
 
 /// Sets `Process::marked` for each process that uses a limit of the container.

@@ -35,15 +35,7 @@ use crate::spawn::limits::Ulimit;
 use crate::spawn::which::candidates;
 use crate::sys::{self, ChildPlace, ChildPlan, ChildSetup, PendingExec};
 use crate::trusted_path;
-
-/// The user and groups of a process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    pub uid: u32,
-    pub gid: u32,
-    /// The supplementary groups of the user.
-    pub groups: Vec<u32>,
-}
+pub use crate::users::User;
 
 #[derive(Debug, Default)]
 pub struct SpawnRequest {

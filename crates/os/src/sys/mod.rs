@@ -6,6 +6,7 @@
 
 pub mod allocator;
 mod child;
+mod file_rights;
 
 use std::borrow::Borrow;
 use std::ffi::CStr;
@@ -22,6 +23,11 @@ use tokio::io::unix::AsyncFd;
 
 pub(crate) use crate::sys::child::{ChildLimit, ChildPlan, NewUser, PendingExec, start};
 pub use crate::sys::child::{ChildPlace, ChildSetup};
+pub(crate) use crate::sys::file_rights::{
+    has_acl, may_access, permitted_capabilities, take_file_rights,
+};
+#[cfg(test)]
+pub(crate) use crate::sys::file_rights::{keep_capabilities, set_acl};
 use drainit_core::types::Signal;
 
 /// Converts a result of -1 into the error in `errno`.
