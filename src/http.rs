@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::keys::Address;
 use crate::language::mask::masked;
-use crate::os::on_thread::{on_thread, peer_at};
+use crate::os::on_thread::{LONGEST_WAY, on_thread, peer_at};
 use crate::os::own_connections;
 use crate::os::private_socket;
 use crate::types::{ChildText, Reason, human};
@@ -328,19 +328,24 @@ impl HttpConnection {
 }
 
 pub(crate) async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStream, HttpError> {
-    let is_abstract = private_socket::is_abstract(path);
-    let connected = if is_abstract {
-        connect_among_others(path).await
-    } else {
-        let peer = peer_at(path.to_owned()).await.map_err(HttpError::Io)?;
-        UnixStream::connect(&peer.address).await
-    };
-    let stream = connected.map_err(HttpError::Io)?;
     // The server must prove that it is the right drainit. Everybody can take an abstract name, and
     // everybody who may change the directory of a path can put a socket there.
-    if is_abstract || from == Answerer::Drainit {
+    let check = |server, is_in_its_directory| {
+        private_socket::check_server(path, server, is_in_its_directory)
+            .map_err(HttpError::Untrusted)
+    };
+    if private_socket::is_abstract(path) {
+        let stream = connect_among_others(path).await.map_err(HttpError::Io)?;
+        check(private_socket::peer(&stream).map_err(HttpError::Io)?, false)?;
+        return Ok(stream);
+    }
+    let socket = peer_at(path.to_owned()).await.map_err(HttpError::Io)?;
+    let stream = UnixStream::connect(&socket.address).await.map_err(HttpError::Io)?;
+    if from == Answerer::Drainit {
         let server = private_socket::peer(&stream).map_err(HttpError::Io)?;
-        private_socket::check_server(path, server).map_err(HttpError::Untrusted)?;
+        // A file system that hangs must not delay the command.
+        let is_in_its_directory = on_thread(LONGEST_WAY, move || socket.could_be_of(server.uid));
+        check(server, is_in_its_directory.await.unwrap_or(false))?;
     }
     Ok(stream)
 }

@@ -61,3 +61,24 @@ fn drainits_that_share_a_namespace_are_listed_with_sockets_and_configs() {
     }
     said.assert(0, "several drainits run here; choose one: `--socket @drainit/");
 }
+
+// holds: C1058
+#[test]
+fn root_in_another_container_reaches_a_drainit_of_another_user_by_a_path() {
+    // The command runs in a PID namespace of its own, and so does not see drainit's pid.
+    let script = "
+        s=$(mktemp -d); chmod 777 $s
+        { echo \"control: {socket: $s/c.sock}\"; cat $CONFIG; } > $s/c.yaml
+        $drainit $D run -c $s/c.yaml >/dev/null 2>&1 &
+        $D health --wait 20s --socket $s/c.sock
+        elsewhere() { unshare --pid --fork --mount-proc $D \"$@\" --socket $s/c.sock; }
+        elsewhere status
+        chmod 755 $s; elsewhere status || echo code $?
+        chown 10001 $s; elsewhere shutdown; wait; rm -r $s";
+    let Some(said) = in_namespace(script) else { return };
+    said.assert(0, "running, ready").assert(0, "code 1");
+    let refused = "the user 10001 answers, who is neither root, nor may write to the directory of \
+                   the socket";
+    assert_eq!(said.stderr.matches(refused).count(), 1, "{}", said.stderr);
+    assert_eq!(said.stdout.matches("running, ready").count(), 1, "{}", said.stdout);
+}

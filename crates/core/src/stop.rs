@@ -37,8 +37,10 @@ impl State {
         if !family::holds(self, process) {
             let limit = self.stop_time(process, deadline);
             self.signal_stop(process, limit, deadline);
-            let in_vain = self.stop_time_in_vain(process, deadline);
-            self.limit_timer(process, in_vain.max(limit.min(LEAST_STOP)));
+            // After this share, drainit looks whether the process catches its stop signal.
+            let granted = self.asked_until(process).map_or(limit, |(_, at)| at.since(self.now));
+            let share = self.stop_time_in_vain(process, deadline);
+            self.limit_timer(process, share.max(granted.min(LEAST_STOP)));
             family::passes_on(self, process, deadline);
         }
         self.kill_if_due(process, deadline);

@@ -30,7 +30,7 @@ const OF_ONE: usize = 2;
 const OF_OWN_SOCKETS: usize = 256;
 
 /// The time limit for finding a socket in the file system.
-const LONGEST_WAY: Duration = Duration::from_secs(5);
+pub const LONGEST_WAY: Duration = Duration::from_secs(5);
 
 /// [`wait_unless`] checks at this interval whether a stop signal has arrived. Work that does not
 /// hang is done before the first check.

@@ -123,7 +123,7 @@ pub fn is_drainit(path: &Path) -> bool {
         Ok(Peer { pid: peer.pid(), uid: peer.uid() })
     };
     match server() {
-        Ok(server) => check_server(path, server).is_ok(),
+        Ok(server) => check_server(path, server, false).is_ok(),
         Err(error) => error == Errno::EAGAIN && pid_in(path) == Some(1),
     }
 }
@@ -134,18 +134,20 @@ fn pid_in(path: &Path) -> Option<Pid> {
 }
 
 /// Checks, on behalf of a client, that the server is a drainit that the client trusts. If the path
-/// is an abstract name, the server must be the process whose pid is in the name.
+/// is an abstract name, the server must be the process whose pid is in the name. Otherwise,
+/// `is_in_its_directory` says whether the user of the server could put a socket into the directory.
 ///
 /// # Errors
 /// Returns a message that says who answers.
-pub fn check_server(path: &Path, server: Peer) -> Result<(), String> {
-    check_server_for(geteuid().as_raw(), path, server, below_init)
+pub fn check_server(path: &Path, server: Peer, is_in_its_directory: bool) -> Result<(), String> {
+    check_server_for(geteuid().as_raw(), path, server, is_in_its_directory, below_init)
 }
 
 fn check_server_for(
     own: u32,
     path: &Path,
     server: Peer,
+    is_in_its_directory: bool,
     is_below_init: impl FnOnce(Pid) -> bool,
 ) -> Result<(), String> {
     let Peer { pid, uid } = server;
@@ -162,13 +164,24 @@ fn check_server_for(
     }
     // Only the init of this namespace can be PID 1. A client trusts root and its own user. Root
     // also trusts the drainit of another user, but not a process that a drainit may have started.
-    if pid == 1 || uid == 0 || uid == own || own == 0 && pid > 0 && !is_below_init(pid) {
+    // The drainit of another container has another PID namespace, and thus no pid here. Root then
+    // trusts whoever could put a socket there.
+    let is_trusted_by_root = match pid {
+        0 => is_in_its_directory,
+        _ => !is_below_init(pid),
+    };
+    if pid == 1 || uid == 0 || uid == own || own == 0 && is_trusted_by_root {
         return Ok(());
     }
     let process = if pid == 0 { String::new() } else { format!("pid {pid} of ") };
+    let neither = if own == 0 && pid == 0 {
+        "neither root, nor may write to the directory of the socket"
+    } else {
+        "neither you nor root"
+    };
     says(format!(
-        "{process}the user {uid} answers, who is neither you nor root (if drainit runs as this user, \
-         call the command as this user)"
+        "{process}the user {uid} answers, who is {neither} (if drainit runs as this user, call the \
+         command as this user)"
     ))
 }
 
@@ -270,7 +283,7 @@ mod tests {
             ("drainit/5/17", 17, own + 1, "neither you nor root"),
             ("drainit/5/", 17, own, "not one of drainit's"),
         ] {
-            let checked = check_server_for(own, &path(name), Peer { pid, uid }, |_| true);
+            let checked = check_server_for(own, &path(name), Peer { pid, uid }, true, |_| true);
             let error = checked.err().unwrap_or_default();
             let is_right = error.contains(says) && error.is_empty() == says.is_empty();
             assert!(is_right, "{name} {pid} {uid}: {error}");
@@ -281,18 +294,24 @@ mod tests {
     #[test]
     fn a_client_trusts_root_and_the_own_user_but_no_process_below_a_drainit() {
         let socket = Path::new("/run/app/drainit.sock");
-        for (own, pid, uid, is_below, trusts) in [
-            (0, 1, 1000, true, true),
-            (0, 17, 0, true, true),
-            (0, 17, 1000, false, true),
-            (0, 17, 1000, true, false),
-            (0, 0, 1000, false, false),
-            (1000, 0, 0, true, true),
-            (1000, 17, 1000, true, true),
-            (1000, 17, 1001, false, false),
+        for (own, pid, uid, is_in_its_directory, is_below, trusts) in [
+            (0, 1, 1000, false, true, true),
+            (0, 17, 0, false, true, true),
+            (0, 17, 1000, false, false, true),
+            (0, 17, 1000, true, true, false),
+            // A drainit of another container.
+            (0, 0, 1000, true, false, true),
+            (0, 0, 1000, false, false, false),
+            (1000, 0, 0, false, true, true),
+            (1000, 0, 1000, false, true, true),
+            (1000, 0, 1001, true, false, false),
+            (1000, 17, 1000, false, true, true),
+            (1000, 17, 1001, true, false, false),
         ] {
-            let checked = check_server_for(own, socket, Peer { pid, uid }, |_| is_below);
-            assert_eq!(checked.is_ok(), trusts, "{own} {pid} {uid} {is_below}: {checked:?}");
+            let server = Peer { pid, uid };
+            let checked = check_server_for(own, socket, server, is_in_its_directory, |_| is_below);
+            let case = format!("{own} {pid} {uid} {is_in_its_directory} {is_below}");
+            assert_eq!(checked.is_ok(), trusts, "{case}: {checked:?}");
         }
         let mut child = std::process::Command::new("true").spawn().unwrap();
         assert!(below_init(child.id().cast_signed()));
