@@ -219,8 +219,8 @@ fn times(
         );
         break;
     }
-    if let Some((step, by, kept)) = plan.squeezed().filter(|_| with_waits) {
-        let (stop, gets) = (plan.label(step), human(step.takes()));
+    if let Some((step, gets, by, kept)) = plan.squeezed().filter(|_| with_waits) {
+        let (stop, gets) = (plan.label(step), human(gets));
         let message = format!(
             "`{stop}` gets only {gets}, because `{by}` and the steps after it keep {}",
             human(kept)

@@ -230,17 +230,20 @@ impl<'c> Plan<'c> {
     }
 
     /// The first stop without a drain and without `stop_grace_period` that gets less than the 10 s
-    /// in which most programs end, because the declared stop of a dependency keeps more time than
-    /// the stop gets; and this dependency with the time.
-    pub(crate) fn squeezed(&self) -> Option<(&ShutdownStep, &'c str, Duration)> {
+    /// in which most programs end, even if it begins at T0, because the declared stop of a dependency
+    /// keeps more time than the stop gets; with the time that it gets, this dependency, and the time
+    /// that the dependency keeps.
+    pub(crate) fn squeezed(&self) -> Option<(&ShutdownStep, Duration, &'c str, Duration)> {
         let budget = LazyCell::new(|| Budget::of(&self.spec));
+        let window = self.spec.window;
         let stops = self.after_signal.steps.iter().filter(|step| step.kind == StepKind::Stop);
         stops.filter(|step| step.takes() < MOST_KEPT).find_map(|step| {
-            let is_unset = |of: &ProcessSpec| of.stop.is_none() && !of.is_drained();
+            let is_unset = |of: &ProcessSpec| of.stop.is_none() && of.drain.is_none();
             let id = step.process.filter(|id| is_unset(self.spec.of(*id)))?;
             let (Some(by), kept) = budget.keeper(&self.spec, id)? else { return None };
-            let is_squeezed = step.takes() < kept && self.spec.of(by).stop.is_some();
-            is_squeezed.then(|| (step, self.names[by.index()], kept.min(self.spec.window)))
+            let gets = budget.stop(&self.spec, id, window, window);
+            let is_squeezed = gets < MOST_KEPT && gets < kept && self.spec.of(by).stop.is_some();
+            is_squeezed.then(|| (step, gets, self.names[by.index()], kept.min(window)))
         })
     }
 
