@@ -71,7 +71,7 @@ fn all() -> Vec<Note> {
             why: DrainEnd::TimeOver,
             took: SECOND,
             time: None,
-            unused: SECOND - SECOND,
+            unused: SECOND,
             last,
         },
         Note::StillDraining { process, load: last, left: SECOND },

@@ -196,8 +196,8 @@ impl Budget {
         let drains = spec.ids().filter_map(drain).count();
         let counts = spec.ids().map(closes).max().filter(|_| drains > 1).unwrap_or_default();
         let left = left.saturating_sub(last.kept.saturating_add(counts));
-        let shares = Shares::new(spec, left, &ahead, |id| {
-            let drain = drain(id).map_or(Duration::ZERO, |drain| declared_drain(drain));
+        let shares = Shares::new(spec, left, ahead, |id| {
+            let drain = drain(id).map_or(Duration::ZERO, declared_drain);
             drain.saturating_add(closes(id))
         });
         let unset = |id| if spec.of(id).is_store { shares.of(id) } else { LEAST_STOP };

@@ -515,11 +515,11 @@ fn a_later_stop_that_declares_nothing_keeps_a_second_and_a_store_ten() {
     let web = ProcessId(2);
     let limit = |spec| {
         let notes = Play::up(spec).notes(0, TERM).into_iter();
-        let limits = notes.filter_map(|note| match note {
+        let mut limits = notes.filter_map(|note| match note {
             Note::Stopping { process, limit, .. } if process == web => Some(limit.as_millis()),
             _ => None,
         });
-        limits.last()
+        limits.next()
     };
     assert_eq!(limit(bare_chain()), Some(26_000));
     // The store is the first of the chain, or the second.
