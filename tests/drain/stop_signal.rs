@@ -96,3 +96,33 @@ fn clients_without_an_order_are_named_at_the_stop() {
         .assert_line("warning: lost, other: connected to store, which may end first, .*: .store.`")
         .assert_no_line("(ordered|below)[^:]*: connected to");
 }
+
+// holds: S891
+#[test]
+fn only_a_process_that_ignores_its_stop_signal_is_killed_after_its_share() {
+    // One waits for its signal as tini does: the kernel then shows no handler. The other restores
+    // the default when the signal comes. Both need longer than a share, which is 3 s.
+    let config = "
+        shutdown: {grace_period: 8}
+        processes:
+          base: {command: [sleep, '1000']}
+          waits: {command: [python3, DIR/waits.py, DIR/waits], readiness: {file: DIR/waits}, depends_on: [base]}
+          resets: {command: [python3, DIR/resets.py, DIR/resets], readiness: {file: DIR/resets}, depends_on: [base]}
+          deaf: {command: [sh, -c, \"trap '' TERM; touch DIR/deaf; sleep 1000; true\"], readiness: {file: DIR/deaf}, depends_on: [base]}
+        ";
+    let Some(rig) = Rig::new() else { return };
+    let head = "import signal, sys, time\n";
+    let ready = "open(sys.argv[1], 'w').close()\n";
+    let waits = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n";
+    let waits = format!("{head}{waits}{ready}signal.sigwait([signal.SIGTERM])\ntime.sleep(4)\n");
+    rig.write("waits.py", waits);
+    let resets = "def reset(*_):\n    signal.signal(signal.SIGTERM, signal.SIG_DFL)\n";
+    let resets = format!("{head}{resets}signal.signal(signal.SIGTERM, reset)\n{ready}");
+    rig.write("resets.py", format!("{resets}signal.pause()\ntime.sleep(4)\n"));
+    rig.start_ready(config)
+        .stop()
+        .assert_code(137)
+        .assert_line("deaf: still alive .*, which it ignores: a longer wait would not help")
+        .assert_line("waits: exited with code 0")
+        .assert_line("resets: exited with code 0");
+}

@@ -6,8 +6,8 @@
 //!   not *keep*. A later stop or hook keeps its declared time, and a second if it declares none. A
 //!   later drain keeps a second. A store without `stop_grace_period` keeps an equal share, but at
 //!   most [`MOST_KEPT`].
-//! - *Waiting must help*: a stop without `stop_grace_period` is asked after an equal share of the
-//!   time whether it catches its stop signal. If not, it gets no more.
+//! - *Waiting must help*: a process without `stop_grace_period` that ignores its stop signal gets no
+//!   more than an equal share of the time.
 //!
 //! The *path* of a step are the steps that can begin only after it: those of the process, and of
 //! the processes on which it depends. Independent processes never shorten each other's steps.
@@ -69,7 +69,7 @@ pub struct Times {
     /// The time that the step keeps.
     pub kept: Duration,
     /// Like `kept`, with an equal share of the time for each stop without `stop_grace_period`. A
-    /// process that does not catch its stop signal leaves this time.
+    /// process that ignores its stop signal leaves this time.
     shared: Duration,
     /// The time that the delays and drains leave: [`LEAST_STOP`] for each stop, or its declared
     /// time if that is shorter.
@@ -297,8 +297,8 @@ impl Budget {
         self.after_stop(spec, id).grants(limit, self.shares[id.index()], left)
     }
 
-    /// Like [`Self::stop`], for a process that does not catch its stop signal. Each later stop
-    /// without `stop_grace_period` then keeps an equal share, because waiting cannot help.
+    /// Like [`Self::stop`], for a process that ignores its stop signal. Each later stop without
+    /// `stop_grace_period` then keeps an equal share, because waiting cannot help.
     pub fn stop_in_vain(
         &self,
         spec: &Spec,

@@ -45,8 +45,8 @@ pub enum Event {
         /// Whether the process runs none of its code any more, and SIGKILL cannot end it sooner:
         /// the kernel frees what the process had. False if that is unknown.
         exits: bool,
-        /// Whether the process does not catch its stop signal, so that waiting cannot help. False
-        /// if that is unknown.
+        /// Whether the process ignores its stop signal, so that waiting cannot help. False if that is
+        /// unknown.
         ignores: bool,
     },
     /// The answer to `Action::StopOrphans`: no member of the process group is a child of drainit.

@@ -18,8 +18,8 @@ pub enum StopLimit {
     /// The stop of a dependency, with the steps after it, or the own `post_stop` hook keeps this
     /// time; if `by` is `None`, that of the container.
     Kept { by: Option<ProcessId>, time: Duration, is_declared: bool },
-    /// The process does not catch its stop signal, and has had its share of the time.
-    NotCaught,
+    /// The process ignores its stop signal, and has had its share of the time.
+    Ignored,
     /// The deadline has come.
     Deadline { is_declared: bool },
     /// The end of a hot restart, or a third stop signal.

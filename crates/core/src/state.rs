@@ -135,9 +135,9 @@ pub(super) enum Exit {
     Asked,
     /// The instance is exiting, so SIGKILL has no effect any more.
     Seen,
-    /// The instance catches its stop signal, or nothing is known.
+    /// The instance does not ignore its stop signal, or nothing is known.
     Busy,
-    /// The instance does not catch its stop signal, so no wait can help.
+    /// The instance ignores its stop signal, so no wait can help.
     Ignores,
 }
 
@@ -333,7 +333,7 @@ impl State {
         self.budget().stop(&self.spec, id, self.unset_stop(), deadline.since(self.now))
     }
 
-    /// Like [`Self::stop_time`], for a process that does not catch its stop signal.
+    /// Like [`Self::stop_time`], for a process that ignores its stop signal.
     pub(crate) fn stop_time_in_vain(&self, id: ProcessId, deadline: Time) -> Duration {
         self.budget().stop_in_vain(&self.spec, id, self.unset_stop(), deadline.since(self.now))
     }

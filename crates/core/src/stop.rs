@@ -78,8 +78,8 @@ impl State {
         }
     }
 
-    /// Handles the answer to `Action::LookForExit`. Who is exiting, or catches the stop signal, keeps
-    /// the time that the core has given with the question.
+    /// Handles the answer to `Action::LookForExit`. Who is exiting, or does not ignore the stop signal,
+    /// keeps the time that the core has given with the question.
     fn on_exit_seen(&mut self, process: ProcessId, exits: bool, ignores: bool, deadline: Time) {
         if self[process].ending.exit != Exit::Asked {
             return;
@@ -227,7 +227,7 @@ impl State {
         let can_keep = |(by, kept)| (by, if kept > left + LEAST_STOP { left } else { kept });
         match self.budget().keeper(&self.spec, process).map(can_keep) {
             _ if self.ending.is_cut_short => StopLimit::Other,
-            _ if self[process].ending.exit == Exit::Ignores => StopLimit::NotCaught,
+            _ if self[process].ending.exit == Exit::Ignores => StopLimit::Ignored,
             _ if is_declared && is_spent => StopLimit::Own { is_declared },
             _ if self.now >= deadline => StopLimit::Deadline { is_declared },
             // Before a shutdown, no later stop keeps time.

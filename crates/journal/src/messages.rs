@@ -60,7 +60,7 @@ pub(crate) fn stop_limit(limit: StopLimit, of: ProcessId, names: &Names) -> Stri
             ": `stop_grace_period` {}, and the deadline of `grace_period` has come",
             is(is_declared)
         ),
-        StopLimit::NotCaught => {
+        StopLimit::Ignored => {
             ": a longer wait would not help, so the later stops get the rest of the time".to_owned()
         }
         StopLimit::Other => String::new(),

@@ -49,14 +49,16 @@ impl Executor {
         }
     }
 
-    /// Whether the main process runs, but did not catch its stop signal when drainit last looked
-    /// before the signal. A process may give up its handler once it has got the signal, so a look
-    /// after the signal does not count.
+    /// Whether the main process runs, but ignored its stop signal when drainit last looked before
+    /// the signal. A process may give up its handler once it has got the signal, so a look after the
+    /// signal does not count. A signal that seemed to be fatal would have ended the process. If it
+    /// still runs, it takes the signal by sigtimedwait(2), as tini does: meanwhile, the kernel shows
+    /// neither a handler nor that the signal is blocked.
     pub(super) fn ignores_its_stop(&self, process: ProcessId) -> bool {
         let signal = self.process(process).stop_signal;
         let effect = self.processes.journal.of(process).disposition.filter(|it| it.0 == signal);
-        let is_uncaught = |(_, effect)| matches!(effect, Disposition::Ignored | Disposition::Fatal);
-        self.pid(process).is_some() && effect.is_some_and(is_uncaught)
+        self.pid(process).is_some()
+            && effect.is_some_and(|(_, effect)| effect == Disposition::Ignored)
     }
 
     /// Says what the stop signal does to a process that does not catch it, unless this was also

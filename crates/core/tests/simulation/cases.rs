@@ -96,7 +96,7 @@ pub(super) struct Play {
     pub(super) machine: Machine,
     /// Whether each process that has not ended in its time is exiting.
     exits: bool,
-    /// Whether each process that has not ended in its time does not catch its stop signal.
+    /// Whether each process that has not ended in its time ignores its stop signal.
     ignores: bool,
     story: String,
 }
@@ -536,7 +536,7 @@ fn a_later_stop_that_declares_nothing_keeps_a_second_and_a_store_ten() {
 
 // holds: S891
 #[test]
-fn a_process_that_does_not_catch_a_stop_signal_takes_only_a_share() {
+fn a_process_that_ignores_its_stop_signal_takes_only_a_share() {
     let web = ProcessId(2);
     for (ignores, at) in [(true, 9334), (false, 26_000)] {
         let mut play = Play::up(bare_chain());

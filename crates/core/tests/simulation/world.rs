@@ -354,7 +354,7 @@ impl<'a> World<'a> {
         self.scenario.faults_end.is_some_and(|after| self.start + after <= self.now)
     }
 
-    /// Whether drainit can see that the process does not catch its stop signal. Some of the
+    /// Whether drainit can see that the process ignores its stop signal. Some of the
     /// processes that never end by the signal catch it and hang.
     pub(crate) fn ignores_stop(&self, process: ProcessId) -> bool {
         let never_ends = self.behaviour(process).ends_after_term.is_none() && !self.obeys();

@@ -158,8 +158,7 @@ fn holds_no_early_kill(run: &History<'_>, slot: ProcessId) {
     run.hold(is_over || is_in_vain, "a SIGKILL while time is left that nobody needs");
 }
 
-/// Whether the process declares no time, and drainit has seen that it does not catch its stop
-/// signal.
+/// Whether the process declares no time, and drainit has seen that it ignores its stop signal.
 fn is_in_vain(run: &History<'_>, slot: ProcessId) -> bool {
     run[slot].ignores && run.of_config(slot).stop.is_none()
 }
@@ -181,7 +180,7 @@ fn is_limit(run: &History<'_>, slot: ProcessId, after: Duration, why: StopLimit)
             is_declared == of.stop.is_some() && is_kept && !is_over
         }
         // holds: S891
-        StopLimit::NotCaught => run[slot].ignores && of.stop.is_none() && !is_over,
+        StopLimit::Ignored => run[slot].ignores && of.stop.is_none() && !is_over,
         StopLimit::Deadline { is_declared } => is_declared == of.stop.is_some() && is_over,
         StopLimit::Other => !is_over || run.stop_signals >= 3,
     }

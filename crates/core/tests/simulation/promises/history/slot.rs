@@ -17,7 +17,7 @@ pub(crate) struct SlotHistory {
     /// Whether a note has said that the instance is not drained because its drain is off.
     pub(crate) told_off: bool,
     pub(crate) asked: Option<(Time, Duration)>,
-    /// Whether drainit has seen that the instance does not catch its stop signal.
+    /// Whether drainit has seen that the instance ignores its stop signal.
     pub(crate) ignores: bool,
     /// Whether drainit has granted the instance more time to end.
     pub(crate) extended: bool,
