@@ -7,7 +7,7 @@
 //! clock, nothing proves that the answer is complete. A part of the answer may be missing (a
 //! stream), or the answer may belong to an earlier request (pipelining, HTTP/2). A connection of
 //! this kind is unknown: it counts as busy until nothing has moved on it for `idle`. An answer that
-//! has paused and gone on may pause again, so its connection counts for twice its longest pause.
+//! has paused for less and gone on may pause again, so its connection counts for twice its longest pause.
 //!
 //! The kernel has no better evidence. A later request shows that the answer before it is complete,
 //! but then the later request needs an answer. Segments and bytes say how much has moved, and not
@@ -115,12 +115,20 @@ struct Seen {
 
 impl Seen {
     /// The longest pause within an answer after a further look. The server has sent the latest data
-    /// before the pause and after it, and the client has sent nothing.
-    fn pause_with(&self, now: &Connection) -> Duration {
-        let latest = &self.latest;
+    /// before the pause and after it, and the client has sent nothing. A pause after which
+    /// the connection no longer counted is not one: what follows is a push, or one of the pings of a
+    /// stream that never ends.
+    fn pause_with(&self, now: &Connection, idle: Duration) -> Duration {
+        let (latest, pause) = (&self.latest, self.latest.quiet());
         let goes_on = now.received == latest.received && now.has_moved_since(latest);
-        if goes_on && !latest.is_asking() { self.pause.max(latest.quiet()) } else { self.pause }
+        let is_within = goes_on && !latest.is_asking() && pause < idle_after(idle, self.pause);
+        if is_within { self.pause.max(pause) } else { self.pause }
     }
+}
+
+/// The time after which a silent connection counts as answered, if its answers have paused so long.
+fn idle_after(idle: Duration, pause: Duration) -> Duration {
+    idle.max(pause.saturating_mul(2))
 }
 
 /// The connections of a process, as all looks at the kernel's list so far have shown them.
@@ -207,18 +215,14 @@ impl Answers {
     /// pause that its answers have shown.
     fn idle_of(&self, cookie: u64) -> Duration {
         let seen = self.connections.as_ref().and_then(|all| all.get(&cookie));
-        self.idle_after(seen.map_or(Duration::ZERO, |seen| seen.pause))
-    }
-
-    fn idle_after(&self, pause: Duration) -> Duration {
-        self.idle.max(pause.saturating_mul(2))
+        idle_after(self.idle, seen.map_or(Duration::ZERO, |seen| seen.pause))
     }
 
     /// Handles a look at one connection. [`Self::looked`] handles a look at all of them.
     pub fn saw(&mut self, connection: &Connection) {
         let all = self.connections.as_mut();
         if let Some(seen) = all.and_then(|all| all.get_mut(&connection.cookie)) {
-            (seen.pause, seen.latest) = (seen.pause_with(connection), *connection);
+            (seen.pause, seen.latest) = (seen.pause_with(connection, self.idle), *connection);
         }
     }
 
@@ -246,8 +250,8 @@ impl Answers {
         for now in seen {
             let before_now = before.as_ref().and_then(|before| before.get(&now.cookie));
             let last = before_now.map(|seen| seen.last);
-            let pause = before_now.map_or(Duration::ZERO, |seen| seen.pause_with(now));
-            let idle = self.idle_after(pause);
+            let pause = before_now.map_or(Duration::ZERO, |seen| seen.pause_with(now, self.idle));
+            let idle = idle_after(self.idle, pause);
             // drainit may close its connection before the server does. The server's side then no
             // longer shows that drainit was the client.
             let is_ours = now.is_ours || last.is_some_and(|last| last.is_ours);
@@ -363,6 +367,10 @@ mod tests {
             // It has not gone on yet, or was short.
             (&[1000, 4000, 5000], false),
             (&[2000, 10, 5000], false),
+            // It is not within an answer: the pings of a stream that never ends.
+            (&[15_000, 10, 5000], false),
+            (&[4000, 10, 8000, 10, 7900], true),
+            (&[4000, 10, 8000, 10, 8000], false),
         ] {
             let mut answers = Answers::new(ago(5000));
             let looks = seen(looks);
