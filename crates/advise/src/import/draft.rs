@@ -84,6 +84,17 @@ const DELAY: &str = "  # Requests arrive for some seconds after the stop signal,
 const ORDER: &str = "type autostart command scale environment working_dir user umask depends_on drain hooks restart restart_max on_exit \
                      success_codes stop_signal stop_grace_period log";
 
+/// The prefix of drainit's own lines in the log. A config refuses a process with this name.
+const OWN: &str = "drainit";
+
+/// Whether `scale` makes a copy of this name from an entry.
+fn is_copy_of(entry: &str, name: &str) -> bool {
+    let number = name.strip_prefix(entry).and_then(|rest| rest.strip_prefix('-'));
+    number.is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
+    })
+}
+
 /// Escapes each `$` of a text, so that drainit does not expand it.
 pub(super) fn literal(text: &str) -> String {
     text.replace('$', "$$")
@@ -172,6 +183,16 @@ impl DraftedProcess {
         needs[valid_name(name)] = terms;
     }
 
+    /// Gives the log of the process its name as the prefix, if the prefix is that of drainit's own
+    /// lines.
+    fn own_prefix(&mut self) {
+        if let Some(prefix) = self.entries.get_mut("log").and_then(|log| log.get_mut("prefix"))
+            && prefix == OWN
+        {
+            *prefix = self.name.clone().into();
+        }
+    }
+
     /// The names in `depends_on`.
     pub(super) fn needs(&self) -> impl Iterator<Item = &str> {
         let needs = self.entries.get("depends_on").and_then(Value::as_object);
@@ -242,20 +263,33 @@ impl Draft {
         self.notes.len() + self.processes.iter().map(of).sum::<usize>()
     }
 
-    /// Changes the names of processes so that each is valid in a config and occurs only once.
+    /// Changes the names of processes so that each is valid in a config, occurs only once, is not
+    /// [`OWN`], and is not the name of a copy that `scale` makes.
     pub(super) fn fix_names(&mut self) {
-        let mut taken = BTreeSet::new();
+        // The names so far, and whether the process has `scale`.
+        let mut taken: BTreeMap<String, bool> = BTreeMap::new();
         for process in &mut self.processes {
-            let plain = valid_name(&process.name);
+            let (plain, is_scaled) = (valid_name(&process.name), process.has("scale"));
+            let is_refused = |name: &str| {
+                let is_copy = |(other, is_other_scaled): (&String, &bool)| {
+                    *is_other_scaled && is_copy_of(other, name)
+                        || is_scaled && is_copy_of(name, other)
+                };
+                name == OWN || taken.contains_key(name) || taken.iter().any(is_copy)
+            };
+            // Every `NAME-2` is a copy of an entry with `scale` of this name.
+            let sign = if taken.get(&plain) == Some(&true) { '_' } else { '-' };
             let (mut name, mut number) = (plain.clone(), 1);
-            while !taken.insert(name.clone()) {
+            while is_refused(&name) {
                 number += 1;
-                name = format!("{plain}-{number}");
+                name = format!("{plain}{sign}{number}");
             }
+            taken.insert(name.clone(), is_scaled);
             if name != process.name {
                 process.note(format!("renamed from `{}`", process.name));
                 process.name = name;
             }
+            process.own_prefix();
         }
     }
 

@@ -624,3 +624,70 @@ fn lines_that_foreman_skips_are_comments() {
     // A skipped line has no PORT.
     assert!(processes.starts_with("  web:") && processes.contains("PORT: \"5100\""), "{processes}");
 }
+
+/// Random programs of a supervisord.conf, with names that a config refuses or gives to copies.
+fn random_programs(random: &mut Random) -> String {
+    let names =
+        ["drainit", "worker", "worker-1", "worker-2", "worker-1-1", "x-a", "a:b", "app", "Drainit"];
+    let mut text = String::new();
+    for _ in 0..1 + random.below(5) {
+        let name = random.pick(&names);
+        text += &format!("[program:{name}]\ncommand=/bin/cat\n");
+        if random.one_in(2) {
+            text += "numprocs=2\nprocess_name=%(program_name)s_%(process_num)02d\n";
+        } else if random.one_in(3) {
+            text += &format!("process_name={}\n", random.pick(&names));
+        }
+        for (option, values) in [
+            ("stdout_logfile", "NONE¦/dev/stdout¦/tmp/%(program_name)s.log"),
+            ("redirect_stderr", "true¦false"),
+            ("autostart", "true¦false"),
+            ("priority", "1¦2"),
+        ] {
+            if random.one_in(3) {
+                text += &format!("{option}={}\n", random.part(values));
+            }
+        }
+    }
+    text
+}
+
+// holds: C1090
+#[test]
+fn check_accepts_the_draft_of_random_programs() {
+    let (dir, mut random) = (TempDir::new(), Random(1));
+    for number in 0..400 {
+        let text = random_programs(&mut random);
+        let path = dir.write(&format!("{number}.conf"), text.as_bytes());
+        // Two files may have programs of the same name.
+        let files = vec![(path, Format::Supervisord); if number % 4 == 0 { 2 } else { 1 }];
+        let config = import(&files).unwrap().text;
+        if let Err(problems) = testing::load(&[&config], &[]) {
+            panic!("{text}\n{config}\n{}", problems[0]);
+        }
+    }
+}
+
+// holds: C1090
+#[test]
+fn names_of_drainit_and_of_copies_are_changed() {
+    for (rows, expected) in [
+        ("drainit", "drainit-2()"),
+        (
+            "worker numprocs=2 process_name=w%(process_num)d, worker-1",
+            "worker-1() worker-1-2() worker-2()",
+        ),
+        (
+            "worker-1, worker numprocs=2 process_name=w%(process_num)d",
+            "worker-1() worker-2-1() worker-2-2()",
+        ),
+    ] {
+        let found = order_of(&programs(rows));
+        let mut found: Vec<_> = found.split(' ').collect();
+        found.sort_unstable();
+        assert_eq!(found.join(" "), expected, "{rows}");
+    }
+    let config = draft(Format::Supervisord, "[program:drainit]\ncommand=/bin/cat\n");
+    assert!(config.contains("# renamed from `drainit`\n"), "{config}");
+    assert!(config.contains("log: {prefix: drainit-2}\n"), "{config}");
+}
