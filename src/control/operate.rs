@@ -25,6 +25,11 @@ pub(crate) const PREFIX: &str = "/v1/";
 /// The parameter of a request for a shutdown that does not wait for its end.
 pub(crate) const NO_WAIT: &str = "no_wait";
 
+/// The answer to a client that cannot wait for the end of the shutdown.
+const UNSERVED: &str = "the shutdown has begun, but too many operations are waiting, so this \
+                        command cannot say how the container ends; see the container's log, or its \
+                        exit code\n";
+
 /// The answer to a request, or the `Err` that refuses the request.
 type Answered<'a> = Result<Answering<'a>, Answering<'a>>;
 
@@ -159,18 +164,22 @@ impl<'a> Operator<'a> {
         Ok(self.when_done(None, Vec::new(), vec![self.supervisor.reload()], nobody()))
     }
 
-    /// Begins the shutdown. With the parameter `no_wait`, or if too many operations are waiting,
-    /// answers at once.
+    /// Begins the shutdown. With the parameter `no_wait`, answers at once. If too many operations are
+    /// waiting, the shutdown begins too, but the client gets an error, because drainit will not tell
+    /// this client how the container ends.
     fn shutdown(&self, query: &str) -> Answered<'a> {
         if !["", NO_WAIT].contains(&query) {
             return Err(bad(format!("unknown parameter: {query:?}")));
         }
         self.log("shutdown");
         let outcome = self.supervisor.shutdown(self.peer);
-        Ok(match query == NO_WAIT || !self.stage.last() {
-            true => at_once(text(StatusCode::OK, "the shutdown has begun\n")),
-            false => Box::pin(told(outcome)),
-        })
+        if query == NO_WAIT {
+            return Ok(at_once(text(StatusCode::OK, "the shutdown has begun\n")));
+        }
+        if !self.stage.last() {
+            return Err(at_once(text(StatusCode::SERVICE_UNAVAILABLE, UNSERVED)));
+        }
+        Ok(Box::pin(told(outcome)))
     }
 
     fn kill(&self, query: &Query, now: &Status) -> Answered<'a> {

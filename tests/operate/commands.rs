@@ -140,6 +140,35 @@ fn shutdown_fails_if_the_container_does_not_end_with_code_0() {
     drainit.wait_exit(LONG).assert_code(137);
 }
 
+// holds: S945
+#[test]
+fn a_client_for_which_no_place_is_left_is_not_told_that_the_shutdown_succeeds() {
+    let config = "processes: {a: {command: [CHILD, a, 'on=TERM:touch:DIR/asked', await=DIR/asked, await=DIR/go, exit=0]}}";
+    let Some(drainit) = Rig::ready(config) else { return };
+    drainit.wait_for_start(&["a"]);
+    // At most half of the 64 connections may wait for an operation.
+    let mut clients: Vec<_> = (0..34)
+        .map(|_| {
+            drainit
+                .exec_as(None, &["shutdown"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    drainit.wait_for_lines("shutdown requested by pid", clients.len());
+    let late = drainit.exec(&["shutdown"]);
+    late.assert(1, "error: the shutdown has begun, but too many operations are waiting");
+    drainit.exec(&["shutdown", "--no-wait"]).assert(0, "the shutdown has begun");
+    drainit.touch("go");
+    let codes = clients.iter_mut().map(|client| client.wait().unwrap().code().unwrap());
+    let mut codes: Vec<_> = codes.collect();
+    codes.sort_unstable();
+    assert_eq!(codes.partition_point(|code| *code == 0), 32, "{codes:?}");
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
 // holds: S820
 #[test]
 fn a_second_restart_shares_the_run_and_the_answer_of_the_first() {
@@ -161,6 +190,31 @@ fn a_second_restart_shares_the_run_and_the_answer_of_the_first() {
         }
         let record = drainit.record();
         assert_eq!(record.count("app", "handling"), 2, "{update}: {record}");
+        drainit.stop().assert_code(0);
+    }
+}
+
+// holds: S950
+#[test]
+fn a_restart_says_that_new_connections_were_refused_or_have_waited() {
+    let server = "import socket, sys, time\ns = socket.socket(fileno=3) if len(sys.argv) < 2 else socket.create_server(('127.0.0.1', int(sys.argv[1])))\ntime.sleep(1000)\n";
+    let port = free_address().port();
+    let quiet = "command: [CHILD, app]".to_owned();
+    let own = format!(
+        "command: [python3, DIR/server.py, '{port}'], readiness: {{tcp: '127.0.0.1:{port}'}}"
+    );
+    let held = format!("command: [python3, DIR/server.py], listen: ['tcp://127.0.0.1:{port}']");
+    for (app, said) in [
+        (own, "; down for .*: new connections were refused"),
+        (held, "; down for .*: new connections waited"),
+        (quiet, "; down for [^:;]*$"),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        rig.write("server.py", server);
+        let drainit = rig.start_ready(&format!("processes: {{app: {{{app}}}}}"));
+        let line = drainit.exec(&["restart", "app"]).stdout;
+        let pattern = regex_lite::Regex::new(said).unwrap();
+        assert!(pattern.is_match(line.trim_end()), "{app}: {line}");
         drainit.stop().assert_code(0);
     }
 }
