@@ -117,6 +117,49 @@ fn hooks_at_the_end_that_fail_or_hang_change_nothing() {
         ]);
 }
 
+// holds: S946
+#[test]
+fn a_hook_that_cannot_be_started_is_in_the_log_and_in_the_report() {
+    let lines = |hook: &str, stage: &str, of_process: bool| {
+        let rig = Rig::new()?;
+        rig.write("plain", "not a program");
+        let hooks = format!("hooks: {{{stage}: {{command: {hook}, user: USER}}}}");
+        let user = if hook.contains("CHILD") { "nobody-of-this-name" } else { "root" };
+        let hooks = match hook.contains("CHILD") {
+            true => hooks.replace("USER", user),
+            false => hooks.replace(", user: USER", ""),
+        };
+        let [whole, own] = if of_process { ["", &hooks] } else { [&hooks, ""] };
+        let comma = if own.is_empty() { "" } else { ", " };
+        let drainit = rig.start_ready(&format!(
+            "shutdown: {{report: DIR/report.json}}\n{whole}\n\
+             processes: {{a: {{command: [CHILD, a]{comma}{own}}}}}"
+        ));
+        drainit.wait_for_start(&["a"]);
+        let ended = drainit.stop();
+        let warnings = ended.report("report.json")["warnings"].clone();
+        Some((ended, warnings))
+    };
+    let cases = [
+        ("[no-such-program]", "no-such-program"),
+        ("[DIR/plain]", "plain"),
+        ("[CHILD, x, exit=0]", "cannot be started: .*nobody-of-this-name"),
+    ];
+    for (hook, why) in cases {
+        for stage in ["pre_stop", "post_stop"] {
+            for of_process in [false, true] {
+                let Some((ended, warnings)) = lines(hook, stage, of_process) else { return };
+                let name = format!("{}{stage} hook: ", if of_process { "a: " } else { "" });
+                ended.assert_code(0).assert_line(&format!("error: {name}.*{why}"));
+                let warnings: Vec<String> = serde_json::from_value(warnings).unwrap();
+                let [warning] = &warnings[..] else { panic!("{hook}, {stage}: {warnings:?}") };
+                let pattern = regex_lite::Regex::new(&format!("^{name}.*{why}")).unwrap();
+                assert!(pattern.is_match(warning), "{hook}, {stage}: {warning}");
+            }
+        }
+    }
+}
+
 // holds: S490
 #[test]
 fn status_and_log_name_the_hook_or_delay_that_somebody_waits_for() {

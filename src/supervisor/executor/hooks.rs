@@ -47,10 +47,18 @@ impl Hooks {
     }
 }
 
-/// Reports that a hook cannot start: its user could not be looked up, or drainit lacks descriptors.
+/// Reports that a hook cannot start, as an error in the log and in the report: its program is
+/// missing, its user could not be looked up, or drainit lacks descriptors or processes. `why` begins
+/// with what failed.
 fn refuse(hook: HookId, name: &str, why: &str) -> (Event, Option<Reason>) {
-    tracing::error!("{name}: cannot be started: {}", harmless(why));
-    (Event::HookEnded { hook, success: false }, None)
+    let line = format!("{name}: {}", harmless(why));
+    tracing::error!("{line}");
+    (Event::HookEnded { hook, success: false }, Some(line.into()))
+}
+
+/// The reason of [`refuse`] if something else than the start itself has failed.
+fn unstartable(why: &str) -> String {
+    format!("cannot be started: {why}")
 }
 
 /// The [`Share`] whose threads a hook uses.
@@ -98,10 +106,7 @@ impl Executor {
             (Some(process), Stage::PreStart, Err(error)) => {
                 return Some(self.on_spawn_failed(process, &error));
             }
-            (_, _, Err(error)) => {
-                tracing::error!("{}: {error}", self.hook_name(id));
-                return Some(Event::HookEnded { hook: id, success: false });
-            }
+            (_, _, Err(error)) => return Some(self.refuse_hook(id, &error.to_string())),
             (Some(process), stage, Ok(mut files)) => {
                 if stage != Stage::PreStart {
                     // Every hook after `pre_start` gets the values that were read when the process
@@ -138,7 +143,7 @@ impl Executor {
         }
         let (mut request, log) = match request? {
             Ok(launch) => launch,
-            Err(error) => return Some(refuse(id, &self.hook_name(id), &error.to_string()).0),
+            Err(error) => return Some(self.refuse_hook(id, &unstartable(&error.to_string()))),
         };
         request.directory = directory;
         self.logs.keep_open(log.as_ref());
@@ -151,8 +156,8 @@ impl Executor {
             if let Some(wanted) = own_user {
                 match on_thread(LONGEST_START, move || at_start::account(&wanted)).await {
                     Ok(Ok(found)) => launch::run_as(&mut request, &found),
-                    Ok(Err(why)) => return refuse(id, &name, &why),
-                    Err(why) => return refuse(id, &name, &why.to_string()),
+                    Ok(Err(why)) => return refuse(id, &name, &unstartable(&why)),
+                    Err(why) => return refuse(id, &name, &unstartable(&why.to_string())),
                 }
             }
             let end = async {
@@ -173,20 +178,24 @@ impl Executor {
             if let Some(log) = log {
                 log.pump();
             }
-            let success = end.as_ref().is_ok_and(|end| end.is_success());
-            let mut remark = None;
             match end {
-                Ok(end) if !success => {
+                Ok(end) if end.is_success() => (Event::HookEnded { hook: id, success: true }, None),
+                Ok(end) => {
                     let line = format!("{name}: {end}; it ran as {user}");
                     tracing::warn!("{line}");
-                    remark = Some(line.into());
+                    (Event::HookEnded { hook: id, success: false }, Some(line.into()))
                 }
-                Ok(_) => {}
-                Err(error) => tracing::error!("{name}: {}", StartError::from(error)),
+                Err(error) => refuse(id, &name, &StartError::from(error).to_string()),
             }
-            (Event::HookEnded { hook: id, success }, remark)
         });
         None
+    }
+
+    /// Refuses a hook before its task has begun. Returns the event that ends the hook.
+    fn refuse_hook(&mut self, id: HookId, why: &str) -> Event {
+        let (event, line) = refuse(id, &self.hook_name(id), why);
+        line.iter().for_each(|line| self.processes.remark(line));
+        event
     }
 
     /// Runs a task as a hook. The task returns the event that ends the hook, and the `why` of
