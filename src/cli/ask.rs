@@ -13,7 +13,7 @@ use crate::commands::Whom;
 use crate::control::status::Status;
 use crate::http::{Answerer, HttpError, Response, request};
 use crate::keys::Address;
-use crate::os::{Pid, private_socket};
+use crate::os::{Pid, boot, private_socket};
 use crate::supervisor::tasks::reload::LONGEST_READ;
 use crate::types::suggest::shortened;
 use crate::types::{exit_code, harmless, harmless_lines};
@@ -46,7 +46,10 @@ pub(super) fn block_on(command: impl Future<Output = u8>) -> u8 {
     let command: Pin<Box<dyn Future<Output = u8> + '_>> = Box::pin(command);
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(command),
-        Err(error) => fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
+        Err(error) => {
+            let error = boot::refused(boot::RUNTIME_CALLS, error, boot::RUNTIME_REMEDY);
+            fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE)
+        }
     }
 }
 

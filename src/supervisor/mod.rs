@@ -33,7 +33,7 @@ use crate::keys::Config;
 use crate::local_task;
 use crate::logging::Output;
 use crate::os::signal::fd::Signals;
-use crate::os::{clock, on_thread, panic_hook, stale_socket, termination_log};
+use crate::os::{boot, clock, on_thread, panic_hook, stale_socket, termination_log};
 use crate::supervisor::event_loop::{EventLoop, Step, let_others_run};
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::control_handle::ControlHandle;
@@ -101,7 +101,8 @@ fn run_to_the_end(setup: Setup) -> io::Result<u8> {
         .enable_all()
         // The default of 1,024 takes 12 KiB for as long as the container runs.
         .max_io_events_per_tick(64)
-        .build()?;
+        .build()
+        .map_err(|error| boot::refused(boot::RUNTIME_CALLS, error, boot::RUNTIME_REMEDY))?;
     // The future is boxed, because otherwise each function that passes the future on would need
     // stack for it.
     let supervise = Box::pin(supervise(setup));

@@ -5,6 +5,7 @@
 use std::io;
 
 use crate::support::namespace::is_possible;
+use crate::support::rig::REFUSING;
 use crate::support::temp_dir::is_locked;
 use crate::support::*;
 
@@ -131,4 +132,42 @@ pub(crate) fn works_with_nothing(choose: impl Fn(Rig) -> Rig) {
         let rig = rig.after_mounts(&format!("{READ_ONLY} && {NO_PROC} && {NO_DEVICES}"));
         rig.wrapper(&ANYBODY).wrapper(&NO_CAPABILITIES).wrapper(&NO_NEW_PRIVILEGES)
     });
+}
+
+// holds: S947
+#[test]
+fn a_call_that_the_kernel_refuses_is_named_with_a_purpose_and_a_way_without() {
+    // The numbers of the call on x86-64 and arm64, the offset of an argument, its value, the error.
+    let subreaper = ["157", "167", "16", "36", "EINVAL"];
+    let signalfd = ["289", "74", "16", "4294967295", "EPERM"];
+    let timer = ["283", "85", "16", "7", "ENOSYS"];
+    let epoll = ["291", "20", "16", "524288", "EPERM"];
+    let rows = [
+        (
+            subreaper,
+            "error: cannot set up: the kernel refuses prctl(PR_SET_CHILD_SUBREAPER): Invalid argument (os error 22); a drainit that is not PID 1 needs it to reap orphans; run drainit as PID 1, or use `drainit exec --no-subreaper` without a drain",
+        ),
+        (
+            signalfd,
+            "error: cannot set up: the kernel refuses signalfd4: Operation not permitted (os error 1); drainit receives its signals by it; permit it in the seccomp profile, or use `drainit exec` without a drain, which needs no signalfd4",
+        ),
+        (
+            timer,
+            "error: drainit cannot continue: the kernel refuses timerfd_create(CLOCK_BOOTTIME): Function not implemented (os error 38); each time limit needs it; permit it in the seccomp profile, or use `drainit exec` without a drain, which needs no timerfd; all processes are stopped",
+        ),
+        (
+            epoll,
+            "error: drainit cannot continue: the kernel refuses epoll_create1 or eventfd2: Operation not permitted (os error 1); drainit waits for events by them; permit them in the seccomp profile; all processes are stopped",
+        ),
+    ];
+    for (call, said) in rows {
+        let wrapper = [&["python3", "-c", REFUSING][..], &call].concat();
+        let ended = Rig::not_init().wrapper(&wrapper).run(PAIR);
+        ended.assert_code(70).assert_line(&regex_lite::escape(said));
+        // The command line that the message names works.
+        if said.contains("drainit exec") {
+            let rig = Rig::not_init().wrapper(&wrapper);
+            rig.run_with(&["exec", "--no-subreaper", "--", "CHILD", "a", "exit=0"]).assert_code(0);
+        }
+    }
 }

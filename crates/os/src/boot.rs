@@ -8,8 +8,8 @@ use std::fs::DirEntry;
 use std::io;
 use std::os::fd::RawFd;
 
-use crate::sys;
-pub use crate::sys::set_parent_death_signal;
+use crate::{is_own_lack, sys};
+use drainit_core::types::Signal;
 
 /// The first descriptor after standard input, output and error.
 const FIRST_INHERITED: RawFd = 3;
@@ -36,9 +36,38 @@ pub fn become_subreaper() -> io::Result<()> {
     if std::process::id() != 1 {
         // PID 1 inherits orphans anyway. Any other process would lose its orphans to the nearest
         // subreaper above it, or to PID 1.
-        nix::sys::prctl::set_child_subreaper(true)?;
+        nix::sys::prctl::set_child_subreaper(true).map_err(|error| {
+            refused("prctl(PR_SET_CHILD_SUBREAPER)", error.into(), SUBREAPER_REMEDY)
+        })?;
     }
     Ok(())
+}
+
+/// The need for a subreaper, and how to do without.
+const SUBREAPER_REMEDY: &str = "a drainit that is not PID 1 needs it to reap orphans; run drainit as \
+                                PID 1, or use `drainit exec --no-subreaper` without a drain";
+
+/// The calls by which tokio's event loop waits.
+pub const RUNTIME_CALLS: &str = "epoll_create1 or eventfd2";
+/// The need for [`RUNTIME_CALLS`].
+pub const RUNTIME_REMEDY: &str =
+    "drainit waits for events by them; permit them in the seccomp profile";
+
+/// The error of a call that drainit itself needs. Its text names the call, what needs the call, and
+/// how to do without. If drainit lacks a descriptor or memory, the text leaves out the remedy.
+pub fn refused(call: &str, error: io::Error, remedy: &str) -> io::Error {
+    let remedy = if is_own_lack(&error) { String::new() } else { format!("; {remedy}") };
+    io::Error::new(error.kind(), format!("the kernel refuses {call}: {error}{remedy}"))
+}
+
+/// Lets the kernel send this signal to drainit when drainit's parent ends.
+///
+/// # Errors
+/// Fails if the kernel forbids it.
+pub fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
+    let remedy = "only the signal for the end of drainit's parent needs it; leave out that option";
+    sys::set_parent_death_signal(signal)
+        .map_err(|error| refused("prctl(PR_SET_PDEATHSIG)", error, remedy))
 }
 
 pub fn is_subreaper() -> bool {

@@ -13,6 +13,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::boot::refused;
 use crate::sys;
 use drainit_core::types::Time;
 
@@ -41,10 +42,14 @@ impl Timer {
     /// Creates a timer that is not set. Call it inside a tokio runtime with I/O enabled.
     ///
     /// # Errors
-    /// Fails if no file descriptor is left.
+    /// Fails if no file descriptor is left, or if the kernel has no such timer or forbids it.
     pub fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-        let timer = TimerFd::new(TimerClock::CLOCK_BOOTTIME, flags)?;
+        let timer = TimerFd::new(TimerClock::CLOCK_BOOTTIME, flags).map_err(|error| {
+            let remedy = "each time limit needs it; permit it in the seccomp profile, or use \
+                          `drainit exec` without a drain, which needs no timerfd";
+            refused("timerfd_create(CLOCK_BOOTTIME)", error.into(), remedy)
+        })?;
         let readable = sys::watch(timer.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
         Ok(Self { timer, readable })
     }

@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::boot::refused;
 use crate::signal::ReceivedSignal;
 use crate::signal::mask::{ALL, BlockedSignals};
 use crate::sys;
@@ -32,7 +33,7 @@ impl Signals {
     /// Blocks every signal for good. Call it before there is another thread.
     ///
     /// # Errors
-    /// Fails if no file descriptor is left.
+    /// Fails if no file descriptor is left, or if the kernel has no signalfd4 or forbids it.
     pub fn install() -> io::Result<Self> {
         // When a process starts its first thread, the C library unblocks some of its reserved
         // signals on the calling thread (32 and 33, under musl 33 and 34). drainit therefore starts
@@ -41,7 +42,12 @@ impl Signals {
             let _ = first.join();
         }
         let blocked = BlockedSignals::block()?;
-        Ok(Self { blocked, descriptor: sys::signal_fd(ALL)? })
+        let descriptor = sys::signal_fd(ALL).map_err(|error| {
+            let remedy = "drainit receives its signals by it; permit it in the seccomp profile, or \
+                          use `drainit exec` without a drain, which needs no signalfd4";
+            refused("signalfd4", error, remedy)
+        })?;
+        Ok(Self { blocked, descriptor })
     }
 
     /// Waits for signals without a runtime, and takes them. The returned list may be empty.
