@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::core::note::Note;
 use crate::report::testing::Noted;
-use crate::types::{ProcessId, Time};
+use crate::types::{End, ProcessId, Time};
 
 // holds: S162, S168, S926
 #[test]
@@ -18,7 +18,7 @@ fn start_line_names_slowest_process() {
     for (millis, note) in [
         (5, Note::Started(migrate)),
         (5, Note::Started(logger)),
-        (400, Note::Completed { process: migrate, after: after(400) }),
+        (400, Note::Completed { process: migrate, end: End::Code(0), after: after(400) }),
         (400, Note::Started(router)),
         (1700, Note::Ready { process: router, after: after(1300) }),
     ] {

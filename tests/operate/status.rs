@@ -66,6 +66,26 @@ fn status_shows_every_process_without_a_control_section() {
     drainit.exec(&["health", "--live"]).assert(0, "ok");
 }
 
+// holds: S948
+#[test]
+fn a_oneshot_that_ends_with_another_success_code_is_complete_everywhere() {
+    let config = "
+        processes:
+          task: {type: oneshot, command: [CHILD, task, exit=3], success_codes: [3]}
+          either: {type: oneshot, command: [CHILD, either, exit=3], success_codes: [9, 3]}
+          a: {command: [CHILD, a], depends_on: {task: {condition: completed}}}
+        ";
+    let Some(drainit) = Rig::ready(config) else { return };
+    let now = drainit.status(&[]);
+    for (number, name) in ["task", "either"].into_iter().enumerate() {
+        let process = &now["processes"][number];
+        let shown = (&process["state"], &process["last_exit"]);
+        assert_eq!(shown, (&json!("done"), &json!("exited with code 3")), "{process}");
+        drainit.exec(&["start", name]).assert(0, "completed after ");
+    }
+    drainit.stop().assert_code(0);
+}
+
 // holds: C3
 #[test]
 fn status_needs_no_config_and_no_privileges() {

@@ -42,6 +42,7 @@ pub enum Note {
     /// A oneshot ended with a success code.
     Completed {
         process: ProcessId,
+        end: End,
         /// The time since the start of the oneshot.
         after: Duration,
     },

@@ -247,8 +247,8 @@ impl Journal {
                 self.of_mut(process).on_ready(now);
                 self.tally(process).start = Some(after);
             }
-            Note::Completed { process, after } => {
-                let (history, end) = (self.of_mut(process), End::Code(0));
+            Note::Completed { process, end, after } => {
+                let history = self.of_mut(process);
                 history.ready.get_or_insert(now);
                 history.on_end(now, end);
                 let tally = self.tally(process);

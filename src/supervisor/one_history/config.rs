@@ -28,6 +28,8 @@ pub(super) fn draw(random: &mut Random) -> String {
                 keys.push("update: start-first".to_owned());
             }
         }
+        let codes = ["", "", "success_codes: [3]", "success_codes: [9, 0, 3]"];
+        keys.push(codes[random.below(4) as usize].to_owned());
         let restarts = ["", "restart: on-failure", "restart: always", "restart: always"];
         let restart = restarts[random.below(if is_oneshot { 2 } else { 4 }) as usize];
         keys.push(restart.to_owned());

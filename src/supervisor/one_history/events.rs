@@ -58,7 +58,7 @@ impl Play {
                     0 => End::Code(7),
                     1 => End::Signal(Signal::TERM),
                     2 if random.one_in(3) => End::OutOfMemory(Duration::from_secs(1)),
-                    _ => End::Code(0),
+                    _ => End::Code(random.pick(&spec.success_codes)),
                 };
                 let remains = random.one_in(6) && !state.completes(process, end);
                 events.push(Event::Exited { process, end, remains });

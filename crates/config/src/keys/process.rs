@@ -60,8 +60,9 @@ pub struct Process {
     #[key(name = "type", default = "service")]
     pub kind: ProcessKind,
     /// The exit codes that count as success. In these pages, "code 0" means any of these
-    /// codes. <!-- C153 --> The list is complete: with `[2]`, 0 is a failure. <!-- C616 -->
-    /// Example: `success_codes: [0, 2]`
+    /// codes. <!-- C153 --> The list is complete: with `[2]`, 0 is a failure. <!-- C616 --> A oneshot
+    /// that ends with another of these codes is complete, and the status shows the
+    /// code. <!-- S948 --> Example: `success_codes: [0, 2]`
     #[key(default = "[0]", value = vec![exit_code::OK])]
     pub success_codes: Vec<u8>,
     /// Only for `type: oneshot`: <!-- C617 --> how long the oneshot may run. After this time,

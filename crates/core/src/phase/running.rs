@@ -383,7 +383,7 @@ fn on_exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> 
     };
     if state.completes(process, end) {
         let lived = state.now.since(since);
-        state.step.note(Note::Completed { process, after: lived });
+        state.step.note(Note::Completed { process, end, after: lived });
         state.reach(process, Some(StartCondition::Completed));
         state.step.met.extend(
             [StartCondition::Ready, StartCondition::Completed]

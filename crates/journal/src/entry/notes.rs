@@ -10,7 +10,7 @@ use crate::messages::{
 use crate::prelude::*;
 use drainit_core::cause::{Cause, Failure};
 use drainit_core::note::{DrainEnd, Hurry, Note, RequestError};
-use drainit_core::types::{End, ProcessId, Signal, WatchAction, human};
+use drainit_core::types::{ProcessId, Signal, WatchAction, human};
 
 impl Journal {
     /// Returns the text and the event of a note; every note has both. `detail` has the same meaning
@@ -32,9 +32,9 @@ impl Journal {
                 .one(id, "ready", format!("ready after {}", human(after)))
                 .with([Seconds(after)]),
             Note::AllReady => Entry::new("all_ready", self.start_line()),
-            Note::Completed { process: id, after } => self
+            Note::Completed { process: id, end, after } => self
                 .one(id, "completed", format!("completed after {}", human(after)))
-                .end(End::Code(0), false)
+                .end(end, false)
                 .and(detail)
                 .with([Seconds(after)]),
             Note::Ended { process: id, end, next } => self
