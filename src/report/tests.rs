@@ -273,8 +273,15 @@ fn a_count_that_comes_too_late_is_unknown() {
         (counts, report.ledger(&text).contains("; connections -, requests -, cut -,"))
     };
     assert_eq!(of(|_| {}), ("connections unknown".to_owned(), true));
-    let nothing = |report: &mut Noted| report.of_mut(ProcessId(0)).is_uncounted = false;
+    let nothing = |report: &mut Noted| report.of_mut(ProcessId(0)).listens_on_nothing(at(9));
     assert_eq!(of(nothing), (String::new(), true));
+    // holds: S949
+    let late = |report: &mut Noted| {
+        let web = report.of_mut(ProcessId(0));
+        web.asked_since = Some(at(9));
+        web.listens_on_nothing(at(9));
+    };
+    assert_eq!(of(late), ("connections unknown".to_owned(), true));
     let counted = |report: &mut Noted| {
         let [connections, requests] = [Some(0); 2];
         let traffic = Traffic { connections, requests, unsure: Some(0), ..Traffic::default() };

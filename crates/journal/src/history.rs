@@ -293,6 +293,14 @@ impl History {
         self.is_uncounted = false;
     }
 
+    /// Records that a look has found no listening socket, and was over at this time. A process that
+    /// was asked to end or to drain before may have closed its sockets, and its connections stay
+    /// unknown.
+    pub fn listens_on_nothing(&mut self, seen: Time) {
+        let is_late = self.asked_since.is_some_and(|asked| asked <= seen);
+        self.is_uncounted &= is_late;
+    }
+
     /// The counts of the stop; `None` if nothing was counted, or if the drain has counted.
     pub(super) fn cut(&self) -> Option<CountData> {
         let Served { first: (_, first), last: (seen, last) } = self.counted_by_stop()?;

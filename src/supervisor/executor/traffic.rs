@@ -36,7 +36,7 @@ impl ClientTraffic {
         for (began, process, counts) in self.counts.take_counts() {
             match counts {
                 Some(counts) => journal.of_mut(process).serves(began, counts.traffic(true)),
-                None => journal.of_mut(process).is_uncounted = false,
+                None => journal.of_mut(process).listens_on_nothing(began),
             }
         }
         record_endings(journal, self.counts.witness().endings());

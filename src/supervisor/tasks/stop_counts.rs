@@ -49,8 +49,8 @@ pub(crate) struct StopCounts {
     before_request: RefCell<Option<watch::Receiver<()>>>,
 }
 
-/// The result of a look that began at this time: the connections of a process; `None` if it listens
-/// on nothing.
+/// The result of a look that began at this time: the connections of a process. `None` if the process
+/// listens on nothing; the time is then that of the end of the look.
 pub(crate) type Seen = (Time, ProcessId, Option<Counts>);
 
 /// The data that the thread of a look shares with the event loop. The event loop takes only locks
