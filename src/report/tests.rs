@@ -192,7 +192,10 @@ fn ends_after_a_restart_count_for_the_replaced_instance() {
     assert_eq!(cost(&mut report), None);
     // A shutdown that begins before the answer takes no line from the answer.
     report.sees_endings(true);
-    let lines = ["exited with code 0, 10ms after it was asked to stop", "started; down for 10ms"];
+    let lines = [
+        "exited with code 0, 10ms after it was asked to stop",
+        "started; down for 10ms: new connections were refused",
+    ];
     assert_eq!(report.told(at(100))["web"], lines);
 }
 

@@ -13,7 +13,9 @@ use drainit_core::connections::endings::Ending;
 use drainit_core::note::{AfterEnd, DrainEnd};
 use drainit_core::state::Lifecycle;
 use drainit_core::traffic::{Moment, Traffic};
-use drainit_core::types::{Disposition, End, EndKind, ProcessId, Reason, Signal, Time};
+use drainit_core::types::{
+    Disposition, End, EndKind, ProcessId, Reason, Signal, Time, human,
+};
 
 /// If a count is at most this old at the end of a drain, the report shows it as the count at the
 /// end. Normally, the stop signal follows a poll within this time. On a slow machine, the stop
@@ -96,6 +98,9 @@ pub struct History {
     /// Whether a count of the shutdown is due, and none was over before the process ended; `false`
     /// if the process listens on nothing.
     pub is_uncounted: bool,
+    /// Whether drainit holds sockets of `listen` for the process, in which new connections wait while
+    /// no instance runs.
+    pub is_held: bool,
     /// The last drain that has begun.
     pub drain: Option<Box<DrainHistory>>,
     /// The time right before drainit first asked the instance to end or to drain.
@@ -203,6 +208,19 @@ impl History {
             None => own.into(),
             Some(of_probe) => of_probe.behind(&own),
         }
+    }
+
+    /// How long no instance was ready, and what this meant for new connections: the latter only if a
+    /// look before the request has found the listeners of the instance before. Empty if an instance
+    /// was ready all the time.
+    pub(crate) fn text_of_down(&self) -> String {
+        let Some(down) = self.down else { return String::new() };
+        let clients = match &self.before {
+            Some(_) if self.is_held => ": new connections waited",
+            Some(_) => ": new connections were refused",
+            None => "",
+        };
+        format!("; down for {}{clients}", human(down))
     }
 
     /// The text that the status shows. In some states, the text is the `STATUS=` of the process. In

@@ -211,8 +211,8 @@ impl Journal {
         let line = entry.line();
         let text = line.strip_prefix(name.as_str()).unwrap_or(&line).trim_start_matches([':', ' ']);
         let is_up = ["started", "ready"].contains(event);
-        let down = entry.instance.filter(|_| is_up).and_then(|slot| self.of(slot).down);
-        let down = down.map(|down| format!("; down for {}", human(down))).unwrap_or_default();
+        let up = entry.instance.filter(|_| is_up);
+        let down = up.map(|slot| self.of(slot).text_of_down()).unwrap_or_default();
         let told = self.told.entry(name.clone()).or_default();
         told.push((now, format!("{text}{down}")));
         told.drain(..told.len().saturating_sub(MOST_TOLD));

@@ -345,6 +345,7 @@ impl Executor {
             self.forget_values(process);
         }
         let (wanted, given) = (self.with_values(process), self.held_inodes(process));
+        let is_held = !given.is_empty();
         let current = &mut self.processes.slots[process].instance;
         current.number += 1;
         (current.pid, current.spawned, current.mark) = (Some(pid), spawned, Some(mark));
@@ -358,6 +359,7 @@ impl Executor {
         current.drain = None;
         current.keeps_listening = None;
         let journal = &mut self.processes.journal;
+        journal.of_mut(process).is_held = is_held;
         journal.spawned(process, pid, epoch.map(|epoch| epoch.number));
         if wanted.readiness.is_some() {
             journal.tally(process).readiness_failures.get_or_insert(0);
