@@ -193,3 +193,117 @@ fn a_process_that_writes_without_end_and_is_never_ready_takes_no_long_step() {
     .assert_code(1)
     .assert_line("a: not ready after 1s");
 }
+
+// holds: C1091, C1094
+#[test]
+fn the_answer_of_a_server_that_drainit_has_not_started_does_not_count() {
+    if !is_root_for("to see the descriptors of all processes") {
+        return;
+    }
+    let probes = [("tcp: 'ADDRESS'", "tcp=ADDRESS"), ("http: 'http://ADDRESS/'", "http=ADDRESS,0")];
+    for (probe, step) in probes {
+        // This process is the stranger.
+        let stranger = http_server();
+        let address = stranger.0.to_string();
+        let config = format!(
+            "
+            processes:
+              a:
+                command: [CHILD, a, await=DIR/go, '{step}']
+                readiness: {{{probe}, timeout: 60s}}
+            "
+        );
+        let config = config.replace("ADDRESS", &address);
+        let drainit = Rig::not_init().start(&config);
+        let who = format!(
+            r"{address} is answered by pid {} \(.*\), not a process of this config",
+            std::process::id()
+        );
+        drainit.wait_for_line(&format!("warning: a: not ready: {who}$"));
+        drainit.wait_until("not ready", || {
+            let message = drainit.processes(&["a"])[0]["message"].as_str().unwrap_or("").to_owned();
+            regex_lite::Regex::new(&who).unwrap().is_match(&message)
+        });
+        assert_eq!(drainit.state("a").0, "starting");
+        stranger.1();
+        drainit.touch("go");
+        drainit.wait_for_line(said::ALL_READY);
+        let ended = drainit.stop();
+        assert_eq!(ended.text(Stream::Stderr).matches("is answered by").count(), 1);
+        // A drainit that may not see who listens believes the answer.
+        let stranger = http_server();
+        let config = config.replace(&address, &stranger.0.to_string());
+        let drainit = Rig::not_init().without_privileges().start_ready(&config);
+        stranger.1();
+        drainit.stop().assert_code(0);
+    }
+}
+
+/// A server that answers each connection with 200, in a thread. Returns its address, and a function
+/// that ends it.
+fn http_server() -> (SocketAddr, impl FnOnce()) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let over = std::sync::Arc::clone(&is_over);
+    let server = thread::spawn(move || {
+        for connection in listener.incoming() {
+            if over.load(std::sync::atomic::Ordering::SeqCst) {
+                return;
+            }
+            let Ok(mut connection) = connection else { continue };
+            let _ = connection.set_read_timeout(Some(ms(200)));
+            let _ = connection.read(&mut [0; 1024]);
+            let _ = connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let end = move || {
+        is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        let _ = std::net::TcpStream::connect(address);
+        server.join().unwrap();
+    };
+    (address, end)
+}
+
+// holds: C1092
+#[test]
+fn the_answer_of_another_process_of_the_config_counts() {
+    let Some(rig) = Rig::new() else { return };
+    let address = free_address();
+    let drainit = rig.start_ready(&format!(
+        "
+        processes:
+          proxy: {{command: [CHILD, proxy, 'tcp={address}'], readiness: {{tcp: '{address}'}}}}
+          app: {{command: [CHILD, app], depends_on: [proxy], readiness: {{tcp: '{address}', timeout: 20s}}}}
+        "
+    ));
+    drainit.stop().assert_code(0).assert_no_line("is answered by");
+}
+
+// holds: C1093
+#[test]
+fn the_answer_of_the_older_instance_does_not_count() {
+    let Some(rig) = Rig::new().filter(|_| is_installed("python3")) else { return };
+    rig.write(
+        "server.py",
+        "import os, socket, sys, time\n\
+         while not os.path.exists(sys.argv[2]): time.sleep(0.01)\n\
+         s = socket.create_server(('127.0.0.1', int(sys.argv[1])), reuse_port=True)\n\
+         while True: s.accept()\n",
+    );
+    rig.write("go", "");
+    let port = free_address().port();
+    let drainit = rig.start_ready(&format!(
+        "processes: {{app: {{command: [python3, DIR/server.py, '{port}', DIR/go], update: start-first,
+         readiness: {{tcp: '127.0.0.1:{port}', timeout: 60s}}}}}}"
+    ));
+    fs::remove_file(drainit.path("go")).unwrap();
+    let mut restart = drainit.exec_as(None, &["restart", "app"]).spawn().unwrap();
+    drainit.wait_for_line(
+        r"app.*: not ready: .* is answered by pid \d+ \(python3\), an older instance",
+    );
+    drainit.touch("go");
+    assert!(restart.wait().unwrap().success());
+    drainit.stop().assert_code(0);
+}

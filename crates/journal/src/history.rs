@@ -13,9 +13,7 @@ use drainit_core::connections::endings::Ending;
 use drainit_core::note::{AfterEnd, DrainEnd};
 use drainit_core::state::Lifecycle;
 use drainit_core::traffic::{Moment, Traffic};
-use drainit_core::types::{
-    Disposition, End, EndKind, ProcessId, Reason, Signal, Time, human,
-};
+use drainit_core::types::{Disposition, End, EndKind, ProcessId, Reason, Signal, Time, human};
 
 /// If a count is at most this old at the end of a drain, the report shows it as the count at the
 /// end. Normally, the stop signal follows a poll within this time. On a slow machine, the stop

@@ -156,6 +156,22 @@ pub fn own_sockets() -> BTreeSet<u32> {
     found
 }
 
+/// Whether a process has one of these sockets open, as far as drainit sees.
+pub fn has_open(pid: Pid, inodes: &BTreeSet<u32>) -> bool {
+    let mut found = BTreeSet::new();
+    let _ = open_sockets(pid, &mut found);
+    !found.is_disjoint(inodes)
+}
+
+/// A process that has one of these sockets open; `None` if there is none that drainit may see.
+///
+/// # Errors
+/// As for [`find`].
+pub fn holder(inodes: &BTreeSet<u32>) -> io::Result<Option<Descendant>> {
+    let mut all = processes()?.map(|stat| stat.process);
+    Ok(all.find(|process| has_open(process.pid, inodes)))
+}
+
 /// The sockets that some processes have open.
 #[derive(Debug, Default)]
 pub struct Sockets {

@@ -68,6 +68,8 @@ pub mod testing;
 pub mod trusted_path;
 #[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
 pub mod users;
+#[allow(clippy::disallowed_methods, reason = "/proc answers without a wait; callers have a thread")]
+pub mod who_answers;
 
 use std::io;
 

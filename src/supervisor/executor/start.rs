@@ -346,6 +346,7 @@ impl Executor {
         }
         let (wanted, given) = (self.with_values(process), self.held_inodes(process));
         let is_held = !given.is_empty();
+        let older = self.other_slots(process).into_iter().collect();
         let current = &mut self.processes.slots[process].instance;
         current.number += 1;
         (current.pid, current.spawned, current.mark) = (Some(pid), spawned, Some(mark));
@@ -402,6 +403,8 @@ impl Executor {
                     readiness: wanted_readiness.clone(),
                     epoch: Self::admin_to_take_over(&wanted, epoch),
                     log,
+                    pids: Rc::clone(self.traffic.counts.pids()),
+                    older,
                 },
                 Rc::clone(&self.base),
                 self.children.starter(),

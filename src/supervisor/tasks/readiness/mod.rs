@@ -4,21 +4,29 @@
 pub(crate) mod notify;
 pub(crate) mod probe;
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::future::pending;
+use std::future::{Future, pending};
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use crate::core::traffic::{FACTOR, pause_after};
 use crate::keys::{Address, Probe, Process, Readiness};
 use crate::language::mask::{masked, shortened};
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
-use crate::os::on_thread::Share;
+use crate::os::descendants::Descendant;
+use crate::os::on_thread::{Share, on_thread};
+use crate::os::who_answers::{self, Stranger, Trusted};
 use crate::supervisor::children::{Rest, Starter};
 use crate::supervisor::launch;
+use crate::supervisor::main_pids::MainPids;
 use crate::supervisor::tasks::readiness::probe::{
     RunningCommand, ask_epoch, wait_epoch, wait_ready,
 };
@@ -48,6 +56,10 @@ pub(crate) struct ReadinessTarget {
     /// any more.
     pub(crate) epoch: Option<(Address, u32)>,
     pub(crate) log: Option<Rc<OutputCapture>>,
+    /// The main processes of all instances.
+    pub(crate) pids: Rc<MainPids>,
+    /// The other slots of the process, which may have older instances.
+    pub(crate) older: BTreeSet<ProcessId>,
 }
 
 /// If a process is not ready after this time, and `readiness.timeout` is more than twice as long, a
@@ -68,7 +80,7 @@ pub(crate) fn watch(
     tell: impl Fn(ReadinessNews) + 'static,
 ) -> LocalTask {
     LocalTask::of(Share::Probes(of), async move {
-        let ReadinessTarget { process, readiness, epoch, log } = target;
+        let ReadinessTarget { process, readiness, epoch, log, pids, older } = target;
         let fails = |why| tell(ReadinessNews::Failed(why));
         // With a short `timeout`, the line about the failed start would repeat the line of
         // [`ReadinessNews::Late`] a moment later.
@@ -80,8 +92,10 @@ pub(crate) fn watch(
                 }
                 (None, Probe::Log(_), Some(log)) => log.matched().await,
                 (None, probe, _) => {
+                    let name = process.name.clone();
                     let run = commands_of(process, base, starter, EXEC_LIMIT);
-                    wait_ready(probe, readiness.interval, &fails, &run).await;
+                    let doubt = doubt(name, of, older, pids, readiness.timeout / 2);
+                    wait_ready(probe, readiness.interval, &fails, &run, &doubt).await;
                 }
             }
         };
@@ -99,6 +113,46 @@ pub(crate) fn watch(
         }
         tell(ReadinessNews::Ready);
     })
+}
+
+/// Returns a function that finds out whether a stranger answers a probe in place of the process. The
+/// first time, a line in the log says who answers. If drainit cannot know who answers, or not within
+/// `limit`, nobody is a stranger.
+fn doubt(
+    name: String,
+    of: ProcessId,
+    older: BTreeSet<ProcessId>,
+    pids: Rc<MainPids>,
+    limit: Duration,
+) -> impl Fn(SocketAddr) -> Pin<Box<dyn Future<Output = Option<String>>>> {
+    let has_warned = Rc::new(Cell::new(false));
+    move |address| {
+        let (name, has_warned) = (name.clone(), Rc::clone(&has_warned));
+        let now = pids.now();
+        let trusted = Trusted {
+            of,
+            older: older.clone(),
+            leaders: now.leaders(|_| true),
+            known: BTreeSet::clone(&now.all),
+        };
+        Box::pin(async move {
+            let began = Instant::now();
+            let look = move || who_answers::stranger_at(address, &trusted).ok().flatten();
+            let Stranger { process, is_older } = on_thread(limit, look).await.ok().flatten()?;
+            let Descendant { pid, name: program, .. } = process;
+            let who = match is_older {
+                true => "an older instance",
+                false => "not a process of this config",
+            };
+            let line = format!("{address} is answered by pid {pid} ({program}), {who}");
+            if !has_warned.replace(true) {
+                tracing::warn!("{name}: not ready: {line}");
+            }
+            // Such a look reads all of /proc.
+            sleep(pause_after(began.elapsed(), Duration::ZERO, FACTOR)).await;
+            Some(line)
+        })
+    }
 }
 
 /// Reports a oneshot that is not complete after [`LONG`].

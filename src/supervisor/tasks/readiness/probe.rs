@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::future::{Future, pending};
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -39,8 +40,11 @@ pub(crate) type RunCommand = dyn Fn(&[String]) -> RunningCommand;
 /// A command that a [`RunCommand`] runs.
 pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), AttemptFailure>>>>;
 
-/// Returns when the probe succeeds, and tells why each earlier attempt has failed. There is no time
-/// limit; the caller drops the future instead.
+/// Finds out whether somebody else answers at an address. The text says who answers.
+pub(crate) type Doubt = dyn Fn(SocketAddr) -> Pin<Box<dyn Future<Output = Option<String>>>>;
+
+/// Returns when the probe succeeds and nobody else answers, and tells why each earlier attempt has
+/// failed. There is no time limit; the caller drops the future instead.
 ///
 /// For `log` and `notify`, which other code handles, this function never returns.
 pub(crate) async fn wait_ready(
@@ -48,11 +52,20 @@ pub(crate) async fn wait_ready(
     interval: Duration,
     tell: &dyn Fn(Reason),
     run: &RunCommand,
+    doubt: &Doubt,
 ) {
     let began = Instant::now();
     let try_once = async || {
         let attempt = attempt(probe, FIRST_LIMIT.max(began.elapsed()), run).await;
-        attempt.map_err(|failure| tell(failure.why.map(|why| harmless(why).into_owned())))
+        attempt.map_err(|failure| tell(failure.why.map(|why| harmless(why).into_owned())))?;
+        let Some(address) = asked(probe) else { return Ok(()) };
+        match doubt(address).await {
+            None => Ok(()),
+            Some(who) => {
+                tell(harmless(&who).into_owned().into());
+                Err(())
+            }
+        }
     };
     match probe {
         Probe::Unix(_)
@@ -118,6 +131,23 @@ pub(crate) async fn attempt(
         }
         Probe::Exec(command) => run(command).await,
         Probe::Log(_) | Probe::Notify => pending().await,
+    }
+}
+
+/// The TCP address that a probe asks; `None` for a probe that asks no such address.
+fn asked(probe: &Probe) -> Option<SocketAddr> {
+    let address = match probe {
+        Probe::Tcp(address) => return Some(*address),
+        Probe::Http(target) => &target.address,
+        Probe::Grpc(target) => &target.address,
+        Probe::Envoy(admin) => admin,
+        Probe::Unix(_) | Probe::File(_) | Probe::Exec(_) | Probe::Log(_) | Probe::Notify => {
+            return None;
+        }
+    };
+    match address {
+        Address::Tcp(address) => Some(*address),
+        Address::Unix(_) => None,
     }
 }
 
@@ -192,6 +222,7 @@ async fn get(target: &HttpTarget, limit: Duration) -> Result<(), AttemptFailure>
 mod tests {
     use std::cell::RefCell;
     use std::fs;
+    use std::future::ready;
     use std::os::unix::fs::symlink;
     use std::rc::Rc;
 
@@ -220,7 +251,8 @@ mod tests {
             let shared = Rc::clone(&last);
             let ready = Box::pin(async move {
                 let tell = |why: Reason| drop(shared.replace(why.full().to_owned()));
-                wait_ready(&probe, interval, &tell, &|_| panic!("nothing to run")).await;
+                let run = |_: &[String]| -> RunningCommand { panic!("nothing to run") };
+                wait_ready(&probe, interval, &tell, &run, &|_| Box::pin(ready(None))).await;
             });
             Self { ready, last }
         }
