@@ -194,7 +194,7 @@ impl Executor {
     /// Refuses a hook before its task has begun. Returns the event that ends the hook.
     fn refuse_hook(&mut self, id: HookId, why: &str) -> Event {
         let (event, line) = refuse(id, &self.hook_name(id), why);
-        line.iter().for_each(|line| self.processes.remark(line));
+        line.iter().for_each(|line| self.processes.remark(line.full()));
         event
     }
 
