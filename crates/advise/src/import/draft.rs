@@ -38,6 +38,8 @@ pub(super) struct DraftedProcess {
     lost: Vec<String>,
     entries: BTreeMap<&'static str, Value>,
     pub(super) order: Order,
+    /// Whether the command ends the program that the imported file is for, such as supervisord.
+    pub(super) ends_all: bool,
     /// The time that the other program gives the process to end; `None` if that is unknown, or if
     /// the imported file has its own time.
     pub(super) default_stop: Option<&'static str>,
@@ -81,7 +83,7 @@ const DELAY: &str = "  # Requests arrive for some seconds after the stop signal,
 ";
 
 /// The keys of a process in the order in which the draft writes them.
-const ORDER: &str = "type autostart command scale environment working_dir user umask depends_on drain hooks restart restart_max on_exit \
+const ORDER: &str = "type autostart command listen scale environment working_dir user umask depends_on drain hooks restart restart_max on_exit \
                      success_codes stop_signal stop_grace_period log";
 
 /// The prefix of drainit's own lines in the log. A config refuses a process with this name.
@@ -117,6 +119,11 @@ impl DraftedProcess {
     /// The text of a key; `None` if the key is missing, or if its value is not a text.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.entries.get(key)?.as_str()
+    }
+
+    /// Whether the value of a key is `false`, and not a variable.
+    pub(super) fn is_false(&self, key: &str) -> bool {
+        self.entries.get(key) == Some(&Value::Bool(false))
     }
 
     /// The words of the command.

@@ -39,8 +39,8 @@ fn none_vanishes(
 /// The options at http://supervisord.org/configuration.html#program-x-section-values.
 #[test]
 fn options_of_a_program_of_supervisord_are_converted_or_named() {
-    let named = "numprocs=%(ENV_X)s numprocs=2000 numprocs=two priority=%(ENV_X)s \
-        priority=high autostart=%(ENV_X)s autostart=maybe autorestart=%(ENV_X)s \
+    let named = "numprocs=2000 numprocs=two priority=%(ENV_X)s \
+        priority=high autostart=maybe autorestart=%(ENV_X)s \
         autorestart=maybe startsecs=10 startsecs=%(ENV_X)s exitcodes=%(ENV_X)s \
         stopasgroup=true stopasgroup=%(ENV_X)s killasgroup=false killasgroup=%(ENV_X)s \
         redirect_stderr=%(ENV_X)s stdout_logfile_maxbytes=1MB \

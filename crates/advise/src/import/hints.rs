@@ -10,8 +10,7 @@ use crate::types::Signal;
 
 const SUPERVISORCTL: &str = "there is no supervisord that supervisorctl could ask: write `drainit start`, or make this a `type: oneshot` \
                              that what it starts depends on, without `autostart`";
-const PID: &str = "this stops supervisord, and here drainit is PID 1: write `kill 1`, or leave it out: without `on_exit: ignore` the \
-                   end of a process ends the container";
+const PID: &str = "there is no supervisord that this signal could reach: `drainit reload` and `drainit restart` do what SIGHUP did";
 const PIDPROXY: &str = "pidproxy passes signals to the process of a PID file: start the program in the foreground without it; \
                         if it must fork, it can send `MAINPID=`";
 
@@ -23,7 +22,7 @@ const TIMES: [&str; 2] = ["26s", "21s"];
 /// Patterns of commands, each with its comment.
 const HINTS: [(&str, &str); 3] = [
     ("supervisorctl", SUPERVISORCTL),
-    (r"supervisord\.pid|kill supervisord", PID),
+    (r"supervisord\.pid", PID),
     (r"^(\S+\s+){0,2}\S*pidproxy(\.py)*(\s|$)", PIDPROXY),
 ];
 
@@ -45,8 +44,12 @@ pub(super) fn add(draft: &mut Draft) {
 /// Adds the comments and the keys of one process. `time` is the longest drain of a worker.
 fn add_to(process: &mut DraftedProcess, time: &str, is_alone: bool) {
     let command = process.command_words().join(" ");
-    let hints = HINTS.iter().filter(|(part, _)| pattern(part).is_match(&command));
-    hints.for_each(|(_, hint)| process.note(*hint));
+    // The comment on such a command already says how drainit ends.
+    let is_said = |hint: &str| process.ends_all && [SUPERVISORCTL, PID].contains(&hint);
+    let hints =
+        HINTS.iter().filter(|(part, hint)| !is_said(hint) && pattern(part).is_match(&command));
+    let hints: Vec<_> = hints.collect();
+    hints.iter().for_each(|(_, hint)| process.note(*hint));
     let Some(known) = known::find(&process.command_words()) else { return };
     stop_signal(process, &known);
     let signal = process.text("stop_signal").unwrap_or("TERM").to_owned();

@@ -6,8 +6,10 @@
 mod broker;
 pub mod command;
 mod draft;
+mod ends;
 #[cfg(test)]
 mod every_option;
+mod fcgi;
 mod glob;
 mod hints;
 mod ini;

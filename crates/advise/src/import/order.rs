@@ -42,7 +42,7 @@ pub(super) fn add(draft: &mut Draft) {
             }
         }
     }
-    if draft.processes.iter().all(|process| process.has("autostart")) {
+    if draft.processes.iter().all(|process| process.is_false("autostart")) {
         draft.notes.push(NOTHING_STARTS.to_owned());
     }
 }

@@ -26,8 +26,8 @@ pub(super) fn comment_out(draft: &mut Draft) {
 }
 
 /// The keys that a config would refuse, each with the index of its process. The values of variables
-/// are not known. A value with variables is therefore refused only if it is wrong in two cases: if
-/// all variables are unset, and if all variables are 1.
+/// are not known. A value with variables is therefore refused only if it is wrong in three cases: if
+/// all variables are unset, if all variables are 1, and if all variables are `true`.
 fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
     let (text, keys) = in_lines(draft);
     let wrong_in = |environment: &Environment| {
@@ -41,11 +41,15 @@ fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
     if without.is_empty() {
         return Vec::new();
     }
-    let variables = VARIABLE.captures_iter(&text).map(|found| (found[1].to_owned(), "1"));
-    let with = wrong_in(&variables.collect());
+    let with = |value: &'static str| {
+        let variables = VARIABLE.captures_iter(&text).map(|found| (found[1].to_owned(), value));
+        wrong_in(&variables.collect())
+    };
+    let with = ["1", "true"].map(with);
     // Lines are counted from 1, and the first line has `processes:`.
     let key = |line: usize| keys.get(line.checked_sub(2)?).copied().flatten();
-    without.into_iter().filter(|line| with.contains(line)).filter_map(key).collect()
+    let is_wrong = |line: &usize| with.iter().all(|lines| lines.contains(line));
+    without.into_iter().filter(is_wrong).filter_map(key).collect()
 }
 
 /// The processes of the draft as YAML, with one line for each key. Also returns, for each line

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::import::draft::{Draft, DraftedProcess, literal, number};
 use crate::import::ini::Section;
 use crate::import::input::InputFile;
-use crate::import::{glob, ini};
+use crate::import::{ends, fcgi, glob, ini};
 use crate::keys::values;
 use crate::load::Diagnostic;
 use crate::pattern;
@@ -32,7 +32,7 @@ const PRIORITY: i32 = 999;
 const PRIORITIES: &str = "supervisord starts programs by priority, without waiting, and stops them in reverse order: so does the `depends_on` \
                           of this draft. Give a process that others need a `readiness`, and the others `condition: ready`.";
 /// Matches a placeholder such as `%(NAME)s` or `%(NAME)02d`.
-static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)\)[^sd]*[sd])"));
+static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)\)([^sd]*)[sd])"));
 /// Matches one `NAME=VALUE` of a text such as `A="b",C=d`.
 static PART: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?:"[^"]*"|'[^']*'|[^,\n"'])+"#));
 /// Matches a part of a command that keeps its line breaks, or a line break.
@@ -235,9 +235,12 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
     }
     let copies = section.get("numprocs").and_then(|copies| copies.trim().parse::<u32>().ok());
     let copies = copies.filter(|copies| (1..=MOST_COPIES).contains(copies));
-    let is_scaled = copies.is_some_and(|copies| copies > 1);
-    let number_of_copy = if is_scaled { "${SCALE_INDEX}" } else { "0" };
-    let mut names = Expansions { program, number: number_of_copy, variables: Vec::new() };
+    // The container's environment may have the number of copies.
+    let is_scaled = copies.map_or_else(
+        || section.get("numprocs").is_some_and(is_environment_variable),
+        |copies| copies > 1,
+    );
+    let mut names = Expansions { program, is_scaled, variables: Vec::new() };
     let mut process = DraftedProcess::new(program);
     process.order.program = program.to_owned();
     process.default_stop = section.get("stopwaitsecs").is_none().then_some(STOP_WAIT);
@@ -255,12 +258,14 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
         process.name = name;
     }
     let log = log(&process.name, get);
+    let ends = ends::supervisord(&section, whole);
     let restarts = truth(section.get("autorestart")) != Some(false);
-    let is_limited = restarts && listens == Listens::ToFatal;
+    let is_limited = restarts && !ends && listens == Listens::ToFatal;
     if is_limited {
         let retries = get("startretries");
         process.set("restart_max", number(retries.as_deref().unwrap_or(START_RETRIES)));
     }
+    let is_fcgi = section.name.starts_with("fcgi-program:");
     for (key, raw) in &section.entries {
         let value = get(key).unwrap_or_default();
         match key.as_str() {
@@ -290,6 +295,11 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             "numprocs_start" | "startsecs" if value == "0" => {}
             key if is_log_size(key) => {}
             "autostart" if truth(Some(&value)) == Some(false) => process.set("autostart", false),
+            "autostart" if is_environment_variable(raw) => {
+                process.note(format!("`autostart`: `{value}` must be `true` or `false`"));
+                process.set("autostart", value);
+            }
+            key if is_fcgi && fcgi::converts(key, get) => {}
             "autostart" | "killasgroup" if truth(Some(&value)) == Some(true) => {}
             "stopasgroup" if truth(Some(&value)) == Some(false) => {}
             _ => process.lose(format!("{key}={raw}")),
@@ -302,6 +312,9 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             process.note(format!("{key}: `${{SCALE_INDEX}}` begins with 1 and has no zeros"));
         }
     }
+    if is_fcgi {
+        fcgi::add(&mut process, get);
+    }
     let retries = get("startretries").unwrap_or_else(|| START_RETRIES.to_owned());
     if !restarts && retries != "0" && section.get("startsecs") != Some("0") {
         process.lose(format!("startretries={retries} (after ends within `startsecs`)"));
@@ -311,10 +324,14 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
         Some(false) => "no",
         None => "on-failure",
     };
-    if listens != Listens::ToExits {
+    process.ends_all = ends;
+    if ends {
+        process.note(ends::NOTE);
+    } else if listens != Listens::ToExits {
         process.set("restart", restart);
     }
     match (listens, restart) {
+        _ if ends => {}
         (Listens::ToExits, _) | (Listens::ToFatal, "always") => {}
         (Listens::ToFatal, "on-failure") => process.set("on_exit", json!({"success": "ignore"})),
         _ => process.set("on_exit", "ignore"),
@@ -372,6 +389,12 @@ fn is_variable(file: &str) -> bool {
     file.starts_with("${") && file.find('}') == Some(file.len() - 1)
 }
 
+/// Whether a value of the file is a single variable of the container, such as `%(ENV_X)s`.
+fn is_environment_variable(raw: &str) -> bool {
+    let found = PLACEHOLDER.captures(raw).filter(|found| found[0].len() == raw.len());
+    found.and_then(|it| it.get(1)).is_some_and(|name| name.as_str().starts_with("ENV_"))
+}
+
 fn is_file(file: &str) -> bool {
     let is_word = NO_FILE.iter().any(|it| file.eq_ignore_ascii_case(it));
     !is_word && !is_nowhere(file) && !is_container(file)
@@ -387,11 +410,22 @@ fn truth(value: Option<&str>) -> Option<bool> {
     }
 }
 
+/// Writes a number in a format of Python, such as the `03` of `%03d`: flags, and the least width.
+fn in_format(number: &str, format: &str) -> String {
+    let flags = format.trim_end_matches(|c: char| c.is_ascii_digit() && c != '0');
+    let width = format.trim_start_matches(['0', '-', '+', ' ', '#']).parse().unwrap_or(0);
+    match (flags.contains('-'), flags.contains('0')) {
+        (true, _) => format!("{number:<width$}"),
+        (false, true) => format!("{number:0>width$}"),
+        (false, false) => format!("{number:>width$}"),
+    }
+}
+
 /// The values that placeholders stand for.
 struct Expansions<'a> {
     program: &'a str,
-    /// The number of this process among the processes of the program.
-    number: &'a str,
+    /// Whether the program has several processes, of which only drainit knows the numbers.
+    is_scaled: bool,
     /// The variables with their values, in which placeholders are already expanded. If a name
     /// occurs twice, the last value counts.
     variables: Vec<(String, String)>,
@@ -405,7 +439,8 @@ impl Expansions<'_> {
             None => "%".to_owned(),
             // `group_name` equals `program_name`, unless the program is part of a `[group:…]`.
             Some("program_name" | "group_name") => self.program.to_owned(),
-            Some("process_num") => self.number.to_owned(),
+            Some("process_num") if self.is_scaled => "${SCALE_INDEX}".to_owned(),
+            Some("process_num") => in_format("0", &found[2]),
             Some("here") => ".".to_owned(),
             Some("host_node_name") => "${HOSTNAME}".to_owned(),
             Some(name) => match name.strip_prefix("ENV_") {

@@ -433,7 +433,9 @@ fn words_of_supervisord_have_a_hint() {
         ("python3 -u /usr/bin/pidproxy /run/a.pid app", Some("pidproxy passes signals")),
         ("python3 /usr/bin/pidproxy.py /run/a.pid app", Some("pidproxy passes signals")),
         ("tail -F /var/log/nginx.log /etc/nginx", None),
-        ("sh -c 'kill $(cat /run/supervisord.pid)'", Some("write `kill 1`")),
+        ("sh -c 'kill $(cat /run/supervisord.pid)'", Some("this ends supervisord")),
+        ("sh -c 'kill -HUP $(cat /run/supervisord.pid)'", Some("`drainit reload`")),
+        ("supervisorctl -c /etc/a.conf shutdown", Some("this ends supervisord")),
         ("/usr/bin/pidproxy /run/a.pid a", Some("pidproxy passes signals")),
         ("supervisorctl start b", Some("`drainit start`")),
         // All sizes of log files share one comment on the whole draft.
@@ -690,4 +692,104 @@ fn names_of_drainit_and_of_copies_are_changed() {
     let config = draft(Format::Supervisord, "[program:drainit]\ncommand=/bin/cat\n");
     assert!(config.contains("# renamed from `drainit`\n"), "{config}");
     assert!(config.contains("log: {prefix: drainit-2}\n"), "{config}");
+}
+
+// holds: C1100
+/// supervisord reads its PID file from `[supervisord]`, which may have it from a variable.
+#[test]
+fn the_end_of_a_program_that_ends_supervisord_ends_the_container() {
+    for (file, command, ends) in [
+        (
+            "/tmp/sup.pid",
+            "bash -c \"sleep 3; C=$?; kill -s SIGINT `cat /tmp/sup.pid`; exit $C\"",
+            true,
+        ),
+        ("\"%(ENV_PIDS)s\"", "sh -c 'app; kill $(cat ${PIDS})'", true),
+        ("%(ENV_PIDS)s", "sh -c 'app; kill $(cat $PIDS)'", true),
+        ("%(ENV_PIDS)s", "sh -c 'app; kill $(cat %(ENV_PIDS)s)'", true),
+        ("/tmp/sup.pid", "sh -c 'app; kill $(cat /run/supervisord.pid)'", true),
+        ("/tmp/sup.pid", "sh -c 'app; supervisorctl -c /a.conf shutdown'", true),
+        ("/tmp/sup.pid", "sh -c 'app; pkill -TERM supervisord'", true),
+        ("/tmp/sup.pid", "sh -c 'kill -HUP $(cat /tmp/sup.pid)'", false),
+        ("/tmp/sup.pid", "sh -c 'kill -s USR2 $(cat /tmp/sup.pid)'", false),
+        ("/tmp/sup.pid", "cat /tmp/sup.pid", false),
+        ("/tmp/sup.pid", "sh -c 'supervisorctl start b; kill $(cat /tmp/b.pid)'", false),
+    ] {
+        for restart in ["true", "false"] {
+            let text = format!(
+                "[supervisord]\npidfile={file}\n[program:a]\ncommand={command}\nautorestart={restart}\n\
+                 [program:b]\ncommand=b\n"
+            );
+            let config = processes(Format::Supervisord, &text);
+            let (a, b) = config.split_once("\n  b:").unwrap();
+            assert_eq!(
+                !a.contains("\n    on_exit:") && !a.contains("\n    restart:"),
+                ends,
+                "{config}"
+            );
+            assert_eq!(a.contains("this ends supervisord"), ends, "{config}");
+            assert!(b.contains("\n    on_exit: ignore"), "{config}");
+        }
+    }
+}
+
+// holds: C1101
+#[test]
+fn the_socket_of_an_fcgi_program_becomes_listen() {
+    let uvicorn = "uvicorn --fd 0 asgi:app";
+    for (command, options, meant) in [
+        (uvicorn, "socket=tcp://127.0.0.1:18700", "command: \"uvicorn --fd 3 asgi:app\""),
+        ("uvicorn --fd=0 a:b", "socket=tcp://localhost:1", "command: \"uvicorn --fd=3 a:b\""),
+        ("gunicorn -b fd://0 a", "socket=tcp://127.0.0.1:1", "command: \"gunicorn -b fd://3 a\""),
+        (
+            "php-cgi 'a b'",
+            "socket=tcp://127.0.0.1:1",
+            "command: [sh, \"-c\", \"exec \\\"$$@\\\" <&3 3<&-\", sh, php-cgi, \"a b\"]",
+        ),
+        (uvicorn, "socket=tcp://127.0.0.1:1", "listen: [{address: \"tcp://127.0.0.1:1\"}]"),
+        (
+            uvicorn,
+            "socket=unix:///run/%(program_name)s.sock",
+            "listen: [{address: \"unix:/run/web.sock\", mode: \"0700\"}]",
+        ),
+        (
+            uvicorn,
+            "socket=unix:///a.sock\nsocket_mode=0660\nsocket_backlog=64",
+            "listen: [{address: \"unix:/a.sock\", backlog: 64, mode: \"0660\"}]",
+        ),
+        (uvicorn, "socket=unix:///a.sock\nsocket_owner=www", "# not converted: socket_owner=www"),
+        (
+            uvicorn,
+            "socket=tcp://127.0.0.1:1\nsocket_mode=0660",
+            "# not converted: socket_mode=0660",
+        ),
+        (uvicorn, "socket=what", "# not converted: socket=what"),
+    ] {
+        let text = format!("[fcgi-program:web]\ncommand={command}\n{options}\n");
+        let config = processes(Format::Supervisord, &text);
+        assert!(config.contains(meant), "{meant}: {config}");
+    }
+}
+
+// holds: C1102
+#[test]
+fn numbers_and_switches_of_the_container_stay_variables() {
+    for (options, meant) in [
+        ("numprocs=%(ENV_N)s", "scale: \"${N}\""),
+        ("autostart=%(ENV_X)s", "autostart: \"${X}\""),
+        ("autostart=%(ENV_X)s", "# `autostart`: `${X}` must be `true` or `false`"),
+        ("environment=D=\"e_%(process_num)03d.db\"", "environment: {D: e_000.db}"),
+        ("environment=D=\"e_%(process_num)3d.db\"", "environment: {D: \"e_  0.db\"}"),
+        ("environment=D=\"%(process_num)-3d.\"", "environment: {D: \"0  .\"}"),
+        ("directory=/a%(process_num)d", "working_dir: /a0"),
+        ("numprocs=%(ENV_N)s\ndirectory=/a%(process_num)02d", "working_dir: \"/a${SCALE_INDEX}\""),
+        ("numprocs=%(ENV_N)s\ndirectory=/a%(process_num)02d", "begins with 1 and has no zeros"),
+    ] {
+        let text = format!("[program:web]\ncommand=/bin/app\n{options}\n");
+        let config = draft(Format::Supervisord, &text);
+        assert!(config.contains(meant), "{meant}: {config}");
+        let variables = [("N", "2"), ("X", "false")];
+        let loaded = testing::load(&[&config], &variables);
+        loaded.unwrap_or_else(|problems| panic!("{config}\n{}", problems[0]));
+    }
 }
