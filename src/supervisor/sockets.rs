@@ -48,8 +48,8 @@ pub(crate) fn wanted(config: &Config) -> Vec<WantedSockets> {
 }
 
 /// Opens the sockets of each process. If drainit already holds a socket for an address, returns
-/// this socket, because connections may wait in it. `held` is `None` at the start, when nothing
-/// runs.
+/// this socket, because connections may wait in it. The copies of an entry with `scale` get one
+/// socket for an address that all of them have. `held` is `None` at the start, when nothing runs.
 ///
 /// # Errors
 /// The error says which socket cannot be opened, and why. In this case, the sockets that this call
@@ -58,10 +58,20 @@ pub(crate) fn open(
     wanted: Vec<WantedSockets>,
     held: Option<&HeldSockets>,
 ) -> Result<Vec<Sockets>, String> {
-    let all = |WantedSockets { name, listen }: WantedSockets| {
-        listen.iter().map(|wanted| open_one(&name, wanted, held)).collect()
+    let mut opened = HeldSockets::new();
+    let mut all = |WantedSockets { name, listen }: WantedSockets| {
+        let mut one = |wanted: &ListenSocket| {
+            let of_copy = opened.iter().find(|(it, _)| is_same_address(it, &wanted.address));
+            if let Some((_, socket)) = of_copy {
+                return Ok(Arc::clone(socket));
+            }
+            let socket = open_one(&name, wanted, held)?;
+            opened.push((wanted.address.clone(), Arc::clone(&socket)));
+            Ok(socket)
+        };
+        listen.iter().map(&mut one).collect()
     };
-    wanted.into_iter().map(all).collect()
+    wanted.into_iter().map(&mut all).collect()
 }
 
 fn open_one(

@@ -85,6 +85,46 @@ fn connections_wait_while_the_process_is_started_again() {
     assert!(TcpStream::connect(address).is_err());
 }
 
+// holds: C1103, C1104
+/// Connections that nobody has accepted wait in the one socket, while `scale` changes.
+#[test]
+fn copies_share_a_socket_and_a_reload_keeps_the_socket() {
+    let keys = "
+            listen: [tcp://ADDRESS, 'unix:DIR/app.sock']
+            readiness: {log: ^serving$}
+            scale: 2";
+    let Some((drainit, address)) = serve(keys) else { return };
+    drainit.wait_for_line("everything is ready");
+    let answer_of = |mut client: TcpStream| {
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        body.split(' ').nth(2).unwrap().to_owned()
+    };
+    let names = |name: &str| format!("{name}:{name}");
+    let scale = |from: &str, to: &str| {
+        drainit.edit(&format!("scale: {from}"), &format!("scale: {to}"));
+        drainit.exec(&["reload"]).assert(0, "");
+    };
+    for name in ["app-1", "app-2"] {
+        let other = if name == "app-1" { "app-2" } else { "app-1" };
+        drainit.exec(&["stop", other]).assert(0, "");
+        assert_eq!(answer_of(TcpStream::connect(address).unwrap()), names(name));
+        drainit.exec(&["start", other]).assert(0, "");
+    }
+    drainit.exec(&["stop", "app-*"]).assert(0, "");
+    let waits = TcpStream::connect(address).unwrap();
+    scale("2", "3");
+    assert_eq!(answer_of(waits), names("app-3"));
+    scale("3", "1");
+    let waits = TcpStream::connect(address).unwrap();
+    drainit.exec(&["start", "app-1"]).assert(0, "");
+    assert_eq!(answer_of(waits), names("app-1"));
+    assert_eq!(get_unix(&drainit.path("app.sock"), "/").unwrap().0, 200);
+    drainit.stop().assert_gone("app.sock");
+}
+
 // holds: C181, C189, C478
 #[test]
 fn a_stale_socket_is_replaced_and_another_file_is_kept() {

@@ -83,6 +83,10 @@ fn listening(problems: &mut Problems, config: &Config, places: &Places) {
                 }
             };
             let is_one = is_same_address(other, &socket.address);
+            // drainit opens one socket, and each copy of an entry with `scale` gets the socket.
+            if is_copy && is_one {
+                continue;
+            }
             let message = match is_one {
                 true => format!("{whose} already listens on {at}"),
                 false => format!("{whose} already listens at this port, which excludes {at}"),

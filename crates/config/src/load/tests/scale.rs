@@ -21,6 +21,13 @@ fn dependents_do_not_wait_for_a_scale_of_zero() {
     assert!(!assert_only(text, "1:1 there is nothing to start: every `scale` is 0").is_error());
 }
 
+// holds: C1103
+#[test]
+fn copies_may_share_a_socket_of_listen() {
+    let keys = "command: [a], scale: 3, listen: ['tcp://127.0.0.1:1', 'unix:/a']";
+    assert!(problems(&format!("processes: {{a: {{{keys}}}}}")).is_empty());
+}
+
 // holds: C163, C313, C316
 #[test]
 fn wrong_scales_are_reported() {
@@ -35,8 +42,13 @@ fn wrong_scales_are_reported() {
         ("scale: 2, sockets: [/s]", "", "1:51 process `a-1` already"),
         (
             "scale: 2, listen: ['tcp://127.0.0.1:1']",
+            "b: {command: [b], listen: ['tcp://127.0.0.1:1']}",
+            "1:100 process `a-1` already listens on tcp",
+        ),
+        (
+            "scale: 2, listen: ['unix:/a', 'unix:/a']",
             "",
-            "1:50 process `a-1` already listens on tcp",
+            "1:61 process `a-1` already listens on unix:/a",
         ),
         ("scale: 2, render: [{from: /f, to: /t}]", "", "1:65 process `a-1` already writes `/t`"),
         ("scale: 2, stop_signal: TREM", "", "1:54 `stop_signal` is `TREM`: not a signal"),
