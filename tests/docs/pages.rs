@@ -196,3 +196,15 @@ fn sources(directories: &[&str]) -> Vec<PathBuf> {
     }
     sources
 }
+
+/// White text on amber has a contrast of 2.5, and a reader needs 4.5 (WCAG 2.2, 1.4.3).
+#[test]
+fn text_on_amber_is_dark() {
+    let chart = fs::read_to_string(root().join("docs/shutdown.svg")).unwrap();
+    let lines: Vec<_> = chart.lines().collect();
+    let amber = lines.windows(2).filter(|pair| pair[0].contains("class=\"drains\""));
+    let texts: Vec<_> = amber.map(|pair| pair[1]).collect();
+    assert!(texts.len() > 1, "{chart}");
+    assert!(texts.iter().all(|text| text.contains("class=\"dark\"")), "{texts:?}");
+    assert!(chart.contains(".dark { fill: #24292f }"), "{chart}");
+}
