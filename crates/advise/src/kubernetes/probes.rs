@@ -3,7 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::time::Duration;
+
+use regex_lite::Regex;
 
 use ProbedServer::{Admin, Control, Other};
 
@@ -11,6 +14,7 @@ use crate::check::undrained::listens;
 use crate::keys::{Address, Drain, DrainMethod};
 use crate::kubernetes::Context;
 use crate::kubernetes::commands::commands;
+use crate::kubernetes::entry::script;
 use crate::kubernetes::manifest::{
     Word, base, is_drainit, is_named, is_true, items, seconds, text, words,
 };
@@ -18,6 +22,7 @@ use crate::kubernetes::termination::NAME;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 use crate::load::Severity;
+use crate::pattern;
 use crate::types::human;
 
 /// The kubelet's defaults for the period and the failure threshold of a probe.
@@ -35,6 +40,8 @@ struct PodProbe {
     port: Option<(u16, Span)>,
     /// The path that a probe requests by HTTP, without the query. `None` for other probes.
     path: Option<Word>,
+    /// The script of a command that reads the answer, and not only the status of its exit.
+    reads: Option<String>,
 }
 
 impl PodProbe {
@@ -101,7 +108,8 @@ fn read(ctx: &mut Context<'_>, node: &Rc<Node>) -> PodProbe {
     let path = get(node, &["httpGet"]).map(|get| {
         let otherwise = Word { text: "/".to_owned(), span: get.span };
         let word = text(get, &["path"]).unwrap_or(otherwise);
-        Word { text: without_query(&word.text), ..word }
+        let word = Word { text: without_query(&word.text), ..word };
+        with_slash(ctx, word)
     });
     let port = port.and_then(|port| {
         let number = number(&ctx.container.node, &port.text);
@@ -113,14 +121,44 @@ fn read(ctx: &mut Context<'_>, node: &Rc<Node>) -> PodProbe {
         Some((number?, port.span))
     });
     let owner_of = |(port, _)| owner(ctx, &Address::Tcp((Ipv4Addr::LOCALHOST, port).into()));
-    let asked = asked_by_command(ctx, node);
+    let reads = reads_answer(node);
+    let asked = asked_by_command(ctx, node, reads.as_deref());
     PodProbe {
         node: Rc::clone(node),
         fails_after,
         server: asked.as_ref().map(|(server, _)| *server).or(port.map(owner_of)),
         port,
         path: path.or(asked.map(|(_, text)| Word { text, span: node.span })),
+        reads,
     }
+}
+
+/// Reports a path without its slash, and returns the path with it. The kubelet sends the path as it
+/// is (`formatURL` in pkg/kubelet/prober, and Go's `RequestURI`).
+fn with_slash(ctx: &mut Context<'_>, word: Word) -> Word {
+    if word.text.is_empty() || word.text.starts_with('/') || word.text.contains("://") {
+        return word;
+    }
+    let path = format!("/{}", word.text);
+    let message = format!(
+        "the kubelet sends `GET {}`, without a slash: most servers answer with 400",
+        word.text
+    );
+    ctx.error(word.span, message, format!("write `path: {path}`"));
+    Word { text: path, ..word }
+}
+
+/// The script of a probe that reads an answer: that passes it to another program, compares it, or
+/// looks at the status of HTTP. `None` for a command whose own exit code decides.
+fn reads_answer(node: &Node) -> Option<String> {
+    static READS: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r"(?s)[^|]\|[^|]|http_code|response_code|(\[|\btest\b|\bcase\b).*(\$\(|`)|=\s*[\x22']?(\$\(|`)",
+        )
+    });
+    let line = words(node, &["exec", "command"]);
+    let script = script(&line)?.text.clone();
+    READS.is_match(&script).then_some(script)
 }
 
 fn without_query(path: &str) -> String {
@@ -129,13 +167,23 @@ fn without_query(path: &str) -> String {
 
 /// The server and the path that the command of a probe asks by HTTP, as in `curl -f URL` or
 /// `drainit health`. `None` if the command does not fail at a status of 503, or asks another machine.
-fn asked_by_command(ctx: &Context<'_>, node: &Node) -> Option<(ProbedServer, String)> {
+/// `reads` is the script of a command that reads the answer, which may ask within `$(…)`.
+fn asked_by_command(
+    ctx: &Context<'_>,
+    node: &Node,
+    reads: Option<&str>,
+) -> Option<(ProbedServer, String)> {
     let command = commands(words(node, &["exec", "command"])).concat();
-    let texts: Vec<_> = command.iter().map(|word| &*word.text).collect();
+    let texts: Vec<_> = match reads {
+        Some(script) => {
+            script.split([' ', '\t', '\n', '"', '\'', '`', '(', ')', ';', '|', '<', '>']).collect()
+        }
+        None => command.iter().map(|word| &*word.text).collect(),
+    };
     let has = |option: &str| texts.iter().any(|word| word.starts_with(option));
     let is_short = |it: &&str| it.starts_with('-') && !it.starts_with("--") && it.contains('f');
     let is_curl = texts.iter().any(|word| base(word) == "curl");
-    if is_curl && !has("--fail") && !texts.iter().any(is_short) {
+    if is_curl && reads.is_none() && !has("--fail") && !texts.iter().any(is_short) {
         return None;
     }
     // `drainit health` adds the path to the address of a drainit.
@@ -143,6 +191,10 @@ fn asked_by_command(ctx: &Context<'_>, node: &Node) -> Option<(ProbedServer, Str
     let is_health = |pair: &[&str]| is_drainit(pair[0]) && pair[1] == "health";
     if texts.windows(2).any(is_health) && !has("--url") {
         return Some((Control, own));
+    }
+    let is_status = |pair: &[&str]| is_drainit(pair[0]) && pair[1] == "status";
+    if reads.is_some() && texts.windows(2).any(is_status) {
+        return Some((Control, "/status".to_owned()));
     }
     let socket = texts.iter().skip_while(|word| **word != "--unix-socket").nth(1);
     texts.iter().find_map(|word| {
@@ -262,6 +314,9 @@ fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool) {
         (Some(Admin { fails }), "/ready") if fails || !is_liveness => {
             ("Envoy's `/ready`", Duration::ZERO)
         }
+        (server, path) if is_liveness && probe.reads.is_some() => {
+            return reads_state(ctx, probe, server, path);
+        }
         _ => return,
     };
     let first = seconds(&probe.node, &["initialDelaySeconds"]).filter(|_| !is_liveness);
@@ -292,6 +347,28 @@ fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool) {
     ctx.warning(probe.node.span, message, "raise `failureThreshold`, or shorten the timeout");
 }
 
+/// Reports a liveness probe that reads an answer which changes while the container drains: the state
+/// of drainit or of an Envoy, or a word such as `ready` that the script looks for.
+fn reads_state(ctx: &mut Context<'_>, probe: &PodProbe, server: Option<ProbedServer>, path: &str) {
+    static READY: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(r"(?i)(\b|_)(un|not|is)?_?(ready|readyz|readiness|draining|serving)\b")
+    });
+    let script = probe.reads.as_deref().unwrap_or_default();
+    let (what, severity) = match (server, path) {
+        (Some(Control), "/status") => ("the state of drainit", Severity::Error),
+        (Some(Admin { fails: true }), "/server_info") => ("the state of Envoy", Severity::Error),
+        (Some(Control | Admin { .. }), _) => return,
+        _ if READY.is_match(script) => ("whether a server is ready", Severity::Warning),
+        _ => return,
+    };
+    let (lasts, after) = (human(ctx.plan.needed()), human(probe.fails_after));
+    let message = format!(
+        "this liveness probe reads {what}, which changes for up to {lasts} of a shutdown: the kubelet kills after {after}"
+    );
+    let help = how_to_probe(ctx, "/livez");
+    ctx.problems.push(severity, probe.node.span, message).help(help);
+}
+
 /// Warns of a readiness probe that is too slow for a shutdown that begins because a process has
 /// ended. In such a shutdown, each drain lasts only for its `min`, and the probe would fail only
 /// after the drain.
@@ -312,7 +389,8 @@ fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
 fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
     let has_drain = !ctx.plan.after_signal.drained_at().is_zero();
     let why = match probe.asks() {
-        _ if !has_drain || get(&probe.node, &["grpc"]).is_some() => return,
+        // Nobody knows how a script uses an answer.
+        _ if !has_drain || get(&probe.node, &["grpc"]).is_some() || probe.reads.is_some() => return,
         (Some(_), _) if probe.path.is_none() => "connections are accepted until the end",
         (Some(Admin { fails: false }), "/ready") => "with `fail_healthcheck: false` it stays 200",
         (Some(Admin { .. }), "/ready" | "/livez" | "/readyz") => return,

@@ -273,7 +273,7 @@ fn each_fault_of_a_command_is_reported() {
     each([(&*shell, "12:18 E the shell gets the signals")], |manifest| found(CONFIG, manifest));
 }
 
-// holds: C778, C781
+// holds: C778, C781, C1106, C1107
 #[test]
 fn each_fault_of_a_probe_is_reported() {
     let rows = [
@@ -319,6 +319,36 @@ fn each_fault_of_a_probe_is_reported() {
         ("[drainit, health, '--url=http://[::1]:9902/readyz']", not_ready),
         ("[drainit, health]", not_ready),
         ("[drainit, health, --live]", ""),
+        ("[sh, -c, 'curl -s localhost:9902/readyz | grep -q ok']", not_ready),
+        (
+            "[sh, -c, 'test $(curl -so /dev/null -w %{http_code} localhost:9902/readyz) = 200']",
+            not_ready,
+        ),
+        ("[sh, -c, '[ \"$(curl -s localhost:9902/readyz)\" = ok ]']", not_ready),
+        ("[sh, -c, 'curl -s localhost:9901/ready | grep -q LIVE']", draining),
+        ("[sh, -c, 'curl -s localhost:9902/livez | grep -q ok']", ""),
+    ];
+    each(rows, |command| found(CONFIG, &live(command)));
+    let reads =
+        |what: &str, severity: &str| format!("17:26 {severity} reads {what}, 33.5s, after 30s");
+    let (own, server) =
+        (reads("the state of drainit", "E"), reads("whether a server is ready", "W"));
+    let envoy = reads("the state of Envoy", "E");
+    let rows = [
+        ("[sh, -c, 'curl -s localhost:9902/status | grep -q running']", &*own),
+        ("[sh, -c, 'drainit status | grep -q running']", &own),
+        ("[sh, -c, 'curl -s localhost:9901/server_info | jq -e .state']", &envoy),
+        ("[sh, -c, 'curl -s localhost:3000/status | grep -q ready']", &server),
+        ("[sh, -c, '[ \"$(wget -qO- localhost:3000/status)\" = ready ]']", &server),
+        ("[sh, -c, 'curl -s http://other:3000/status | grep -q ready']", &server),
+        (
+            "[sh, -c, '[ \"$(curl -so /dev/null -w %{http_code} localhost:3000/ready)\" = 200 ]']",
+            &server,
+        ),
+        ("[sh, -c, 'redis-cli ping | grep -q PONG']", ""),
+        ("[sh, -c, 'curl -s localhost:3000/status | grep -q alive']", ""),
+        ("[sh, -c, 'test -f /tmp/ready']", ""),
+        ("[sh, -c, 'curl -sf localhost:3000/status || exit 1']", ""),
     ];
     each(rows, |command| found(CONFIG, &live(command)));
     let rows = [
@@ -331,6 +361,11 @@ fn each_fault_of_a_probe_is_reported() {
         ("httpGet: {path: /metrics, port: 9902}", "18:44 W it stays 200"),
         ("httpGet: {path: /server_info, port: 9901}", "18:44 W only `/ready` does"),
         ("httpGet: {path: /readyz/, port: 9902}", "18:60 E `/readyz/` with 404"),
+        (
+            "httpGet: {path: readyz, port: 9902}",
+            "18:44 E the kubelet sends `GET readyz`, without a slash",
+        ),
+        ("httpGet: {path: healthz, port: 3000}", "18:44 E the kubelet sends `GET healthz`, 400"),
     ];
     each(rows, |how| found(CONFIG, &with(MANIFEST, READY_HOW, how)));
     each(["127.0.0.1", "'::1'", "localhost"].map(|host| (host, "18:71 E of its node")), |host| {
@@ -339,6 +374,7 @@ fn each_fault_of_a_probe_is_reported() {
     let other = "18:45 E `drainit health`, /wrong.sock";
     let rows = [
         ("[sh, -c, 'test -f /tmp/ready']", ""),
+        ("[sh, -c, 'curl -s localhost:9902/status | grep -q running']", ""),
         ("[drainit, health, --live]", "18:27 W it stays 200"),
         ("[drainit, health, --socket, /wrong.sock]", other),
         ("[drainit, health, --url, 'http://127.0.0.1:9902/livez']", "18:27 W it stays 200"),
