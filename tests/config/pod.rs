@@ -106,19 +106,19 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         ),
         (
             format!("terminationGracePeriodSeconds: 5, {}", of("a", SLEEP)),
-            "Deployment shop/web: grace period 5s; preStop of 5s; `unknown program`; loses requests: SIGKILL follows 2s after its stop signal",
+            "Deployment shop/web: grace period 5s; preStop of 5s; the image's own entrypoint (a); loses requests: SIGKILL follows 2s after its stop signal",
         ),
         (
             of("calico/node:v3", ""),
-            "Deployment shop/web: grace period 30s by default; no preStop; `unknown program`; unknown: its program",
+            "Deployment shop/web: grace period 30s by default; no preStop; the image's own entrypoint (calico/node:v3); unknown: its program",
         ),
         (
             format!("terminationGracePeriodSeconds: 0, {}", of("a", "")),
-            "Deployment shop/web: grace period 0ms; no preStop; `unknown program`; loses requests: SIGKILL follows 2s after its stop signal",
+            "Deployment shop/web: grace period 0ms; no preStop; the image's own entrypoint (a); loses requests: SIGKILL follows 2s after its stop signal",
         ),
         (
             of("a", "command: [/bin/contour], args: [envoy, shutdown-manager]"),
-            "DaemonSet shop/web: grace period 30s by default; no preStop; `unknown program`; unknown: its program",
+            "DaemonSet shop/web: grace period 30s by default; no preStop; an unknown program (/bin/contour); unknown: its program",
         ),
         (
             of("a", "command: [/entrypoint.sh], args: [/usr/bin/envoy, -c, a.yaml]"),
@@ -126,7 +126,7 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         ),
         (
             of("a", ""),
-            "Job shop/web: grace period 30s by default; no preStop; `unknown program`; keeps requests: nobody sends requests to it",
+            "Job shop/web: grace period 30s by default; no preStop; the image's own entrypoint (a); keeps requests: nobody sends requests to it",
         ),
     ] {
         items += &workload(line.split(' ').next().unwrap(), "web", &pod);

@@ -9,7 +9,7 @@ use crate::check::bootstrap::parse;
 use crate::known::{Kind, Known, find};
 use crate::kubernetes::entry::names_drainit;
 use crate::kubernetes::manifest::{
-    self, Container, Workload, base, command_line, containers, image_name, key, text,
+    self, Container, Workload, base, command_line, containers, image_name, key, text, words,
 };
 use crate::kubernetes::termination::{NAME, PreStop, grace_of, pre_stop};
 use crate::language::source::Source;
@@ -112,7 +112,10 @@ fn judge(workload: &Workload) -> (Effect, String) {
     let mut hooks: Vec<_> = all.iter().filter_map(|front| hook(&front.hook)).collect();
     hooks.dedup();
     let hooks = if hooks.is_empty() { "no preStop".to_owned() } else { hooks.join(", ") };
-    let fronts = list(counts.map(|front| front.name.as_deref().unwrap_or("unknown program")));
+    let fronts = match has_known {
+        true => list(counts.filter_map(|front| front.name.as_deref())),
+        false => counts.map(Front::program).collect::<Vec<_>>().join(", "),
+    };
     let (kind, name, grace) = (&workload.kind, &workload.name, human(grace));
     let line = format!(
         "{kind} {name}: grace period {grace}{by_default}; {hooks}; {fronts}; {}: {why}",
@@ -153,6 +156,18 @@ impl<'a> Front<'a> {
             known => (known.as_ref().map(|it| it.name.clone()), known),
         };
         Self { container, hook: pre_stop(container), name, known }
+    }
+
+    /// The program of a container, if the program has no known name.
+    fn program(&self) -> String {
+        let node = &self.container.node;
+        if let Some(program) = words(node, &["command"]).first() {
+            return format!("an unknown program ({})", program.text);
+        }
+        match text(node, &["image"]) {
+            Some(image) => format!("the image's own entrypoint ({})", image.text),
+            None => "the image's own entrypoint".to_owned(),
+        }
     }
 
     /// The effect of a rollout on the requests, and the reason.
