@@ -564,8 +564,11 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     };
     let main = ["command", "condition", "admin", "prefix", of_probe];
     let is_mode = known.has("prefix") && matches!(&**text, "none" | "inherit" | "prefix");
+    let is_log = known.has("prefix") && known.has("mode");
     let key = match is_mode && known.has("mode") {
         true => "mode",
+        // A name with a directory or an extension is that of a file.
+        false if is_log && text.contains(['/', '.']) => "file",
         false => main.iter().find(|key| known.has(key))?,
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ' ');
