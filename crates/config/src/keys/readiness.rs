@@ -18,9 +18,11 @@ pub struct Readiness {
     #[key(flatten)]
     pub probe: Probe,
     /// The longest pause between two attempts. <!-- C218 --> Pauses grow from 1 ms to this length.
-    /// Pauses of `exec` always have this length. <!-- C628 --> Example: `interval: 250ms`
-    #[key(form = Positive, default = "100ms")]
-    pub interval: Duration,
+    /// Pauses of `exec` always have this length. <!-- C628 --> Unset: a pause is an eighth of the
+    /// time already waited, but at most 1 s, and for `exec` at least 100 ms. <!-- C1105 --> Example:
+    /// `interval: 250ms`
+    #[key(form = Positive, default = "unset")]
+    pub interval: Option<Duration>,
     /// A start fails if the process is not ready after this time. <!-- C219 --> Example:
     /// `timeout: 10s`
     #[key(form = Positive, default = "30s")]
@@ -30,7 +32,7 @@ pub struct Readiness {
 impl Readiness {
     /// The readiness of an Envoy whose admin interface is at this address.
     pub fn of_envoy(admin: Address, timeout: Duration) -> Self {
-        Self { probe: Probe::Envoy(admin), interval: Duration::from_millis(100), timeout }
+        Self { probe: Probe::Envoy(admin), interval: None, timeout }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Waits until the `readiness` probe of a process succeeds, and tells each failure.
 //!
-//! After a failed command, the pause is `interval`. For every other probe, each pause is an eighth
-//! of the time already waited, but at least a millisecond and at most `interval`.
+//! Each pause is an eighth of the time already waited, but at most `interval`, or a second if the
+//! config has no `interval`. After a failed command, the pause is the `interval` itself if there is
+//! one, and at least 100 ms otherwise.
 
 use std::fmt::Display;
 use std::future::{Future, pending};
@@ -32,6 +33,11 @@ use crate::types::{Reason, harmless, human};
 pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(1);
 /// The shortest pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest pause if the config has no `interval`. A server writes a line to its access log for
+/// each attempt.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The shortest pause between two commands if the config has no `interval`.
+const COMMAND_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs the command of an `exec` probe to its end. The error says why the command failed. The
 /// command is killed after a limit, and when the future is dropped.
@@ -49,7 +55,7 @@ pub(crate) type Doubt = dyn Fn(SocketAddr) -> Pin<Box<dyn Future<Output = Option
 /// For `log` and `notify`, which other code handles, this function never returns.
 pub(crate) async fn wait_ready(
     probe: &Probe,
-    interval: Duration,
+    interval: Option<Duration>,
     tell: &dyn Fn(Reason),
     run: &RunCommand,
     doubt: &Doubt,
@@ -74,12 +80,10 @@ pub(crate) async fn wait_ready(
         | Probe::Http(_)
         | Probe::Grpc(_)
         | Probe::Envoy(_) => {
-            wait_retrying(interval, try_once).await;
+            wait_retrying(FIRST_PAUSE, interval, try_once).await;
         }
         Probe::Exec(_) => {
-            while try_once().await.is_err() {
-                sleep(interval).await;
-            }
+            wait_retrying(interval.unwrap_or(COMMAND_PAUSE), interval, try_once).await;
         }
         Probe::Log(_) | Probe::Notify => pending().await,
     }
@@ -87,10 +91,14 @@ pub(crate) async fn wait_ready(
 
 /// Returns when this epoch of an Envoy has taken over the admin from the older epoch. As with
 /// [`wait_ready`], there is no time limit.
-pub(crate) async fn wait_epoch(epoch: &(Address, u32), interval: Duration, tell: &dyn Fn(Reason)) {
+pub(crate) async fn wait_epoch(
+    epoch: &(Address, u32),
+    interval: Option<Duration>,
+    tell: &dyn Fn(Reason),
+) {
     let began = Instant::now();
     let try_once = async || ask_epoch(epoch, FIRST_LIMIT.max(began.elapsed())).await.map_err(tell);
-    wait_retrying(interval, try_once).await;
+    wait_retrying(FIRST_PAUSE, interval, try_once).await;
 }
 
 /// Checks once, for at most `limit`, whether this epoch of an Envoy has taken over. The error says
@@ -151,17 +159,21 @@ fn asked(probe: &Probe) -> Option<SocketAddr> {
     }
 }
 
-/// Retries until an attempt succeeds.
-async fn wait_retrying(interval: Duration, attempt: impl AsyncFn() -> Result<(), ()>) {
+/// Retries until an attempt succeeds. The first pause is `shortest`.
+async fn wait_retrying(
+    shortest: Duration,
+    interval: Option<Duration>,
+    attempt: impl AsyncFn() -> Result<(), ()>,
+) {
     let begin = Instant::now();
     while attempt().await.is_err() {
-        sleep(pause(begin.elapsed(), interval)).await;
+        sleep(pause(begin.elapsed(), shortest, interval)).await;
     }
 }
 
 /// The pause before the next attempt.
-fn pause(waited: Duration, interval: Duration) -> Duration {
-    (waited / 8).clamp(FIRST_PAUSE, interval.max(FIRST_PAUSE))
+fn pause(waited: Duration, shortest: Duration, interval: Option<Duration>) -> Duration {
+    (waited / 8).clamp(shortest, interval.unwrap_or(LONGEST_PAUSE).max(shortest))
 }
 
 async fn bounded<T>(
@@ -252,7 +264,7 @@ mod tests {
             let ready = Box::pin(async move {
                 let tell = |why: Reason| drop(shared.replace(why.full().to_owned()));
                 let run = |_: &[String]| -> RunningCommand { panic!("nothing to run") };
-                wait_ready(&probe, interval, &tell, &run, &|_| Box::pin(ready(None))).await;
+                wait_ready(&probe, Some(interval), &tell, &run, &|_| Box::pin(ready(None))).await;
             });
             Self { ready, last }
         }
@@ -341,9 +353,27 @@ mod tests {
     // holds: C218, C628
     #[test]
     fn pauses_grow_with_the_wait_up_to_the_interval() {
-        let after = |waited| pause(Duration::from_millis(waited), Duration::from_millis(100));
         let ms = Duration::from_millis;
+        let after = |waited| pause(ms(waited), FIRST_PAUSE, Some(ms(100)));
         assert_eq!([0, 400, 5400].map(after), [FIRST_PAUSE, ms(50), ms(100)]);
-        assert_eq!(pause(ms(400), Duration::ZERO), FIRST_PAUSE);
+        assert_eq!(pause(ms(400), FIRST_PAUSE, Some(Duration::ZERO)), FIRST_PAUSE);
+        let of_command = |waited| pause(ms(waited), ms(250), Some(ms(250)));
+        assert_eq!([0, 400, 5400].map(of_command), [ms(250); 3]);
+    }
+
+    // holds: C1105
+    #[test]
+    fn pauses_without_an_interval_grow_up_to_a_second() {
+        let ms = Duration::from_millis;
+        let after = |waited| pause(ms(waited), FIRST_PAUSE, None);
+        assert_eq!([0, 400, 4000, 60_000].map(after), [FIRST_PAUSE, ms(50), ms(500), ms(1000)]);
+        let of_command = |waited| pause(ms(waited), COMMAND_PAUSE, None);
+        assert_eq!([0, 4000, 60_000].map(of_command), [ms(100), ms(500), ms(1000)]);
+        // A server that is ready after 5 s is asked at most 30 times between 100 ms and then.
+        let (mut waited, mut asked) = (ms(100), 0);
+        while waited < ms(5000) {
+            (waited, asked) = (waited + pause(waited, FIRST_PAUSE, None), asked + 1);
+        }
+        assert!((20..40).contains(&asked), "{asked}");
     }
 }
