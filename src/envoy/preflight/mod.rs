@@ -9,6 +9,7 @@
 
 pub mod findings;
 
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -137,7 +138,14 @@ fn judge(facts: Result<Facts, String>, target: &PreflightTarget) -> Vec<String> 
 async fn ask(target: &PreflightTarget, patience: Duration) -> Result<Facts, String> {
     let mut client = Client::new(target.admin.clone());
     let mut facts = Facts::default();
-    match until_initialized(&mut client, patience).await {
+    let refused = |error: &HttpError| {
+        tracing::warn!(
+            "{}: its admin at {} cannot be reached yet, so it could not be drained now: {error}",
+            target.name,
+            target.admin
+        );
+    };
+    match until_initialized(&mut client, patience, &refused).await {
         Ok(server) => {
             facts.closes_idle = server.closes_idle();
             facts.options = Some(server.command_line_options);
@@ -205,11 +213,14 @@ async fn ask(target: &PreflightTarget, patience: Duration) -> Result<Facts, Stri
 }
 
 /// Polls until Envoy is initialized, or the admin answers with a 4xx status. After `patience`,
-/// returns the last answer, whatever it is.
+/// returns the last answer, whatever it is. Calls `refused` once if nobody listens at the address
+/// when the pauses have become long: a shutdown may begin before `patience` is over.
 async fn until_initialized(
     client: &mut Client,
     patience: Duration,
+    refused: &dyn Fn(&HttpError),
 ) -> Result<ServerInfo, HttpError> {
+    let mut is_said = false;
     let deadline = Instant::now() + patience;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -222,6 +233,14 @@ async fn until_initialized(
         };
         if is_final || Instant::now() + pause >= deadline {
             return result;
+        }
+        if let Err(error @ HttpError::Io(io)) = &result
+            && pause == LONGEST_PAUSE
+            && !is_said
+            && matches!(io.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound)
+        {
+            refused(error);
+            is_said = true;
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -264,6 +283,8 @@ pub(crate) fn serves_clients(listeners: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
     use crate::testing::http_server::{Behaviour, Behaviour::*, Server};
 
@@ -312,9 +333,22 @@ mod tests {
             Answer(200, r#"{"state":"LIVE"}"#),
         ]);
         let mut client = Client::new(server.address.clone());
-        let found = until_initialized(&mut client, PATIENCE).await.unwrap();
-        assert_eq!(found.state, "LIVE");
+        let found = until_initialized(&mut client, PATIENCE, &|error| panic!("{error}"));
+        assert_eq!(found.await.unwrap().state, "LIVE");
         assert_eq!(server.connections(), 3);
+    }
+
+    // holds: C1108
+    #[tokio::test]
+    async fn an_admin_that_refuses_is_named_long_before_the_patience_is_over() {
+        let mut client = Client::new(Server::tcp_refusing());
+        let said = RefCell::new(Vec::new());
+        let refused = |error: &HttpError| said.borrow_mut().push(error.to_string());
+        let began = Instant::now();
+        let patience = Duration::from_secs(5);
+        assert!(until_initialized(&mut client, patience, &refused).await.is_err());
+        assert!(began.elapsed() > Duration::from_secs(2));
+        assert_eq!(*said.borrow(), ["connection refused"]);
     }
 
     #[tokio::test]
