@@ -16,10 +16,10 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use crate::Pid;
 use crate::descendants::{Holders, InstancePids, Sockets, holders, own_sockets};
-use crate::own_connections::{self, canonical};
+use crate::own_connections;
 use crate::proc_net::{is_ephemeral, udp, unix_listeners};
 pub use crate::sock_diag::SocketId;
-use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, socket_of, sockets};
+use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, canonical, socket_of, sockets};
 use drainit_core::connections::answers::Connection;
 
 /// Why the connections of an instance are unknown if no search has found a listening TCP socket.
@@ -377,8 +377,11 @@ impl Listeners {
 /// The open connections to some listeners, by their local ports and addresses.
 pub struct Open {
     sockets: BTreeMap<(u16, IpAddr), Vec<Socket>>,
-    /// Both addresses of each of drainit's own connections, drainit's address first.
-    ours: BTreeSet<(SocketAddr, SocketAddr)>,
+    /// The cookies of the sockets whose client is drainit.
+    ours: BTreeSet<u64>,
+    /// Both addresses of each connection that drainit had open after the list, drainit's address
+    /// first.
+    open_of_drainit: BTreeSet<(SocketAddr, SocketAddr)>,
     /// The sockets of each instance whose [`Sharing`] is not `Nobody`, by the first PID of the
     /// instance.
     holders: Holders<Pid>,
@@ -404,13 +407,13 @@ impl Open {
             wanted.ports.extend(it.ports());
             wanted.families.extend(&it.families);
         }
-        let mut ours = own_connections();
         let mut open: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let seen = listed(&OPEN, 1 << (INFO - 1), &wanted)?;
         for socket in seen.into_iter().filter(|socket| socket.is_open || socket.is_flushing) {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
-        ours.extend(own_connections());
+        // drainit knows the cookie of a connection's server before it closes its own side.
+        let (open_of_drainit, ours) = (open_of_drainit(), own_connections::cookies());
         // The search for the holders comes after the list above. A connection that is accepted in
         // between has no inode in the list, and counts without a search for its holder.
         let is_any = !sharing.is_empty();
@@ -422,6 +425,7 @@ impl Open {
         Ok(Self {
             sockets: open,
             ours,
+            open_of_drainit,
             holders: holders.map_err(|error| error.to_string())?.unwrap_or_default(),
             still,
         })
@@ -459,16 +463,17 @@ impl Open {
             _ => listeners.has(socket.local),
         };
         let of_kernel = |socket: &Socket| {
-            let is_ours = self.ours.contains(&(socket.remote, socket.local));
-            let connection = socket.connection.ok_or("this kernel is too old");
-            connection.map(|connection| Connection { is_ours, ..connection })
+            let connection = socket.connection.ok_or("this kernel is too old")?;
+            let is_ours = self.ours.contains(&connection.cookie)
+                || self.open_of_drainit.contains(&(socket.remote, socket.local));
+            Ok(Connection { is_ours, ..connection })
         };
         let ports: BTreeSet<u16> = listeners.ports().collect();
         let (first, last) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::from(u128::MAX).into());
         let at_ports =
             ports.iter().flat_map(|port| self.sockets.range((*port, first)..=(*port, last)));
         let counted = at_ports.flat_map(|(_, sockets)| sockets).filter(is_counted).map(of_kernel);
-        counted.collect::<Result<_, _>>().map_err(str::to_owned)
+        counted.collect::<Result<_, &str>>().map_err(str::to_owned)
     }
 }
 
@@ -485,9 +490,10 @@ pub fn are_more(ids: &[SocketId], most: u64, mut wanted: impl FnMut(&Connection)
     ids.iter().filter(is_wanted).take(enough).count() == enough
 }
 
-/// Both addresses of each of drainit's own TCP connections. drainit's port alone does not identify
-/// a connection: the kernel may use one port for connections to several servers.
-fn own_connections() -> BTreeSet<(SocketAddr, SocketAddr)> {
+/// Both addresses of each TCP connection that drainit has open, also of one whose connect drainit
+/// has not noticed yet. drainit's port alone does not identify a connection: the kernel may use one
+/// port for connections to several servers.
+fn open_of_drainit() -> BTreeSet<(SocketAddr, SocketAddr)> {
     let address = |name: SockaddrStorage| {
         let v4 = name.as_sockaddr_in().map(|it| SocketAddrV4::from(*it).into());
         let at = v4.or_else(|| Some(SocketAddrV6::from(*name.as_sockaddr_in6()?).into()))?;
@@ -497,8 +503,7 @@ fn own_connections() -> BTreeSet<(SocketAddr, SocketAddr)> {
         let fd = entry.file_name().to_str()?.parse().ok()?;
         Some((address(getsockname(fd).ok()?)?, address(getpeername(fd).ok()?)?))
     };
-    let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten().filter_map(both);
-    open.chain(own_connections::recent()).collect()
+    fs::read_dir("/proc/self/fd").into_iter().flatten().flatten().filter_map(both).collect()
 }
 
 /// Like [`sockets`].

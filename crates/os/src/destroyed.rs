@@ -57,8 +57,6 @@ pub struct Ended {
     /// Whether the server has reset the connection. The kernel then no longer knows the client, nor
     /// what was sent.
     pub is_reset: bool,
-    /// Whether the client was drainit.
-    pub is_ours: bool,
     pub last: Connection,
 }
 
@@ -129,8 +127,14 @@ impl Destroyed {
 
     /// The connections that have ended since the last call; `None` if some may be missing.
     pub fn take(&self) -> Option<Vec<Ended>> {
-        let mut received = locked(&self.received.0);
-        (!received.is_lost).then(|| take(&mut received.ended))
+        let mut ended = {
+            let mut received = locked(&self.received.0);
+            (!received.is_lost).then(|| take(&mut received.ended))?
+        };
+        // A server can close a connection before drainit notices that it is connected.
+        let ours = own_connections::cookies();
+        ended.iter_mut().for_each(|one| one.last.is_ours = ours.contains(&one.last.cookie));
+        Some(ended)
     }
 
     /// Waits for a message that [`Self::take`] has not returned yet, for at most this time.
@@ -195,14 +199,7 @@ fn to_ended(message: &[u8]) -> Option<Ended> {
 
 fn to_end_of(socket: Socket) -> Option<Ended> {
     let Socket { local, remote, connection, .. } = socket;
-    let is_ours = own_connections::is_recent(remote, local);
-    Some(Ended {
-        at: clock::now(),
-        local,
-        is_reset: remote.port() == 0,
-        is_ours,
-        last: connection?,
-    })
+    Some(Ended { at: clock::now(), local, is_reset: remote.port() == 0, last: connection? })
 }
 
 /// The connections to these ports that have not ended. The flag says whether somebody has the
@@ -213,7 +210,11 @@ fn to_end_of(socket: Socket) -> Option<Ended> {
 pub fn still(ports: BTreeSet<u16>) -> io::Result<Vec<(bool, Ended)>> {
     let wanted = Wanted { ports, ..Wanted::default() };
     let all = sockets(&OPEN, 1 << (INFO - 1), &wanted)?;
-    Ok(all.into_iter().filter_map(|one| Some((one.is_open, to_end_of(one)?))).collect())
+    let ended = |one: Socket| Some((one.is_open, to_end_of(one)?));
+    let mut still: Vec<_> = all.into_iter().filter_map(ended).collect();
+    let ours = own_connections::cookies();
+    still.iter_mut().for_each(|(_, one)| one.last.is_ours = ours.contains(&one.last.cookie));
+    Ok(still)
 }
 
 #[cfg(test)]
@@ -223,6 +224,7 @@ mod tests {
     use std::time::Instant;
 
     use nix::sys::socket::sockopt::Linger;
+    use nix::sys::socket::{SockaddrStorage, connect};
 
     use super::*;
     use crate::testing::isolated::in_own_process;
@@ -321,7 +323,7 @@ mod tests {
     fn more_ends_than_may_wait_are_unknown_and_take_no_memory() {
         let local = SocketAddr::from(([127, 0, 0, 1], 80));
         let last = Connection::default();
-        let ended = Ended { at: Time::default(), local, is_reset: false, is_ours: false, last };
+        let ended = Ended { at: Time::default(), local, is_reset: false, last };
         let (netlink, received) = (io::pipe().unwrap().0.into(), Arc::default());
         let all = Destroyed { netlink: Arc::new(netlink), received: Arc::clone(&received) };
         let add = || locked(&received.0).has_room_for(ended, 3);
@@ -331,9 +333,9 @@ mod tests {
         assert!(all.take().is_none() && locked(&received.0).ended.capacity() == 0);
     }
 
-    // holds: S783
+    // holds: S783, S930
     #[test]
-    fn probes_of_drainit_are_known_by_their_own_sockets_even_after_their_end() {
+    fn a_probe_of_drainit_is_known_after_its_end_and_a_later_client_with_its_port_is_none() {
         in_own_process(|| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let at = listener.local_addr().unwrap();
@@ -341,13 +343,21 @@ mod tests {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let probe = runtime.block_on(own_connections::connect(at)).unwrap();
+            let port = probe.local_addr().unwrap();
+            // The server closes first, so a client can have the port at once.
+            drop(listener.accept().unwrap());
             drop(probe);
-            let client = TcpStream::connect(at).unwrap();
-            let [server, other] = [(); 2].map(|()| listener.accept().unwrap().0);
-            drop((server, client, other));
-            let mut ours = next(&from, at, 2).iter().map(|one| one.is_ours).collect::<Vec<_>>();
-            ours.sort_unstable();
-            assert_eq!(ours, [false, true]);
+            let client =
+                socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
+            setsockopt(&client, sockopt::ReuseAddr, &true).unwrap();
+            let [from_port, to] = [port, at].map(SockaddrStorage::from);
+            bind(client.as_raw_fd(), &from_port).unwrap();
+            connect(client.as_raw_fd(), &to).unwrap();
+            let (server, client_at) = listener.accept().unwrap();
+            assert_eq!(client_at, port);
+            drop((server, client));
+            let ours: Vec<_> = next(&from, at, 2).iter().map(|one| one.last.is_ours).collect();
+            assert_eq!(ours, [true, false]);
         });
     }
 }

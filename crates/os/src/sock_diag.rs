@@ -87,6 +87,43 @@ pub struct SocketId {
     pub(crate) inode: u32,
 }
 
+impl SocketId {
+    /// The number that the kernel has given this socket, and gives to no other socket.
+    pub(crate) fn cookie(&self) -> u64 {
+        u64_at(&self.id, COOKIE - ID).unwrap_or_default()
+    }
+
+    /// The ID of any socket with these addresses.
+    fn at(local: SocketAddr, remote: SocketAddr) -> Self {
+        let (local, remote) = (canonical(&local), canonical(&remote));
+        let mut id = [0; 48];
+        id[..2].copy_from_slice(&local.port().to_be_bytes());
+        id[2..4].copy_from_slice(&remote.port().to_be_bytes());
+        let mut write = |at: usize, ip: IpAddr| match ip {
+            IpAddr::V4(ip) => id[at..at + 4].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => id[at..at + 16].copy_from_slice(&ip.octets()),
+        };
+        write(4, local.ip());
+        write(20, remote.ip());
+        // `INET_DIAG_NOCOOKIE`.
+        id[COOKIE - ID..].copy_from_slice(&[0xff; 8]);
+        let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        Self { family: family as u8, id, inode: 0 }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_cookie(cookie: u64) -> Self {
+        let mut id = [0; 48];
+        id[COOKIE - ID..].copy_from_slice(&cookie.to_ne_bytes());
+        Self { family: libc::AF_INET as u8, id, inode: 0 }
+    }
+}
+
+/// The address with an IPv4 address in place of an IPv6 address that stands for it.
+pub(crate) fn canonical(at: &SocketAddr) -> SocketAddr {
+    SocketAddr::new(at.ip().to_canonical(), at.port())
+}
+
 /// A socket of the network namespace.
 pub(crate) struct Socket {
     pub id: SocketId,
@@ -124,6 +161,13 @@ pub(crate) fn sockets(states: &[u8], extensions: u8, wanted: &Wanted) -> io::Res
 /// The socket with this ID, without a list of the others; `None` if the socket is gone.
 pub(crate) fn socket_of(wanted: &SocketId) -> io::Result<Option<Socket>> {
     Ok(ask(ONE, 1 << (INFO - 1), u32::MAX, wanted, &[])?.pop())
+}
+
+/// The connected socket with these addresses; `None` if there is none in this network namespace.
+pub(crate) fn socket_at(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<SocketId>> {
+    let found = ask(ONE, 0, u32::MAX, &SocketId::at(local, remote), &[])?.pop();
+    // Without such a socket, the kernel returns the listening socket.
+    Ok(found.filter(|it| it.remote == canonical(&remote)).map(|it| it.id))
 }
 
 /// Sends a request with a `struct inet_diag_req_v2` over the thread's socket to the kernel, and

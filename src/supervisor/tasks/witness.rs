@@ -251,7 +251,7 @@ impl WitnessState {
             None => (at.next()?, at.next().is_none()),
         };
         let before = seen.map(|(_, before)| before);
-        let is_ours = ended.is_ours || before.is_some_and(|before| before.is_ours);
+        let is_ours = ended.last.is_ours || before.is_some_and(|before| before.is_ours);
         let before = before.filter(|before| ended.is_reset || before.has_all_of(&ended.last));
         let ending = ended.last.ending(before.as_ref(), ended.is_reset, Counting::default().idle);
         // Several processes share the address, and no look has shown who had the connection.
