@@ -103,6 +103,8 @@ fn drains(text: &mut Metrics<'_>) {
     text.each("drainit_drain_requests_unsure", help, traffic(|it| it.unsure));
     let help = "Requests that the stop has cut.";
     text.each("drainit_drain_requests_cut", help, traffic(|it| it.cut));
+    let help = "Clients that have left before the stop, without an answer to their last data.";
+    text.each("drainit_drain_requests_left", help, traffic(|it| it.left));
     let help = "Time since the drain began, or the whole time of a completed drain.";
     text.each("drainit_drain_duration_seconds", help, |it| {
         Some(it.last_drain.as_ref()?.elapsed.as_secs_f64())
@@ -209,7 +211,7 @@ mod tests {
         let router = &mut status.processes[1];
         (router.has_drain, router.has_liveness, router.probe_failures) = (true, true, 1);
         let [connections, requests, unsure, cut] = [3, 1, 0, 1].map(Some);
-        let traffic = TrafficStatus { connections, requests, unsure, cut };
+        let traffic = TrafficStatus { connections, requests, unsure, cut, left: None };
         router.last_drain = Some(DrainStatus {
             traffic,
             elapsed: Duration::from_millis(1500),
@@ -249,7 +251,8 @@ mod tests {
     #[test]
     fn counts_of_a_stop_stand_in_where_the_drain_has_none() {
         let mut status = measured();
-        let traffic = |requests| TrafficStatus { requests, cut: Some(2), ..Default::default() };
+        let (cut, left) = (Some(2), Some(3));
+        let traffic = |requests| TrafficStatus { requests, cut, left, ..Default::default() };
         status.processes[1].stop = Some(traffic(Some(9)));
         status.processes[0].stop = Some(traffic(Some(4)));
         status.processes[0].last_drain = Some(DrainStatus::default());
@@ -258,6 +261,7 @@ mod tests {
             "active{process=\"policy-engine\"} 4",
             "active{process=\"router\"} 1",
             "cut{process=\"policy-engine\"} 2",
+            "left{process=\"policy-engine\"} 3",
         ] {
             assert!(text.contains(&format!("drainit_drain_requests_{line}\n")), "{line}: {text}");
         }

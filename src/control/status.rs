@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::core::traffic::Traffic;
+use crate::journal::Outcome;
 use crate::journal::history::Tally;
 use crate::journal::state::{ContainerPhase, Part, ProcessState};
 use crate::language::written::as_written;
@@ -223,13 +224,17 @@ pub struct TrafficStatus {
     /// The requests that the stop has cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut: Option<u64>,
+    /// The connections whose clients have closed them before the server did, although their latest
+    /// data has no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
 }
 
 impl TrafficStatus {
-    pub fn new(last: Traffic, cut: Option<u64>) -> Self {
+    pub fn new(last: Traffic, Outcome { cut, left }: Outcome) -> Self {
         let (connections, unsure) = (last.connections, last.unsure);
         let requests = last.requests.map(|known| known + unsure.unwrap_or_default());
-        Self { connections, requests, unsure, cut }
+        Self { connections, requests, unsure, cut, left }
     }
 }
 

@@ -199,10 +199,10 @@ fn ends_after_a_restart_count_for_the_replaced_instance() {
     assert_eq!(report.told(at(100))["web"], lines);
 }
 
-// holds: S361, S431, S784, S785, S786, S787, S788
+// holds: S361, S431, S784, S785, S786, S787, S788, S932
 #[test]
 fn only_connections_that_have_ended_without_an_answer_are_cut() {
-    use Ending::{Answered, Cut, Reset, Sending, Unaccepted, Unknown};
+    use Ending::{Answered, Cut, Left, Reset, Sending, Unaccepted, Unknown};
     let (web, limit) = (ProcessId(0), Duration::from_secs(5));
     let of = |seen: &[(u64, u64, u64)], end: End, endings: Option<&[(u64, Ending)]>| {
         let mut report = Noted::of(&["web"]);
@@ -241,6 +241,8 @@ fn only_connections_that_have_ended_without_an_answer_are_cut() {
         (exited, Some(&[(999, Cut), (1000, Cut), (1070, Cut)]), late, "2 cut"),
         (exited, Some(&[(1001, Answered), (1001, Sending)]), late, "0 cut"),
         (exited, Some(&[(1001, Unknown), (1001, Cut)]), late, "1 cut (perhaps 1 more)"),
+        (exited, Some(&[(999, Left), (1001, Left), (1070, Left)]), late, "0 cut; 2 left"),
+        (exited, Some(&[(1001, Left), (1001, Cut), (1002, Reset)]), late, "1 cut; 1 left; 1 reset"),
         (exited, Some(&[(1001, Reset), (1001, Unaccepted), (1001, Unaccepted)]), late, reset),
         // The kernel ended the process during a stream, or the rest of its group answered later.
         (term, Some(&[(1079, Sending)]), now, "0 cut (perhaps 1 more)"),

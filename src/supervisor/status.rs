@@ -29,9 +29,9 @@ impl Processes {
             let last = journal.last_drain(slot);
             let drained_by =
                 journal.others(slot).chain([slot]).filter_map(|id| world.drained_by(id));
-            let cut = last.and_then(|(drained, _)| journal.of(drained).cut_after_drain());
+            let outcome = last.map(|(drained, _)| journal.of(drained).outcome_after_drain());
             let drain = last.map(|(_, drain)| DrainStatus {
-                traffic: TrafficStatus::new(drain.traffic(), cut),
+                traffic: TrafficStatus::new(drain.traffic(), outcome.unwrap_or_default()),
                 elapsed: drain.elapsed(now),
                 over: drain.over(),
                 left: drained_by.max().map_or(Duration::ZERO, |until| until.since(now)),
@@ -71,7 +71,7 @@ impl Processes {
                 drain_warnings: history.drain_warnings.clone(),
                 has_closed_admin: slots[slot].instance.has_closed_admin(),
                 drain: shown.map(|it| DrainStatus { traffic: now_open(it.traffic), ..it }),
-                stop: stop.map(|(last, cut)| now_open(TrafficStatus::new(last, cut))),
+                stop: stop.map(|(last, outcome)| now_open(TrafficStatus::new(last, outcome))),
                 restarts: world[slot].restarts.count,
                 probe_failures: world[slot].probe_failures.count,
                 since: now.since(history.since),

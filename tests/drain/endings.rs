@@ -170,3 +170,60 @@ fn without_messages_of_the_kernel_requests_are_in_flight_and_not_cut() {
         assert_eq!((&counts["cut"], &counts["in_flight"]), (&().into(), &3.into()));
     });
 }
+
+/// Answers `GET / ` at once, and nothing else. At SIGTERM, the server waits until all clients have
+/// left.
+const WAITING: &str = r#"
+import os, signal, socket, sys, threading, time
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+clients = set()
+def serve(client):
+    while asked := client.recv(999):
+        if asked.startswith(b"GET / "):
+            client.sendall(b"ok")
+    client.close()
+    clients.discard(client)
+def wait():
+    while clients:
+        time.sleep(0.01)
+    os._exit(0)
+def stop(*_):
+    print("asked to stop", flush=True)
+    threading.Thread(target=wait).start()
+signal.signal(signal.SIGTERM, stop)
+while True:
+    client = listener.accept()[0]
+    clients.add(client)
+    threading.Thread(target=serve, args=(client,), daemon=True).start()
+"#;
+
+// holds: S931, S932
+#[test]
+fn clients_that_say_goodbye_or_give_up_have_left_and_are_not_cut() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("waiting.py", WAITING);
+    let Some((drainit, address)) = start(rig, "python3, DIR/waiting.py, PORT", "") else { return };
+    let ask = |path: &str| {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
+        client
+    };
+    let answered = ["/", "/"].map(|path| {
+        let mut client = ask(path);
+        client.read_exact(&mut [0; 2]).unwrap();
+        client
+    });
+    let waits = ask("/never");
+    // The requests are older than many ticks of the kernel's clock.
+    thread::sleep(ms(300));
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait("stop signal", LONG, |record| record.line("asked to stop").map(drop));
+    for mut client in answered {
+        client.write_all(b"close_notify").unwrap();
+    }
+    drop(waits);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_line("stop web: .*; requests 1 at the start.*, 0 cut; 3 left$");
+    let requests = &ended.report("report.json")["processes"][0]["stop"]["requests"];
+    assert_eq!((&requests["cut"], &requests["left"]), (&0.into(), &3.into()), "{requests}");
+}

@@ -36,6 +36,10 @@ pub struct RequestData {
     /// The number of requests in flight at the stop signal; present if `cut` is null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<u64>,
+    /// The number of connections whose clients have closed them before the server did, although their
+    /// latest data has no answer; absent if it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
     /// The number of connections that the process has reset; absent if it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset: Option<u64>,
@@ -44,12 +48,23 @@ pub struct RequestData {
     pub unaccepted: Option<u64>,
 }
 
+/// How the requests of a drained or stopped process have ended. `None` means that it is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// As in [`RequestData`].
+    pub cut: Option<u64>,
+    /// As in [`RequestData`].
+    pub left: Option<u64>,
+}
+
 /// The connections that have ended without an answer, as the kernel tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ends {
     pub(super) cut: u64,
     /// The connections that perhaps owed an answer.
     pub(super) perhaps: u64,
+    /// The connections whose clients have left before the server closed them.
+    pub(super) left: u64,
     pub(super) reset: u64,
     pub(super) unaccepted: u64,
 }
@@ -70,6 +85,7 @@ impl RequestData {
             cut: is_seen.then_some(ends.map_or(in_flight, |ends| ends.cut)),
             unsure: ends.map_or(last.unsure, |ends| Some(ends.perhaps)),
             in_flight: (!is_seen).then_some(in_flight),
+            left: ends.map(|ends| ends.left),
             reset: ends.map(|ends| ends.reset),
             unaccepted: ends.map(|ends| ends.unaccepted),
         })

@@ -4,7 +4,7 @@
 use alloc::rc::Rc;
 use core::time::Duration;
 
-use crate::counts::{ConnectionData, CountData, Ends, RequestData, newer};
+use crate::counts::{ConnectionData, CountData, Ends, Outcome, RequestData, newer};
 use crate::messages::{self, DrainOver};
 use crate::prelude::*;
 use crate::state::ProcessState;
@@ -352,11 +352,11 @@ impl History {
         requests.is_any_cut().then(|| format!("requests {}", requests.outcome(is_early)))
     }
 
-    /// The requests that the stop after the drain has cut; `None` if the number is unknown, or if
-    /// there was no stop yet.
-    pub fn cut_after_drain(&self) -> Option<u64> {
-        self.drain.as_ref().filter(|drain| drain.is_stopped)?;
-        self.drained()?.requests?.cut
+    /// How the requests have ended after the drain; unknown if there was no stop yet.
+    pub fn outcome_after_drain(&self) -> Outcome {
+        let is_stopped = self.drain.as_ref().is_some_and(|drain| drain.is_stopped);
+        let requests = self.drained().filter(|_| is_stopped).and_then(|counts| counts.requests);
+        requests.map(|it| Outcome { cut: it.cut, left: it.left }).unwrap_or_default()
     }
 
     /// The connections that have ended without an answer since the process was asked to end or to
@@ -371,6 +371,7 @@ impl History {
                 Ending::Sending => ends.perhaps += u64::from(self.is_forced(*at)),
                 Ending::Unknown => ends.perhaps += 1,
                 Ending::Cut => ends.cut += 1,
+                Ending::Left => ends.left += 1,
                 Ending::Reset => ends.reset += 1,
                 Ending::Unaccepted => {
                     (ends.reset, ends.unaccepted) = (ends.reset + 1, ends.unaccepted + 1)
@@ -403,12 +404,14 @@ impl History {
         self.drain.as_deref().is_some_and(|drain| drain.counted && !drain.is_past)
     }
 
-    /// The last count of the stop, and the number of requests that the stop has cut. The number is
-    /// `None` while the process runs, and if the kernel does not tell. The whole value is `None` if
-    /// nothing was counted, or if the drain has counted.
-    pub fn stop_traffic(&self) -> Option<(Traffic, Option<u64>)> {
+    /// The last count of the stop, and how the requests have ended, which is unknown while the
+    /// process runs, and if the kernel does not tell. `None` if nothing was counted, or if the drain
+    /// has counted.
+    pub fn stop_traffic(&self) -> Option<(Traffic, Outcome)> {
         let (_, last) = self.counted_by_stop()?.last;
-        Some((last, self.ends().filter(|_| self.end.is_some()).map(|ends| ends.cut)))
+        let ends = self.ends().filter(|_| self.end.is_some());
+        let of = |ends: Ends| Outcome { cut: Some(ends.cut), left: Some(ends.left) };
+        Some((last, ends.map(of).unwrap_or_default()))
     }
 
     /// The Envoy epoch or the PID by which people distinguish the last instance from the other

@@ -26,5 +26,6 @@ mod steps;
 mod text;
 pub mod timeline;
 
+pub use crate::counts::Outcome;
 pub use crate::journal::Journal;
 use drainit_core::prelude;

@@ -154,6 +154,9 @@ impl RequestData {
             (_, in_flight) => (in_flight, "in flight at the stop signal"),
         };
         let mut text = format!("{number} {what}{after}");
+        if let Some(left @ 1..) = self.left {
+            let _ = write!(text, "; {left} left");
+        }
         if let Some(reset @ 1..) = self.reset {
             let _ = write!(text, "; {reset} reset");
         }

@@ -21,7 +21,7 @@ use nix::sys::time::TimeVal;
 use crate::on_thread::locked;
 use crate::signal::mask;
 use crate::sock_diag::{
-    HEADER, INFO, MESSAGE, OPEN, Socket, Wanted, attributes, parse, sockets, u32_at,
+    HEADER, INFO, MESSAGE, OPEN, Socket, Wanted, attributes, parse, socket_at, sockets, u32_at,
 };
 use crate::{clock, own_connections, sys};
 use drainit_core::connections::answers::Connection;
@@ -57,6 +57,9 @@ pub struct Ended {
     /// Whether the server has reset the connection. The kernel then no longer knows the client, nor
     /// what was sent.
     pub is_reset: bool,
+    /// Whether the kernel still had a socket with the same addresses at the message
+    /// ([`Connection::has_left`]). Only asked for connections that may owe an answer.
+    pub is_remembered: bool,
     pub last: Connection,
 }
 
@@ -189,17 +192,24 @@ fn to_ended(message: &[u8]) -> Option<Ended> {
     if is_listener(message) {
         return None;
     }
-    let mut ended = to_end_of(parse(message)?)?;
+    let socket = parse(message)?;
+    let remote = socket.remote;
+    let mut ended = to_end_of(socket)?;
     // The client's FIN counts as a received byte, also after a connection without a request.
     if u32_at(info(message)?, DATA_SEGMENTS)? == 0 {
         ended.last.received = 0;
+    }
+    if !ended.is_reset && ended.last.is_asking() {
+        ended.is_remembered = !matches!(socket_at(ended.local, remote), Ok(None));
     }
     Some(ended)
 }
 
 fn to_end_of(socket: Socket) -> Option<Ended> {
     let Socket { local, remote, connection, .. } = socket;
-    Some(Ended { at: clock::now(), local, is_reset: remote.port() == 0, last: connection? })
+    let (is_reset, last) = (remote.port() == 0, connection?);
+    // The state of a socket that the kernel still lists says nothing about the first FIN.
+    Some(Ended { at: clock::now(), local, is_reset, is_remembered: true, last })
 }
 
 /// The connections to these ports that have not ended. The flag says whether somebody has the
@@ -299,6 +309,48 @@ mod tests {
         });
     }
 
+    // holds: S931
+    #[test]
+    fn the_kernel_forgets_a_connection_that_the_client_has_closed_first() {
+        in_own_process(|| {
+            for address in ["127.0.0.1:0", "[::1]:0"] {
+                let listener = TcpListener::bind(address).unwrap();
+                let at = listener.local_addr().unwrap();
+                let from = Destroyed::open().unwrap();
+                let wanted = Wanted { ports: [at.port()].into(), ..Wanted::default() };
+                let has_left = |end: &dyn Fn(TcpStream, TcpStream)| {
+                    let (mut client, mut server) = pair(&listener);
+                    client.write_all(b"request").unwrap();
+                    server.read_exact(&mut [0; 7]).unwrap();
+                    thread::sleep(TICK);
+                    let before = sockets(&OPEN, 1 << (INFO - 1), &wanted).unwrap();
+                    let before = before.iter().find_map(|one| one.connection);
+                    end(client, server);
+                    let [ended] = next(&from, at, 1)[..] else { panic!() };
+                    ended.last.has_left(before.as_ref(), ended.is_remembered)
+                };
+                let leaves = |client: TcpStream, mut server: TcpStream| {
+                    drop(client);
+                    assert_eq!(server.read(&mut [0; 9]).unwrap(), 0);
+                };
+                assert!(has_left(&leaves), "{address}: it gives up");
+                let says_goodbye = |mut client: TcpStream, mut server: TcpStream| {
+                    client.write_all(b"bye").unwrap();
+                    drop(client);
+                    assert_eq!(server.read_to_end(&mut Vec::new()).unwrap(), 3);
+                };
+                assert!(has_left(&says_goodbye), "{address}: it says goodbye");
+                assert!(!has_left(&|client, server| drop((server, client))), "{address}: cut");
+                let answers = |mut client: TcpStream, server: TcpStream| {
+                    drop(server);
+                    assert_eq!(client.read(&mut [0; 9]).unwrap(), 0);
+                    client.write_all(b"alert").unwrap();
+                };
+                assert!(!has_left(&answers), "{address}: cut, and the client answers the FIN");
+            }
+        });
+    }
+
     // holds: S782
     #[test]
     fn connections_to_other_ports_are_left_out_and_lost_messages_are_unknown() {
@@ -323,7 +375,8 @@ mod tests {
     fn more_ends_than_may_wait_are_unknown_and_take_no_memory() {
         let local = SocketAddr::from(([127, 0, 0, 1], 80));
         let last = Connection::default();
-        let ended = Ended { at: Time::default(), local, is_reset: false, last };
+        let (at, is_remembered) = (Time::default(), false);
+        let ended = Ended { at, local, is_reset: false, is_remembered, last };
         let (netlink, received) = (io::pipe().unwrap().0.into(), Arc::default());
         let all = Destroyed { netlink: Arc::new(netlink), received: Arc::clone(&received) };
         let add = || locked(&received.0).has_room_for(ended, 3);
@@ -335,7 +388,7 @@ mod tests {
 
     // holds: S783, S930
     #[test]
-    fn a_probe_of_drainit_is_known_after_its_end_and_a_later_client_with_its_port_is_none() {
+    fn probes_are_known_after_their_end_and_later_clients_with_the_same_port_are_clients() {
         in_own_process(|| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let at = listener.local_addr().unwrap();

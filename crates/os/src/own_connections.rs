@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_are_kept_while_they_are_new_or_exist() {
+    fn new_sockets_and_sockets_that_still_exist_are_kept() {
         let id = |number: u64| SocketId::of_cookie(number);
         let after = |count: u64, is_gone: &dyn Fn(u64) -> bool| {
             let mut all = VecDeque::new();

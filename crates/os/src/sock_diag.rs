@@ -318,6 +318,7 @@ fn connection_of(message: &[u8], info: &[u8]) -> Option<Connection> {
         can_send,
         received: u64_at(info, 128)?.saturating_sub(end.into()),
         // The server's FIN counts as one unsent byte.
+        segments: u32_at(info, 152)?,
         has_sent: u32_at(info, 156)? > 0 || unsent > u32::from(!can_send),
         is_ours: false,
         sent_ago: ago(44)?,

@@ -47,6 +47,8 @@ pub struct Connection {
     pub can_send: bool,
     /// The bytes that the server has received.
     pub received: u64,
+    /// The segments with data that the server has received.
+    pub segments: u32,
     /// Whether the server has sent data.
     pub has_sent: bool,
     /// The time since the server has last received data, in ticks of some milliseconds. If the
@@ -84,7 +86,7 @@ impl Connection {
 
     /// Whether the latest data came from the client. A request can arrive in the tick in which its
     /// connection began. Then `received_ago` and `sent_ago` are equal, although nothing was sent.
-    pub(super) fn is_asking(&self) -> bool {
+    pub fn is_asking(&self) -> bool {
         self.received > 0 && (!self.has_sent || self.received_ago < self.sent_ago)
     }
 

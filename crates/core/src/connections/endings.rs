@@ -5,6 +5,10 @@ use core::time::Duration;
 
 use crate::connections::answers::{Connection, Debt};
 
+/// A client that says that it leaves closes the connection in the same moment, and the server follows
+/// at once. On a busy machine, the server takes some ticks of the kernel's clock.
+const GOODBYE: Duration = Duration::from_millis(100);
+
 /// How a connection has ended, as far as the kernel can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -20,6 +24,10 @@ pub enum Ending {
     Unknown,
     /// The server owed an answer.
     Cut,
+    /// The latest data of the client has no answer, but the client has closed the connection before
+    /// the server did. The client gave up, or the data said that it leaves (`close_notify` of TLS,
+    /// PostgreSQL's `Terminate`, a close frame of a WebSocket).
+    Left,
     /// The server has reset the connection without an answer to its last data, if there was any.
     /// The kernel no longer knows more.
     Reset,
@@ -45,6 +53,25 @@ impl Connection {
             1.. if self.received_ago == self.sent_ago => Ending::Unknown,
             _ => Ending::Sending,
         }
+    }
+
+    /// Whether the client has closed this connection before the server did. `before` is as for
+    /// [`Self::ending`], but also has a look before the latest data. `is_remembered` says whether the
+    /// kernel still has a socket with the same addresses: the kernel remembers a connection (state
+    /// TIME_WAIT) if the server has closed it first. If the client answers the server's FIN with
+    /// data, as many TLS clients do, the kernel forgets the connection at once. Therefore, there must also
+    /// be a sign of the client's end: its FIN, which counts as a received byte but not as a segment with
+    /// data, or a last word right before the end.
+    pub fn has_left(&self, before: Option<&Self>, is_remembered: bool) -> bool {
+        let says_goodbye = self.received_ago <= GOODBYE;
+        let has_sign = match before {
+            Some(before) if before.segments == self.segments => {
+                self.received == before.received + 1
+            }
+            Some(before) => self.received > before.received && says_goodbye,
+            None => says_goodbye,
+        };
+        has_sign && !is_remembered
     }
 
     /// Whether the client has sent nothing between this look and a later state of the connection.
@@ -91,5 +118,34 @@ mod tests {
         }
         let more = |bytes: u64| Connection { received: 90 + bytes, ..used };
         assert!(used.has_all_of(&more(1)) && !used.has_all_of(&more(2)));
+    }
+
+    // holds: S931
+    #[test]
+    fn a_client_has_left_if_the_kernel_shows_its_end_and_forgets_the_connection() {
+        let ago = Duration::from_millis;
+        let asked = Connection { received: 90, segments: 1, ..Connection::default() };
+        let end = |received, segments, millis| Connection {
+            received,
+            segments,
+            received_ago: ago(millis),
+            ..asked
+        };
+        for (before, end, has_left) in [
+            // The FIN of a client that gave up.
+            (Some(asked), end(91, 1, 3000), true),
+            // The server has closed, or the client answers the server's FIN with data.
+            (Some(asked), end(90, 1, 3000), false),
+            (Some(asked), end(90, 1, 10), false),
+            (Some(asked), end(90, 2, 10), false),
+            // A goodbye and a FIN; a request that was open for a while.
+            (Some(asked), end(115, 2, 10), true),
+            (Some(asked), end(190, 2, 3000), false),
+            (None, end(90, 1, 10), true),
+            (None, end(90, 1, 3000), false),
+        ] {
+            assert_eq!(end.has_left(before.as_ref(), false), has_left, "{before:?} {end:?}");
+            assert!(!end.has_left(before.as_ref(), true), "{before:?} {end:?}");
+        }
     }
 }
