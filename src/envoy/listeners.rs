@@ -25,6 +25,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The beginning of the address of an internal listener, whose connections come from Envoy itself.
 pub(crate) const INTERNAL: &str = "envoy://";
+/// The beginning of the name of an internal listener in statistics, before the listener's name.
+const INTERNAL_STATISTIC: &str = "envoy_internal_";
 /// The path that lists every listener with its addresses.
 pub(crate) const LISTENERS: &str = "/listeners";
 /// The paths of the dumps of the listeners. The mask in the first path names the fields that
@@ -46,6 +48,8 @@ pub struct Uncounted {
     pub(crate) listeners: BTreeSet<String>,
     /// The names between `http.` and `.downstream_rq_active`.
     pub(crate) managers: BTreeSet<String>,
+    /// The names of the internal listeners in statistics; `None` while they are unknown.
+    pub(crate) internal: Option<BTreeSet<String>>,
     /// The addresses of the listeners that count; empty unless all of these listeners certainly use
     /// TCP.
     pub(crate) counted: Vec<SocketAddr>,
@@ -91,6 +95,7 @@ impl Uncounted {
             Err(error) => return (uncounted, Err(error)),
         };
         let list = ListenerList::new(&list);
+        uncounted.internal = Some(list.internal().collect());
         uncounted.listeners = ignored.iter().flat_map(|name| statistics_of(name, &list)).collect();
         let is_inbound = direction == Direction::Inbound;
         if is_inbound || ignored.iter().any(|word| !list.has(word)) {
@@ -103,6 +108,13 @@ impl Uncounted {
         uncounted.counted = uncounted.counted_in(&list).unwrap_or_default();
         uncounted.listening = uncounted.addresses_in(&list).flat_map(str::parse).collect();
         (uncounted, Ok(()))
+    }
+
+    /// Whether these are the statistics of an internal listener. Its connections come from Envoy
+    /// itself, and may never end.
+    pub(super) fn is_internal(&self, listener: &str) -> bool {
+        let looks_internal = listener.starts_with(INTERNAL_STATISTIC);
+        looks_internal && self.internal.as_ref().is_none_or(|known| known.contains(listener))
     }
 
     /// The addresses of the listeners that count. `None` if one of these listeners is on a Unix
@@ -139,8 +151,12 @@ impl Uncounted {
             listeners.iter().partition(|listener| listener.is_inbound);
         let inbound: BTreeSet<_> = inbound.iter().flat_map(|listener| &listener.managers).collect();
         let managers = others.iter().flat_map(|listener| &listener.managers);
+        let own: BTreeSet<_> =
+            listeners.iter().filter(|it| it.is_inbound).flat_map(|it| &it.statistics).collect();
         self.managers.extend(managers.filter(|name| !inbound.contains(name)).cloned());
-        self.listeners.extend(others.iter().flat_map(|listener| &listener.statistics).cloned());
+        // Statistics that an inbound listener shares with others count as a whole.
+        let statistics = others.iter().flat_map(|listener| &listener.statistics);
+        self.listeners.extend(statistics.filter(|name| !own.contains(name)).cloned());
     }
 }
 
@@ -161,6 +177,13 @@ impl ListenerList {
     fn has(&self, word: &str) -> bool {
         let mut lines = self.0.iter().filter_map(|line| line.split_once("::"));
         lines.any(|(name, address)| [name, address, &statistic(address)].contains(&word))
+    }
+
+    /// The names of the internal listeners in statistics, unless they have a `stat_prefix`.
+    fn internal(&self) -> impl Iterator<Item = String> {
+        let lines = self.0.iter().filter_map(|line| line.split_once("::"));
+        let internal = lines.filter(|(_, address)| address.starts_with(INTERNAL));
+        internal.map(|(name, _)| format!("{INTERNAL_STATISTIC}{}", statistic(name)))
     }
 
     /// The addresses of the listener `name`, in the form that Envoy's statistics use.
@@ -326,6 +349,30 @@ mod tests {
         let left_out = ["127.0.0.1_9000", "[__]_9090", "__1_7", "of.prom"];
         assert!(uncounted.listeners.iter().eq(&left_out), "{uncounted:?}");
         assert!(uncounted.managers.iter().eq(&["egress"]), "ingress is inbound, too");
+    }
+
+    // holds: S933
+    #[test]
+    fn an_inbound_listener_counts_if_another_listener_has_the_same_prefix() {
+        let listener = |is_inbound, address: &str| EnvoyListener {
+            is_inbound,
+            statistics: vec!["web".to_owned(), address.to_owned()],
+            ..EnvoyListener::default()
+        };
+        for listeners in [
+            [listener(true, "a"), listener(false, "b")],
+            [listener(false, "b"), listener(true, "a")],
+        ] {
+            let mut uncounted = Uncounted::default();
+            uncounted.leave_out(&listeners, true);
+            assert!(uncounted.listeners.iter().eq(&["b"]), "{uncounted:?}");
+        }
+    }
+
+    #[test]
+    fn internal_listeners_are_known_by_the_list() {
+        let list = ListenerList::new("in::[::]:80\ni.a::envoy://i.a/\n");
+        assert!(list.internal().eq(["envoy_internal_i.a"]));
     }
 
     #[test]

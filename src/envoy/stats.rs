@@ -5,6 +5,8 @@
 //! listener, and a request then counts once for each connection manager that it passes. Second, a
 //! listener with a `stat_prefix` may be internal.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,9 +16,9 @@ use crate::http::HttpError;
 
 /// The path of exactly the statistics that [`sample`] reads. The filter is the percent-encoded form
 /// of
-/// `^(listener\..*\.downstream_((pre_)?cx_active|cx_total)|http\..*\.downstream_(rq_active|rq_total|cx_drain_close|cx_tx_bytes_buffered|cx_upgrades_(active|total)))$`.
+/// `^(listener\..*\.downstream_((pre_)?cx_active|cx_total)|http\..*\.downstream_(rq_active|rq_total|cx_active|cx_drain_close|cx_tx_bytes_buffered|cx_upgrades_(active|total)))$`.
 pub const STATS_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_((pre_)%3Fcx_active%7Ccx_total)%7C\
-http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close%7Ccx_tx_bytes_buffered%7Ccx_upgrades_(active%7Ctotal)))%24&format=json";
+http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_active%7Ccx_drain_close%7Ccx_tx_bytes_buffered%7Ccx_upgrades_(active%7Ctotal)))%24&format=json";
 /// The parameter that limits the answer to gauges. Envoy has ten counters for each gauge, and
 /// searches all statistics of the requested types: with 10,000 clusters, Envoy 1.40.0 needs 0.12 s
 /// for the gauges, and 0.42 s for all types. An Envoy that does not know `type` answers with
@@ -53,11 +55,14 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Statistic>, HttpError> {
 pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
     let mut sample = Sample::default();
     let (mut with_active, mut with_filters) = (0_usize, 0_usize);
-    for Statistic { name, value } in &parse(body)? {
-        let Some(sum) = sum_for(&mut sample, name, uncounted) else { continue };
+    let statistics = parse(body)?;
+    let all = Names::of(&statistics);
+    for Statistic { name, value } in &statistics {
+        let Some(sum) = sum_for(&mut sample, name, uncounted, &all) else { continue };
         let value = value.as_u64().ok_or_else(|| {
             HttpError::malformed(format!("the statistic {name} is not a count: {value}"))
         })?;
+        let value = value.saturating_sub(all.of_admin(name).unwrap_or_default());
         *sum = Some(sum.unwrap_or(0).saturating_add(value));
         with_active += usize::from(name.ends_with(".downstream_cx_active"));
         with_filters += usize::from(name.ends_with(".downstream_pre_cx_active"));
@@ -65,10 +70,71 @@ pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
     // If Envoy's `stats_config` hides `downstream_cx_active` or `downstream_pre_cx_active` of some
     // listener, their sum would be too low, so there is no sum.
     let (active, in_filters) = (sample.active.take(), sample.in_filters);
-    if with_active == with_filters {
+    if with_active == with_filters && !all.hides_admin_listener() {
         sample.active = active.zip(in_filters).map(|(active, more)| active.saturating_add(more));
     }
+    if all.may_hide_requests() && !uncounted.managers.contains(ADMIN) {
+        (sample.requests_active, sample.requests_total) = (None, None);
+    }
     Ok(sample)
+}
+
+/// The `stat_prefix` of the admin's listener and of its connection manager. Others may use it, too.
+pub(super) const ADMIN: &str = "admin";
+
+/// The values of all statistics, by name. A `stat_prefix` is free text, so a name alone does not
+/// tell whose statistics these are. The other statistics of the same name tell.
+struct Names<'a>(BTreeMap<&'a str, Option<u64>>);
+
+impl<'a> Names<'a> {
+    fn of(statistics: &'a [Statistic]) -> Self {
+        Self(statistics.iter().map(|it| (it.name.as_str(), it.value.as_u64())).collect())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Whether this is the share of a thread in the totals of a listener. Only the totals have
+    /// `downstream_pre_cx_active`.
+    fn is_thread_share(&self, listener: &str) -> bool {
+        is_thread(listener) && !self.has(&format!("listener.{listener}.downstream_pre_cx_active"))
+    }
+
+    /// Whether this is `<prefix>.user_agent.<agent>`, which repeats some totals of `<prefix>`. Only
+    /// a connection manager has `downstream_rq_active`.
+    fn is_user_agent_copy(&self, prefix: &str) -> bool {
+        is_user_agent_copy(prefix) && !self.has(&format!("http.{prefix}.downstream_rq_active"))
+    }
+
+    /// Whether a listener for clients shares its statistics with the admin. The admin has only the
+    /// main thread, and a listener for clients has workers.
+    fn is_admin_shared(&self) -> bool {
+        let (first, mut from) =
+            ("listener.admin.worker_", self.0.range("listener.admin.worker_"..));
+        from.next().is_some_and(|(name, _)| name.starts_with(first))
+    }
+
+    /// The share of the admin in this statistic of a listener that shares its name.
+    fn of_admin(&self, name: &str) -> Option<u64> {
+        let stat = name.strip_prefix("listener.admin.")?;
+        *self.0.get(format!("listener.admin.main_thread.{stat}").as_str())?
+    }
+
+    /// Whether nothing shows who is connected to the listeners of this name.
+    fn hides_admin_listener(&self) -> bool {
+        let active = "listener.admin.downstream_cx_active";
+        self.has(active) && self.of_admin(active).is_none()
+    }
+
+    /// Whether a client may be connected to a connection manager that shares its statistics with the
+    /// admin. Its requests cannot be distinguished from those of the admin, so they are unknown.
+    fn may_hide_requests(&self) -> bool {
+        let connected = self.0.get("http.admin.downstream_cx_active").copied().flatten();
+        let of_admin = self.of_admin("listener.admin.downstream_cx_active");
+        let is_known = connected.zip(of_admin).is_some_and(|(all, of_admin)| all <= of_admin);
+        self.has("http.admin.downstream_rq_active") && !is_known
+    }
 }
 
 /// The sum to which a statistic with this name is added, if any.
@@ -76,10 +142,15 @@ fn sum_for<'a>(
     sample: &'a mut Sample,
     name: &str,
     uncounted: &Uncounted,
+    all: &Names<'_>,
 ) -> Option<&'a mut Option<u64>> {
     if let Some(rest) = name.strip_prefix("listener.") {
         let (listener, stat) = rest.rsplit_once('.')?;
-        if !serves_clients(listener) || uncounted.listeners.contains(listener) {
+        let serves = match listener {
+            ADMIN => all.is_admin_shared(),
+            _ => !uncounted.is_internal(listener) && !all.is_thread_share(listener),
+        };
+        if !serves || uncounted.listeners.contains(listener) {
             return None;
         }
         match stat {
@@ -91,7 +162,7 @@ fn sum_for<'a>(
     } else {
         let (prefix, stat) = name.strip_prefix("http.")?.rsplit_once('.')?;
         let is_left_out = uncounted.managers.contains(prefix);
-        if prefix == "admin" || is_user_agent_copy(prefix) || is_left_out {
+        if prefix == ADMIN || all.is_user_agent_copy(prefix) || is_left_out {
             return None;
         }
         match stat {
@@ -110,28 +181,26 @@ fn sum_for<'a>(
 /// show them.
 pub(crate) fn listener_names(body: &str) -> Vec<String> {
     let stats = parse(body.as_bytes()).unwrap_or_default();
-    let name = |stat: Statistic| {
+    let all = Names::of(&stats);
+    let (uncounted, mut sample) = (Uncounted::default(), Sample::default());
+    let name = |stat: &Statistic| {
         let name = stat.name.strip_prefix("listener.")?.strip_suffix(".downstream_cx_active")?;
-        serves_clients(name).then(|| name.to_owned())
+        sum_for(&mut sample, &stat.name, &uncounted, &all).map(|_| name.to_owned())
     };
-    stats.into_iter().filter_map(name).collect()
+    stats.iter().filter_map(name).collect()
 }
 
-/// Whether the statistics of this name are the totals of a listener for clients. Three kinds of
-/// names do not count. The connections of the admin are drainit's own. The connections of an
-/// internal listener come from Envoy itself, and may never end. A single thread has only a share of
-/// the totals.
-fn serves_clients(listener: &str) -> bool {
-    let thread_share = listener.rsplit_once('.').is_some_and(|(_, last)| {
+/// Whether this name ends like the share of a single thread.
+fn is_thread(listener: &str) -> bool {
+    listener.rsplit_once('.').is_some_and(|(_, last)| {
         last == "main_thread"
             || last
                 .strip_prefix("worker_")
                 .is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
-    });
-    listener != "admin" && !listener.starts_with("envoy_internal_") && !thread_share
+    })
 }
 
-/// Whether this is `<prefix>.user_agent.<agent>`, which repeats the counts of `<prefix>`.
+/// Whether this name looks like `<prefix>.user_agent.<agent>`.
 fn is_user_agent_copy(prefix: &str) -> bool {
     prefix.rsplit('.').nth(1) == Some("user_agent")
 }
@@ -199,6 +268,56 @@ mod tests {
             let in_filters = name.replace("downstream_cx_", "downstream_pre_cx_");
             let sample = counted(&[(name, "7"), (&in_filters, "0")]);
             assert_eq!(sample.active, counts.then_some(7), "{name}");
+        }
+    }
+
+    // holds: S933
+    #[test]
+    fn names_of_the_admin_and_of_copies_that_a_client_listener_has_chosen_count() {
+        let of = |name: &str, stat: &str, value: u64| (format!("{name}.downstream_{stat}"), value);
+        let sampled = |entries: &[(String, u64)], uncounted: &Uncounted| {
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|(name, value)| serde_json::json!({"name": name, "value": value}))
+                .collect();
+            let body = serde_json::json!({ "stats": entries }).to_string();
+            let sample = sample(body.as_bytes(), uncounted).unwrap();
+            (sample.active, sample.accepted_total, sample.requests_active)
+        };
+        let whole = |name: &str, active: u64| {
+            let name = format!("listener.{name}");
+            [of(&name, "cx_active", active), of(&name, "pre_cx_active", 0)].to_vec()
+        };
+        let web = || [whole("web", 0), [of("http.web", "rq_active", 0)].to_vec()].concat();
+        let main = || of("listener.admin.main_thread", "cx_active", 2);
+        let worker = || of("listener.admin.worker_0", "cx_active", 3);
+        let managed = |connected| {
+            [of("http.admin", "rq_active", 1), of("http.admin", "cx_active", connected)].to_vec()
+        };
+        let internal = |known: &[&str]| Uncounted {
+            internal: Some(known.iter().map(|&name| name.to_owned()).collect()),
+            ..Uncounted::default()
+        };
+        let none = Uncounted::default();
+        for (more, uncounted, active, requests) in [
+            ([whole("admin", 2), [main()].to_vec(), managed(2)].concat(), &none, Some(0), Some(0)),
+            // A listener for clients is called `admin`.
+            ([whole("admin", 5), [main(), worker()].to_vec()].concat(), &none, Some(3), Some(0)),
+            // Nothing tells who is connected to it.
+            (whole("admin", 5), &none, None, Some(0)),
+            // A connection manager for clients is called `admin`.
+            ([whole("admin", 2), [main()].to_vec(), managed(3)].concat(), &none, Some(0), None),
+            (managed(3), &none, Some(0), None),
+            // A `stat_prefix` that looks like a thread's share, and a copy of a connection manager.
+            (whole("a.worker_0", 4), &none, Some(4), Some(0)),
+            ([of("http.a.user_agent.b", "rq_active", 6)].to_vec(), &none, Some(0), Some(6)),
+            // A `stat_prefix` that looks like an internal listener.
+            (whole("envoy_internal_a", 4), &internal(&["envoy_internal_b"]), Some(4), Some(0)),
+            (whole("envoy_internal_a", 4), &internal(&["envoy_internal_a"]), Some(0), Some(0)),
+            (whole("envoy_internal_a", 4), &none, Some(0), Some(0)),
+        ] {
+            let all = [web(), more].concat();
+            assert_eq!(sampled(&all, uncounted), (active, None, requests), "{all:?}");
         }
     }
 

@@ -251,6 +251,7 @@ fn stats(active: u64, accepted: u64) -> String {
     let stat = |name: &str, value: u64| format!(r#"{{"name":"{name}","value":{value}}}"#);
     let all = [
         stat("listener.admin.downstream_cx_active", 1),
+        stat("listener.admin.main_thread.downstream_cx_active", 1),
         stat("listener.admin.downstream_cx_total", 7),
         stat("listener.admin.downstream_pre_cx_active", 0),
         stat("listener.0.0.0.0_8080.downstream_cx_active", active),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::envoy::listeners::EnvoyListener;
 use crate::envoy::preflight::{END_PER_LIST, OF_EXEC, PreflightTarget, Sample};
 use crate::envoy::server_info::EnvoyOptions;
+use crate::envoy::stats::ADMIN;
 use crate::http::HttpError;
 use crate::keys::{Direction, DrainUntil};
 use crate::language::mask::masked;
@@ -88,6 +89,7 @@ impl Facts {
             self.slowness(target),
             self.nothing_inbound(target),
             self.tcp_connections(target),
+            self.requests_like_those_of_the_admin(target),
             self.unknown_ignored_listeners(target),
             self.missing_statistics(target),
             self.uncounted_requests(),
@@ -176,6 +178,23 @@ impl Facts {
                 names.join(", "),
                 target.key("until"),
                 target.key("ignore_listeners")
+            )
+        })
+    }
+
+    /// The finding that Envoy adds the requests of clients to those of its admin.
+    fn requests_like_those_of_the_admin(&self, target: &PreflightTarget) -> Option<String> {
+        let is_shared = |listener: &&EnvoyListener| {
+            listener.drain_timeout.is_some() && listener.managers.iter().any(|name| name == ADMIN)
+        };
+        let listeners = self.listeners.iter().flatten().filter(is_shared);
+        let names: Vec<_> = listeners.map(|listener| named(&listener.name)).collect();
+        (target.until == DrainUntil::Requests && !names.is_empty()).then(|| {
+            format!(
+                "its drain cannot end early while clients are connected to {}: a connection manager \
+                 has `stat_prefix: admin`, so Envoy adds its requests to those of the admin; choose \
+                 another `stat_prefix`",
+                names.join(", ")
             )
         })
     }
@@ -301,6 +320,29 @@ mod tests {
             sample: Some((Sample::NOTHING, Duration::ZERO)),
             serves: Some(true),
             ..Facts::default()
+        }
+    }
+
+    // holds: S934
+    #[test]
+    fn a_connection_manager_with_the_name_of_the_admin_is_a_finding() {
+        let managed = |name: &str, managers: &[&str]| EnvoyListener {
+            managers: managers.iter().map(|&prefix| prefix.to_owned()).collect(),
+            drain_timeout: Some(Duration::from_secs(5)),
+            ..listener(name, true)
+        };
+        let internal = EnvoyListener { drain_timeout: None, ..managed("i", &["admin"]) };
+        let (web, site) = (managed("web", &["web"]), managed("site", &["a", "admin"]));
+        for (listeners, until, is_found) in [
+            (vec![web.clone(), site.clone()], DrainUntil::Requests, true),
+            (vec![site.clone(), web.clone()], DrainUntil::Requests, true),
+            (vec![site], DrainUntil::Connections, false),
+            (vec![web, internal], DrainUntil::Requests, false),
+        ] {
+            let facts = Facts { listeners: Some(listeners), ..healthy() };
+            let findings = facts.findings(&PreflightTarget { until, ..target(true) });
+            let says = |found: &String| found.contains("are connected to site: a connection");
+            assert_eq!(findings.iter().any(says), is_found, "{findings:?}");
         }
     }
 

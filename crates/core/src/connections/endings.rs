@@ -122,7 +122,7 @@ mod tests {
 
     // holds: S931
     #[test]
-    fn a_client_has_left_if_the_kernel_shows_its_end_and_forgets_the_connection() {
+    fn clients_have_left_if_the_kernel_shows_their_end_and_forgets_the_connection() {
         let ago = Duration::from_millis;
         let asked = Connection { received: 90, segments: 1, ..Connection::default() };
         let end = |received, segments, millis| Connection {
