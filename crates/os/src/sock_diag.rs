@@ -27,6 +27,7 @@ const PART: usize = 64 * 1024;
 const ESTABLISHED: u8 = 1;
 const FIN_WAIT1: u8 = 4;
 const FIN_WAIT2: u8 = 5;
+const CLOSE: u8 = 7;
 const CLOSE_WAIT: u8 = 8;
 const LAST_ACK: u8 = 9;
 pub(crate) const LISTEN: u8 = 10;
@@ -312,7 +313,8 @@ fn connection_of(message: &[u8], info: &[u8]) -> Option<Connection> {
     let is_waiting = can_send && u32_at(message, INODE)? == 0;
     Some(Connection {
         cookie: u64_at(message, COOKIE)?,
-        is_unread: u32_at(message, UNREAD)? > end || is_waiting,
+        // The state of a destroyed socket no longer tells whether the client's FIN has come.
+        is_unread: u32_at(message, UNREAD)? > end.max((state == CLOSE).into()) || is_waiting,
         is_waiting,
         is_sending: unsent != 0,
         can_send,

@@ -253,9 +253,14 @@ impl WitnessState {
         let before = seen.map(|(_, before)| before);
         let is_ours = ended.last.is_ours || before.is_some_and(|before| before.is_ours);
         let has_left = ended.last.has_left(before.as_ref(), ended.is_remembered);
+        let says_goodbye = ended.last.says_goodbye(before.as_ref());
         let before = before.filter(|before| ended.is_reset || before.has_all_of(&ended.last));
         let ending = ended.last.ending(before.as_ref(), ended.is_reset, Counting::default().idle);
-        let ending = if ending == Ending::Cut && has_left { Ending::Left } else { ending };
+        let ending = match ending {
+            Ending::Cut if has_left => Ending::Left,
+            Ending::Cut if says_goodbye => Ending::Unknown,
+            ending => ending,
+        };
         // Several processes share the address, and no look has shown who had the connection.
         let ending = if is_only { ending } else { Ending::Unknown };
         (!is_ours).then_some((ended.at, process, ending))

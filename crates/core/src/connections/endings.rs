@@ -9,6 +9,9 @@ use crate::connections::answers::{Connection, Debt};
 /// at once. On a busy machine, the server takes some ticks of the kernel's clock.
 const GOODBYE: Duration = Duration::from_millis(100);
 
+/// The largest last word of a client, in bytes. `close_notify` of TLS has 24 to 53.
+const LAST_WORD: u64 = 64;
+
 /// How a connection has ended, as far as the kernel can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -72,6 +75,18 @@ impl Connection {
             None => says_goodbye,
         };
         has_sign && !is_remembered
+    }
+
+    /// Whether the latest data of the client was perhaps its last word, after which the server has
+    /// closed first: a TLS client may wait for the server's `close_notify`. At the look `before`,
+    /// nothing was owed. Then came a few bytes, which the server has read right before the end.
+    pub fn says_goodbye(&self, before: Option<&Self>) -> bool {
+        before.is_some_and(|before| {
+            let was_answered = before.has_sent && !before.is_asking() && !before.is_unread;
+            let more = self.received.saturating_sub(before.received);
+            let is_short = self.segments == before.segments + 1 && (1..=LAST_WORD).contains(&more);
+            was_answered && is_short && !self.is_unread && self.received_ago <= GOODBYE
+        })
     }
 
     /// Whether the client has sent nothing between this look and a later state of the connection.
@@ -146,6 +161,41 @@ mod tests {
         ] {
             assert_eq!(end.has_left(before.as_ref(), false), has_left, "{before:?} {end:?}");
             assert!(!end.has_left(before.as_ref(), true), "{before:?} {end:?}");
+        }
+    }
+
+    // holds: S935
+    #[test]
+    fn a_few_bytes_right_before_the_end_are_perhaps_a_goodbye() {
+        let ago = Duration::from_millis;
+        let answered = Connection {
+            received: 90,
+            segments: 1,
+            has_sent: true,
+            received_ago: ago(900),
+            sent_ago: ago(800),
+            ..Connection::default()
+        };
+        let end = |received, segments, millis| Connection {
+            received,
+            segments,
+            received_ago: ago(millis),
+            ..answered
+        };
+        let asked = Connection { sent_ago: ago(1000), ..answered };
+        let unread = Connection { is_unread: true, ..end(114, 2, 10) };
+        for (before, end, expected) in [
+            (Some(answered), end(114, 2, 10), true),
+            (Some(answered), end(154, 2, 10), true),
+            (Some(answered), end(155, 2, 10), false),
+            (Some(answered), end(114, 3, 10), false),
+            (Some(answered), end(114, 2, 101), false),
+            (Some(answered), end(90, 1, 10), false),
+            (Some(answered), unread, false),
+            (Some(asked), end(114, 2, 10), false),
+            (None, end(114, 2, 10), false),
+        ] {
+            assert_eq!(end.says_goodbye(before.as_ref()), expected, "{before:?} {end:?}");
         }
     }
 }
