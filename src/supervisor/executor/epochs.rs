@@ -1,6 +1,6 @@
 //! The epochs of an Envoy with hot restart: their numbers, the reasons against a further hot
 //! restart, the check of the config before a hot restart, and the admin of an epoch whose hot
-//! restart has failed. The module `family` of the core
+//! restart has failed. What follows from the events of an epoch is in `epoch`. The module `family` of the core
 //! decides in which order the epochs end.
 
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::keys::{Address, DrainMethod, EnvoyFlags, Liveness, Process};
 use crate::local_task::LocalTask;
 use crate::os::on_thread::{Share, on_thread};
 use crate::supervisor::executor::Executor;
-use crate::supervisor::executor::instance::{AdminState, EnvoyEpoch};
+use crate::supervisor::executor::epoch::EnvoyEpoch;
 use crate::supervisor::executor::message::News;
 use crate::supervisor::executor::validation::validate;
 use crate::supervisor::launch::{self, LONGEST_START, StartError};
@@ -25,11 +25,6 @@ use crate::types::{ProcessId, Reason, exit_code, harmless};
 /// An admin on this machine refuses a connection at once. The limit only ends a look at an admin
 /// that hangs, and is therefore not closed.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// The number of a new epoch. `living` has the numbers of the living epochs.
-fn next(living: impl Iterator<Item = u32>) -> u32 {
-    living.max().map_or(0, |newest| newest + 1)
-}
 
 impl Executor {
     /// The other living epochs of the process.
@@ -55,16 +50,15 @@ impl Executor {
         if self.process(process).hot_restart().is_none() {
             return Ok(None);
         }
-        if self.others(process).any(|(_, other)| other.has_failed_successor) {
-            return Err(StartError::Unprepared(
+        let others: Vec<_> = self.others(process).map(|(_, other)| other).collect();
+        let epoch = EnvoyEpoch::beside(others.into_iter()).ok_or_else(|| {
+            StartError::Unprepared(
                 "an earlier hot restart of the running Envoy failed, and Envoy permits no further \
                  hot restart; `drainit stop` and `drainit start` replace this Envoy, with a gap"
                     .to_owned(),
-            ));
-        }
-        let number = next(self.others(process).map(|(_, other)| other.number));
-        let (has_failed_successor, admin) = (false, AdminState::Open);
-        Ok(Some(EnvoyEpoch { number, is_new: number > 0, has_failed_successor, admin }))
+            )
+        })?;
+        Ok(Some(epoch))
     }
 
     /// The admin that a new epoch has to take over, and the number of the epoch.
@@ -79,19 +73,19 @@ impl Executor {
     /// Records that a new epoch has taken over.
     pub(super) fn on_epoch_took_over(&mut self, process: ProcessId) {
         if let Some(epoch) = &mut self.processes.slots[process].instance.epoch {
-            epoch.is_new = false;
+            epoch.takes_over();
         }
     }
 
     /// Records that an epoch has ended.
     pub(super) fn on_epoch_ended(&mut self, process: ProcessId) {
         let Some(ended) = self.processes.slots[process].instance.epoch.take() else { return };
-        let others: Vec<_> = self.others(process).filter(|_| ended.is_new).collect();
-        for (id, _) in others {
-            if let Some(epoch) = &mut self.processes.slots[id].instance.epoch {
-                epoch.has_failed_successor = true;
+        let others: Vec<_> = self.others(process).map(|(id, _)| id).collect();
+        for id in others {
+            let epoch = &mut self.processes.slots[id].instance.epoch;
+            if epoch.as_mut().is_some_and(|epoch| epoch.on_other_ended(ended)) {
+                self.look_at_admin(id);
             }
-            self.look_at_admin(id);
         }
     }
 
@@ -104,7 +98,7 @@ impl Executor {
             return;
         };
         if let Some(epoch) = &mut instance.epoch {
-            epoch.admin = AdminState::Asked;
+            epoch.on_admin_asked();
         }
         let look = async move {
             let is_closed = is_closed(&admin, LOOK).await;
@@ -119,7 +113,7 @@ impl Executor {
         let wanted = self.process(process);
         let instance = &mut self.processes.slots[process].instance;
         if let Some(epoch) = &mut instance.epoch {
-            epoch.admin = if is_closed { AdminState::Closed } else { AdminState::Open };
+            epoch.on_admin_seen(is_closed);
         }
         if !is_closed {
             return;
@@ -134,9 +128,8 @@ impl Executor {
     /// Whether a failed liveness probe says nothing about this epoch: the probe asks the admin, and
     /// a successor that has not taken over may have closed the admin, or answers in its place.
     pub(super) fn ignores_probe(&self, process: ProcessId) -> bool {
-        let is_unsure =
-            self.instance(process).epoch.is_some_and(|own| own.admin != AdminState::Open);
-        (is_unsure || self.others(process).any(|(_, other)| other.is_new))
+        let (own, others) = (self.instance(process).epoch, self.others(process));
+        EnvoyEpoch::ignores_probe(own, others.map(|(_, other)| other))
             && probes_admin(&self.definition(process).process)
     }
 
@@ -257,14 +250,5 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             assert_eq!(check_workers(&wanted, &[], &old(workers)).is_ok(), fits, "{protocol}");
         }
-    }
-
-    #[test]
-    fn new_epoch_follows_newest_living_epoch() {
-        assert_eq!(next([].into_iter()), 0);
-        assert_eq!(next([0].into_iter()), 1);
-        // The newest epoch has crashed, and the epoch before it is draining.
-        assert_eq!(next([3].into_iter()), 4);
-        assert_eq!(next([3, 4].into_iter()), 5);
     }
 }

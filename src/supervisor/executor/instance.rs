@@ -11,6 +11,7 @@ use crate::os::Pid;
 use crate::os::connections::Listeners;
 use crate::os::notify_socket::NotifySocket;
 use crate::os::spawn::Exec;
+use crate::supervisor::executor::epoch::EnvoyEpoch;
 use crate::supervisor::tasks::drain::RunningDrain;
 use crate::supervisor::tasks::readiness::notify::NotifyListener;
 use crate::types::{Signal, Time};
@@ -27,29 +28,6 @@ pub(super) struct Launching {
     pub(super) spawned: Time,
     /// The number of the instance in its mark.
     pub(super) mark: u64,
-}
-
-/// An epoch: one instance of an Envoy with hot restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct EnvoyEpoch {
-    pub(super) number: u32,
-    /// Whether the epoch still has to take over from an older epoch.
-    pub(super) is_new: bool,
-    /// Whether a newer epoch has ended before it had taken over from this epoch. If so, Envoy
-    /// permits no further hot restart while this epoch lives.
-    pub(super) has_failed_successor: bool,
-    pub(super) admin: AdminState,
-}
-
-/// The admin of an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AdminState {
-    /// As far as drainit knows, the admin is open.
-    Open,
-    /// A successor has failed, and drainit asks whether the admin is still open.
-    Asked,
-    /// A failed successor has closed the admin. Envoy never opens it again.
-    Closed,
 }
 
 /// The running instance of a process, or its last instance.
@@ -105,7 +83,7 @@ impl Instance {
 
     /// Whether the instance is an Envoy whose admin is closed for good.
     pub(crate) fn has_closed_admin(&self) -> bool {
-        self.epoch.is_some_and(|epoch| epoch.admin == AdminState::Closed)
+        self.epoch.is_some_and(EnvoyEpoch::has_closed_admin)
     }
 
     /// Ends the readiness probe, the liveness probe, the check of whether the drain will work, and

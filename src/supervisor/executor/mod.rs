@@ -5,6 +5,7 @@ pub(crate) mod background;
 mod clearing;
 pub(crate) mod control_handle;
 mod ended;
+mod epoch;
 mod epochs;
 pub(crate) mod groups;
 mod hooks;
