@@ -160,6 +160,16 @@ mod tests {
         let start = asked(Request::Start).lines(&now, &BTreeMap::new(), true);
         assert_eq!(start[..2], ["router: ready, as before", "migrate: done, as before"]);
         assert_eq!(start[2..], ["still stopped: policy-engine"]);
+        let mut stopped_too = now.clone();
+        stopped(&mut stopped_too.processes[1], "exited with code 1");
+        let start = asked(Request::Start).lines(&stopped_too, &BTreeMap::new(), true);
+        let both = [&now, &stopped_too].map(|now| {
+            let stopped = now.current().filter(|one| one.state == ProcessState::Stopped);
+            stopped.map(|one| one.name.as_str()).collect::<Vec<_>>()
+        });
+        assert_eq!((both[0].len(), both[1].len()), (1, 2));
+        let still = format!("still stopped: {}, {}", both[1][0], both[1][1]);
+        assert_eq!(start.last(), Some(&still));
         let nothing = Asked::default().lines(&now, &BTreeMap::new(), true);
         assert_eq!(nothing, ["no process has changed"]);
         let supervisor = CountingSupervisor::new();
@@ -169,6 +179,14 @@ mod tests {
             let expected = if is_config_changed { CONFIG_CHANGED } else { "" };
             assert_eq!(warnings, format!("a warning\n{expected}"));
         }
+        // Equal failures are told once, the others all.
+        let failed = |why: &[&str]| {
+            let results = why.iter().map(|why| Err((*why).to_owned())).collect();
+            Asked::default().answer(results, &supervisor).error.unwrap_or_default()
+        };
+        assert_eq!(failed(&["db failed", "web failed"]), "db failed; web failed");
+        assert_eq!(failed(&["db failed", "db failed", "web failed"]), "db failed; web failed");
+        assert_eq!(failed(&["web failed", "db failed", "db failed"]), "web failed; db failed");
         // A message that says more than a note stands in for the note.
         now.processes[0].message = Some("could not be started: no such file".to_owned());
         let failed =

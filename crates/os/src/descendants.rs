@@ -567,6 +567,22 @@ mod tests {
     use crate::testing::isolated::in_own_process;
 
     #[test]
+    fn a_list_names_ten_processes_in_order_and_counts_the_others() {
+        let of = |pid: Pid, name: &str| Descendant {
+            pid,
+            group: pid,
+            name: name.to_owned(),
+            started: 0,
+        };
+        assert_eq!(list(&[of(7, "sh"), of(3, ""), of(5, "db")]), "3, 5 (db), 7 (sh)");
+        let many: Vec<_> = (1..=12).rev().map(|pid| of(pid, "")).collect();
+        let ten = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10";
+        assert_eq!(list(&many[2..]), ten);
+        assert_eq!(list(&many[1..]), format!("{ten} and 1 more"));
+        assert_eq!(list(&many), format!("{ten} and 2 more"));
+    }
+
+    #[test]
     fn session_decides_where_there_is_no_proc() {
         let (own, session) = (std::process::id().cast_signed(), getsid(None).unwrap().as_raw());
         assert_eq!(kin_by_session(own, session), Kin::Own);

@@ -65,6 +65,29 @@ impl ControlHandle {
     }
 }
 
+/// Makes a request for one process after the other, until one fails. Returns whether a look before
+/// a request was late, and the answer, which is `None` if the event loop has ended.
+async fn in_turn(
+    names: &[String],
+    mut ask: impl FnMut(&str) -> oneshot::Receiver<Result<bool, String>>,
+) -> (bool, Option<Result<String, String>>) {
+    let mut is_late = false;
+    for (done, name) in names.iter().enumerate() {
+        match ask(name).await {
+            Ok(Ok(was_late)) => is_late |= was_late,
+            Ok(Err(mut why)) => {
+                let rest = &names[done + 1..];
+                if !rest.is_empty() {
+                    why = format!("{why}; not begun: {}", rest.join(", "));
+                }
+                return (is_late, Some(Err(why)));
+            }
+            Err(_) => return (is_late, None),
+        }
+    }
+    (is_late, Some(Ok(String::new())))
+}
+
 impl SupervisorHandle for ControlHandle {
     fn status(&self) -> Status {
         let streams = [Stream::Stdout, Stream::Stderr];
@@ -95,32 +118,16 @@ impl SupervisorHandle for ControlHandle {
         let (reply, answer) = oneshot::channel();
         let sender = self.sender.clone();
         self.attend_to(answer, || async move {
-            let mut is_late = false;
-            for (done, name) in names.iter().enumerate() {
-                let (of_one, answer) = oneshot::channel();
-                let _ = sender.send(Message::Request {
-                    name: name.clone(),
-                    request,
-                    reply: of_one,
-                    is_late: None,
-                });
-                match answer.await {
-                    Ok(Ok(was_late)) => is_late |= was_late,
-                    Ok(Err(mut why)) => {
-                        let rest = &names[done + 1..];
-                        if !rest.is_empty() {
-                            why = format!("{why}; not begun: {}", rest.join(", "));
-                        }
-                        let _ = reply.send(Err(why));
-                        return is_late;
-                    }
-                    // The event loop has ended. Dropping `reply` tells the client that no answer
-                    // comes.
-                    Err(_) => return is_late,
-                }
-            }
+            let ask = |name: &str| {
+                let (reply, answer) = oneshot::channel();
+                let name = name.to_owned();
+                let _ = sender.send(Message::Request { name, request, reply, is_late: None });
+                answer
+            };
+            let (is_late, answer) = in_turn(&names, ask).await;
+            // If the event loop has ended, dropping `reply` tells the client that no answer comes.
             // The send fails only if the client has gone away.
-            let _ = reply.send(Ok(String::new()));
+            let _ = answer.map(|answer| reply.send(answer));
             is_late
         })
     }
@@ -182,6 +189,43 @@ impl SupervisorHandle for ControlHandle {
                 Ok(())
             }
             Some(false) | None => Err(io::Error::other("it has ended")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::block_on;
+
+    #[test]
+    fn a_request_for_several_processes_says_which_were_not_begun() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let ok = |is_late| Some(Ok(is_late));
+        let fails = || Some(Err("it failed".to_owned()));
+        let of = |error: &str| Some(Err(error.to_owned()));
+        // The answers to the single requests; `None` if the event loop has ended.
+        for (answers, is_late, expected) in [
+            (vec![ok(false), ok(false), ok(false)], false, Some(Ok(String::new()))),
+            (vec![ok(true), ok(false), ok(false)], true, Some(Ok(String::new()))),
+            (vec![ok(false), ok(true), ok(false)], true, Some(Ok(String::new()))),
+            (vec![fails()], false, of("it failed; not begun: b, c")),
+            (vec![ok(true), fails()], true, of("it failed; not begun: c")),
+            (vec![ok(false), ok(false), fails()], false, of("it failed")),
+            (vec![ok(false), None], false, None),
+        ] {
+            let mut asked = Vec::new();
+            let mut next = answers.clone().into_iter();
+            let answer = block_on(in_turn(&names, |name| {
+                asked.push(name.to_owned());
+                let (reply, answer) = oneshot::channel();
+                if let Some(of_one) = next.next().flatten() {
+                    reply.send(of_one).unwrap();
+                }
+                answer
+            }));
+            assert_eq!(answer, (is_late, expected), "{answers:?}");
+            assert_eq!(asked, names[..answers.len()], "{answers:?}");
         }
     }
 }
