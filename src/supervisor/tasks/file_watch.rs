@@ -45,6 +45,8 @@ struct FileWatch {
     is_asked: bool,
     /// Whether drainit has warned that the thread does not answer.
     hangs: bool,
+    /// [`SILENCE`], except in a test.
+    silence: Duration,
 }
 
 /// The state that the task of a path shares with [`FileWatches`].
@@ -147,6 +149,7 @@ impl FileWatches {
                 error: None,
                 is_asked: false,
                 hangs: false,
+                silence: SILENCE,
             });
         }
         let until = Instant::now() + LONGEST_LOOK;
@@ -228,7 +231,7 @@ impl FileWatches {
 impl FileWatch {
     async fn run(mut self, tell: Tell<FileNews>) {
         loop {
-            let Ok(look) = timeout(SILENCE, self.looks.recv()).await else {
+            let Ok(look) = timeout(self.silence, self.looks.recv()).await else {
                 self.ask();
                 continue;
             };
@@ -282,7 +285,7 @@ impl FileWatch {
         if !self.is_asked {
             self.is_asked = self.shared.ask(Some(mpsc::unbounded_channel().0));
         } else if !self.hangs {
-            self.on_hang(SILENCE);
+            self.on_hang(self.silence);
         }
     }
 

@@ -16,7 +16,10 @@ use crate::core::machine::Machine;
 use crate::core::note::Note;
 use crate::load::testing::load;
 use crate::local_task;
+use crate::logging::Output;
+use crate::logging::subscriber::OwnLines;
 use crate::os::fingerprint::Asked;
+use crate::testing::block_on;
 use crate::testing::random::Random;
 use crate::types::{End, ProcessId, Time};
 
@@ -287,6 +290,7 @@ async fn play(seed: u64, action: WatchAction) {
         error: None,
         is_asked: false,
         hangs: false,
+        silence: SILENCE,
     };
     let task = LocalTask::begin(task.run(Rc::clone(&tell)));
     let tasks = vec![((name, watch), Task { _task: task, shared: path_shared })];
@@ -328,4 +332,52 @@ fn the_last_content_is_read_and_no_start_or_reload_is_needless() {
             }
         }
     });
+}
+
+/// Watches a file that never changes, for at least 20 times the silence after which drainit asks the
+/// thread whether it still looks. Returns drainit's lines. `answers` says whether the thread answers
+/// the request with this number.
+fn quiet(answers: impl Fn(u32) -> bool) -> String {
+    let (mut lines, end) = std::io::pipe().unwrap();
+    let (_out, out_end) = std::io::pipe().unwrap();
+    let own = OwnLines::new(Output::new(out_end, end), tracing::Level::INFO);
+    let watching = async {
+        let silence = Duration::from_millis(20);
+        let (looks_sender, looks) = unbounded_channel();
+        let (asks_sender, asks) = std::sync::mpsc::sync_channel(16);
+        let state = Cell::new(PathState::Quiet);
+        let shared = Rc::new(SharedPath { asks: RefCell::new(asks_sender), state });
+        let watch = Watch { path: "/w".into(), action: WatchAction::Restart };
+        let (name, known) = ("web".to_owned(), Some(Fingerprint(0)));
+        let (error, is_asked, hangs) = (None, false, false);
+        let task = FileWatch { name, watch, looks, shared, known, error, is_asked, hangs, silence };
+        let tell: Tell<_> = Rc::new(|_| panic!("a file that does not change is no news"));
+        let _task = LocalTask::begin(task.run(tell));
+        let (mut asked, began) = (0, Instant::now());
+        while began.elapsed() < 20 * silence || asked < 2 {
+            while let Ok(ask) = asks.try_recv() {
+                asked += 1;
+                if answers(asked) {
+                    looks_sender.send(WatchReport::Answer(ask)).unwrap();
+                }
+            }
+            sleep(Duration::from_millis(1)).await;
+            if !answers(1) && began.elapsed() >= 20 * silence {
+                break;
+            }
+        }
+    };
+    tracing::subscriber::with_default(own, || block_on(watching));
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut lines, &mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_long_quiet_gives_no_line_and_a_thread_that_hangs_gives_one() {
+    assert_eq!(quiet(|_| true), "");
+    let text = quiet(|_| false);
+    let line =
+        "web: /w has not been read within 20ms; drainit sees no change of it before it has been\n";
+    assert!(text.ends_with(line) && text.lines().count() == 1, "{text}");
 }
