@@ -27,7 +27,7 @@ fn all() -> Vec<Note> {
         Note::Started(process),
         Note::Ready { process, after: SECOND },
         Note::AllReady,
-        Note::Completed { process, end: End::Code(0), after: SECOND },
+        Note::Completed { process, end: End::Code(3), after: SECOND },
         Note::Ended { process, end, next: AfterEnd::Restart { delay: SECOND, attempt: 2 } },
         Note::LeftoversFound { process, signal, limit: SECOND },
         Note::LeftoversKilled { process, after: SECOND },

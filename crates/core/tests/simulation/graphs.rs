@@ -72,6 +72,7 @@ fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
     follow(seed, &mut processes);
     hold(seed, &mut processes);
     by_kind(seed, &mut processes);
+    odd_codes(seed, &mut processes);
     overlap(seed, &mut processes);
     watch(seed, &mut processes);
     measure(seed, &mut processes);
@@ -282,6 +283,7 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
                     new.base_id = Some("1".to_owned());
                 }
                 by_kind(seed ^ u64::from(version), std::slice::from_mut(&mut new));
+                odd_codes(seed ^ u64::from(version), std::slice::from_mut(&mut new));
                 *one = Some((version, new));
             } else if let Some((_, same)) = one
                 && (rng.once_in(3) || is_turned)
@@ -429,6 +431,22 @@ fn by_kind(seed: u64, processes: &mut [ProcessSpec]) {
                 _ => *policy,
             };
         }
+    }
+}
+
+/// Gives some processes success codes without 0, drawn with a separate generator. 0 is then a
+/// failure.
+fn odd_codes(seed: u64, processes: &mut [ProcessSpec]) {
+    let rng = &mut Rng::new(seed ^ 0x0C0D);
+    if rng.once_in(2) {
+        return;
+    }
+    for process in processes {
+        process.success_codes = match rng.below(4) {
+            0 => vec![7],
+            1 => vec![3, 9],
+            _ => continue,
+        };
     }
 }
 

@@ -223,6 +223,8 @@ impl Scenario {
             spec.processes.iter().map(|process| Behaviour::new(rng, process, odds)).collect()
         };
         let (mut behaviours, mut variants) = (behaviours(), behaviours());
+        succeed(seed, &spec, &mut behaviours);
+        succeed(seed, &spec, &mut variants);
         slow_exits(seed, behaviours.iter_mut().chain(&mut variants));
         leavers(seed, behaviours.iter_mut().chain(&mut variants));
         let drain_requested = rng.once_in(3).then(|| rng.millis(odds.signal));
@@ -361,6 +363,20 @@ impl Behaviour {
             endpoint_removed: rng.millis(8000),
             connections_end: rng.about(drain),
             not_live: rng.once_in(of(Fault::NotLive)).then(|| rng.millis(2000)),
+        }
+    }
+}
+
+/// Lets a process that ends well end with a code that is a success for this process, drawn with a
+/// separate generator. Some processes end with 0 although 0 is no success.
+fn succeed(seed: u64, spec: &Spec, behaviours: &mut [Behaviour]) {
+    let rng = &mut Rng::new(seed ^ 0x5CCD);
+    for (process, behaviour) in spec.processes.iter().zip(behaviours) {
+        let codes = &process.success_codes;
+        if let Some((_, code @ 0)) = &mut behaviour.dies_after
+            && !rng.once_in(8)
+        {
+            *code = *rng.pick(codes).unwrap_or(code);
         }
     }
 }

@@ -102,7 +102,7 @@ enum What {
     Deliver(EventKey),
     /// The process ends. `asked` says whether a signal or a rule of Envoy ends the process. After
     /// the time of faults, a service does not end unless it is `asked`. A oneshot that is not
-    /// `asked` then ends with code 0.
+    /// `asked` then ends with a success code.
     Dies {
         end: u8,
         asked: bool,
@@ -435,7 +435,9 @@ impl<'a> World<'a> {
             What::Dies { end, .. } if proc.exits && end != 0 => None,
             What::Dies { end, asked } => {
                 let end = match (asked, obeys) {
-                    (false, true) if self.slots.of(process).oneshot => 0,
+                    (false, true) if self.slots.of(process).oneshot => {
+                        self.slots.of(process).success_codes.first().copied().unwrap_or_default()
+                    }
                     (false, true) => return None,
                     _ => end,
                 };
