@@ -179,7 +179,7 @@ mod tests {
             let expected = if is_config_changed { CONFIG_CHANGED } else { "" };
             assert_eq!(warnings, format!("a warning\n{expected}"));
         }
-        // Equal failures are told once, the others all.
+        // The answer lists equal failures once, and all others.
         let failed = |why: &[&str]| {
             let results = why.iter().map(|why| Err((*why).to_owned())).collect();
             Asked::default().answer(results, &supervisor).error.unwrap_or_default()

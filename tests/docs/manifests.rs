@@ -28,7 +28,7 @@ fn kubernetes_validate_accepts_every_manifest() {
             }
         }
     }
-    assert_eq!(manifests.len(), 10, "{manifests:?}");
+    assert_eq!(manifests.len(), 11, "{manifests:?}");
     for path in &manifests {
         let text = fs::read_to_string(path).unwrap();
         for config in text.split(" run, -c, ").skip(1) {

@@ -34,7 +34,7 @@ fn the_patch_of_istio_shows_every_statistic_that_a_drain_needs() {
     let patches = patches();
     let (_, patch) = patches.iter().find(|(name, _)| name == "istio").unwrap();
     let names: Vec<_> = needed.split('`').filter(|name| name.starts_with("downstream_")).collect();
-    assert_eq!(names.len(), 9, "{needed}");
+    assert_eq!(names.len(), 10, "{needed}");
     let shown: Vec<_> = patch.split([',', ']', '[', ' ', '\n']).collect();
     assert!(names.iter().all(|name| shown.contains(name)), "{names:?} are not all in {patch}");
 }

@@ -99,7 +99,7 @@ fn clients_without_an_order_are_named_at_the_stop() {
 
 // holds: S891
 #[test]
-fn only_a_process_that_ignores_its_stop_signal_is_killed_after_its_share() {
+fn only_a_process_that_ignores_a_stop_signal_is_killed_after_a_share() {
     // One waits for its signal as tini does: the kernel then shows no handler. The other restores
     // the default when the signal comes. Both need longer than a share, which is 3 s.
     let config = "

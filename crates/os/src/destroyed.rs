@@ -339,7 +339,9 @@ mod tests {
                     drop(client);
                     assert_eq!(server.read_to_end(&mut Vec::new()).unwrap(), 3);
                 };
-                assert!(has_left(&says_goodbye), "{address}: it says goodbye");
+                // On a busy machine, the last data may be too old to show who left.
+                let is_seen = (0..9).any(|_| has_left(&says_goodbye));
+                assert!(is_seen, "{address}: it says goodbye");
                 assert!(!has_left(&|client, server| drop((server, client))), "{address}: cut");
                 let answers = |mut client: TcpStream, server: TcpStream| {
                     drop(server);

@@ -1,4 +1,4 @@
-//! What drainit knows of an epoch (an Envoy in a chain of hot restarts), and what follows for its
+//! The knowledge of drainit about an epoch (an Envoy in a chain of hot restarts), and what follows for its
 //! liveness probe and for the next hot restart. This module is pure, so its tests play each end of
 //! each state.
 
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_probe_counts_again_when_its_exception_is_over() {
+    fn a_failed_probe_counts_again_when_the_exception_is_over() {
         use Happens::{Ends, Seen, Starts, TakesOver};
         let serves = [Starts, TakesOver(0)];
         // The events after the first epoch serves, whether a failed probe of each living epoch says

@@ -1,6 +1,6 @@
 //! The epochs of an Envoy with hot restart: their numbers, the reasons against a further hot
 //! restart, the check of the config before a hot restart, and the admin of an epoch whose hot
-//! restart has failed. What follows from the events of an epoch is in `epoch`. The module `family` of the core
+//! restart has failed. The consequences of the events of an epoch are in `epoch`. The module `family` of the core
 //! decides in which order the epochs end.
 
 use std::rc::Rc;

@@ -536,7 +536,7 @@ fn a_later_stop_that_declares_nothing_keeps_a_second_and_a_store_ten() {
 
 // holds: S891
 #[test]
-fn a_process_that_ignores_its_stop_signal_takes_only_a_share() {
+fn a_process_that_ignores_a_stop_signal_takes_only_a_share() {
     let web = ProcessId(2);
     for (ignores, at) in [(true, 9334), (false, 26_000)] {
         let mut play = Play::up(bare_chain());

@@ -368,7 +368,7 @@ impl Behaviour {
 }
 
 /// Lets a process that ends well end with a code that is a success for this process, drawn with a
-/// separate generator. Some processes end with 0 although 0 is no success.
+/// separate generator. Some processes end with 0 although 0 does not count as a success.
 fn succeed(seed: u64, spec: &Spec, behaviours: &mut [Behaviour]) {
     let rng = &mut Rng::new(seed ^ 0x5CCD);
     for (process, behaviour) in spec.processes.iter().zip(behaviours) {

@@ -374,7 +374,7 @@ fn quiet(answers: impl Fn(u32) -> bool) -> String {
 }
 
 #[test]
-fn a_long_quiet_gives_no_line_and_a_thread_that_hangs_gives_one() {
+fn a_long_quiet_gives_no_line_and_a_thread_that_hangs_gives_a_line() {
     assert_eq!(quiet(|_| true), "");
     let text = quiet(|_| false);
     let line =
