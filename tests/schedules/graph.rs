@@ -105,7 +105,9 @@ impl Traits<'_> {
         let path = format!("DIR/{name}.sock");
         let mut steps = Vec::new();
         // Nobody listens on the second path. It matters when drainit compares paths.
-        let mut keys = format!("stop_signal: {signal}, sockets: ['{path}', '{path}.none'], ");
+        // The daemons of a schedule live until the container stops.
+        let mut keys =
+            format!("stop_signal: {signal}, leftovers: keep, sockets: ['{path}', '{path}.none'], ");
         let is_watched = self.has(Trait::Watched);
         if is_watched {
             // A reload that changes the process watches another file.
