@@ -24,8 +24,11 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
           late: {command: [sh, DIR/late.sh], stop_grace_period: 5s}
           flip: {command: [sh, DIR/flip.sh]}
           task: {command: [sleep, '0.1'], type: oneshot}
+          waits: {command: [python3, DIR/waits.py], stop_grace_period: 5s}
         ";
     let Some(rig) = Rig::new() else { return };
+    // It waits for its signal as tini does: the kernel then shows no handler.
+    rig.write("waits.py", "import signal\nwaits = [signal.SIGTERM]\nsignal.pthread_sigmask(signal.SIG_BLOCK, waits)\nsignal.sigwait(waits)\n");
     std::os::unix::fs::symlink(child(), rig.path("uwsgi")).unwrap();
     // The effect of the signal changes: here when the signal comes, and there before the stop.
     rig.write("late.sh", "trap 'trap \"\" TERM' TERM\nwhile :; do sleep 0.1; done\n");
@@ -43,7 +46,7 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
         "Z worker, nap, many-1, many-2, shell, flip: no dependents, and no socket for clients; .* during the \
          drain of web, for up to 5s; .*signal: {signal: TERM, time: 26s}}`",
         "Z deaf, busy: no dependents, .*signal: {signal: TERM, time: 27s}}`",
-        "Z late: no dependents, .*signal: {signal: TERM, time: 22s}}`",
+        "Z late, waits: no dependents, .*signal: {signal: TERM, time: 22s}}`",
     ] {
         drainit.wait_for_line(&line.replace("{", r"\{"));
     }
@@ -52,7 +55,7 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
     let ended = drainit.stop();
     ended
         .assert_code(137)
-        .assert_no_line("(web|server|worker|many-2|busy|late|task): (does not|ignores|its main)")
+        .assert_no_line("(web|server|worker|many-2|busy|late|task|waits): (does not|ignores|its main)")
         .assert_line("late: still alive .*, which it ignores: its `stop_grace_period` is over; sending SIGKILL")
         .assert_line("deaf: still alive .*, which it ignores: its `stop_grace_period` is over; sending SIGKILL")
         .assert_line(
@@ -65,6 +68,7 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
         "flip: .*, was ended by SIGTERM, which it does not catch",
         "shell: .*, was ended by SIGTERM, which it does not catch",
         "worker: .*, exited with code 0",
+        "waits: .*, exited with code 0",
         "deaf: .*, was ended by SIGKILL; SIGTERM had not ended it",
     ] {
         ended.assert_line(&format!("  stop {stop}$"));

@@ -19,7 +19,18 @@ pub fn disposition(pid: Pid, signal: Signal) -> Option<Disposition> {
     }
     // The name of the program need not be UTF-8.
     let status = fs::read(format!("/proc/{pid}/status")).ok()?;
-    parse(&String::from_utf8_lossy(&status), signal)
+    let effect = parse(&String::from_utf8_lossy(&status), signal)?;
+    // While a thread waits in sigtimedwait(2), the kernel takes the signals that the thread waits for
+    // out of its mask (kernel/signal.c, do_sigtimedwait), so the thread seems to miss them. tini
+    // waits so.
+    let is_missed = matches!(effect, Disposition::Ignored | Disposition::Fatal);
+    Some(if is_missed && waits_in(pid, "do_sigtimedwait") { Disposition::Caught } else { effect })
+}
+
+/// Whether the main thread of a process waits in this function of the kernel (proc(5), `wchan`).
+/// `false` if drainit may not see that.
+pub(crate) fn waits_in(pid: Pid, function: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|at| at.starts_with(function))
 }
 
 fn parse(status: &str, signal: Signal) -> Option<Disposition> {

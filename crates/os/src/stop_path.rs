@@ -13,7 +13,7 @@ use std::fs;
 
 use crate::Pid;
 use crate::descendants::{Stat, is_proc_ours, status_field};
-use crate::disposition::disposition;
+use crate::disposition::{disposition, waits_in};
 use drainit_core::types::{Disposition, Signal};
 
 /// At most this many ancestors are read.
@@ -169,23 +169,15 @@ fn describe(stat: &Stat) -> Ancestor {
     let kind = Kind::of(&name, &String::from_utf8_lossy(program));
     let on_term = match disposition(pid, Signal::TERM) {
         Some(Disposition::Caught) => OnTerm::Catches,
-        // While a process waits in sigtimedwait(2), the kernel takes the signals that it waits for
-        // out of its mask, so the process seems to miss them. A shell does not call sigtimedwait,
-        // and neither does a process that waits for its child.
+        // Another program may be between two calls of sigtimedwait(2), unless it waits for its child.
         Some(Disposition::Ignored | Disposition::Fatal)
-            if kind == Kind::Shell || waits_for_child(pid) =>
+            if kind == Kind::Shell || waits_in(pid, "do_wait") =>
         {
             OnTerm::Misses
         }
         _ => OnTerm::Unknown,
     };
     Ancestor { pid, name, kind, group: stat.process.group, on_term }
-}
-
-/// Whether the main thread of a process waits in wait4(2) or waitid(2). `false` if drainit may not
-/// see that.
-fn waits_for_child(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|at| at.starts_with("do_wait"))
 }
 
 /// The process at which a SIGTERM for PID 1 is lost. `above` has the ancestors of drainit, from PID

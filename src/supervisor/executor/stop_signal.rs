@@ -52,8 +52,7 @@ impl Executor {
     /// Whether the main process runs, but ignored its stop signal when drainit last looked before
     /// the signal. A process may give up its handler once it has got the signal, so a look after the
     /// signal does not count. A signal that seemed to be fatal would have ended the process. If it
-    /// still runs, it takes the signal by sigtimedwait(2), as tini does: meanwhile, the kernel shows
-    /// neither a handler nor that the signal is blocked.
+    /// still runs, it handles the signal in a way that the kernel did not show.
     pub(super) fn ignores_its_stop(&self, process: ProcessId) -> bool {
         let signal = self.process(process).stop_signal;
         let effect = self.processes.journal.of(process).disposition.filter(|it| it.0 == signal);
