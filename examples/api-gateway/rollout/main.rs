@@ -109,7 +109,10 @@ fn rollout(modes: &[Mode]) -> bool {
             total.failed,
             seconds(&stops)
         );
-        lost |= mode == Mode::Drainit && total.failed > 0;
+        if mode == Mode::Drainit && total.failed > 0 {
+            println!("{report}");
+            lost = true;
+        }
     }
     lost
 }
@@ -119,8 +122,12 @@ fn parts() -> bool {
     println!(
         "\nOne gateway, whose Policy Engine and Python Executor are replaced 10 times each.\n"
     );
-    let total = roll::replace_parts().total;
+    let report = roll::replace_parts();
+    let total = &report.total;
     println!("{:10} {:>9} requests {:>7} failed", PARTS, total.ok + total.failed, total.failed);
+    if total.failed > 0 {
+        println!("{report}");
+    }
     total.failed > 0
 }
 
