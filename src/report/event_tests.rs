@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Load, Request};
-use crate::core::note::{AfterEnd, DrainEnd, Hurry, Note, RequestError, StopLimit, WhyUndrained};
+use crate::core::note::{
+    AfterEnd, DrainEnd, DrainTime, Hurry, Note, RequestError, StopLimit, WhyUndrained,
+};
 use crate::core::spec::{HookId, Stage};
 use crate::report::testing::Noted;
 use crate::types::{End, ProcessId, Signal, Time, WatchAction};
@@ -70,7 +72,7 @@ fn all() -> Vec<Note> {
             process,
             why: DrainEnd::TimeOver,
             took: SECOND,
-            time: None,
+            time: DrainTime::OnlyMin,
             unused: SECOND,
             last,
         },

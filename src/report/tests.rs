@@ -11,7 +11,7 @@ use crate::core::cause::{Cause, Failure};
 use crate::core::connections::endings::Ending;
 use crate::core::event::{Event, Load, Request};
 use crate::core::machine::Machine;
-use crate::core::note::{DrainEnd, Note, StopLimit, WhyUndrained};
+use crate::core::note::{DrainEnd, DrainTime, Note, StopLimit, WhyUndrained};
 use crate::core::phase::Phase;
 use crate::core::spec::{HookId, Stage};
 use crate::core::traffic::{Moment, Traffic};
@@ -45,7 +45,7 @@ fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
             process,
             why,
             took,
-            time: None,
+            time: DrainTime::OnlyMin,
             unused: Duration::ZERO,
             last: Load::default(),
         },
@@ -148,7 +148,7 @@ fn the_latest_line_of_each_drain_since_the_request_is_kept() {
         process,
         why,
         took: limit,
-        time: None,
+        time: DrainTime::OnlyMin,
         unused: Duration::ZERO,
         last: Load::default(),
     };
@@ -314,7 +314,14 @@ fn totals(envoy: &[(u64, u64)], kernel: Option<(u64, u64)>, endings: Option<&[En
     let (why, last) = (DrainEnd::TimeOver, Load::default());
     report.note(
         at(5000),
-        &Note::DrainOver { process: router, why, took, time: None, unused: Duration::ZERO, last },
+        &Note::DrainOver {
+            process: router,
+            why,
+            took,
+            time: DrainTime::OnlyMin,
+            unused: Duration::ZERO,
+            last,
+        },
     );
     if let Some((connections, requests)) = kernel {
         let (connections, requests) = (Some(connections), Some(requests));
@@ -769,7 +776,7 @@ fn journal_does_not_grow_over_time() {
                     process,
                     why: DrainEnd::Quiet,
                     took,
-                    time: None,
+                    time: DrainTime::OnlyMin,
                     unused: Duration::ZERO,
                     last,
                 },

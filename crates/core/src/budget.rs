@@ -267,6 +267,14 @@ impl Budget {
         time.min(left.saturating_sub(kept).max(min.min(left.saturating_sub(least))))
     }
 
+    /// The longest drain of a process, if it begins at the beginning of the shutdown of which this
+    /// is the budget. Zero if the process has no drain.
+    pub fn longest_drain(&self, spec: &Spec, id: ProcessId) -> Duration {
+        let window = spec.window;
+        let wish = spec.of(id).drain.map_or(Duration::ZERO, |drain| drain.longest(window));
+        self.drain(id, Duration::ZERO, wish, window)
+    }
+
     /// The limit for closing the listeners of a drained process, and for the count that follows: a
     /// part of the time that later steps do not declare, but at least [`MIN_CLOSING`]. Without a
     /// deadline, the window counts as the time left, or the time of which [`hang_limit`] allows

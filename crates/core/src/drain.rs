@@ -24,7 +24,7 @@ use crate::budget::{self, MIN_CLOSING};
 use crate::drain::progress::{Active, Closing, FinalCount, Progress, QUIET};
 use crate::event::{Event, Load};
 use crate::family;
-use crate::note::{DrainEnd, Note, WhyUndrained};
+use crate::note::{DrainEnd, DrainTime, Note, WhyUndrained};
 use crate::spec::DrainSpec;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time};
@@ -53,11 +53,15 @@ impl State {
             Some(mut drain) => {
                 let wish = if full { drain.longest(self.spec.window) } else { drain.min };
                 drain.min = (from + drain.min).since(self.now).max(hold);
-                drain.time = drain.time.filter(|_| full);
+                let time = match drain.time {
+                    _ if !full => DrainTime::OnlyMin,
+                    Some(time) => DrainTime::Set(time),
+                    None => DrainTime::Unset,
+                };
                 if family::tie(self, process).is_handed_over() {
                     drain = DrainSpec { closes: false, signal: None, ..drain };
                 }
-                Active::begin(self, process, drain, wish.max(hold), deadline)
+                Active::begin(self, process, drain, (wish.max(hold), time), deadline)
             }
             None => Progress::Over,
         };
@@ -250,13 +254,13 @@ impl State {
 }
 
 impl Active {
-    /// Begins the drain. `wish` is the longest wait; the deadline can make it shorter. `drain` has
-    /// what is left of `min`, and the `time` that the drain may use up, if the config declares it.
+    /// Begins the drain. `wish` is the longest wait, with the part that `time` has in it; the
+    /// deadline can make it shorter. `drain` has what is left of `min`.
     fn begin(
         state: &mut State,
         process: ProcessId,
         drain: DrainSpec,
-        wish: Duration,
+        (wish, time): (Duration, DrainTime),
         deadline: Time,
     ) -> Progress {
         let now = state.now;
@@ -279,7 +283,7 @@ impl Active {
             min_until: now + min,
             until: now + longest,
             wish_until: now + wish,
-            time: drain.time,
+            time,
             unused: Duration::ZERO,
             at_end: if longest < wish { DrainEnd::Deadline } else { DrainEnd::TimeOver },
             closes: drain.closes,
@@ -399,7 +403,7 @@ impl Active {
 
     /// The time that the drain could still use if its declared `time` were longer.
     fn unused(&self, state: &State, process: ProcessId, deadline: Time) -> Duration {
-        if self.time.is_none() || deadline == state.no_deadline() {
+        if !matches!(self.time, DrainTime::Set(_)) || deadline == state.no_deadline() {
             return Duration::ZERO;
         }
         let left = deadline.since(state.now);

@@ -232,8 +232,7 @@ pub enum Note {
         process: ProcessId,
         why: DrainEnd,
         took: Duration,
-        /// The declared `time`, if the drain could use it up. `None` also after an unexpected end.
-        time: Option<Duration>,
+        time: DrainTime,
         /// If `time` ended the drain in a shutdown, the rest of the grace period that no later step
         /// keeps. Otherwise zero.
         unused: Duration,
@@ -376,6 +375,17 @@ pub enum Hurry {
     CutWaits,
     /// All processes get SIGKILL at once.
     KillAll,
+}
+
+/// The part that the key `time` has in the length of a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainTime {
+    /// The config sets `time`.
+    Set(Duration),
+    /// The config sets no `time`, so the drain may last as long as the grace period allows.
+    Unset,
+    /// Nobody has requested the stop, or a dependency has ended, so the drain lasts for `min`.
+    OnlyMin,
 }
 
 /// The reason why a drain is over.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::prelude::*;
 use drainit_core::cause::{Cause, Failure};
 use drainit_core::event::{Load, Unit};
-use drainit_core::note::{DrainEnd, RequestError, StopLimit, WhyUndrained};
+use drainit_core::note::{DrainEnd, DrainTime, RequestError, StopLimit, WhyUndrained};
 use drainit_core::spec::HookId;
 use drainit_core::types::{End, ProcessId, counted, human};
 
@@ -130,8 +130,7 @@ pub fn hook_name(hook: HookId, names: &Names) -> String {
 pub struct DrainOver {
     pub why: DrainEnd,
     pub took: Duration,
-    /// The declared `time`, if the drain could use it up.
-    pub time: Option<Duration>,
+    pub time: DrainTime,
     /// The rest of the grace period that no later step kept when `time` was over.
     pub unused: Duration,
     /// The last sample.
@@ -142,6 +141,7 @@ pub struct DrainOver {
 pub fn drain_end(over: &DrainOver) -> String {
     /// A shorter rest is not worth a word.
     const WORTH: Duration = Duration::from_secs(1);
+    const KEY: &str = "; a `time` ends this drain sooner";
     let DrainOver { why, time, unused, last, .. } = *over;
     let open = still_open(last);
     match why {
@@ -151,19 +151,20 @@ pub fn drain_end(over: &DrainOver) -> String {
         DrainEnd::Quiet if last.unit == Unit::Requests => "no request in flight".to_owned(),
         DrainEnd::Quiet => "no connection left".to_owned(),
         DrainEnd::Reported => "complete".to_owned(),
-        DrainEnd::TimeOver => match time.filter(|_| unused >= WORTH) {
-            Some(time) => format!(
+        DrainEnd::TimeOver => match time {
+            DrainTime::Set(time) if unused >= WORTH => format!(
                 "its `time` of {} is over; {} of the grace period were not used{open}",
                 human(time),
                 human(unused)
             ),
-            None => format!("its time is over{open}"),
+            DrainTime::Unset => format!("it lasted as long as the grace period{open}{KEY}"),
+            DrainTime::Set(_) | DrainTime::OnlyMin => format!("its time is over{open}"),
         },
         DrainEnd::NotAccepted => {
             "it did not accept the drain, so drainit only waited for `min`".to_owned()
         }
         DrainEnd::Deadline => {
-            let key = if time.is_none() { "; a `time` ends this drain sooner" } else { "" };
+            let key = if time == DrainTime::Unset { KEY } else { "" };
             format!("stopping needs the rest of the time{open}{key}")
         }
         DrainEnd::ProcessGone => "the process has ended".to_owned(),
@@ -250,6 +251,45 @@ fn failure_text(name: &str, why: Failure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // holds: S893, C1017
+    #[test]
+    fn the_end_of_a_drain_names_the_limiting_key() {
+        let [second, minute] = [1, 60].map(Duration::from_secs);
+        let set = DrainTime::Set(minute);
+        for (why, time, unused, expected) in [
+            (
+                DrainEnd::TimeOver,
+                set,
+                second,
+                "its `time` of 1m is over; 1s of the grace period were not used",
+            ),
+            (DrainEnd::TimeOver, set, Duration::ZERO, "its time is over"),
+            (DrainEnd::TimeOver, DrainTime::OnlyMin, minute, "its time is over"),
+            (
+                DrainEnd::TimeOver,
+                DrainTime::Unset,
+                Duration::ZERO,
+                "it lasted as long as the grace period; a `time` ends this drain sooner",
+            ),
+            (
+                DrainEnd::Deadline,
+                DrainTime::Unset,
+                Duration::ZERO,
+                "stopping needs the rest of the time; a `time` ends this drain sooner",
+            ),
+            (DrainEnd::Deadline, set, Duration::ZERO, "stopping needs the rest of the time"),
+            (
+                DrainEnd::Deadline,
+                DrainTime::OnlyMin,
+                Duration::ZERO,
+                "stopping needs the rest of the time",
+            ),
+        ] {
+            let over = DrainOver { why, took: minute, time, unused, last: Load::default() };
+            assert_eq!(drain_end(&over), expected, "{time:?}");
+        }
+    }
 
     // holds: S505
     #[test]

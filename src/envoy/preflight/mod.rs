@@ -96,10 +96,11 @@ pub(crate) struct Checked {
     pub(crate) to_end: Option<Duration>,
 }
 
-/// Finds the faults in the drain of a process; `None` if the process has no Envoy drain. `window`
-/// is the longest possible shutdown.
+/// Finds the faults in the drain of a process; `None` if the process has no Envoy drain. `wait` returns
+/// the longest time of the drain in a shutdown, and `window` the longest possible shutdown.
 pub(crate) fn check(
     process: &Process,
+    wait: &dyn Fn() -> Duration,
     window: Duration,
 ) -> Option<impl Future<Output = Checked> + use<>> {
     let drain = process.drain.as_ref()?;
@@ -111,7 +112,7 @@ pub(crate) fn check(
         direction: envoy.direction.unwrap_or_default(),
         ignored: envoy.ignore_listeners.clone(),
         until: envoy.until,
-        wait: drain.longest(window),
+        wait: wait(),
         window,
         is_exec: process.environment.contains(&Variable::Removed(OF_EXEC.to_owned())),
     };

@@ -38,6 +38,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use crate::core::budget::Budget;
 use crate::core::event::Request;
 use crate::core::note::RequestError;
 use crate::envoy::preflight::{self, Checked};
@@ -197,6 +198,8 @@ impl Executor {
         self.on_epoch_took_over(process);
         self.on_watched_files_read(process);
         let window = self.config.shutdown.window();
+        let spec = Arc::clone(&self.processes.machine().state().spec);
+        let longest = || Budget::of(&spec).longest_drain(&spec, process);
         let (instance, definition) = (self.instance_sender(process), self.process(process));
         let share = Share::Probes(process);
         let says = instance.tell(News::DrainRisks);
@@ -208,7 +211,7 @@ impl Executor {
                 let check = drain::connections::check(definition, serving, counting, says);
                 Some(LocalTask::of(share, check))
             }
-            _ => preflight::check(&definition, window).map(|check| {
+            _ => preflight::check(&definition, &longest, window).map(|check| {
                 let measured = instance.tell(News::TimeToEnd);
                 LocalTask::of(share, async move {
                     let Checked { findings, to_end } = check.await;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::own_work;
+use crate::core::budget::Budget;
 use crate::core::event::Event;
 use crate::keys::Process;
 use crate::local_task::LocalTask;
@@ -95,13 +96,13 @@ impl Executor {
         let state = self.processes.machine().state();
         let Some((drained, beside)) = own_work::beside_drains(&state.spec) else { return };
         let beside: Vec<_> = beside.into_iter().filter(|(id, _)| self.pid(*id).is_some()).collect();
-        let Some(drain) = state.process(drained).drain.filter(|_| !beside.is_empty()) else {
+        if beside.is_empty() {
             return;
-        };
+        }
         let of = |(id, begins)| {
             (id, (self.process(id).stop_signal, begins, self.process(id).name.clone()))
         };
-        let time = drain.longest(state.spec.window);
+        let time = Budget::of(&state.spec).longest_drain(&state.spec, drained);
         let drained = self.process(drained).name.clone();
         let names: BTreeMap<_, _> = beside.iter().copied().map(of).collect();
         let mains: Vec<_> = beside.iter().filter_map(|(id, _)| self.pid(*id)).collect();

@@ -314,19 +314,21 @@ impl<'a> Checker<'a> {
             let help = "remove `until`, or name the listener in `ignore_listeners` if its connections may be cut";
             warn(message, help.to_owned());
         }
-        let time = process
-            .drain
-            .as_ref()
-            .map_or(Duration::ZERO, |it| it.longest(self.config.shutdown.window()));
+        let written = process.drain.as_ref().and_then(|drain| drain.time);
+        let time = written.unwrap_or(Duration::MAX).min(self.config.shutdown.window());
         if let Some((longest, key, line)) = bootstrap::longest_request(&path)
             && time < longest
         {
+            let longer = if written == Some(time) { "time" } else { "grace_period" };
             let (time, longest) = (human(time), human(longest));
             let message = format!(
                 "the drain of `{name}` cuts requests that take longer than {time}: `{key}` in `{file}`, line {line}, \
                  allows {longest}"
             );
-            warn(message, format!("set a longer `time`, or a shorter `{key}` in Envoy's config"));
+            warn(
+                message,
+                format!("set a longer `{longer}`, or a shorter `{key}` in Envoy's config"),
+            );
         }
     }
 

@@ -29,9 +29,10 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         _ => return,
     }
     start(ctx);
-    let longest = ctx.drains().map(|drain| drain.longest(ctx.plan.window())).max();
-    let is_reported = |drain: &Duration| !drain.is_zero() && !main.iter().any(names_drainit);
-    let Some(drain) = longest.filter(is_reported) else { return };
+    let drain = ctx.plan.longest_drain();
+    if drain.is_zero() || main.iter().any(names_drainit) {
+        return;
+    }
     stop(ctx, &main, drain);
     readiness(ctx, &main);
 }

@@ -113,7 +113,14 @@ fn times(
         );
         problems.warning(command, message).help(format!(
             "set `--parent-shutdown-time-s {}`, which is enough for its requests to end",
-            process.drain.as_ref().map_or(window, |drain| drain.longest(window)).as_secs().max(1)
+            process
+                .drain
+                .as_ref()
+                .and_then(|drain| drain.time)
+                .unwrap_or(window)
+                .min(window)
+                .as_secs()
+                .max(1)
         ));
     } else if flags.drain >= shutdown {
         let message = format!(

@@ -28,18 +28,17 @@ const NO_KEY: &str = "no key that shows a socket for clients";
 fn find<'c>(config: &'c Config, spec: &Spec) -> Option<(&'c str, Duration, Vec<Beside>)> {
     let (drained, mut beside) = beside_drains(spec)?;
     beside.retain(|(id, _)| !shows_socket(&config.processes[id.index()]));
-    let (name, drain) = (&config.processes[drained.index()].name, spec.of(drained).drain?);
-    (!beside.is_empty()).then_some((name, drain.longest(spec.window), beside))
+    let time = Budget::of(spec).longest_drain(spec, drained);
+    (!beside.is_empty()).then_some((&config.processes[drained.index()].name, time, beside))
 }
 
 /// The process with the longest drain, and the services that may take work beside this drain:
 /// services without a drain, without dependents and without sockets from drainit, whose stops begin
 /// so late that a drain of their own fits before. `None` if no process is drained.
 pub fn beside_drains(spec: &Spec) -> Option<(ProcessId, Vec<Beside>)> {
-    let time = |id: &ProcessId| spec.of(*id).drain.map(|drain| drain.longest(spec.window));
-    let longest = spec.ids().max_by_key(time)?;
-    time(&longest).filter(|time| !time.is_zero())?;
     let budget = Budget::of(spec);
+    let time = |id: &ProcessId| budget.longest_drain(spec, *id);
+    let longest = spec.ids().max_by_key(time).filter(|id| !time(id).is_zero())?;
     let is_beside = |id: &ProcessId| {
         let of = spec.of(*id);
         let serves = of.is_drained() || of.listens || !of.dependents.is_empty();

@@ -36,11 +36,6 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// The longest wait if only this window limits it.
-    pub fn longest(&self, window: Duration) -> Duration {
-        self.time.unwrap_or(window).min(window)
-    }
-
     /// Changes the drain of an Envoy so that it lasts until no client is connected. Other drains
     /// stay as they are.
     pub fn by_connections(mut self) -> Self {
@@ -123,7 +118,9 @@ pub enum DrainMethod {
 #[table(default)]
 pub struct DrainTimes {
     /// The drain lasts at most this long. `0` turns draining off. <!-- C366 --> Without this key,
-    /// the drain lasts for as long as the deadline allows. <!-- C1002 --> Example: `time: 20s`
+    /// the drain lasts for as long as the deadline allows. <!-- C1002 --> The drain of a process that
+    /// is stopped or replaced alone has no deadline, and lasts at most for `grace_period` less
+    /// `reserve`. <!-- C1017 --> Example: `time: 20s`
     #[key(default = "what the deadline leaves")]
     pub time: Option<Duration>,
     /// The drain lasts at least this long, while load balancers remove the endpoint. <!-- C367 -->

@@ -133,6 +133,13 @@ impl<'c> Plan<'c> {
         without_leftovers(&self.spec, in_oneshot.unwrap_or(&self.after_signal))
     }
 
+    /// The longest drain of any process after a stop signal. Zero if no process has a drain.
+    pub fn longest_drain(&self) -> Duration {
+        let budget = Budget::of(&self.spec);
+        let drains = self.spec.ids().map(|id| budget.longest_drain(&self.spec, id));
+        drains.max().unwrap_or_default()
+    }
+
     /// Like [`Self::longest`], but a stop without `stop_grace_period` takes at most 10 s. Most
     /// programs end in this time, and such a stop adapts to the time that there is.
     pub fn needed(&self) -> Duration {

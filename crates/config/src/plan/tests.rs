@@ -34,6 +34,26 @@ fn plan(text: &str, environment: &[(&str, &str)]) -> Plan<'static> {
     Plan::new(&loaded.config, &loaded.graph)
 }
 
+#[test]
+fn the_longest_drain_leaves_the_times_of_later_steps() {
+    let longest = |gateway: &str, app: &str| {
+        let config = format!(
+            "shutdown: {{grace_period: 30s, reserve: 2s}}
+processes:
+  app: {{command: [app], stop_grace_period: 6s, drain: {{signal: {{signal: TERM{app}}}}}}}
+  gateway: {{command: [gateway], stop_grace_period: 4s, depends_on: [app], drain: {{signal: {{signal: TERM{gateway}}}}}}}
+  other: {{command: [other], depends_on: []}}
+"
+        );
+        plan(&config, &[]).longest_drain().as_secs()
+    };
+    // The drain of the gateway leaves 4 s and 6 s for both stops, and that of the app leaves 6 s.
+    assert_eq!(longest("", ", time: 3s"), 18);
+    assert_eq!(longest(", time: 3s", ""), 22);
+    assert_eq!(longest(", time: 3s", ", time: 5s"), 5);
+    assert_eq!(longest(", time: 0s", ", time: 0s"), 0);
+}
+
 // holds: S94, S863, C149
 #[test]
 fn the_text_fits_on_a_terminal() {

@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use crate::event::Load;
-use crate::note::DrainEnd;
+use crate::note::{DrainEnd, DrainTime};
 use crate::types::Time;
 
 /// A process is quiet if at most `exit_at` connections or requests have been open for this time,
@@ -108,8 +108,7 @@ pub(crate) struct Active {
     pub(crate) until: Time,
     /// The time until which the drain would last if there were no deadline.
     pub(crate) wish_until: Time,
-    /// The declared `time`, if the drain may use it up.
-    pub(crate) time: Option<Duration>,
+    pub(crate) time: DrainTime,
     /// The time that no later step kept when `time` was over.
     pub(crate) unused: Duration,
     /// The reason that is reported if the drain lasts until `until`.
@@ -195,7 +194,7 @@ impl Active {
     pub(crate) fn only_min(&mut self) {
         if self.min_until < self.until {
             (self.until, self.at_end) = (self.min_until, DrainEnd::TimeOver);
-            self.time = None;
+            self.time = DrainTime::OnlyMin;
         }
         self.wish_until = self.wish_until.min(self.min_until);
     }

@@ -4,6 +4,7 @@ use crate::promises::is_told;
 use crate::replacements::restart;
 use crate::*;
 use drainit_core::final_waits;
+use drainit_core::note::DrainTime;
 
 pub(super) const ENGINE: ProcessId = ProcessId(0);
 pub(super) const ROUTER: ProcessId = ProcessId(1);
@@ -641,10 +642,34 @@ fn a_time_that_ends_a_drain_leaves_a_note_of_what_was_not_used() {
             .next()
     };
     // Two declared stops of 5 s and the close keep 10.25 s.
-    let used = |left| Some((DrainEnd::TimeOver, Some(MS(15_000)), MS(left)));
+    let used = |left| Some((DrainEnd::TimeOver, DrainTime::Set(MS(15_000)), MS(left)));
     assert_eq!(over(118_000, 15_000), used(118_000 - 15_000 - 10_250));
     assert_eq!(over(28_000, 15_000), used(2750));
     assert_eq!(over(25_250, 15_000), used(0));
+}
+
+// holds: C1017
+#[test]
+fn a_drain_outside_a_shutdown_without_a_time_lasts_as_long_as_a_shutdown() {
+    let over = |time: Option<Duration>, at: u64| {
+        let mut spec = gateway();
+        drain_in(&mut spec).time = time;
+        let mut play = Play::up(spec);
+        play.at(0, ask(ROUTER, Request::Stop));
+        play.at(1, Event::DrainAnswered { process: ROUTER, accepted: true });
+        assert!(play.at(at - 1, Event::Tick).is_empty(), "before its end");
+        play.at(at, Event::Tick);
+        let notes = play.notes(at, Event::ListenersClosed(ROUTER)).into_iter();
+        notes
+            .filter_map(|note| match note {
+                Note::DrainOver { why, time, .. } => Some((why, time)),
+                _ => None,
+            })
+            .next()
+    };
+    assert_eq!(over(None, 28_000), Some((DrainEnd::TimeOver, DrainTime::Unset)));
+    let set = MS(15_000);
+    assert_eq!(over(Some(set), 15_000), Some((DrainEnd::TimeOver, DrainTime::Set(set))));
 }
 
 // holds: C111, C112, C114, C117

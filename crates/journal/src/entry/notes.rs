@@ -210,9 +210,10 @@ impl Journal {
             }
             Note::DrainBegan { process: id, longest, min, .. } => {
                 let (least, most) = (human(min), human(longest));
-                let text = match min == longest {
-                    true => format!("draining for {least}"),
-                    false => format!("draining for at least {least} and at most {most}"),
+                let text = match () {
+                    () if min == longest => format!("draining for {least}"),
+                    () if min.is_zero() => format!("draining for at most {most}"),
+                    () => format!("draining for at least {least} and at most {most}"),
                 };
                 self.one(id, "draining", text).with([MinSeconds(min), MaxSeconds(longest)])
             }
