@@ -30,7 +30,7 @@ def values:
     end;
     if .done and (.done != "top" or (.is_list or (.top | type == "object" and .items == []) | not)) then .[.done] else empty end);
 
-def line: capture("^stopped in (?<took>[^\n]+?), exit code [0-9]+: (?<why>[^\n]*); connections (?<connections>[^ ,]+), requests (?<requests>[^ ,]+), cut (?<cut>[^ ,]+), killed (?<killed>[0-9]+), counted by (?<by>[^\n]+)") // {why: (split("\n")[0] // "")};
+def line: capture("^stopped in (?<took>[^\n]+?), exit code [0-9]+: (?<why>[^\n]*); connections (?<connections>[^ ,]+), requests (?<requests>[^ ,]+), cut (?<cut>[^ ,]+), killed (?<killed>[0-9]+), counted by (?<by>[^\n;]+)") // {why: (split("\n")[0] // "")};
 def known(row): try row catch {id: "unknown", why: "unknown: its status is malformed"};
 
 # The stops of a container, each with an `id`, because a watch shows it many times. A stop that has begun has the id of its end.

@@ -342,10 +342,10 @@ fn totals(envoy: &[(u64, u64)], kernel: Option<(u64, u64)>, endings: Option<&[En
     ledger.lines().next().unwrap().strip_prefix(head).unwrap().to_owned()
 }
 
-// holds: S775, S776
+// holds: S775, S776, S931
 #[test]
 fn the_first_line_of_the_termination_log_has_totals_and_unknown_is_never_zero() {
-    use Ending::{Cut, Unknown};
+    use Ending::{Cut, Left, Unknown};
     let (early, late) = ((0, 5), (4990, 3));
     for (envoy, kernel, endings, counts, by) in [
         (&[][..], None, None, "-, requests -, cut -", "-"),
@@ -357,6 +357,10 @@ fn the_first_line_of_the_termination_log_has_totals_and_unknown_is_never_zero() 
         (&[early, late], Some((2, 1)), Some(&[Cut]), "11, requests 6, cut 4", "envoy and kernel"),
         (&[early], Some((2, 1)), Some(&[Cut]), "11, requests 6, cut 1+", "envoy and kernel"),
         (&[], Some((2, 1)), Some(&[Unknown]), "2, requests 1, cut -", "kernel"),
+        // Clients that have left were not cut.
+        (&[], Some((2, 1)), Some(&[Left]), "2, requests 1, cut 0", "kernel; left 1"),
+        (&[early, late], Some((2, 2)), Some(&[Left, Left]), "11, requests 7, cut 3", "envoy and kernel; left 2"),
+        (&[], Some((2, 2)), Some(&[Cut, Left]), "2, requests 2, cut 1", "kernel; left 1"),
     ] {
         let expected = format!("connections {counts}, killed 0, counted by {by}");
         assert_eq!(totals(envoy, kernel, endings), expected);

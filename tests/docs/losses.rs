@@ -14,7 +14,7 @@ fn pod(name: usize, terminated: &Value) -> Value {
 fn stopped(name: usize, cut: &str) -> Value {
     let message = format!(
         "stopped in 5.04s of 28s, exit code 0: SIGTERM received; connections 9, requests 3, \
-         cut {cut}, killed 0, counted by envoy and kernel\n  stop web: 8ms"
+         cut {cut}, killed 0, counted by envoy and kernel; left 2\n  stop web: 8ms"
     );
     pod(name, &json!({"exitCode": 0, "message": message}))
 }

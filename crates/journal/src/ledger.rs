@@ -29,8 +29,10 @@ impl Journal {
         let known = all.iter().filter(|of| of.connections.is_some());
         let by: BTreeSet<_> = known.map(counter).collect();
         let by = if by.is_empty() { "-".to_owned() } else { Vec::from_iter(by).join(" and ") };
+        let left: u64 = all.iter().filter_map(|of| of.requests?.left).sum();
+        let left = if left > 0 { format!("; left {left}") } else { String::new() };
         format!(
-            "; connections {connections}, requests {start}, cut {cut}, killed {}, counted by {by}",
+            "; connections {connections}, requests {start}, cut {cut}, killed {}, counted by {by}{left}",
             self.killed()
         )
     }
