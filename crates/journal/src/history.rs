@@ -384,9 +384,11 @@ impl History {
     /// Whether a connection that ended at this time ended because a signal ended the process by
     /// force, and not because the process closed the connection.
     fn is_forced(&self, at: Time) -> bool {
+        let signalled = self.asked.map(|(at, ..)| at).or(self.asked_since);
         let is_fatal = |(ended, end): (Time, End)| {
-            let is_at_end = ended.since(at) <= FRESH && end.signal() == Some(Signal::KILL);
-            at.since(ended) <= FRESH && (is_at_end || self.is_uncaught(end))
+            let is_killed = ended.since(at) <= FRESH && end.signal() == Some(Signal::KILL);
+            let is_after_signal = signalled.is_none_or(|signalled| signalled <= at);
+            at.since(ended) <= FRESH && (is_killed || is_after_signal && self.is_uncaught(end))
         };
         self.killed_since.is_some_and(|killed| killed <= at) || self.end.is_some_and(is_fatal)
     }
