@@ -15,7 +15,7 @@ import document
 import kit
 
 # Rows that are sensitive to noise come first, before the others warm the machine up.
-ROWS = ["one", "graph", "idle", "binary", "logs", "orphans", "scale", "config", "polling", "levels"]
+ROWS = ["one", "graph", "idle", "binary", "logs", "orphans", "scale", "config", "polling", "levels", "signal"]
 
 
 # The programs that the bench needs. Peers that are not in this list may be missing.

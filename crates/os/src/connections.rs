@@ -177,6 +177,11 @@ impl Listeners {
         self.is_alone = self.given.is_disjoint(inodes);
     }
 
+    /// Records the processes of all instances, which may be others than at the search.
+    pub fn set_known(&mut self, known: &InstancePids) {
+        self.known = Arc::clone(known);
+    }
+
     /// Who, besides the instance, may have connections at its addresses now.
     fn sharing(&self) -> Sharing {
         match self.sharing {

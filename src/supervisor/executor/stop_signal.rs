@@ -64,6 +64,7 @@ impl Executor {
     /// true for the earlier instance. Names only the first copy of an entry with `scale`. The process
     /// has just loaded its program.
     pub(super) fn on_loaded(&mut self, process: ProcessId) {
+        self.look_ahead();
         let definition = self.process(process);
         let (name, signal) = (&definition.name, definition.stop_signal);
         let before = self.processes.history(process).disposition;

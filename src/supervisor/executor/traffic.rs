@@ -27,7 +27,8 @@ pub(super) struct ClientTraffic {
 
 impl ClientTraffic {
     pub(super) fn new(sender: &MessageSender) -> Self {
-        let counts = StopCounts::new(tell(sender, |is_first| Message::Counted { is_first }));
+        let counted = tell(sender, |is_first| Message::Counted { is_first });
+        let counts = StopCounts::new(counted, tell(sender, |()| Message::LookAheadDue));
         Self { counts, attention: Weak::new() }
     }
 
@@ -90,6 +91,11 @@ impl Executor {
     /// Returns whether the look was late.
     pub(crate) fn look_at_clients(&self) -> Pin<Box<dyn Future<Output = bool>>> {
         self.traffic.counts.before_request(|process| Some(self.held_inodes(process)))
+    }
+
+    /// Searches for the sockets of all processes, so that a stop need not search for them.
+    pub(crate) fn look_ahead(&self) {
+        self.traffic.counts.look_ahead(|process| Some(self.held_inodes(process)));
     }
 
     /// Handles the end of a look at the connections.

@@ -5,7 +5,7 @@
 //! core allows. Nothing waits for later looks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -47,6 +47,31 @@ pub(crate) struct StopCounts {
     is_counting: Cell<bool>,
     /// The latest look before a request. Its sender is dropped when the look is over.
     before_request: RefCell<Option<watch::Receiver<()>>>,
+    ahead: RefCell<Ahead>,
+    is_looking_ahead: Cell<bool>,
+    /// Whether an instance has loaded during the look ahead that is under way.
+    is_ahead_due: Cell<bool>,
+    /// Called if another look ahead is due.
+    ahead_is_due: Tell<()>,
+}
+
+/// The listening sockets of all instances, from a search that began once the instances had loaded
+/// their programs. Only a search of `/proc` shows who has a socket open, and takes longer the more
+/// processes there are. If nobody has begun to listen since this search, the first look of a
+/// shutdown or request needs no search.
+#[derive(Default)]
+struct Ahead {
+    of_each: BTreeMap<ProcessId, (InstancePids, Listeners)>,
+    /// The inodes of the listening sockets of all processes; `None` before the first search.
+    listening: Option<Arc<BTreeSet<u32>>>,
+}
+
+impl Ahead {
+    /// The listeners of the instance of this process that has these main processes.
+    fn of(&self, process: ProcessId, pids: &InstancePids) -> Option<&Listeners> {
+        let (of, listeners) = self.of_each.get(&process)?;
+        Arc::ptr_eq(of, pids).then_some(listeners)
+    }
 }
 
 /// The result of a look that began at this time: the connections of a process. `None` if the process
@@ -74,6 +99,8 @@ struct WatchedInstance {
     kin: InstancePids,
     /// The listeners of the process. Empty while nobody listens.
     listeners: Listeners,
+    /// Whether the listeners come from a search of which the journal does not know yet.
+    is_found: bool,
     answers: Answers,
 }
 
@@ -98,13 +125,16 @@ impl Looks {
             return false;
         }
         let known = watched.iter().map(|it| (it.process, (&it.kin, &it.listeners))).collect();
-        let mut found = Listeners::of_each(&known, &running.all, listening).unwrap_or_default();
+        if let Ok(mut found) = Listeners::of_each(&known, &running.all, listening) {
+            for it in &mut *watched {
+                if let Some(found) = found.remove(&it.process) {
+                    (it.listeners, it.is_found) = (found, true);
+                }
+            }
+        }
         for it in &mut *watched {
-            let found = found.remove(&it.process);
-            let is_nothing = found.as_ref().is_some_and(Listeners::is_nothing);
-            it.listeners = found.unwrap_or(take(&mut it.listeners));
             // A process that is ending has perhaps already closed its listeners.
-            if is_nothing && !it.is_closing() {
+            if take(&mut it.is_found) && it.listeners.is_nothing() && !it.is_closing() {
                 locked(&self.seen).push((clock::now(), it.process, None));
             }
         }
@@ -133,9 +163,13 @@ impl Looks {
 }
 
 impl StopCounts {
-    pub(crate) fn new(tell: Tell<bool>) -> Rc<Self> {
+    pub(crate) fn new(tell: Tell<bool>, ahead_is_due: Tell<()>) -> Rc<Self> {
         Rc::new(Self {
             tell,
+            ahead_is_due,
+            ahead: RefCell::default(),
+            is_looking_ahead: Cell::default(),
+            is_ahead_due: Cell::default(),
             pids: Rc::default(),
             looks: Arc::default(),
             under_way: Cell::default(),
@@ -174,24 +208,72 @@ impl StopCounts {
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) -> Vec<ProcessId> {
         let watched = self.to_watch(given);
-        let counted = watched.iter().map(|it| it.process).collect();
-        *locked(&self.looks.watched) = (watched, None);
+        let counted = watched.0.iter().map(|it| it.process).collect();
+        *locked(&self.looks.watched) = watched;
         let counts = Rc::clone(self);
         self.is_counting.set(true);
         local_task::spawn(async move { counts.watch().await });
         counted
     }
 
-    fn to_watch(&self, given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>) -> Vec<WatchedInstance> {
+    /// The instances to look at, with what the look ahead has found, if that is known of all of them.
+    fn to_watch(&self, given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>) -> Watched {
+        let (pids, ahead) = (self.pids.now(), self.ahead.borrow());
+        let mut watched = Vec::new();
+        let mut is_known = ahead.listening.is_some();
+        for (&process, kin) in &pids.of_each {
+            let Some(given) = given(process) else { continue };
+            let found = ahead.of(process, kin);
+            is_known &= found.is_some();
+            watched.push(WatchedInstance {
+                process,
+                kin: Arc::clone(kin),
+                listeners: found.cloned().unwrap_or_else(|| Listeners::of_inodes(given)),
+                is_found: false,
+                answers: Answers::new(Counting::default().idle),
+            });
+        }
+        for it in &mut watched {
+            it.is_found = is_known;
+            it.listeners.set_known(&pids.all);
+            it.listeners.set_shared(&pids.shared);
+        }
+        (watched, ahead.listening.clone().filter(|_| is_known))
+    }
+
+    /// Searches for the listening sockets of all instances on a thread of its own, so that a
+    /// shutdown or a request needs no search. If a search is under way, another one follows. Call
+    /// this when an instance has loaded its program. `given` is as for [`Self::on_shutdown`].
+    pub(crate) fn look_ahead(self: &Rc<Self>, given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>) {
+        if self.is_counting.get() || self.is_looking_ahead.get() {
+            return self.is_ahead_due.set(true);
+        }
         let pids = self.pids.now();
-        let idle = Counting::default().idle;
-        let watched = pids.of_each.iter().filter_map(|(process, kin)| {
-            let (mut listeners, answers) =
-                (Listeners::of_inodes(given(*process)?), Answers::new(idle));
-            listeners.set_shared(&pids.shared);
-            Some(WatchedInstance { process: *process, kin: Arc::clone(kin), listeners, answers })
+        let of_given = |(process, kin): (&ProcessId, &InstancePids)| {
+            Some((*process, (Arc::clone(kin), Listeners::of_inodes(given(*process)?))))
+        };
+        let before: BTreeMap<_, _> = pids.of_each.iter().filter_map(of_given).collect();
+        let search = move || {
+            let each = before.iter().map(|(process, (kin, given))| (*process, (kin, given)));
+            let mut listening = None;
+            let found = Listeners::of_each(&each.collect(), &pids.all, &mut listening).ok()?;
+            let of_each = found.into_iter().filter_map(|(process, found)| {
+                Some((process, (Arc::clone(&before.get(&process)?.0), found)))
+            });
+            Some(Ahead { of_each: of_each.collect(), listening })
+        };
+        self.is_looking_ahead.set(true);
+        let counts = Rc::clone(self);
+        local_task::spawn(async move {
+            // Without an answer, the first look of a shutdown searches.
+            if let Ok(Some(ahead)) = on_thread::on_thread(Duration::MAX, search).await {
+                counts.ahead.replace(ahead);
+            }
+            counts.is_looking_ahead.set(false);
+            if counts.is_ahead_due.take() {
+                (counts.ahead_is_due)(());
+            }
         });
-        watched.collect()
     }
 
     /// Looks once at the connections of all instances, before a request that may stop some of them.
@@ -221,7 +303,7 @@ impl StopCounts {
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) -> watch::Receiver<()> {
         let (running, all) = (self.pids.now(), Arc::clone(&self.looks));
-        let watched = Mutex::new((self.to_watch(given), None));
+        let watched = Mutex::new(self.to_watch(given));
         let looks = Looks { watched, witness: Arc::clone(self.witness()), ..Looks::default() };
         let (is_over, over) = watch::channel(());
         let look = move || {
@@ -292,12 +374,45 @@ mod tests {
     use crate::supervisor::requests::Requests;
     use crate::supervisor::tasks::witness::add_warning;
 
+    // holds: S980
+    #[test]
+    fn the_first_look_searches_only_for_sockets_that_nobody_has_seen_before() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let due = Rc::new(Notify::new());
+            let is_due = Rc::clone(&due);
+            let counts = StopCounts::new(Rc::new(|_| ()), Rc::new(move |()| is_due.notify_one()));
+            let given = |_| Some(BTreeSet::new());
+            let (web, other) = (ProcessId(0), ProcessId(1));
+            let own = Arc::new(BTreeSet::from([std::process::id().cast_signed()]));
+            counts.pids().on_started(web, Arc::clone(&own), BTreeSet::new());
+            let _listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let is_known = || counts.to_watch(given).1.is_some();
+            assert!(!is_known(), "nobody has searched yet");
+            counts.look_ahead(given);
+            counts.look_ahead(given);
+            due.notified().await;
+            assert!(is_known());
+            // The look counts the connections to what the search has found.
+            let looks = Looks { watched: Mutex::new(counts.to_watch(given)), ..Looks::default() };
+            assert!(looks.look(&counts.pids().now()));
+            assert!(matches!(locked(&looks.seen)[..], [(_, ProcessId(0), Some(_))]));
+            // Another main process, or another instance, is unknown.
+            counts.pids().set(web, Arc::new(BTreeSet::clone(&own)));
+            assert!(!is_known());
+            counts.pids().set(web, own);
+            counts.pids().on_started(other, Arc::default(), BTreeSet::new());
+            assert!(!is_known());
+        });
+    }
+
     // holds: S799
     #[tokio::test]
     async fn only_a_request_whose_own_look_is_late_has_an_unknown_cost() {
         let told: Rc<RefCell<Vec<bool>>> = Rc::default();
         let telling = Rc::clone(&told);
-        let counts = StopCounts::new(Rc::new(move |is_first| telling.borrow_mut().push(is_first)));
+        let tell: Tell<bool> = Rc::new(move |is_first| telling.borrow_mut().push(is_first));
+        let counts = StopCounts::new(tell, Rc::new(|()| ()));
         // This look ends only with its sender.
         let (hanging, over) = watch::channel(());
         counts.before_request.replace(Some(over));
