@@ -56,8 +56,9 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
                 // A failed write is ignored, as for the config alone.
                 let _ = io::stdout().write_all(audit.text.as_bytes());
                 checked.diagnostics.iter().for_each(|problem| say(&format!("{problem}\n")));
-                let has_error = checked.diagnostics.iter().any(Diagnostic::is_error);
-                let is_bad = has_error || audit.is_cut || audit.is_any_lost && args.strict;
+                let has = |severity| checked.diagnostics.iter().any(|it| it.severity == severity);
+                let is_strict = audit.is_any_lost || has(Severity::Warning);
+                let is_bad = has(Severity::Error) || audit.is_cut || args.strict && is_strict;
                 return if is_bad { exit_code::CONFIG } else { exit_code::OK };
             }
             (checked.diagnostics, checked.containers.join("; "))

@@ -58,6 +58,130 @@ fn workload(kind: &str, name: &str, pod: &str) -> String {
     format!("- {{kind: {kind}, metadata: {metadata}, spec: {{template: {{spec: {{{pod}}}}}}}}}\n")
 }
 
+/// A Deployment whose server finishes what is in flight, with this `preStop`, and with these keys in
+/// its `spec`.
+fn finishing(pre_stop: &str, spec: &str) -> String {
+    let ready = "readinessProbe: {httpGet: {path: /, port: 80}}";
+    let container =
+        format!("{{name: a, command: [gunicorn, a], {ready}, lifecycle: {{preStop: {pre_stop}}}}}");
+    let template = format!("template: {{spec: {{containers: [{container}]}}}}");
+    format!("kind: Deployment\nmetadata: {{name: web}}\nspec: {{{spec}{template}}}\n")
+}
+
+// holds: S981
+#[test]
+fn requests_are_kept_only_by_a_hook_that_certainly_waits() {
+    for (command, verdict) in [
+        ("[sleep, '5']", "keeps requests"),
+        ("[sh, -c, 'sleep 5']", "keeps requests"),
+        ("[sh, -c, 'echo bye; sleep 5']", "keeps requests"),
+        ("[sh, -c, 'sleep 5 && sleep 5; exit 0']", "if it ends within 20s"),
+        ("[sh, -c, 'echo sleep 5']", "its preStop ends before every node knows"),
+        ("[sh, -c, 'sleep 5 &']", "its preStop ends before every node knows"),
+        ("[sh, -c, 'sleep 0.5']", "its preStop ends before every node knows"),
+        // No program has this name.
+        ("['sleep 5']", "its preStop ends before every node knows"),
+        ("[sh, -c, 'true || sleep 5']", "unknown: how long its preStop waits"),
+        ("[sh, -c, 'sleep 5 | sleep 5']", "unknown: how long its preStop waits"),
+        ("[sh, -c, 'if true; then sleep 5; fi']", "unknown: the effect of its preStop"),
+        ("[/drain]", "unknown: the effect of its preStop"),
+    ] {
+        says(&finishing(&format!("{{exec: {{command: {command}}}}}"), ""), 0, verdict);
+    }
+    says(&finishing("{sleep: {seconds: 5}}", ""), 0, "keeps requests");
+    says(&finishing("{sleep: {seconds: 0}}", ""), 0, "loses requests");
+}
+
+// holds: S981
+#[test]
+fn requests_are_kept_only_if_a_pod_serves_between_the_old_and_the_new() {
+    let hook = "{sleep: {seconds: 5}}";
+    for (spec, verdict) in [
+        ("strategy: {type: Recreate}, ", "loses requests: with the strategy `Recreate`"),
+        ("replicas: 2, strategy: {rollingUpdate: {maxUnavailable: 1}}, ", "keeps requests"),
+        ("replicas: 2, strategy: {rollingUpdate: {maxUnavailable: 2}}, ", "loses requests: `maxUn"),
+        ("replicas: 2, strategy: {rollingUpdate: {maxUnavailable: 100%}}, ", "loses requests"),
+        ("replicas: 1, strategy: {rollingUpdate: {maxUnavailable: 99%}}, ", "keeps requests"),
+        // The controller then ends one pod at a time.
+        ("replicas: 1, strategy: {rollingUpdate: {maxSurge: 0}}, ", "loses requests"),
+        ("replicas: 2, strategy: {rollingUpdate: {maxSurge: 0}}, ", "keeps requests"),
+        ("strategy: {rollingUpdate: {maxSurge: 0}}, ", "unknown: the number of its pods"),
+        ("strategy: {rollingUpdate: {maxUnavailable: 1}}, ", "unknown: the number of its pods"),
+        ("strategy: {rollingUpdate: {maxUnavailable: some}}, ", "unknown: its strategy"),
+        ("replicas: 0, ", "unknown: the number of its pods"),
+        ("replicas: some, ", "unknown: the number of its pods"),
+    ] {
+        says(&finishing(hook, spec), 0, verdict);
+    }
+    for (kind, spec, verdict) in [
+        ("StatefulSet", "replicas: 1, ", "loses requests: its only pod ends before"),
+        ("StatefulSet", "", "unknown: the number of its pods"),
+        ("StatefulSet", "replicas: 2, ", "keeps requests"),
+        (
+            "StatefulSet",
+            "replicas: 2, updateStrategy: {rollingUpdate: {maxUnavailable: 2}}, ",
+            "loses requests: `maxUnavailable`",
+        ),
+        ("DaemonSet", "", "unknown: whether other nodes serve"),
+        ("DaemonSet", "updateStrategy: {rollingUpdate: {maxSurge: 0}}, ", "unknown: whether"),
+        ("DaemonSet", "updateStrategy: {rollingUpdate: {maxSurge: 1}}, ", "keeps requests"),
+        ("DeploymentConfig", "strategy: {type: Recreate}, ", "loses requests"),
+        ("DeploymentConfig", "replicas: 3, ", "keeps requests"),
+        ("ReplicaSet", "replicas: 3, ", "unknown: what replaces its pods"),
+        ("Rollout", "replicas: 3, ", "unknown: its strategy"),
+    ] {
+        says(&finishing(hook, spec).replace("Deployment\n", &format!("{kind}\n")), 0, verdict);
+    }
+    // The worst container counts, whichever comes first.
+    let ready = finishing(hook, "");
+    for place in ["containers: [", "}}]}}}"] {
+        let other =
+            "{name: b, command: [hypercorn, a], lifecycle: {preStop: {sleep: {seconds: 5}}}}";
+        let with = match place.ends_with('[') {
+            true => ready.replace(place, &format!("{place}{other}, ")),
+            false => ready.replace("}}}]}}}", &format!("}}}}}}, {other}]}}}}}}")),
+        };
+        assert_ne!(with, ready);
+        says(&with, 0, "loses requests: hypercorn");
+    }
+}
+
+// holds: S982
+#[test]
+fn an_audit_judges_every_workload_whatever_the_form_of_the_manifest() {
+    let deployment = |name: &str, container: &str| {
+        let template = format!("template: {{spec: {{containers: [{{name: c, {container}}}]}}}}");
+        format!("kind: Deployment\nmetadata: {{name: {name}}}\nspec: {{{template}}}\n")
+    };
+    let unknown = deployment("a", "image: a");
+    let of_config = deployment("b", "command: [drainit, run]");
+    let of_options = deployment("c", "command: [drainit, exec, --drain-tim, 5s, --, envoy]");
+    let audited = |documents: &[&String], options: &[&str]| {
+        let documents: Vec<_> = documents.iter().map(|it| it.as_str()).collect();
+        audit(&documents.join("---\n"), options)
+    };
+    let (code, said) = audited(&[&unknown], &[]);
+    assert!(code == Some(0) && said.contains("unknown: its program"), "{said}");
+    for all in [[&unknown, &of_config, &of_options], [&of_options, &of_config, &unknown]] {
+        let (code, said) = audited(&all, &[]);
+        assert_eq!(code, Some(78), "{said}");
+        for part in [
+            "Deployment a: ",
+            "Deployment b: grace period 30s by default; no preStop; `drainit`; has drainit: check it with its config",
+            "Deployment c: grace period 30s by default; no preStop; `drainit`; has drainit: its options are checked, too",
+            "3 workloads: loses requests 0, unknown 1, has drainit 2, keeps requests 0",
+            "unexpected argument '--drain-tim'",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    let fine = of_options.replace("--drain-tim, 5s", "--drain-envoy, 'http://127.0.0.1:9901'");
+    let code = |options: &[&str]| audited(&[&unknown, &fine], options);
+    assert_eq!(code(&[]).0, Some(0), "{}", code(&[]).1);
+    // A warning counts with `--strict`.
+    assert_eq!(code(&["--strict"]).0, Some(78), "{}", code(&["--strict"]).1);
+}
+
 // holds: S795, S796, S797
 #[test]
 fn a_list_without_a_config_gets_a_line_for_each_workload() {
@@ -85,7 +209,12 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         ),
         (
             helper.replace("LIFE", SLEEP),
-            "StatefulSet shop/web: grace period 30s by default; preStop of 5s; `gunicorn`; keeps requests: gunicorn finishes what is in flight at SIGTERM",
+            "StatefulSet shop/web: grace period 30s by default; preStop of 5s; `gunicorn`; loses requests: without a readinessProbe, a new pod gets requests before it listens",
+        ),
+        (
+            helper
+                .replace("LIFE", &format!("{SLEEP}, readinessProbe: {{tcpSocket: {{port: 80}}}}")),
+            "Deployment shop/web: grace period 30s by default; preStop of 5s; `gunicorn`; keeps requests: gunicorn finishes what is in flight at SIGTERM, if it ends within 25s",
         ),
         (
             of("envoyproxy/envoy:v1.40", SLEEP),
@@ -132,7 +261,7 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         items += &workload(line.split(' ').next().unwrap(), "web", &pod);
         lines += &format!("{line}\n");
     }
-    lines += "14 workloads: loses requests 6, unknown 5, has drainit 1, keeps requests 2\n";
+    lines += "15 workloads: loses requests 7, unknown 5, has drainit 1, keeps requests 2\n";
     items += "- {kind: Service}\n- {kind: ConfigMap}\n- {kind: Service}\n";
     items += "- {kind: Rollout, spec: {workloadRef: {name: web}}}\n";
     // Another kind of the same name.
@@ -165,16 +294,14 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         ("kind: List\n", "a list is cut: its items are no list\n"),
         ("items: []\n", "a list is cut: no kind\n"),
         ("items:\n- {kind: Depl", "error: not valid YAML"),
-        ("{kind: Pod, spec: {containers: [{image: a}]}}", "drainit.yaml` does not exist"),
-        (
-            "{kind: Job, spec: {template: {spec: {containers: [{}]}}}}",
-            "drainit.yaml` does not exist",
-        ),
         ("", "this file has no workload"),
         ("{{- if .Values.a }}\n", "note: with its `{{`, this file may be a template"),
     ] {
         says(&bad.replace("WHOLE", &whole), 78, error);
     }
+    // A single workload is judged as one of many is.
+    says("{kind: Pod, spec: {containers: [{image: a}]}}", 0, "unknown: its program");
+    says("{kind: Job, spec: {template: {spec: {containers: [{}]}}}}", 0, "keeps requests: nobody");
     // Each whole item of a broken list is judged, and the broken one is named.
     let bad = "- {kind: Deployment, metadata: {name: c}, spec: {a: [1\n";
     let env = vec![json!({"valueFrom": {"fieldRef": {"apiVersion": "v1"}}}); 10];

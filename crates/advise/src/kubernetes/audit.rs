@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use crate::check::bootstrap::parse;
 use crate::known::{Kind, Known, find};
-use crate::kubernetes::entry::names_drainit;
+use crate::kubernetes::entry::{is_exec, names_drainit};
 use crate::kubernetes::manifest::{
     self, Container, Workload, base, command_line, containers, image_name, key, text, words,
 };
+use crate::kubernetes::rollout::{Between, between};
 use crate::kubernetes::termination::{NAME, PreStop, grace_of, pre_stop};
 use crate::language::source::Source;
-use crate::language::yaml::node::Node;
+use crate::language::yaml::node::{Node, get};
 use crate::types::suggest::list;
 use crate::types::{Signal, counted, harmless, human};
 
@@ -35,6 +36,9 @@ enum Effect {
     Unknown,
     Loses,
 }
+
+/// A shorter `preStop` ends before every node knows that the pod leaves.
+const NODES_LEARN: Duration = Duration::from_secs(1);
 
 /// The names of the effects, in the order of [`Effect`].
 const NAMES: [&str; 4] = ["keeps requests", "has drainit", "unknown", "loses requests"];
@@ -72,17 +76,22 @@ pub(super) fn items(document: &str) -> Option<Vec<Rc<Node>>> {
     Some(items.split(start).skip(1).filter_map(read).collect())
 }
 
-/// Judges the workloads of a manifest that has a `kind: List`, or is cut, or has several workloads of
-/// which none runs drainit, or a single one without it. `None` for any other manifest.
-pub(super) fn of(documents: &[Rc<Node>]) -> Option<Audit> {
+/// Judges the workloads of a manifest. `has_config` says whether a config is here, as in an image
+/// with drainit. The config is then checked instead, unless the manifest is a list or shows that it runs
+/// without drainit. Without a config, only a single workload that runs drainit is not judged. `None`
+/// for such manifests, and for one without workloads.
+pub(super) fn of(documents: &[Rc<Node>], has_config: bool) -> Option<Audit> {
     let (workloads, cut, others) = manifest::workloads(documents);
     let has_drainit = |it: &Workload| containers(&it.pod).iter().any(names_drainit);
     // An image of unknown content may have drainit, and a Job gets no requests.
     let is_known = |it: &Workload| judge(it).0 != Effect::Unknown && !it.is_job();
     let is_sure = workloads.len() > 1 || workloads.iter().any(is_known);
-    let has_none = is_sure && !workloads.iter().any(has_drainit);
     let is_list = |it: &Rc<Node>| text(it, &["kind"]).is_some_and(|kind| kind.text == "List");
-    if !has_none && cut.is_empty() && !documents.iter().any(is_list) {
+    let is_judged = match workloads.iter().any(has_drainit) {
+        true => !has_config && workloads.len() > 1,
+        false => is_sure || !has_config && !workloads.is_empty(),
+    };
+    if !is_judged && cut.is_empty() && !documents.iter().any(is_list) {
         return None;
     }
     let judged: Vec<_> = workloads.iter().map(judge).collect();
@@ -107,6 +116,15 @@ fn judge(workload: &Workload) -> (Effect, String) {
     let has_known = all.iter().any(|front| front.name.is_some());
     let counts = all.iter().filter(|front| !has_known || front.name.is_some());
     let worst = counts.clone().map(|front| front.effect(grace)).max_by_key(|(effect, _)| *effect);
+    // Whoever finishes what is in flight also needs a pod that takes the next requests.
+    let serves = counts.clone().any(Front::is_server);
+    let worst = match (worst, between(workload)) {
+        (Some((Effect::Keeps, _)), Between::Nobody(why)) if serves => Some((Effect::Loses, why)),
+        (Some((Effect::Keeps, _)), Between::Unknown(why)) if serves => {
+            Some((Effect::Unknown, why.to_owned()))
+        }
+        (worst, _) => worst,
+    };
     let of_job = || (Effect::Keeps, "nobody sends requests to it".to_owned());
     let (effect, why) = worst.filter(|_| !workload.is_job()).unwrap_or_else(of_job);
     let mut hooks: Vec<_> = all.iter().filter_map(|front| hook(&front.hook)).collect();
@@ -170,11 +188,19 @@ impl<'a> Front<'a> {
         }
     }
 
+    /// Whether the program is known to get requests.
+    fn is_server(&self) -> bool {
+        let is_envoy = self.name.as_deref() == Some("envoy");
+        self.known.as_ref().map_or(is_envoy, |it| it.kind.is_server())
+    }
+
     /// The effect of a rollout on the requests, and the reason.
     fn effect(&self, grace: Duration) -> (Effect, String) {
         let name = self.name.as_deref();
-        let is_server = self.known.as_ref().map_or(name == Some("envoy"), |it| it.kind.is_server());
+        let is_server = self.is_server();
+        let is_ready_at_once = get(&self.container.node, &["readinessProbe"]).is_none();
         let (effect, why) = match &self.known {
+            _ if is_exec(self.container) => (Effect::Drained, "its options are checked, too"),
             _ if name == Some("drainit") => (Effect::Drained, "check it with its config"),
             // The kubelet never gives less than `minimumGracePeriodInSeconds`.
             _ if self.hook.sleeps >= grace => {
@@ -184,8 +210,24 @@ impl<'a> Front<'a> {
                 Effect::Loses,
                 "without a preStop, it stops before every node knows that the pod leaves",
             ),
+            _ if is_server && self.hook.waits.is_some_and(|waits| waits < NODES_LEARN) => {
+                (Effect::Loses, "its preStop ends before every node knows that the pod leaves")
+            }
             _ if self.hook.is_unknown => (Effect::Unknown, "the effect of its preStop"),
-            Some(known) => return at_stop(self.container, known),
+            _ if is_server && self.hook.waits.is_none() => {
+                (Effect::Unknown, "how long its preStop waits")
+            }
+            Some(known) => match at_stop(self.container, known) {
+                (Effect::Keeps, _) if is_server && is_ready_at_once => (
+                    Effect::Loses,
+                    "without a readinessProbe, a new pod gets requests before it listens",
+                ),
+                (Effect::Keeps, why) if is_server => {
+                    let left = human(grace.saturating_sub(self.hook.sleeps));
+                    return (Effect::Keeps, format!("{why}, if it ends within {left}"));
+                }
+                at_stop => return at_stop,
+            },
             None if is_server => (Effect::Loses, "envoy closes every connection at SIGTERM"),
             None => (Effect::Unknown, "its program"),
         };

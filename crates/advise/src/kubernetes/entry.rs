@@ -45,6 +45,14 @@ pub(super) fn names_drainit(container: &Container) -> bool {
     shown || own_commands(container).iter().any(|it| it.is_pre_stop)
 }
 
+/// Whether the container runs `drainit exec`, whose options are its config.
+pub(super) fn is_exec(container: &Container) -> bool {
+    match entry(container) {
+        EntryPoint::Drainit(words) => words.first().is_some_and(|it| it.text == "exec"),
+        _ => false,
+    }
+}
+
 /// The script in a command line, if the command line runs a shell with a script.
 pub(super) fn script(line: &[Word]) -> Option<&Word> {
     let is_known = |word: &Word| is_drainit(&word.text) || is_shell(&word.text);

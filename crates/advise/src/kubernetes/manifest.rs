@@ -14,6 +14,8 @@ pub(super) struct Workload {
     pub(super) kind: String,
     /// The namespace, if the manifest has one, and the name.
     pub(super) name: String,
+    /// The whole document.
+    pub(super) node: Rc<Node>,
     /// The `spec` of the workload's pods.
     pub(super) pod: Rc<Node>,
     /// The traffic policy `Local` of a Service that selects the pods, if there is one.
@@ -113,7 +115,7 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>, 
         };
         let of_pods = [&path[..path.len() - 1], &["metadata", "labels"]].concat();
         labels.push(get(&node, &of_pods).cloned());
-        found.push(Workload { kind, name, pod, local: None, served: Vec::new() });
+        found.push(Workload { kind, name, node, pod, local: None, served: Vec::new() });
     }
     for (workload, labels) in found.iter_mut().zip(labels) {
         let is_of = |service: &&Rc<Node>| labels.as_ref().is_some_and(|it| selects(service, it));

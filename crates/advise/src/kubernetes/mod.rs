@@ -24,6 +24,7 @@ mod exec;
 mod exec_tests;
 mod manifest;
 mod probes;
+mod rollout;
 mod sidecar;
 mod termination;
 #[cfg(test)]
@@ -128,13 +129,18 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
         let help = "render it first: `helm template CHART | drainit check --pod -`";
         problems.note(Span::whole(file), "with its `{{`, this file may be a template").help(help);
     }
-    let audit = audit::of(&documents).filter(|_| asked.is_audit);
-    if documents.is_empty() && problems.has_errors() || audit.is_some() {
+    let has_config = !texts.is_empty();
+    let audit = asked.is_audit.then(|| audit::of(&documents, has_config)).flatten();
+    if documents.is_empty() && problems.has_errors() {
         return PodCheck { diagnostics: problems.finish(), containers: Vec::new(), audit };
     }
     let (mut diagnostics, mut containers) = (Vec::new(), Vec::new());
     let read_env = |container: &Container| PodEnv::read(container, asked.here, asked.of_image);
-    let found = find(&mut problems, (file, &documents), asked.container);
+    // The options of `drainit exec` are its config, so an audit checks them, too.
+    let found = match &audit {
+        Some(_) => with_exec(&documents),
+        None => find(&mut problems, (file, &documents), asked.container),
+    };
     for of_pod in found.chunk_by(|(one, _), (other, _)| Rc::ptr_eq(&one.pod, &other.pod)) {
         binary::check(&mut problems, &of_pod[0].0.pod, read_env);
     }
@@ -203,7 +209,7 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
         sidecar::check(&mut ctx);
     }
     diagnostics.extend(problems.finish());
-    PodCheck { diagnostics, containers, audit: None }
+    PodCheck { diagnostics, containers, audit }
 }
 
 /// The container being checked, and the config that it runs.
@@ -237,6 +243,16 @@ impl<'a> Context<'a> {
     fn warning(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
         self.problems.warning(span, message).help(help);
     }
+}
+
+/// The containers that run `drainit exec`.
+fn with_exec(documents: &[Rc<Node>]) -> Vec<(Workload, Container)> {
+    let (workloads, ..) = manifest::workloads(documents);
+    let of = |workload: Workload| {
+        let all = manifest::containers(&workload.pod).into_iter();
+        all.filter(entry::is_exec).map(move |container| (workload.clone(), container))
+    };
+    workloads.into_iter().flat_map(of).collect()
 }
 
 /// The containers to check, as the comment of [`Asked::container`] says.

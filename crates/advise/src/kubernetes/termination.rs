@@ -7,7 +7,11 @@ use std::time::Duration;
 use crate::keys::{Shutdown, values};
 use crate::kubernetes::Context;
 use crate::kubernetes::commands::{PRE_STOP, commands, is_subcommand, own_commands};
-use crate::kubernetes::manifest::{Container, Word, base, is_drainit, key, seconds, text, words};
+use crate::kubernetes::entry::script;
+use crate::kubernetes::manifest::{
+    Container, Word, at, base, is_drainit, key, one_word, seconds, text, words,
+};
+use crate::language::script;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 use crate::types::{Signal, human};
@@ -22,6 +26,8 @@ pub(super) struct PreStop {
     pub(super) drains: bool,
     /// Whether the hook also does something that takes an unknown time.
     pub(super) is_unknown: bool,
+    /// How long the hook certainly holds back the stop signal; `None` if that is not known.
+    pub(super) waits: Option<Duration>,
 }
 
 pub(super) const NAME: &str = "terminationGracePeriodSeconds";
@@ -41,11 +47,39 @@ pub(super) fn pre_stop(container: &Container) -> PreStop {
     let (span, times): (_, Vec<_>) = match (slept, command.first().map(|first| first.span)) {
         (Some((time, span)), _) => (Some(span), vec![Some(time)]),
         (None, None) => (hook.map(|hook| hook.span), hook.iter().map(|_| None).collect()),
-        (None, first) => (first, commands(command).iter().map(|words| sleeps(words)).collect()),
+        (None, first) => {
+            (first, commands(command.clone()).iter().map(|words| sleeps(words)).collect())
+        }
     };
     let is_unknown = times.contains(&None);
     let sleeps = times.into_iter().flatten().fold(Duration::ZERO, Duration::saturating_add);
-    PreStop { span, sleeps, drains, is_unknown }
+    let waits = match slept {
+        Some((time, _)) => Some(time),
+        // No program has a name such as `sleep 10`, so the hook fails.
+        None if one_word(&container.node, PRE_STOP).is_some() => Some(Duration::ZERO),
+        None if is_unknown || drains => None,
+        None => waits(&command),
+    };
+    PreStop { span, sleeps, drains, is_unknown, waits }
+}
+
+/// How long a command of the hook certainly waits, if the time of each of its parts is known. A
+/// `sleep` behind `||` may not run, and nobody waits for one in the background.
+fn waits(command: &[Word]) -> Option<Duration> {
+    let Some(script) = script(command) else { return sleeps(command) };
+    let (mut sum, mut before) = (Duration::ZERO, "");
+    for one in script::commands(&script.text) {
+        let time = sleeps(&at(one.words, script.span))?;
+        match (before, one.end) {
+            _ if time.is_zero() => {}
+            (_, "&") => {}
+            ("||" | "|", _) | (_, "|" | "(") => return None,
+            _ if one.is_copy => return None,
+            _ => sum = sum.saturating_add(time),
+        }
+        before = one.end;
+    }
+    Some(sum)
 }
 
 /// Checks `lifecycle.stopSignal`, which the kubelet sends in place of the image's STOPSIGNAL. If
