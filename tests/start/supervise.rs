@@ -290,6 +290,29 @@ fn a_restart_ends_what_the_earlier_instance_left_behind_and_nothing_else() {
         .assert_nothing_left();
 }
 
+// holds: S983
+#[test]
+fn a_descendant_that_drainit_has_seen_is_left_behind_without_a_mark() {
+    let Some(rig) = Rig::new() else { return };
+    // The daemon has no mark, as a program that writes its title over its environment. It is a child
+    // of the main process until this ends, which is after the look at the loaded program.
+    let main = "env -i setsid sleep 600 & echo $! > DIR/daemon; until test -e DIR/end; do sleep 0.1; done; exit 3";
+    rig.write("main.sh", rig.fill(&main.replace("sleep 0.1", "/bin/sleep 0.1")));
+    let drainit = rig.start(
+        "
+        processes:
+          app: {command: [sh, DIR/main.sh], restart: on-failure, restart_delay: 100ms}
+        ",
+    );
+    drainit.wait_for_line("app: its main process, .* does not catch SIGTERM");
+    let daemon: String = fs::read_to_string(drainit.path("daemon")).unwrap();
+    drainit.touch("end");
+    let line =
+        format!(r"app: left behind by an earlier instance: {} \(sleep\); sending", daemon.trim());
+    drainit.wait_for_line(&line);
+    drainit.stop().assert_nothing_left();
+}
+
 // holds: S901
 #[test]
 fn what_is_left_behind_gets_sigkill_after_the_time_of_a_stop() {

@@ -270,9 +270,13 @@ impl Budget {
     /// The longest drain of a process, if it begins at the beginning of the shutdown of which this
     /// is the budget. Zero if the process has no drain.
     pub fn longest_drain(&self, spec: &Spec, id: ProcessId) -> Duration {
-        let window = spec.window;
-        let wish = spec.of(id).drain.map_or(Duration::ZERO, |drain| drain.longest(window));
-        self.drain(id, Duration::ZERO, wish, window)
+        let wish = spec.of(id).drain.map_or(Duration::ZERO, |drain| drain.longest(spec.window));
+        wish.min(self.most_for_drain(spec, id))
+    }
+
+    /// The longest drain that a process could have in this shutdown, whatever its `time` is.
+    pub fn most_for_drain(&self, spec: &Spec, id: ProcessId) -> Duration {
+        self.drain(id, Duration::ZERO, spec.window, spec.window)
     }
 
     /// The limit for closing the listeners of a drained process, and for the count that follows: a

@@ -118,6 +118,25 @@ pub fn children_of(pid: Pid) -> Vec<Descendant> {
     living.map(|stat| stat.process).collect()
 }
 
+/// The living descendants of this process. Call this on a thread of its own, because there may be
+/// many. Empty as for [`children_of`].
+pub fn all_below(pid: Pid) -> Vec<Descendant> {
+    let mut found: Vec<Descendant> = Vec::new();
+    let (mut parent, mut next) = (pid, 0);
+    while is_proc_ours() {
+        // Each thread has a list of the children that it has started.
+        let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+        let lists = threads.filter_map(|it| fs::read_to_string(it.path().join("children")).ok());
+        for list in lists {
+            let living = list.split_ascii_whitespace().flat_map(str::parse).filter_map(Stat::read);
+            found.extend(living.filter(|stat| stat.is_alive).map(|stat| stat.process));
+        }
+        let Some(process) = found.get(next) else { break };
+        (parent, next) = (process.pid, next + 1);
+    }
+    found
+}
+
 /// The living children of drainit's main thread that a `/proc` mounted with `hidepid` hides. The
 /// thread's list of children has their pids nevertheless.
 pub fn hidden_children() -> Vec<Pid> {

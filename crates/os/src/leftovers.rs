@@ -6,10 +6,11 @@
 //! descendants inherit. A process is a leftover in these cases:
 //!
 //! - It is an orphan with the mark of an instance that has ended.
+//! - It is an orphan that descended from the last instance while this instance lived, as an earlier
+//!   look has shown. A program that writes its title over its environment loses its mark.
 //! - It is an orphan without a mark, and has a descendant with such a mark. Both the orphan and the
 //!   instance are ancestors of the descendant, and the instance, a child of drainit, cannot descend
-//!   from the orphan. A program that writes its title over its environment loses its mark, but what
-//!   it executes has one.
+//!   from the orphan.
 //! - It descends from such an orphan, or did when an earlier look found it.
 //! - It is an orphan in the session of such a process, because nobody can join an existing session.
 //!
@@ -69,6 +70,8 @@ pub struct Origin {
     pub owned: BTreeSet<Pid>,
     /// When the last instance of the process was started. An older orphan does not descend from it.
     pub since: Time,
+    /// Descendants that the last instance had while it lived, by pid and start time.
+    pub seen: BTreeSet<(Pid, u64)>,
 }
 
 /// The result of a look for leftovers, or the reason why there was none.
@@ -156,14 +159,15 @@ impl Looks {
         let orphans = children.get(&own).into_iter().flatten().filter(|orphan| orphan.is_alive);
         let (mut left, mut others, mut sorted) = (Vec::new(), Vec::new(), Sorted::default());
         for orphan in orphans.copied() {
-            let mark = mark_of(orphan.process.pid);
+            let mark = mark_of(orphan.process.pid).filter(|mark| is_of_living(mark));
             let is_left = match &mark {
                 Some(mark) => is_of(mark, of),
                 None => descendants(&children, orphan)
                     .iter()
                     .any(|stat| mark_of(stat.process.pid).is_some_and(|mark| is_of(&mark, of))),
             };
-            match is_left || self.known.contains(&key(&orphan.process)) {
+            let key = key(&orphan.process);
+            match is_left || self.known.contains(&key) || of.seen.contains(&key) {
                 true => left.push(orphan),
                 false => others.push((orphan, mark)),
             }
@@ -201,6 +205,14 @@ fn descendants<'a>(children: &BTreeMap<Pid, Vec<&'a Stat>>, of: &Stat) -> Vec<&'
 fn is_of(mark: &str, of: &Origin) -> bool {
     let number = mark.strip_prefix(&prefix(&of.process)).map(str::parse);
     matches!(number, Some(Ok(number)) if number <= of.newest && !of.living.contains(&number))
+}
+
+/// Whether the drainit that has given this mark lives. A drainit below this one may have ended, and
+/// its processes are then orphans of this one.
+fn is_of_living(mark: &str) -> bool {
+    let drainit = mark.split('/').next().and_then(|drainit| drainit.split_once('-'));
+    let began = |pid: &str| Some(Stat::read(pid.parse().ok()?)?.process.started);
+    drainit.is_some_and(|(pid, started)| began(pid).is_some_and(|it| Ok(it) == started.parse()))
 }
 
 /// The mark of a process; `None` if it has no mark, or if drainit may not see its environment.
@@ -249,6 +261,7 @@ mod tests {
             living: living.iter().copied().collect(),
             owned: owned.iter().copied().collect(),
             since: Time::default(),
+            seen: BTreeSet::new(),
         }
     }
 
@@ -294,22 +307,28 @@ mod tests {
             let (_, own) = ended("web", 1, &format!("{daemon}; {second} {third}"));
             let (_, living) = ended("web", 2, daemon);
             let (_, other) = ended("api", 1, daemon);
-            let (_, unknown) = ended("web", 1, &format!("unset {VARIABLE}; {daemon}"));
+            let unmarked = format!("unset {VARIABLE}; {daemon}");
+            let (_, mut unknown) = ended("web", 1, &unmarked);
+            // The drainit that gave this mark has ended.
+            unknown.extend(ended("web", 1, &format!("export {VARIABLE}=1-1/in/1; {daemon}")).1);
+            let (_, seen) = ended("web", 1, &unmarked);
             let (_, owned) = ended("web", 1, daemon);
-            let known =
-                |pid| [&own, &living, &other, &unknown, &owned].iter().any(|it| it.contains(&pid));
-            assert!(may_be_any(|_| false) && !may_be_any(known));
-            let of = origin(&[2], &owned);
+            let all = [&own, &living, &other, &unknown, &seen, &owned];
+            assert!(
+                may_be_any(|_| false) && !may_be_any(|pid| all.iter().any(|it| it.contains(&pid)))
+            );
+            let keys = seen.iter().map(|pid| key(&Stat::read(*pid).unwrap().process));
+            let of = Origin { seen: keys.collect(), ..origin(&[2], &owned) };
             let mut looks = Looks::new(Signal::TERM, None);
             let looked = looks.look(&of, &|| false).unwrap();
             let pids = |all: &[Descendant]| all.iter().map(|one| one.pid).collect::<Vec<_>>();
             let sets = |all: Vec<Pid>| all.into_iter().collect::<BTreeSet<_>>();
             // A subshell that has started a daemon may still be about to end, and is hit, too.
             let hit = sets(pids(&looked.hit));
-            assert!(hit.is_superset(&sets(own)), "{hit:?}");
+            assert!(hit.is_superset(&sets([own, seen].concat())), "{hit:?}");
             let others = [&living, &other, &unknown, &owned];
             assert!(!others.into_iter().flatten().any(|pid| hit.contains(pid)), "{hit:?}");
-            assert_eq!(pids(&looked.unknown), unknown);
+            assert_eq!(sets(pids(&looked.unknown)), sets(unknown.clone()));
             while looks.look(&of, &|| false).unwrap().any {
                 let _ = reap_next();
                 thread::yield_now();

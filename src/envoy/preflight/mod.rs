@@ -57,8 +57,8 @@ struct PreflightTarget {
     until: DrainUntil,
     /// The longest duration of the drain.
     wait: Duration,
-    /// The longest possible shutdown.
-    window: Duration,
+    /// The longest drain for which the grace period has room.
+    most: Duration,
     /// Whether `drainit exec` made the drain from variables or options.
     is_exec: bool,
 }
@@ -76,7 +76,7 @@ impl PreflightTarget {
     /// The advice to make the drain longer and, if necessary, the grace period.
     fn with_time(&self, time: Duration) -> String {
         let set = format!("set `{}: {}`", self.key("time"), human(time));
-        match time.saturating_sub(self.window) {
+        match time.saturating_sub(self.most) {
             Duration::ZERO => set,
             more => format!("{set} (with a grace period that is longer by {})", human(more)),
         }
@@ -96,15 +96,15 @@ pub(crate) struct Checked {
     pub(crate) to_end: Option<Duration>,
 }
 
-/// Finds the faults in the drain of a process; `None` if the process has no Envoy drain. `wait` returns
-/// the longest time of the drain in a shutdown, and `window` the longest possible shutdown.
+/// Finds the faults in the drain of a process; `None` if the process has no Envoy drain. `times` returns
+/// the longest time of the drain in a shutdown, and the longest for which the grace period has room.
 pub(crate) fn check(
     process: &Process,
-    wait: &dyn Fn() -> Duration,
-    window: Duration,
+    times: &dyn Fn() -> (Duration, Duration),
 ) -> Option<impl Future<Output = Checked> + use<>> {
     let drain = process.drain.as_ref()?;
     let DrainMethod::Envoy(envoy) = &drain.method else { return None };
+    let (wait, most) = times();
     let target = PreflightTarget {
         name: process.name.clone(),
         admin: envoy.admin.clone(),
@@ -112,8 +112,8 @@ pub(crate) fn check(
         direction: envoy.direction.unwrap_or_default(),
         ignored: envoy.ignore_listeners.clone(),
         until: envoy.until,
-        wait: wait(),
-        window,
+        wait,
+        most,
         is_exec: process.environment.contains(&Variable::Removed(OF_EXEC.to_owned())),
     };
     Some(async move {
@@ -269,7 +269,7 @@ pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
         ignored: Vec::new(),
         until: DrainUntil::Connections,
         wait: Duration::from_secs(1),
-        window: Duration::from_secs(28),
+        most: Duration::from_secs(28),
         is_exec: false,
     };
     let options = serde_json::from_slice(body).map(|info: ServerInfo| info.command_line_options);
@@ -304,7 +304,7 @@ mod tests {
             ignored: Vec::new(),
             until: DrainUntil::Connections,
             wait: Duration::from_secs(15),
-            window: Duration::from_secs(28),
+            most: Duration::from_secs(28),
             is_exec: false,
         }
     }

@@ -107,6 +107,7 @@ impl Executor {
             living: others.flat_map(marks).flatten().collect(),
             owned: children.chain(pids.all.iter().copied()).collect(),
             since: self.instance(process).spawned,
+            seen: self.instance(process).below.clone(),
         }
     }
 

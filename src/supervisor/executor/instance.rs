@@ -1,6 +1,7 @@
 //! The instance in a slot: its pids, its tasks and its log.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -59,6 +60,8 @@ pub(crate) struct Instance {
     pub(super) spawned: Time,
     /// The number of the instance in its mark, by which drainit recognizes its leftovers.
     pub(super) mark: Option<u64>,
+    /// Descendants of the main process that drainit has seen, by pid and start time.
+    pub(super) below: BTreeSet<(Pid, u64)>,
     pub(super) log: Option<Rc<OutputCapture>>,
     pub(super) readiness: Option<LocalTask>,
     pub(super) listener: Option<NotifyListener>,

@@ -77,8 +77,10 @@ pub(crate) enum News {
     /// The result of a liveness probe.
     Liveness(Result<(), Reason>),
     Drain(DrainNews),
-    /// The process has most likely loaded its program.
-    Loaded,
+    /// The process has most likely loaded its program, and has these descendants.
+    Loaded {
+        below: Vec<Descendant>,
+    },
     /// Whether the admin of an Envoy whose hot restart has failed is closed for good.
     Admin {
         is_closed: bool,

@@ -46,7 +46,8 @@ use crate::keys::{Config, Process, ProcessKind};
 use crate::local_task::LocalTask;
 use crate::logging::Output;
 use crate::os::Pid;
-use crate::os::on_thread::Share;
+use crate::os::descendants::all_below;
+use crate::os::on_thread::{Share, on_thread};
 use crate::supervisor::children::Children;
 use crate::supervisor::executor::clearing::Clearings;
 use crate::supervisor::executor::ended::Reaping;
@@ -197,9 +198,11 @@ impl Executor {
     pub(crate) fn on_serves(&mut self, process: ProcessId) {
         self.on_epoch_took_over(process);
         self.on_watched_files_read(process);
-        let window = self.config.shutdown.window();
         let spec = Arc::clone(&self.processes.machine().state().spec);
-        let longest = || Budget::of(&spec).longest_drain(&spec, process);
+        let times = || {
+            let budget = Budget::of(&spec);
+            (budget.longest_drain(&spec, process), budget.most_for_drain(&spec, process))
+        };
         let (instance, definition) = (self.instance_sender(process), self.process(process));
         let share = Share::Probes(process);
         let says = instance.tell(News::DrainRisks);
@@ -211,7 +214,7 @@ impl Executor {
                 let check = drain::connections::check(definition, serving, counting, says);
                 Some(LocalTask::of(share, check))
             }
-            _ => preflight::check(&definition, &longest, window).map(|check| {
+            _ => preflight::check(&definition, &times).map(|check| {
                 let measured = instance.tell(News::TimeToEnd);
                 LocalTask::of(share, async move {
                     let Checked { findings, to_end } = check.await;
@@ -223,7 +226,8 @@ impl Executor {
         let load = self.pid(process).filter(|_| !is_oneshot).map(|pid| {
             LocalTask::begin(async move {
                 stop_signal::wait_until_loaded(&[pid]).await;
-                instance.send(News::Loaded);
+                let below = on_thread(stop_signal::LOOK, move || all_below(pid)).await;
+                instance.send(News::Loaded { below: below.unwrap_or_default() });
             })
         });
         let current = &mut self.processes.slots[process].instance;

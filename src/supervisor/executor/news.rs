@@ -35,7 +35,7 @@ impl Executor {
             News::DrainRisks(risks) => {
                 self.processes.history(process).drain_warnings = Some(risks.into());
             }
-            News::Loaded => self.on_loaded(process),
+            News::Loaded { below } => self.on_loaded(process, &below),
         }
         None
     }

@@ -351,6 +351,7 @@ impl Executor {
         current.number += 1;
         (current.pid, current.spawned, current.mark) = (Some(pid), spawned, Some(mark));
         (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
+        current.below.clear();
         self.traffic.counts.pids().on_started(process, Arc::new([pid].into()), given.clone());
         self.traffic.counts.witness().on_succeeded(self.processes.journal.slots_of(&wanted.name));
         current.listeners = Rc::new(RefCell::new(Listeners::of_inodes(given)));

@@ -8,13 +8,14 @@ use tokio::time::sleep;
 
 use crate::keys::scale;
 use crate::os::Pid;
-use crate::os::descendants::{MOST_READ, Stat, children_of, describe, list};
+use crate::os::descendants::{Descendant, MOST_READ, Stat, children_of, describe, list};
 use crate::os::disposition::disposition;
 use crate::supervisor::executor::Executor;
 use crate::types::{Disposition, ProcessId, Signal};
 
-/// The interval at which drainit looks whether processes still load their programs.
-const LOOK: Duration = Duration::from_secs(1);
+/// The interval at which drainit looks whether processes still load their programs. A look takes no
+/// longer.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// A busy process gets only this many looks, because it may have loaded long ago.
 const LOOKS: usize = 10;
 
@@ -46,7 +47,14 @@ impl Executor {
         if self.looked_in_turn <= MOST_READ {
             let effect = disposition(pid, signal).map(|effect| (signal, effect));
             self.processes.history(process).disposition = effect;
+            self.note_below(process, &children_of(pid));
         }
+    }
+
+    /// Keeps descendants of the main process, which are leftovers once they have outlived it.
+    fn note_below(&mut self, process: ProcessId, below: &[Descendant]) {
+        let seen = below.iter().map(|process| (process.pid, process.started));
+        self.processes.slots[process].instance.below.extend(seen);
     }
 
     /// Whether the main process runs, but ignored its stop signal when drainit last looked before
@@ -63,8 +71,9 @@ impl Executor {
     /// Says what the stop signal does to a process that does not catch it, unless this was also
     /// true for the earlier instance. Names only the first copy of an entry with `scale`. The process
     /// has just loaded its program.
-    pub(super) fn on_loaded(&mut self, process: ProcessId) {
+    pub(super) fn on_loaded(&mut self, process: ProcessId, below: &[Descendant]) {
         self.look_ahead();
+        self.note_below(process, below);
         let definition = self.process(process);
         let (name, signal) = (&definition.name, definition.stop_signal);
         let before = self.processes.history(process).disposition;
