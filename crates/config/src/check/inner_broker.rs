@@ -45,6 +45,24 @@ impl Brokers {
             Some((entry(&config.processes[broker.index()]), servers))
         })
     }
+
+    /// The first broker that this worker uses, and the servers whose `depends_on` does not say that
+    /// they use it. `None` if there are no such servers.
+    fn unclear<'c>(
+        &self,
+        config: &'c Config,
+        spec: &Spec,
+        id: ProcessId,
+        known: &Known,
+    ) -> Option<(&'c str, Vec<ProcessId>)> {
+        let is_used = |(_, store, users): &&(ProcessId, Known, BTreeSet<ProcessId>)| {
+            users.contains(&id) && store.may_hold_jobs_of(Some(known))
+        };
+        let (broker, _, users) = self.0.iter().find(is_used)?;
+        let servers = spec.ids().filter(|it| is_server(&config.processes[it.index()]));
+        let servers: Vec<_> = servers.filter(|it| !users.contains(it)).collect();
+        (!servers.is_empty()).then(|| (entry(&config.processes[broker.index()]), servers))
+    }
 }
 
 /// Warns of each known worker that may end before a server that uses the same broker. A worker that
@@ -61,9 +79,24 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, graph: &Graph, pla
         let Some(known) = known.filter(|_| is_one) else { continue };
         let id = ProcessId(u16::try_from(index).unwrap_or_default());
         let found = brokers.beside(config, id, Some(&known));
-        let Some((broker, mut servers)) = found else { continue };
-        servers.retain(|it| !places.is_further_copy(it.index()));
         let name = entry(worker);
+        let Some((broker, mut servers)) = found else {
+            if let Some((broker, servers)) = brokers.unclear(config, &spec, id, &known) {
+                let servers = servers.into_iter().filter(|it| !places.is_further_copy(it.index()));
+                let named = names(config, &closest(&spec, servers.collect()));
+                let message = format!(
+                    "`{name}` may end before {named}: jobs that then come into `{broker}` end with the \
+                     container"
+                );
+                let help = format!(
+                    "if {named} fills `{broker}`, name `{broker}` and `{name}` in its `depends_on`, and \
+                     write for `{name}` {WAIT}"
+                );
+                problems.note(place.at("command"), message).help(help);
+            }
+            continue;
+        };
+        servers.retain(|it| !places.is_further_copy(it.index()));
         let dependents = spec.above(id);
         let waits = |it: &ProcessId| dependents.contains(it);
         let sooner = closest(&spec, servers.iter().copied().filter(|it| !waits(it)).collect());

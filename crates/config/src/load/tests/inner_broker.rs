@@ -108,6 +108,46 @@ fn a_worker_behind_a_server_should_wait_for_an_empty_queue() {
     assert_eq!(found(&[REDIS, &with, &of_web]), []);
 }
 
+// holds: C1018
+#[test]
+fn a_server_whose_broker_is_unclear_gets_a_note() {
+    let drained = worker(&format!("depends_on: [redis], {SIGNAL}"));
+    let alone = web("depends_on: [], drain: connections");
+    let other = "cache: {command: [redis-server, --port, '1'], readiness: {tcp: '127.0.0.1:1'}}";
+    let at_other = web("depends_on: [cache], drain: connections");
+    let api = "api: {command: [uvicorn, a], depends_on: [], drain: connections}";
+    for (processes, named) in [
+        (&[REDIS, &*drained, &*alone][..], "`web`"),
+        (&[REDIS, other, &drained, &at_other], "`web`"),
+        (&[REDIS, &drained, &alone, api], "`web` and `api`"),
+        // The other server uses the broker, and stops first.
+        (
+            &[
+                REDIS,
+                &worker(&format!("depends_on: [redis], {HOOK}")),
+                &web("depends_on: [cache], drain: connections"),
+                other,
+            ],
+            "`web`",
+        ),
+    ] {
+        let mut found = found(processes);
+        found.retain(|(_, text)| text.contains("jobs that then come into `redis`"));
+        let text = format!(
+            "`worker` may end before {named}: jobs that then come into `redis` end with the \
+             container: if {named} fills `redis`, name `redis` and `worker` in its `depends_on`"
+        );
+        assert_eq!(found.len(), 1, "{processes:?}");
+        assert!(found[0].0 == Note && found[0].1.starts_with(&text), "{found:?}");
+    }
+    // Without a broker of this worker, or without a server, nothing is unclear.
+    for fine in
+        [&[&*worker(&format!("depends_on: [], {SIGNAL}")), REDIS, &*alone][..], &[REDIS, &drained]]
+    {
+        assert!(!found(fine).iter().any(|(_, text)| text.contains("may end before")), "{fine:?}");
+    }
+}
+
 // holds: C1035
 #[test]
 fn a_worker_without_a_server_at_the_broker_gets_no_warning() {
