@@ -162,7 +162,7 @@ fn a_drain_that_is_not_accepted_is_reported_and_only_min_is_held() {
     assert_eq!(hesitates.posts().len(), 3);
 }
 
-// holds: C734
+// holds: C734, C392
 #[test]
 fn a_request_is_repeated_until_the_answer_says_that_the_drain_is_over() {
     // One request gets no answer. If that comes late, the requests are repeated all the same.
@@ -180,6 +180,17 @@ fn a_request_is_repeated_until_the_answer_says_that_the_drain_is_over() {
     let Some(drainit) = start(&drain, "") else { return };
     let ended = stop(drainit, "its `time` of .* is over.*");
     assert_asked(&ended, ended.asked, ms(2000)..LATE);
+    // Nobody answers any more, at first or after a while.
+    for answers in [&[Answer::Close][..], &[Answer::Ok, Answer::Close]] {
+        let gone = Admin::tcp(0).answer("/drain", answers);
+        let drain = format!(
+            "http: {{url: 'http://{}/drain', until: 204, time: 20s, min: 0s}}",
+            gone.address()
+        );
+        let Some(drainit) = start(&drain, "") else { return };
+        let ended = stop(drainit, "it did not accept the drain, so drainit only waited for `min`");
+        assert_asked(&ended, ended.asked, ms(1900)..LATE);
+    }
 }
 
 // holds: C396

@@ -29,9 +29,9 @@ use crate::supervisor::launch::StartError;
 use crate::supervisor::tasks::drain::target::DrainTarget;
 use crate::supervisor::tasks::run_command;
 
-/// drainit repeats a failed drain request until the drain has lasted this long. For a shorter
-/// drain, or with the key `until`, the last attempt comes shortly before the end of the drain. The
-/// log and the report can then still get the error.
+/// drainit repeats a failed drain request until the requests have failed for this long. In a shorter
+/// drain, the last attempt comes shortly before the end of the drain. The log and the report can
+/// then still get the error.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -102,8 +102,7 @@ impl RunningDrain {
                 // time limit for reading the file is shorter than the drain, so that the report can
                 // name the file.
                 let reading = RETRY.min(longest / 2);
-                let at_most = if http.until.is_some() { longest } else { RETRY.min(longest) };
-                let retrying = at_most.min(longest.saturating_sub(RETRY_PAUSE));
+                let retrying = RETRY.min(longest.saturating_sub(RETRY_PAUSE));
                 Some(Box::pin(async move {
                     let result = send_request(&http, reading, retrying, limit).await;
                     asked.outcome_of(result, "its drain request")
@@ -165,8 +164,8 @@ async fn without_counts(
     }
 }
 
-/// Sends the request until it is accepted or the retries are over. Reads the headers within
-/// `reading`, repeats the request within `retrying`, and waits for the answer within `limit`.
+/// Sends the request until it is accepted, or until the requests have failed for `retrying`. Reads the
+/// headers within `reading`, and waits for the answer within `limit`.
 async fn send_request(
     http: &HttpDrain,
     reading: Duration,
@@ -188,6 +187,7 @@ async fn send_request(
             request.headers_mut().insert(name, value);
         }
     }
+    let mut failing_since = began;
     loop {
         let left = limit.saturating_sub(began.elapsed());
         // A failed request is sent again. With the key `until`, an answered request is sent again,
@@ -196,13 +196,14 @@ async fn send_request(
             (Ok(status), Some(until)) if status.as_u16() == until => return Ok(()),
             (Ok(_), Some(_)) => {
                 sleep(UNTIL_PAUSE).await;
+                failing_since = Instant::now();
                 continue;
             }
             (Ok(status), None) if status.is_success() => return Ok(()),
             (Ok(status), None) => HttpError::Status(status),
             (Err(error), _) => error,
         };
-        if began.elapsed() + RETRY_PAUSE > retrying {
+        if failing_since.elapsed() + RETRY_PAUSE > retrying {
             return Err(error.to_string());
         }
         sleep(RETRY_PAUSE).await;
