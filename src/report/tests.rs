@@ -45,7 +45,7 @@ fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
             process,
             why,
             took,
-            time: DrainTime::OnlyMin,
+            time: DrainTime::Set(took),
             unused: Duration::ZERO,
             last: Load::default(),
         },
@@ -148,7 +148,7 @@ fn the_latest_line_of_each_drain_since_the_request_is_kept() {
         process,
         why,
         took: limit,
-        time: DrainTime::OnlyMin,
+        time: DrainTime::Set(limit),
         unused: Duration::ZERO,
         last: Load::default(),
     };

@@ -158,7 +158,8 @@ pub fn drain_end(over: &DrainOver) -> String {
                 human(unused)
             ),
             DrainTime::Unset => format!("it lasted as long as the grace period{open}{KEY}"),
-            DrainTime::Set(_) | DrainTime::OnlyMin => format!("its time is over{open}"),
+            DrainTime::Set(_) => format!("its time is over{open}"),
+            DrainTime::OnlyMin => format!("`min` is over{open}"),
         },
         DrainEnd::NotAccepted => {
             "it did not accept the drain, so drainit only waited for `min`".to_owned()
@@ -265,7 +266,7 @@ mod tests {
                 "its `time` of 1m is over; 1s of the grace period were not used",
             ),
             (DrainEnd::TimeOver, set, Duration::ZERO, "its time is over"),
-            (DrainEnd::TimeOver, DrainTime::OnlyMin, minute, "its time is over"),
+            (DrainEnd::TimeOver, DrainTime::OnlyMin, minute, "`min` is over"),
             (
                 DrainEnd::TimeOver,
                 DrainTime::Unset,

@@ -22,7 +22,7 @@ pub use drainit_journal::timeline;
 
 use crate::core::budget::{Budget, MOST_KEPT};
 use crate::core::final_waits;
-use crate::core::spec::{HookWait, HookWaits, ProcessSpec, Spec};
+use crate::core::spec::{DrainSpec, HookWait, HookWaits, ProcessSpec, Spec};
 use crate::graph::Graph;
 use crate::keys::{Config, DeadlineShare, OnlyIf, Process, StartCondition};
 use crate::language::written::as_written;
@@ -211,7 +211,8 @@ impl<'c> Plan<'c> {
             StepKind::ReadinessDelay => return (self.spec.readiness_delay, true),
             StepKind::Drain => {
                 let drain = process.and_then(|process| process.drain);
-                let wish = drain.and_then(|drain| if asked { drain.time } else { Some(drain.min) });
+                let time = |drain: DrainSpec| drain.time.filter(|time| *time < self.spec.window);
+                let wish = drain.and_then(|it| if asked { time(it) } else { Some(it.min) });
                 return (wish.unwrap_or(step.takes()), wish.is_some());
             }
             StepKind::Close | StepKind::Count | StepKind::Leftovers => None,
@@ -224,10 +225,9 @@ impl<'c> Plan<'c> {
         wait.map_or((step.takes(), false), |wait| (wait.limit, wait.is_declared()))
     }
 
-    /// Whether a step is a drain without a `time`.
+    /// Whether a step is a drain that no `time` ends before the deadline does.
     pub(crate) fn has_open_end(&self, step: &ShutdownStep) -> bool {
-        let drain = step.process.and_then(|id| self.spec.processes[id.index()].drain);
-        step.kind == StepKind::Drain && drain.is_some_and(|drain| drain.time.is_none())
+        step.kind == StepKind::Drain && !self.wish(step, true).1
     }
 
     /// The `min` of a step that is a drain; `None` for other steps.

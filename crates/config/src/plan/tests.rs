@@ -266,7 +266,7 @@ gantt
     ] {
         assert!(shown.contains(row), "{row}{shown}");
     }
-    let cut = mermaid::mermaid(&plan(GATEWAY, &[("GRACE", "15")]), "a");
+    let cut = mermaid::mermaid(&plan(GATEWAY, &[("GRACE", "20")]), "a");
     assert!(cut.contains(" of 15s :crit, active, "), "{cut}");
     let slow = "processes: {a: {command: [a], readiness: {unix: /a, timeout: 5s}}, b: {command: [b], \
                 depends_on: {a: {condition: started}}, readiness: {unix: /b, timeout: 3s}}}";

@@ -208,7 +208,7 @@ fn below(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool, co
         paragraph(out, "At the latest, drainit begins to", ",", begins, columns);
     }
     let drains = timeline.steps.iter().filter(|step| asked && plan.has_open_end(step));
-    let title = "Without a `time`, which would end it sooner, clients hold the";
+    let title = "Without a `time`, which would end it sooner, the work in flight holds the";
     paragraph(out, title, ",", drains.map(|step| plan.label(step)), columns);
     let cuts = plan.cuts(timeline, asked).map(|(step, wish)| {
         format!("{} gets {} of {}", plan.label(step), human(step.takes()), human(wish))
