@@ -12,7 +12,6 @@ use crate::core::connections::endings::Ending;
 use crate::core::event::{Event, Load, Request};
 use crate::core::machine::Machine;
 use crate::core::note::{DrainEnd, DrainTime, Note, StopLimit, WhyUndrained};
-use crate::core::phase::Phase;
 use crate::core::spec::{HookId, Stage};
 use crate::core::traffic::{Moment, Traffic};
 use crate::journal::messages::Names;
@@ -422,7 +421,7 @@ impl Played {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let actions = self.machine.handle(self.now, event);
-            self.report.event(self.now, event, self.machine.phase());
+            self.report.event(self.now, event, &self.machine);
             for action in actions {
                 self.report.action(self.now, &action);
                 match action {
@@ -783,7 +782,8 @@ fn journal_does_not_grow_over_time() {
             report.spawned(process, 17, None);
             let hook = HookId { process: Some(process), stage: Stage::PreStop };
             report.action(now, &Action::RunHook(hook));
-            report.event(now, Event::HookEnded { hook, success: true }, &Phase::Done);
+            let machine = Machine::new(Arc::clone(&report.state.spec), now);
+            report.event(now, Event::HookEnded { hook, success: true }, &machine);
             let (took, last) = (limit, Load::default());
             for note in [
                 Note::Started(process),
@@ -802,7 +802,6 @@ fn journal_does_not_grow_over_time() {
                 report.note(now, &note);
             }
             report.stopped(now, process, End::Code(0), 1000);
-            let machine = Machine::new(Arc::clone(&report.state.spec), now);
             report.update(now, &machine);
         }
         format!("{:?}", report.journal).len()

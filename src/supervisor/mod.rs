@@ -165,7 +165,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     // answer, the client would assume that its request has failed.
     let_others_run().await;
     let (is_started, over, reserve, logs) = event_loop.step(|Step { executor, .. }| {
-        let over = executor.processes.machine().state().ending.grace_end.unwrap_or_else(clock::now);
+        let over = executor.processes.machine().grace_end().unwrap_or_else(clock::now);
         let logs = executor.logs.take_open();
         (!executor.has_failed_to_start(), over, executor.config().shutdown.reserve, logs)
     });

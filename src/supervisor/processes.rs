@@ -6,7 +6,6 @@ use crate::core::cause::Failure;
 use crate::core::event::Event;
 use crate::core::machine::Machine;
 use crate::core::note::{Note, RequestError};
-use crate::core::phase;
 use crate::core::slots::Placed;
 use crate::core::spec::Spec;
 use crate::core::state::Role;
@@ -26,9 +25,6 @@ pub(crate) struct Processes {
     pub(crate) journal: Journal,
     pub(crate) slots: Slots,
     pub(super) pid_namespace: Option<u64>,
-    /// The shutdown. The value stays set after the machine has decided to exit, while drainit
-    /// writes its last lines.
-    pub(super) shutdown: Option<phase::ShutdownFacts>,
 }
 
 impl Processes {
@@ -39,7 +35,6 @@ impl Processes {
             machine,
             slots: Slots::new(definitions),
             pid_namespace: private_socket::namespace().ok(),
-            shutdown: None,
         }
     }
 
@@ -57,7 +52,7 @@ impl Processes {
             true => self.machine.handle_early(now, event),
             false => self.machine.handle(now, event),
         };
-        self.journal.event(now, event, self.machine.phase());
+        self.journal.event(now, event, &self.machine);
         actions
     }
 
@@ -188,6 +183,5 @@ impl Processes {
     /// Makes the state of the machine after a step visible in the status.
     pub(crate) fn update(&mut self, now: Time) {
         self.journal.update(now, &self.machine);
-        self.shutdown = self.machine.phase().shutdown().copied().or(self.shutdown);
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use crate::control::status::{
     DrainStatus, ProcessStatus, ShutdownStatus, StartupStatus, Status, TrafficStatus,
 };
-use crate::core::cause::Cause;
 use crate::core::phase::Phase;
 use crate::core::spec::Stage;
-use crate::core::state::Lifecycle;
+use crate::core::state::{Lifecycle, Shutdown};
 use crate::journal::messages;
 use crate::journal::state::{ContainerPhase, Part, ProcessState};
 use crate::supervisor::processes::Processes;
@@ -22,8 +21,9 @@ impl Processes {
         let (machine, journal, slots) = (self.machine(), &self.journal, &self.slots);
         let world = machine.state();
         let (phase, ready) = ContainerPhase::of(machine);
-        let cause = self.shutdown.map(|shutdown| shutdown.cause);
-        let is_held = cause == Some(Cause::DrainRequested);
+        // After the machine has decided to exit, too, while drainit writes its last lines.
+        let shutdown = world.shutdown.as_ref();
+        let is_held = shutdown.is_some_and(Shutdown::is_held);
         let rows = self.rows().into_iter().map(|(slot, part)| {
             let (history, spec) = (journal.of(slot), world.process(slot));
             let last = journal.last_drain(slot);
@@ -47,7 +47,7 @@ impl Processes {
                 None => TrafficStatus { connections: None, requests: None, ..of },
             };
             let shown = drain.clone().filter(|_| is_told);
-            let stop = history.stop_traffic().filter(|_| self.shutdown.is_some());
+            let stop = history.stop_traffic().filter(|_| shutdown.is_some());
             let warnings = history.drain_warnings.iter().flat_map(|all| all.iter().cloned());
             let said = history.why().into_iter().chain(self.waits_for(slot).map(Reason::from));
             let message = said.reduce(|why, waits_for| {
@@ -88,7 +88,7 @@ impl Processes {
                 ..ProcessStatus::default()
             }
         });
-        let shutdown = self.shutdown.map(|shutdown| {
+        let shutdown = shutdown.map(|shutdown| {
             // A drain that was requested without a stop has no deadline after its end, because a
             // later stop gets a grace period of its own.
             let has_deadline = !is_held || phase != ContainerPhase::Drained;

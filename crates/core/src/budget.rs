@@ -16,7 +16,7 @@ use core::time::Duration;
 
 use crate::prelude::*;
 use crate::spec::{DrainSpec, HookWait, ProcessSpec, Spec, Sum, Sums, after};
-use crate::types::{ProcessId, Time};
+use crate::types::ProcessId;
 
 /// The delays and the `min` of each drain leave this time to each later stop, and a later step that
 /// declares no time keeps it. In this time, a process can at least handle its stop signal.
@@ -129,8 +129,9 @@ impl Path {
 
     /// The time that a step gets before this path: the time that the later steps do not keep. If
     /// that is less than [`LEAST_STOP`], the later steps could not keep their times anyway. The
-    /// step then gets an equal share of the time left, as far as it keeps this share itself.
-    fn grants(self, limit: Duration, keeps: Duration, left: Duration) -> Duration {
+    /// step then gets an equal share of the time left, as far as it keeps this share itself. Without
+    /// a deadline (`left` is `None`), the step gets its limit.
+    fn grants(self, limit: Duration, keeps: Duration, left: Option<Duration>) -> Duration {
         self.grants_beside(self.kept, limit, keeps, left)
     }
 
@@ -140,8 +141,9 @@ impl Path {
         kept: Duration,
         limit: Duration,
         keeps: Duration,
-        left: Duration,
+        left: Option<Duration>,
     ) -> Duration {
+        let Some(left) = left else { return limit };
         let free = left.saturating_sub(kept);
         let share = if free < LEAST_STOP { keeps.min(left / (self.steps + 1)) } else { free };
         limit.min(free.max(share))
@@ -261,8 +263,15 @@ impl Budget {
 
     /// The longest wait of a drain that begins now, or that may last this `time` from now. The drain
     /// gets the time that the later steps of its path do not keep, but what is left of its `min` at
-    /// their cost.
-    pub fn drain(&self, id: ProcessId, min: Duration, time: Duration, left: Duration) -> Duration {
+    /// their cost. Without a deadline (`left` is `None`), the drain gets its time.
+    pub fn drain(
+        &self,
+        id: ProcessId,
+        min: Duration,
+        time: Duration,
+        left: Option<Duration>,
+    ) -> Duration {
+        let Some(left) = left else { return time };
         let Times { kept, least, .. } = *self.drained[id.index()];
         time.min(left.saturating_sub(kept).max(min.min(left.saturating_sub(least))))
     }
@@ -276,15 +285,16 @@ impl Budget {
 
     /// The longest drain that a process could have in this shutdown, whatever its `time` is.
     pub fn most_for_drain(&self, spec: &Spec, id: ProcessId) -> Duration {
-        self.drain(id, Duration::ZERO, spec.window, spec.window)
+        self.drain(id, Duration::ZERO, spec.window, Some(spec.window))
     }
 
     /// The limit for closing the listeners of a drained process, and for the count that follows: a
     /// part of the time that later steps do not declare, but at least [`MIN_CLOSING`]. Without a
-    /// deadline, the window counts as the time left, or the time of which [`hang_limit`] allows
-    /// [`MIN_CLOSING`] if that is longer.
-    pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
-        let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
+    /// deadline (`left` is `None`), the window counts as the time left, or the time of which
+    /// [`hang_limit`] allows [`MIN_CLOSING`] if that is longer.
+    pub fn closing(&self, spec: &Spec, id: ProcessId, left: Option<Duration>) -> Duration {
+        let most = spec.window.max(MIN_CLOSING * 4);
+        let left = left.map_or(most, |left| left.min(most));
         if spec.of(id).drain.is_some_and(|drain| drain.by_kernel) {
             return counting(left);
         }
@@ -304,7 +314,13 @@ impl Budget {
 
     /// The time from the stop signal to SIGKILL for a process that is asked to stop now. `unset` is
     /// the limit of a stop without `stop_grace_period`.
-    pub fn stop(&self, spec: &Spec, id: ProcessId, unset: Duration, left: Duration) -> Duration {
+    pub fn stop(
+        &self,
+        spec: &Spec,
+        id: ProcessId,
+        unset: Duration,
+        left: Option<Duration>,
+    ) -> Duration {
         let limit = spec.of(id).stop.unwrap_or(unset);
         self.after_stop(spec, id).grants(limit, self.shares[id.index()], left)
     }
@@ -316,7 +332,7 @@ impl Budget {
         spec: &Spec,
         id: ProcessId,
         unset: Duration,
-        left: Duration,
+        left: Option<Duration>,
     ) -> Duration {
         let limit = spec.of(id).stop.unwrap_or(unset);
         let after = self.after_stop(spec, id);
@@ -325,7 +341,7 @@ impl Budget {
 
     /// The limit of the `pre_stop` hook of a process; `None` if there is none. A hook that declares
     /// its time comes before an own stop that does not.
-    pub fn pre_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
+    pub fn pre_stop(&self, spec: &Spec, id: ProcessId, left: Option<Duration>) -> Option<Duration> {
         let hook = spec.of(id).hooks.pre_stop?;
         let least = hook.is_declared().then_some(LEAST_STOP);
         let kept = spec.of(id).stop.or(least).unwrap_or(self.shares[id.index()]);
@@ -334,7 +350,12 @@ impl Budget {
     }
 
     /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.
-    pub fn post_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
+    pub fn post_stop(
+        &self,
+        spec: &Spec,
+        id: ProcessId,
+        left: Option<Duration>,
+    ) -> Option<Duration> {
         let HookWait { limit, need } = spec.of(id).hooks.post_stop?;
         Some(self.last.below(spec.of(id), &self.stops).grants(limit, need, left))
     }

@@ -47,7 +47,6 @@ impl State {
         full: bool,
         from: Time,
         hold: Duration,
-        deadline: Time,
     ) {
         self[process].drain = match self.process(process).drain {
             Some(mut drain) => {
@@ -61,7 +60,7 @@ impl State {
                 if family::tie(self, process).is_handed_over() {
                     drain = DrainSpec { closes: false, signal: None, ..drain };
                 }
-                Active::begin(self, process, drain, (wish.max(hold), time), deadline)
+                Active::begin(self, process, drain, (wish.max(hold), time))
             }
             None => Progress::Over,
         };
@@ -78,9 +77,9 @@ impl State {
     }
 
     /// Takes the steps of a drain that are due now.
-    pub(crate) fn step_drain(&mut self, process: ProcessId, deadline: Time) {
+    pub(crate) fn step_drain(&mut self, process: ProcessId) {
         if let Progress::Active(mut active) = self[process].drain {
-            let is_over = active.step(self, process, deadline);
+            let is_over = active.step(self, process);
             self[process].drain =
                 if is_over { active.to_drained(self.now) } else { Progress::Active(active) };
         }
@@ -100,14 +99,15 @@ impl State {
     /// open, drainit counts again later. A count stays valid for [`QUIET`], so that drainit has
     /// time for the counts of other processes. Returns false while the stop has to wait for a count
     /// of this process.
-    pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
+    pub(crate) fn step_final_count(&mut self, process: ProcessId) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
-                let (wish, left) = (until.since(self.now), deadline.since(self.now));
                 // The wait belongs to the drain, so stops without a declared time keep only a
                 // second of it.
                 let later = self.budget().stops[process.index()].declared;
-                let left = wish.min(left.saturating_sub(later.saturating_add(MIN_CLOSING)));
+                let spare = |left: Duration| left.saturating_sub(later.saturating_add(MIN_CLOSING));
+                let wish = until.since(self.now);
+                let left = self.left().map_or(wish, |left| wish.min(spare(left)));
                 let until = self.now + left;
                 // If the drain ended in this step, its last sample also serves as the final count,
                 // because nothing can have changed since that sample.
@@ -120,7 +120,7 @@ impl State {
                 } else {
                     let (next, load) = (self.now, Load::default());
                     let count = FinalCount { next, is_asked: false, until, load, is_noted: false };
-                    self.count(process, count, deadline);
+                    self.count(process, count);
                 }
             }
             Progress::FinalCount(count) if self.is_past(count.next) => {
@@ -128,7 +128,7 @@ impl State {
                     // No answer has come, and no earlier count gives a reason to wait any longer.
                     self.end_final_count(process);
                 } else {
-                    self.count(process, count, deadline);
+                    self.count(process, count);
                 }
             }
             _ => {}
@@ -136,12 +136,12 @@ impl State {
         !matches!(self[process].drain, Progress::FinalCount(_))
     }
 
-    fn count(&mut self, process: ProcessId, count: FinalCount, deadline: Time) {
-        if self.is_past(deadline) {
+    fn count(&mut self, process: ProcessId, count: FinalCount) {
+        if self.is_past_deadline() {
             return self.end_final_count(process);
         }
         self.step.act(Action::CloseListeners(process));
-        let next = self.now + budget::counting(deadline.since(self.now));
+        let next = self.now + self.left().map_or(MIN_CLOSING, budget::counting);
         let count = FinalCount { next, is_asked: true, load: Load::default(), ..count };
         self[process].drain = Progress::FinalCount(count);
     }
@@ -181,9 +181,9 @@ impl State {
     }
 
     /// Shortens a drain that began before the shutdown, so that it ends by the deadline.
-    pub(crate) fn fit_drain(&mut self, process: ProcessId, deadline: Time) {
+    pub(crate) fn fit_drain(&mut self, process: ProcessId) {
         if let Progress::Active(mut active) = self[process].drain {
-            active.fit(self, process, deadline);
+            active.fit(self, process);
             self[process].drain = Progress::Active(active);
         }
     }
@@ -261,11 +261,9 @@ impl Active {
         process: ProcessId,
         drain: DrainSpec,
         (wish, time): (Duration, DrainTime),
-        deadline: Time,
     ) -> Progress {
         let now = state.now;
-        let left = deadline.since(now);
-        let longest = state.budget().drain(process, drain.min, wish, left);
+        let longest = state.budget().drain(process, drain.min, wish, state.left());
         let min = drain.min.min(longest);
         if longest.is_zero() {
             if !wish.is_zero() {
@@ -328,24 +326,23 @@ impl Active {
     }
 
     /// Shortens the drain to meet a deadline that did not exist when the drain began.
-    fn fit(&mut self, state: &State, process: ProcessId, deadline: Time) {
+    fn fit(&mut self, state: &State, process: ProcessId) {
         let (left, min_left) = (self.until.since(state.now), self.min_until.since(state.now));
-        let most = deadline.since(state.now);
-        let longest = state.budget().drain(process, min_left, left, most);
+        let longest = state.budget().drain(process, min_left, left, state.left());
         if longest < left {
             self.until = state.now + longest;
             self.at_end = DrainEnd::Deadline;
         }
         if let Closing::Asked { until, .. } = &mut self.closing {
             *until = (*until)
-                .min(state.now + state.budget().closing(&state.spec, process, state.now, deadline));
+                .min(state.now + state.budget().closing(&state.spec, process, state.left()));
         }
     }
 
     /// Lets a drain last longer if the later steps of its path need less time than when it began.
-    fn extend(&mut self, state: &State, process: ProcessId, deadline: Time) {
-        let (wish, left) = (self.wish_until.since(state.now), deadline.since(state.now));
-        let longest = state.budget().drain(process, Duration::ZERO, wish, left);
+    fn extend(&mut self, state: &State, process: ProcessId) {
+        let wish = self.wish_until.since(state.now);
+        let longest = state.budget().drain(process, Duration::ZERO, wish, state.left());
         self.until = self.until.max(state.now + longest);
         if self.wish_until <= self.until.max(state.now) {
             self.at_end = DrainEnd::TimeOver;
@@ -353,9 +350,9 @@ impl Active {
     }
 
     /// Takes the steps that are due now. Returns whether the drain is over.
-    fn step(&mut self, state: &mut State, process: ProcessId, deadline: Time) -> bool {
+    fn step(&mut self, state: &mut State, process: ProcessId) -> bool {
         if self.at_end == DrainEnd::Deadline && state.is_past(self.until) {
-            self.extend(state, process, deadline);
+            self.extend(state, process);
         }
         let over = match self.closing {
             Closing::NotYet if self.is_reported() && state.is_past(self.min_until) => {
@@ -363,18 +360,19 @@ impl Active {
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
-                self.unused = self.unused(state, process, deadline);
+                self.unused = self.unused(state, process);
                 // drainit asks for a last sample, even if the listeners are closed already. An
                 // Envoy that has not accepted the drain is not asked, because it would not answer
                 // this question, either. At the deadline, no time is left to ask.
-                let closes = self.closes && self.accepted == Some(true) && !state.is_past(deadline);
+                let closes =
+                    self.closes && self.accepted == Some(true) && !state.is_past_deadline();
                 if closes {
-                    self.close(state, process, self.at_end, deadline);
+                    self.close(state, process, self.at_end);
                 }
                 (!closes).then_some(self.at_end)
             }
             Closing::NotYet if self.is_quiet(state.now) => {
-                self.close(state, process, DrainEnd::Quiet, deadline);
+                self.close(state, process, DrainEnd::Quiet);
                 None
             }
             Closing::Asked { until, why: DrainEnd::Quiet } if state.is_past(until) => {
@@ -402,18 +400,18 @@ impl Active {
     }
 
     /// The time that the drain could still use if its declared `time` were longer.
-    fn unused(&self, state: &State, process: ProcessId, deadline: Time) -> Duration {
-        if !matches!(self.time, DrainTime::Set(_)) || deadline == state.no_deadline() {
+    fn unused(&self, state: &State, process: ProcessId) -> Duration {
+        let is_set = matches!(self.time, DrainTime::Set(_));
+        let Some(left) = state.left().filter(|_| is_set) else {
             return Duration::ZERO;
-        }
-        let left = deadline.since(state.now);
-        state.budget().drain(process, Duration::ZERO, left, left)
+        };
+        state.budget().drain(process, Duration::ZERO, left, Some(left))
     }
 
-    fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {
+    fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd) {
         state.step.act(Action::CloseListeners(process));
         // The callers make sure that the deadline has not passed.
-        let until = state.now + state.budget().closing(&state.spec, process, state.now, deadline);
+        let until = state.now + state.budget().closing(&state.spec, process, state.left());
         self.closing = Closing::Asked { until, why };
     }
 }

@@ -162,14 +162,14 @@ pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
 
 /// Records that the stop signal of an instance also ends the older instance, because Envoy asks the
 /// older epoch to end, too.
-pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
+pub(crate) fn passes_on(state: &mut State, process: ProcessId) {
     let older = older_of(state, process).filter(|older| tie(state, *older).is_handed_over());
     let Some(older) = older.filter(|_| tie(state, process) != Tie::KillOnly) else { return };
     // The limit counts from now. If it counted from the hand-over, it would be longer than the
     // limit of a stop. `fit_waits` would then assume that the older instance has asked for more
     // time.
     let since = state.now;
-    let kill_at = since + state.stop_time(older, deadline);
+    let kill_at = since + state.stop_time(older);
     let life = match state.life(older) {
         Lifecycle::PreStop { .. } => {
             state.step.abort_hook(Some(older), Stage::PreStop);
@@ -183,7 +183,7 @@ pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     };
     state.family.happens(older, EpochEvent::NewerAsked);
     state.set(older, life);
-    state.kill_if_due(older, deadline);
+    state.kill_if_due(older);
 }
 
 /// Handles the end of an instance. `remains` says whether another member of its process group
@@ -222,13 +222,13 @@ pub(crate) fn on_ended(state: &mut State, process: ProcessId, remains: bool) -> 
 /// Stops the instances that no newer instance will end, and starts the instances that have waited
 /// for the end of another instance. `may_stop` is false while a drain still needs the old
 /// instances.
-pub(crate) fn settle(state: &mut State, may_stop: bool, deadline: Time) {
+pub(crate) fn settle(state: &mut State, may_stop: bool) {
     for process in held(state) {
         if may_stop {
-            state.step_drain(process, deadline);
+            state.step_drain(process);
         }
         if is_due(state, process, may_stop) {
-            stop_held(state, process, deadline);
+            stop_held(state, process);
         }
     }
     for process in core::mem::take(&mut state.family.delayed_starts) {
@@ -240,21 +240,21 @@ pub(crate) fn settle(state: &mut State, may_stop: bool, deadline: Time) {
 
 /// Stops an epoch, or the rest of its process group. If the newer epoch has already asked this
 /// epoch to end, the time until SIGKILL is not extended.
-fn stop_held(state: &mut State, process: ProcessId, deadline: Time) {
+fn stop_held(state: &mut State, process: ProcessId) {
     let now = state.now;
-    let own = state.stop_time(process, deadline);
+    let own = state.stop_time(process);
     let is_passed = state.family.state(process) == EpochState::Passed;
     let limit = |kill_at: Time| if is_passed { own.min(kill_at.since(now)) } else { own };
     state.end_drain(process, DrainEnd::TimeOver);
     state.family.happens(process, EpochEvent::Asked);
     match state.life(process) {
         Lifecycle::Stopping { kill_at, .. } => {
-            state.signal_stop(process, limit(kill_at), deadline);
+            state.signal_stop(process, limit(kill_at));
         }
         Lifecycle::Remains { kill_at } => state.stop_rest(process, now + limit(kill_at)),
         _ => {}
     }
-    state.kill_if_due(process, deadline);
+    state.kill_if_due(process);
 }
 
 /// Finds the old instances whose newer instance does not serve, and asks `wants` about each of

@@ -4,16 +4,15 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::action::Action;
-use crate::cause::Cause;
 use crate::event::Event;
 use crate::family::{self, Tie};
 use crate::note::{Note, RequestError};
+use crate::phase::Phase;
 use crate::phase::running::Running;
-use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
 use crate::slots::Placed;
 use crate::spec::Spec;
-use crate::state::{Lifecycle, State};
+use crate::state::{Lifecycle, Shutdown, State};
 use crate::types::{ProcessId, Signal, Time};
 
 /// The shortest time between two notes which say that the same process asks for more time.
@@ -54,16 +53,16 @@ impl Machine {
         }
         if event == Event::SignalHandled {
             // Another stop signal within `ONE_SIGNAL` from now counts as a repetition.
-            state.ending.last_signal = state.ending.last_signal.map(|_| now);
+            state.shutdown.iter_mut().for_each(|shutdown| shutdown.on_signal_handled(now));
         }
         let event = self.judge(event);
-        let state = &mut self.state;
-        if let (Event::Requested { process, request }, Some(shutdown)) =
-            (event, self.phase.shutdown())
+        if let Event::Requested { process, request } = event
+            && let Some(shutdown) = self.shutdown()
         {
             let why = RequestError::in_shutdown(shutdown.cause);
-            state.step.answer(process, request, Err(why));
+            self.state.step.answer(process, request, Err(why));
         }
+        let state = &mut self.state;
         self.phase = match core::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Running(running) => running.handle(state, event),
             Phase::Draining(draining) => draining.handle(state, event),
@@ -77,7 +76,7 @@ impl Machine {
     /// Ends a step: in a shutdown, releases the sockets that are no longer needed. Returns all
     /// actions of the step.
     fn end_step(&mut self) -> Vec<Action> {
-        if self.phase.shutdown().is_some() {
+        if self.shutdown().is_some() {
             self.state.release_sockets();
         }
         self.state.step.take_actions()
@@ -114,7 +113,7 @@ impl Machine {
     /// # Errors
     /// The reason why the reload would be refused.
     pub fn may_reload(&self) -> Result<(), RequestError> {
-        match (&self.phase, self.phase.shutdown()) {
+        match (&self.phase, self.shutdown()) {
             (Phase::Running(running), _) => running.may_reload(&self.state),
             (_, Some(shutdown)) => Err(RequestError::in_shutdown(shutdown.cause)),
             (_, None) => Err(RequestError::ShuttingDown),
@@ -160,10 +159,7 @@ impl Machine {
             }
             Event::OrphansGone(process) => state.on_orphans_gone(process),
             Event::TimeoutExtended { process, by } => {
-                // A drain that was requested without a stop has no deadline yet.
-                let is_stop = |shutdown: &&ShutdownFacts| shutdown.cause != Cause::DrainRequested;
-                let stop = self.phase.shutdown().filter(is_stop);
-                extend_timeout(state, process, by, stop.map(|stop| stop.deadline));
+                extend_timeout(state, process, by);
             }
             _ => {}
         }
@@ -176,7 +172,7 @@ impl Machine {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(&self.state),
             Phase::Draining(draining) => draining.wakes_at(),
-            Phase::Stopping(stopping) => Some(stopping.wakes_at()),
+            Phase::Stopping(stopping) => stopping.wakes_at(&self.state),
             Phase::Finishing(finishing) => finishing.wakes_at(),
             Phase::Done => return None,
         };
@@ -189,6 +185,18 @@ impl Machine {
 
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// The shutdown, or the drain without a stop, that is under way; `None` before it and after the
+    /// exit.
+    pub fn shutdown(&self) -> Option<&Shutdown> {
+        self.state.shutdown.as_ref().filter(|_| !matches!(self.phase, Phase::Done))
+    }
+
+    /// The end of the grace period, once the core has given [`Action::Exit`].
+    pub fn grace_end(&self) -> Option<Time> {
+        let shutdown = self.state.shutdown.as_ref().filter(|_| matches!(self.phase, Phase::Done));
+        shutdown.map(|shutdown| shutdown.deadline + self.state.spec.reserve)
     }
 
     /// Whether the container cannot be ready yet because of this process. There are two cases. The
@@ -229,15 +237,17 @@ fn on_probe_failed(state: &mut State, process: ProcessId) -> bool {
 /// Gives a process more time to become ready or to end: its new limit is `by` from now. Does
 /// nothing if the present limit is already over, or is later than the new one. In a shutdown, the
 /// process gets no more time than the later stops can spare.
-fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Option<Time>) {
+fn extend_timeout(state: &mut State, id: ProcessId, by: Duration) {
     let (before, longest) = match state.life(id) {
         // An instance that is being probed for the last time gets no more time.
         Lifecycle::Starting { ready_by, .. } if state[id].overdue.is_none() => {
             (ready_by, Duration::MAX)
         }
         Lifecycle::Stopping { kill_at, .. } if family::tie(state, id) != Tie::KillOnly => {
-            let left = deadline.map_or(Duration::MAX, |at| at.since(state.now));
-            (kill_at, left.saturating_sub(state.budget().after_stop(&state.spec, id).kept))
+            // A held drain has no deadline for its stops yet.
+            let left = state.left().filter(|_| !state.is_held());
+            let kept = || state.budget().after_stop(&state.spec, id).kept;
+            (kill_at, left.map_or(Duration::MAX, |left| left.saturating_sub(kept())))
         }
         _ => return,
     };

@@ -18,8 +18,8 @@
 //!
 //! A request, a reload or a changed file takes a slot from `Done` or `Stopped` back to `Waiting`.
 
-mod ending;
 mod lifecycle;
+mod shutdown;
 mod step;
 
 use alloc::collections::BTreeSet;
@@ -28,8 +28,9 @@ use core::cell::OnceCell;
 use core::ops::{Index, IndexMut};
 use core::time::Duration;
 
-pub use self::ending::Ending;
 pub use self::lifecycle::Lifecycle;
+pub(crate) use self::shutdown::Killing;
+pub use self::shutdown::Shutdown;
 pub use self::step::Step;
 use crate::action::Action;
 use crate::budget::{Ahead, Budget, MOST_KEPT};
@@ -40,11 +41,7 @@ use crate::prelude::*;
 use crate::restart::Restarts;
 use crate::spec::{ProcessSpec, Spec};
 use crate::timers::Timers;
-use crate::types::{End, ProcessId, StartCondition, Time};
-
-/// A duration that is longer than any wait, but so short that its sum with a time does not
-/// overflow.
-const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
+use crate::types::{End, ProcessId, Signal, StartCondition, Time};
 
 /// The role of a slot for its process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,8 +170,8 @@ pub struct State {
     /// For the budget that is made when it is needed next, because steps that kept time are over:
     /// the deadline, and the end of the delay before the drains.
     replan: Option<(Time, Time)>,
-    /// The longest time of a stop without `stop_grace_period`.
-    longest_unset: Duration,
+    /// The shutdown, or the drain without a stop, since it has begun.
+    pub shutdown: Option<Shutdown>,
     /// The time of the current step.
     pub now: Time,
     pub(super) slots: Vec<Slot>,
@@ -195,7 +192,6 @@ pub struct State {
     /// The number of evaluations of `only_if` so far. By this number, the core recognizes a late
     /// answer to an earlier evaluation.
     pub(super) checks: u32,
-    pub ending: Ending,
     /// Timers that are due by this time take effect in this step. This time is `now`, except in
     /// [`Machine::handle_early`]: there it is the time of the last step that was not early.
     ///
@@ -212,7 +208,7 @@ impl State {
         Self {
             budget: OnceCell::new(),
             replan: None,
-            longest_unset: Duration::MAX,
+            shutdown: None,
             now,
             slots: vec![Slot::new(Role::Current, Lifecycle::Waiting); count],
             family: Family::default(),
@@ -224,7 +220,6 @@ impl State {
             changes: Changes::default(),
             has_begun: false,
             checks: 0,
-            ending: Ending::default(),
             timers_at: now,
             step: Step::default(),
             spec,
@@ -247,10 +242,12 @@ impl State {
         self.budget.get_or_init(|| self.replan.map_or_else(|| Budget::of(&self.spec), again))
     }
 
-    /// Computes the budget again. `left` is the time until the deadline, less the delay before the
-    /// drains. If `fitted`, the waits under way end by the deadline.
-    pub(crate) fn plan_budget(&mut self, left: Duration, fitted: bool) {
-        self.budget = self.divide(left, fitted).into();
+    /// In a shutdown, computes the budget again, from the end of the `delay` before the drains. If
+    /// `fitted`, the waits under way end by the deadline.
+    pub(crate) fn plan_budget(&mut self, delay: Duration, fitted: bool) {
+        if let Some(left) = self.left_to_stop() {
+            self.budget = self.divide(left.saturating_sub(delay), fitted).into();
+        }
     }
 
     fn divide(&self, left: Duration, fitted: bool) -> Budget {
@@ -292,12 +289,12 @@ impl State {
         declared.max(Some(kill_at)).map(|end| end.since(self.now).min(stop))
     }
 
-    /// Has the budget from now, or `delayed`, to `deadline` computed again if a process has ended
+    /// Has the budget from now, or `delayed`, to the deadline computed again if a process has ended
     /// in this step before its dependents, or its stop began before theirs: they can use the time
     /// that was kept for it. `holders` has the number of dependents of each process that are not
     /// gone, if it is known. If declared stops do not fit, the end of each of them frees a part of the excess. Thousands of ends in the order of a stop, or of processes without dependencies,
     /// do not each cost a budget.
-    pub(crate) fn plan_again(&mut self, deadline: Time, delayed: Option<Time>, holders: &[usize]) {
+    pub(crate) fn plan_again(&mut self, delayed: Option<Time>, holders: &[usize]) {
         let exceeds = self.budget.get().is_some_and(|budget| budget.exceeds);
         let above = |id| self.spec.above(id).iter().any(|id| !self.life(*id).is_down());
         let held = |id: ProcessId| holders.get(id.index()).map(|count| *count > 0);
@@ -306,21 +303,61 @@ impl State {
             exceeds && self.life(*id).is_down() && of.stop.is_some() && !of.dependencies.is_empty()
                 || !self.life(*id).runs() && held(*id).unwrap_or_else(|| above(*id))
         };
-        if self.step.touched.iter().any(frees) {
+        if let Some(left) = self.left_to_stop()
+            && self.step.touched.iter().any(frees)
+        {
             self.budget.take();
-            self.replan = Some((deadline, delayed.unwrap_or(self.now)));
+            self.replan = Some((self.now + left, delayed.unwrap_or(self.now)));
         }
     }
 
-    /// Sets the limit of stops without `stop_grace_period`. If nobody asked for the shutdown, the
-    /// restart of the container waits for these stops.
-    pub(crate) fn limit_stops(&mut self, is_asked: bool) {
-        self.longest_unset = if is_asked { Duration::MAX } else { MOST_KEPT };
+    /// Whether a drain without a stop is held: nothing has to stop yet.
+    pub(crate) fn is_held(&self) -> bool {
+        self.shutdown.as_ref().is_some_and(Shutdown::is_held)
     }
 
-    /// The limit of a stop without `stop_grace_period`.
+    /// The time that is left until the deadline; `None` outside a shutdown.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        Some(self.shutdown.as_ref()?.left(self.now))
+    }
+
+    /// The time that is left for a stop that begins now; `None` outside a shutdown. While a drain
+    /// is held, this is more than the time that is left for the drain ([`Self::left`]).
+    pub(crate) fn left_to_stop(&self) -> Option<Duration> {
+        match &self.shutdown {
+            Some(shutdown) if shutdown.is_held() => Some(self.spec.window),
+            _ => self.left(),
+        }
+    }
+
+    /// Whether no time is left until the deadline.
+    pub(crate) fn is_past_deadline(&self) -> bool {
+        let is_over =
+            |shutdown: &Shutdown| shutdown.killing.is_some() || self.is_past(shutdown.deadline);
+        self.shutdown.as_ref().is_some_and(is_over)
+    }
+
+    /// The time at which drainit stops waiting even for a process that survives SIGKILL.
+    pub(crate) fn hard_end(&self) -> Time {
+        let end = |shutdown: &Shutdown| shutdown.deadline + self.spec.after_deadline();
+        self.shutdown.as_ref().map_or(self.now, end)
+    }
+
+    /// Counts a stop signal, as [`Shutdown::count_signal`] says.
+    pub(crate) fn count_signal(&mut self, signal: Signal) -> Option<u32> {
+        self.shutdown.as_mut()?.count_signal(self.now, signal)
+    }
+
+    /// The reason why all processes are killed at once; `None` before the killing.
+    pub(crate) fn killing(&self) -> Option<Killing> {
+        self.shutdown.as_ref()?.killing
+    }
+
+    /// The limit of a stop without `stop_grace_period`. If nobody asked for the shutdown, the
+    /// restart of the container waits for these stops.
     pub fn unset_stop(&self) -> Duration {
-        self.spec.window.min(self.longest_unset)
+        let is_awaited = self.shutdown.as_ref().is_some_and(|it| !it.cause.is_asked());
+        if is_awaited { self.spec.window.min(MOST_KEPT) } else { self.spec.window }
     }
 
     /// The time from the stop signal to SIGKILL if there were no deadline.
@@ -329,13 +366,13 @@ impl State {
     }
 
     /// The time that a process gets if it is asked to stop now.
-    pub(crate) fn stop_time(&self, id: ProcessId, deadline: Time) -> Duration {
-        self.budget().stop(&self.spec, id, self.unset_stop(), deadline.since(self.now))
+    pub(crate) fn stop_time(&self, id: ProcessId) -> Duration {
+        self.budget().stop(&self.spec, id, self.unset_stop(), self.left_to_stop())
     }
 
     /// Like [`Self::stop_time`], for a process that ignores its stop signal.
-    pub(crate) fn stop_time_in_vain(&self, id: ProcessId, deadline: Time) -> Duration {
-        self.budget().stop_in_vain(&self.spec, id, self.unset_stop(), deadline.since(self.now))
+    pub(crate) fn stop_time_in_vain(&self, id: ProcessId) -> Duration {
+        self.budget().stop_in_vain(&self.spec, id, self.unset_stop(), self.left_to_stop())
     }
 
     pub(super) fn set_role(&mut self, id: ProcessId, role: Role) {
@@ -478,12 +515,6 @@ impl State {
     /// The processes whose timer has expired.
     pub fn due(&self) -> impl Iterator<Item = ProcessId> {
         self.timers.due(self.timers_at)
-    }
-
-    /// The deadline to use while no shutdown has begun. This deadline is so late that it limits no
-    /// wait.
-    pub fn no_deadline(&self) -> Time {
-        self.now + NO_DEADLINE
     }
 
     pub fn process(&self, id: ProcessId) -> &ProcessSpec {

@@ -1,6 +1,7 @@
 //! The stop of one process: its `pre_stop` hook, the stop signal, SIGKILL, the rest of its process
 //! group, and its `post_stop` hook. A shutdown and the requests of the operator share this code.
-//! The two differ only in the deadline and in which processes must be gone first.
+//! The two differ only in the deadline, which the state knows in a shutdown, and in which processes
+//! must be gone first.
 
 use core::time::Duration;
 
@@ -11,52 +12,48 @@ use crate::event::Event;
 use crate::family::{self, Tie};
 use crate::note::{DrainEnd, Note, StopLimit};
 use crate::spec::{HookId, Stage};
-use crate::state::{Exit, Lifecycle, State};
+use crate::state::{Exit, Lifecycle, Shutdown, State};
 use crate::types::{AFTER_KILL, End, ProcessId, Signal, Time};
-
-/// drainit notices a deadline this late only if it could not run, for example because it was
-/// suspended. The event loop is never busy for so long.
-const PAUSED: Duration = Duration::from_millis(100);
 
 impl State {
     /// Begins to stop a process that runs. If `hurried`, its `pre_stop` hook does not run.
-    pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
+    pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool) {
         self[process].drain = Progress::Over;
-        match self.budget().pre_stop(&self.spec, process, deadline.since(self.now)) {
+        match self.budget().pre_stop(&self.spec, process, self.left_to_stop()) {
             // A new instance that has not taken over gets no `pre_stop` hook, because it serves
             // nobody, but could begin to serve while the hook runs.
             Some(within) if !within.is_zero() && !hurried && !self.has_not_taken_over(process) => {
                 let until = self.step.run_hook(Some(process), Stage::PreStop, self.now + within);
                 self.set(process, Lifecycle::PreStop { until });
             }
-            _ => self.ask_to_end(process, deadline),
+            _ => self.ask_to_end(process),
         }
     }
 
-    pub(crate) fn ask_to_end(&mut self, process: ProcessId, deadline: Time) {
+    pub(crate) fn ask_to_end(&mut self, process: ProcessId) {
         if !family::holds(self, process) {
-            let limit = self.stop_time(process, deadline);
-            self.signal_stop(process, limit, deadline);
+            let limit = self.stop_time(process);
+            self.signal_stop(process, limit);
             // After this share, drainit looks whether the process catches its stop signal.
             let granted = self.asked_until(process).map_or(limit, |(_, at)| at.since(self.now));
-            let share = self.stop_time_in_vain(process, deadline);
+            let share = self.stop_time_in_vain(process);
             self.limit_timer(process, share.max(granted.min(LEAST_STOP)));
-            family::passes_on(self, process, deadline);
+            family::passes_on(self, process);
         }
-        self.kill_if_due(process, deadline);
+        self.kill_if_due(process);
     }
 
     /// Kills a process, or the rest of its process group, if its time to end is over. Before a
     /// process that declares no time gets more than its share, and before a process is killed that
     /// may be exiting, drainit looks at the process.
-    pub(crate) fn kill_if_due(&mut self, process: ProcessId, deadline: Time) {
+    pub(crate) fn kill_if_due(&mut self, process: ProcessId) {
         let is_due = |(_, kill_at): &(Time, Time)| self.is_past(*kill_at);
         let Some((since, _)) = self.asked_until(process).filter(is_due) else { return };
         let exit = self[process].ending.exit;
-        let spare = self.spare_until(process, since, exit == Exit::Seen, deadline);
-        let if_exiting = || self.spare_until(process, since, true, deadline);
+        let spare = self.spare_until(process, since, exit == Exit::Seen);
+        let if_exiting = || self.spare_until(process, since, true);
         let Some(until) = spare.or_else(|| if_exiting().filter(|_| exit != Exit::Seen)) else {
-            return self.kill(process, Some(since), deadline);
+            return self.kill(process, Some(since));
         };
         self.set_timer(process, until);
         let is_unset = self.process(process).stop.is_none();
@@ -80,49 +77,42 @@ impl State {
 
     /// Handles the answer to `Action::LookForExit`. Who is exiting, or does not ignore the stop signal,
     /// keeps the time that the core has given with the question.
-    fn on_exit_seen(&mut self, process: ProcessId, exits: bool, ignores: bool, deadline: Time) {
+    fn on_exit_seen(&mut self, process: ProcessId, exits: bool, ignores: bool) {
         if self[process].ending.exit != Exit::Asked {
             return;
         }
         self[process].ending.exit = if exits { Exit::Seen } else { Exit::Busy };
         let Some((since, _)) = self.asked_until(process).filter(|_| !exits) else { return };
-        let is_over = self.spare_until(process, since, false, deadline).is_none();
+        let is_over = self.spare_until(process, since, false).is_none();
         if ignores && !is_over {
             self[process].ending.exit = Exit::Ignores;
         }
         if ignores || is_over {
-            self.kill(process, Some(since), deadline);
+            self.kill(process, Some(since));
         }
     }
 
     /// The time until which a process that was asked to end at `since` may still run, because the
     /// later steps of its path need less time than when it was asked, or because it `exits`. `None`
     /// if there is no such time.
-    fn spare_until(
-        &self,
-        process: ProcessId,
-        since: Time,
-        exits: bool,
-        deadline: Time,
-    ) -> Option<Time> {
-        let left = deadline.since(self.now);
-        let kept = self.budget().after_stop(&self.spec, process).kept;
-        let spare = self.now + left.saturating_sub(kept);
-        // In a shutdown that somebody asked for, only the deadline limits a stop without a declared
-        // time, even if the stop began before.
-        let is_unlimited = self.process(process).stop.is_none()
-            && self.unset_stop() >= self.spec.window
-            && deadline < self.no_deadline();
+    fn spare_until(&self, process: ProcessId, since: Time, exits: bool) -> Option<Time> {
         let limit = since + self.stop_limit(process);
-        // SIGKILL cannot end a process that exits, so in a shutdown only the deadline limits its
-        // exit. Otherwise its exit gets the time that the end of a killed process gets.
-        let limit = match exits {
-            _ if is_unlimited => Time::NEVER,
-            true if deadline < self.no_deadline() => Time::NEVER,
-            true => limit + UNHURRIED_AFTER_KILL,
-            false => limit,
+        let until = match self.left_to_stop() {
+            // SIGKILL cannot end a process that exits, so its exit gets the time that the end of a
+            // killed process gets.
+            None if exits => limit + UNHURRIED_AFTER_KILL,
+            None => limit,
+            Some(left) => {
+                let kept = self.budget().after_stop(&self.spec, process).kept;
+                let spare = self.now + left.saturating_sub(kept);
+                // Only the deadline limits such an exit. In a shutdown that somebody asked for, only
+                // the deadline also limits a stop without a declared time, even if the stop began
+                // before.
+                let is_unset = self.process(process).stop.is_none();
+                let is_unlimited = is_unset && self.unset_stop() >= self.spec.window;
+                if exits || is_unlimited { spare } else { spare.min(limit) }
+            }
         };
-        let until = spare.min(limit);
         let is_awaited = self.life(process).has_rest() && family::is_awaited(self, process);
         let is_free = family::tie(self, process) == Tie::None && !is_awaited;
         (is_free && !self.is_past(until)).then_some(until)
@@ -133,14 +123,15 @@ impl State {
     ///
     /// If drainit could not run when the deadline came, nobody could ask the process before, so the
     /// process gets [`LEAST_STOP`].
-    pub(crate) fn signal_stop(&mut self, process: ProcessId, limit: Duration, deadline: Time) {
+    pub(crate) fn signal_stop(&mut self, process: ProcessId, limit: Duration) {
         let signal = self.stop_signal(process);
-        let limit = match self.has_slept_through(deadline) {
+        let has_slept = self.shutdown.as_ref().is_some_and(|it| it.has_slept(self.now));
+        let limit = match has_slept {
             true => limit.max(self.stop_limit(process).min(LEAST_STOP)),
             false => limit,
         };
         let limit = match family::tie(self, process) {
-            Tie::KillOnly => limit.min(self.killed_limit(deadline)),
+            Tie::KillOnly => limit.min(self.killed_limit()),
             _ => limit,
         };
         self.step.act(Action::Stop { process, signal });
@@ -149,21 +140,17 @@ impl State {
         self.set(process, Lifecycle::Stopping { since, kill_at });
     }
 
-    /// Whether drainit could not run when this deadline came.
-    pub(crate) fn has_slept_through(&self, deadline: Time) -> bool {
-        self.now >= deadline + PAUSED
-    }
-
     /// Asks a process to end at a deadline that drainit has slept through, and returns the time
     /// at which the process gets SIGKILL. If the process was asked after the deadline already,
     /// returns the time that it has got. `None` if the process gets SIGKILL now, because it was
     /// asked in time, or because its stop depends on another instance.
-    pub(crate) fn ask_late(&mut self, process: ProcessId, deadline: Time) -> Option<Time> {
-        if self.ending.is_cut_short || family::tie(self, process) != Tie::None {
+    pub(crate) fn ask_late(&mut self, process: ProcessId) -> Option<Time> {
+        let shutdown = self.shutdown.as_ref()?;
+        if shutdown.is_cut_short() || family::tie(self, process) != Tie::None {
             return None;
         }
         if let Some((since, kill_at)) = self.asked_until(process) {
-            return (since >= deadline + PAUSED && kill_at > self.now).then_some(kill_at);
+            return (shutdown.is_late(since) && kill_at > self.now).then_some(kill_at);
         }
         match self.life(process) {
             Lifecycle::PreStop { .. } => self.step.abort_hook(Some(process), Stage::PreStop),
@@ -171,7 +158,7 @@ impl State {
             _ => return None,
         }
         self[process].drain = Progress::Over;
-        self.signal_stop(process, Duration::ZERO, deadline);
+        self.signal_stop(process, Duration::ZERO);
         self.asked_until(process).map(|(_, kill_at)| kill_at)
     }
 
@@ -185,63 +172,69 @@ impl State {
     }
 
     /// Kills all `pre_stop` hooks, and asks their processes to end.
-    pub(crate) fn cut_pre_stops(&mut self, deadline: Time) {
+    pub(crate) fn cut_pre_stops(&mut self) {
         for process in self.spec.ids() {
             if let Lifecycle::PreStop { .. } = self.life(process) {
                 self.step.abort_hook(Some(process), Stage::PreStop);
-                self.ask_to_end(process, deadline);
+                self.ask_to_end(process);
             }
         }
     }
 
     /// Kills a process, or the rest of its process group. If the process still runs and was asked
     /// to end, `asked` is the time at which it was asked.
-    pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>, deadline: Time) {
+    pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>) {
         self.step.act(Action::Kill(process));
         let rest_asked = self[process].ending.asked.filter(|_| self.life(process).has_rest());
         let asked = asked.or(rest_asked);
         let after = asked.map(|asked| self.now.since(asked));
-        let why = self.stop_limited_by(process, after, deadline);
+        let why = self.stop_limited_by(process, after);
         self.step.note(Note::Killed { process, after, why });
-        let holds_until = self.after_kill(deadline);
+        let holds_until = self.after_kill();
         let life = match self.life(process).has_rest() {
             true => Lifecycle::RestKilled { holds_until },
             false => Lifecycle::Killed { asked, holds_until },
         };
         self.set(process, life);
-        self.ending.on_killed(process);
+        self.shutdown.iter_mut().for_each(|shutdown| shutdown.on_killed(process));
     }
 
     /// The limit that ends the time of a process that was asked to end this long ago.
-    fn stop_limited_by(
-        &self,
-        process: ProcessId,
-        after: Option<Duration>,
-        deadline: Time,
-    ) -> StopLimit {
+    fn stop_limited_by(&self, process: ProcessId, after: Option<Duration>) -> StopLimit {
         let is_declared = self.process(process).stop.is_some();
         let is_spent = after.is_some_and(|after| after >= self.stop_limit(process));
-        let left = deadline.since(self.now);
-        let kept = self.budget().after_stop(&self.spec, process).kept;
-        // A part of what was kept may be over.
-        let can_keep = |(by, kept)| (by, if kept > left + LEAST_STOP { left } else { kept });
-        match self.budget().keeper(&self.spec, process).map(can_keep) {
-            _ if self.ending.is_cut_short => StopLimit::Other,
+        let is_cut_short = self.shutdown.as_ref().is_some_and(Shutdown::is_cut_short);
+        let left = self.left_to_stop();
+        match left.and_then(|left| self.keeper(process, left, is_spent)) {
+            _ if is_cut_short => StopLimit::Other,
             _ if self[process].ending.exit == Exit::Ignores => StopLimit::Ignored,
             _ if is_declared && is_spent => StopLimit::Own { is_declared },
-            _ if self.now >= deadline => StopLimit::Deadline { is_declared },
-            // Before a shutdown, no later stop keeps time.
-            _ if !is_spent && deadline == self.no_deadline() => StopLimit::Other,
-            Some((by, time)) if left <= kept => StopLimit::Kept { by, time, is_declared },
-            _ if is_spent => StopLimit::Own { is_declared },
+            _ if left == Some(Duration::ZERO) => StopLimit::Deadline { is_declared },
             Some((by, time)) => StopLimit::Kept { by, time, is_declared },
+            None if is_spent => StopLimit::Own { is_declared },
             None => StopLimit::Other,
         }
     }
 
+    /// The later steps that end the time of a process, if its own limit does not, and the time that
+    /// they keep of what is `left`. [`Budget::keeper`](budget::Budget::keeper) says whose they are.
+    /// `is_spent` says whether the own limit is over, too.
+    fn keeper(
+        &self,
+        process: ProcessId,
+        left: Duration,
+        is_spent: bool,
+    ) -> Option<(Option<ProcessId>, Duration)> {
+        let needed = self.budget().after_stop(&self.spec, process).kept;
+        let keeper = self.budget().keeper(&self.spec, process);
+        let (by, kept) = keeper.filter(|_| !is_spent || left <= needed)?;
+        // A part of what was kept may be over.
+        Some((by, if kept > left + LEAST_STOP { left } else { kept }))
+    }
+
     /// Cancels the start of a process. A process that does not run is not started. If the process
     /// runs, nothing waits for its readiness any longer.
-    pub(crate) fn cancel_start(&mut self, process: ProcessId, deadline: Time) {
+    pub(crate) fn cancel_start(&mut self, process: ProcessId) {
         match self.life(process) {
             Lifecycle::Waiting
             | Lifecycle::Checking { .. }
@@ -249,7 +242,7 @@ impl State {
             | Lifecycle::Clearing { anew: true, .. }
             | Lifecycle::Stopped { .. } => self.set(process, Lifecycle::Done),
             Lifecycle::Backoff { anew: false, .. } | Lifecycle::Clearing { anew: false, .. } => {
-                self.after_end(process, deadline)
+                self.after_end(process)
             }
             Lifecycle::Starting { .. } => self.set_timer(process, Time::NEVER),
             Lifecycle::PreStart { .. } => {
@@ -300,19 +293,16 @@ impl State {
 
     /// The time in which the rest of a process group has to end. If an older instance waits for
     /// this end, the time is at most half of the time to the deadline.
-    fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
-        let limit = self.stop_time(process, deadline);
-        if family::is_awaited(self, process) {
-            limit.min(deadline.since(self.now) / 2)
-        } else {
-            limit
-        }
+    fn rest_limit(&self, process: ProcessId) -> Duration {
+        let limit = self.stop_time(process);
+        let left = self.left_to_stop().filter(|_| family::is_awaited(self, process));
+        left.map_or(limit, |left| limit.min(left / 2))
     }
 
     /// Shortens the waits that began before the shutdown, or during a drain without a stop, so that
     /// they end by the deadline.
-    pub(crate) fn fit_waits(&mut self, deadline: Time) {
-        let left = deadline.since(self.now);
+    pub(crate) fn fit_waits(&mut self) {
+        let Some(left) = self.left_to_stop() else { return };
         for id in self.spec.ids() {
             let limit = match self.life(id) {
                 // An older instance that waits for a newer one needs no shorter limit: either the
@@ -327,62 +317,58 @@ impl State {
                     continue;
                 }
                 Lifecycle::PreStop { .. } => {
-                    self.budget().pre_stop(&self.spec, id, left).unwrap_or_default()
+                    self.budget().pre_stop(&self.spec, id, Some(left)).unwrap_or_default()
                 }
                 Lifecycle::Stopping { since, kill_at } => {
-                    let own = self.stop_time_in_vain(id, deadline);
+                    let own = self.stop_time_in_vain(id);
                     // A process that has asked for more time than its limit keeps as much of this
                     // time as the later stops can spare.
                     let is_longer = kill_at.since(since) > self.stop_limit(id);
                     let kept = self.budget().after_stop(&self.spec, id).kept;
                     if is_longer { own.max(left.saturating_sub(kept)) } else { own }
                 }
-                Lifecycle::Killed { .. } | Lifecycle::RestKilled { .. } => {
-                    self.killed_limit(deadline)
-                }
-                Lifecycle::Remains { .. } => self.rest_limit(id, deadline),
+                Lifecycle::Killed { .. } | Lifecycle::RestKilled { .. } => self.killed_limit(),
+                Lifecycle::Remains { .. } => self.rest_limit(id),
                 Lifecycle::PostStop { .. } => {
-                    self.budget().post_stop(&self.spec, id, left).unwrap_or_default()
+                    self.budget().post_stop(&self.spec, id, Some(left)).unwrap_or_default()
                 }
                 _ => continue,
             };
             self.limit_timer(id, limit);
         }
-        self.expire(deadline);
+        self.expire();
     }
 
     /// The time until which the core waits for the end of a process that is killed now; `None` if
     /// no time is left.
-    pub fn after_kill(&self, deadline: Time) -> Option<Time> {
-        let wait = self.killed_limit(deadline);
+    pub fn after_kill(&self) -> Option<Time> {
+        let wait = self.killed_limit();
         (!wait.is_zero()).then_some(self.now + wait)
     }
 
     /// The longest wait for the end of a process that gets SIGKILL now. A process that has much
     /// memory and gets only a tenth of a core needs longer than [`AFTER_KILL`] to end.
-    fn killed_limit(&self, deadline: Time) -> Duration {
-        match deadline == self.no_deadline() {
-            true => UNHURRIED_AFTER_KILL,
-            false => budget::hang_limit(AFTER_KILL, deadline.since(self.now)),
-        }
+    fn killed_limit(&self) -> Duration {
+        let in_shutdown = |left| budget::hang_limit(AFTER_KILL, left);
+        self.left_to_stop().map_or(UNHURRIED_AFTER_KILL, in_shutdown)
     }
 
     /// Handles expired waits of processes that are being stopped: the next step of each stop
     /// begins. Nothing waits any longer for a process that survives SIGKILL, or for a `post_stop`
     /// hook that takes too long.
-    pub(crate) fn expire(&mut self, deadline: Time) {
+    pub(crate) fn expire(&mut self) {
         for process in self.by_rank(self.due()).into_iter().rev() {
             match self.life(process) {
                 Lifecycle::PreStop { .. } => {
                     self.step.time_out_hook(Some(process), Stage::PreStop);
-                    self.ask_to_end(process, deadline);
+                    self.ask_to_end(process);
                 }
                 // This instance has not got its stop signal yet, and no newer instance will end it.
                 // `family::settle` sends the signal, so it is too early for SIGKILL.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if family::tie(self, process) == Tie::LeftToDrainit => {}
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {
-                    self.kill_if_due(process, deadline);
+                    self.kill_if_due(process);
                 }
                 Lifecycle::RestKilled { .. } => {
                     self.set(process, Lifecycle::RestKilled { holds_until: None });
@@ -400,7 +386,7 @@ impl State {
     }
 
     /// Handles the end of a process that is being stopped, or of any process in a shutdown.
-    fn on_exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
+    fn on_exited(&mut self, id: ProcessId, end: End, remains: bool) {
         let tie = family::tie(self, id);
         let is_left_to_newer = tie.is_handed_over() || tie == Tie::Passed;
         let in_hook = matches!(self.life(id), Lifecycle::PreStop { .. });
@@ -423,7 +409,7 @@ impl State {
         // itself, although drainit had sent SIGKILL.
         let killed = was_killed && (end.signal() == Some(Signal::KILL) || remains);
         if was_killed && !killed {
-            self.ending.on_own_exit(id);
+            self.shutdown.iter_mut().for_each(|shutdown| shutdown.on_own_exit(id));
         }
         // drainit itself sent this SIGKILL, so the note must not name the OOM killer as its sender.
         let end = if killed { end.plainly() } else { end };
@@ -432,7 +418,7 @@ impl State {
         let held_until = family::on_ended(self, id, remains);
         self.end_drain(id, DrainEnd::ProcessGone);
         if !remains {
-            self.after_end(id, deadline);
+            self.after_end(id);
         } else if let Lifecycle::Killed { holds_until, .. } = self.life(id) {
             // drainit has killed the whole group, and some members are not gone yet.
             self.set(id, Lifecycle::RestKilled { holds_until });
@@ -443,7 +429,7 @@ impl State {
         } else {
             let kill_at = match self.life(id) {
                 Lifecycle::Stopping { kill_at, .. } => kill_at,
-                _ => self.now + self.rest_limit(id, deadline),
+                _ => self.now + self.rest_limit(id),
             };
             self.stop_rest(id, kill_at);
         }
@@ -463,7 +449,7 @@ impl State {
     /// Runs the `post_stop` hook of a process that has ended for good, if its `pre_start` hook or
     /// an instance has run since the last `post_stop` hook. If another instance continues the
     /// process, the hook runs only when that instance ends.
-    pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
+    pub fn after_end(&mut self, id: ProcessId) {
         let has_run = core::mem::take(&mut self[id].has_run);
         let heir = self[id].beside.filter(|_| self.continues_beside(id));
         if let Some(heir) = heir {
@@ -472,7 +458,7 @@ impl State {
             self[heir].has_run |= has_run;
         }
         let runs = has_run && heir.is_none() && self.process(id).hooks.post_stop.is_some();
-        let within = || self.budget().post_stop(&self.spec, id, deadline.since(self.now));
+        let within = || self.budget().post_stop(&self.spec, id, self.left_to_stop());
         match runs.then(within).flatten() {
             Some(within) if !within.is_zero() => {
                 let until = self.step.run_hook(Some(id), Stage::PostStop, self.now + within);
@@ -483,13 +469,13 @@ impl State {
     }
 
     /// Handles an event of a process that is being stopped, or any event in a shutdown.
-    pub(crate) fn handle_stop(&mut self, event: Event, deadline: Time) {
+    pub(crate) fn handle_stop(&mut self, event: Event) {
         match event {
             Event::Exited { process, end, remains } if self.life(process).is_alive() => {
-                self.on_exited(process, end, remains, deadline)
+                self.on_exited(process, end, remains)
             }
             Event::ExitSeen { process, exits, ignores } => {
-                self.on_exit_seen(process, exits, ignores, deadline);
+                self.on_exit_seen(process, exits, ignores);
             }
             Event::GroupGone(process) if self.life(process).has_rest() => {
                 self.on_rest_gone(process);
@@ -498,13 +484,13 @@ impl State {
                     let until = self.now + pause;
                     self.set(process, Lifecycle::Backoff { until, anew: false });
                 } else {
-                    self.after_end(process, deadline);
+                    self.after_end(process);
                 }
             }
             Event::HookEnded { hook: HookId { process: Some(process), stage }, .. } => {
                 match (stage, self.life(process)) {
                     (Stage::PreStop, Lifecycle::PreStop { .. }) => {
-                        self.ask_to_end(process, deadline);
+                        self.ask_to_end(process);
                     }
                     (Stage::PostStop, Lifecycle::PostStop { .. }) => {
                         self.set(process, Lifecycle::Done);
@@ -517,12 +503,12 @@ impl State {
                 self.begin_life(process);
                 self.set(process, Lifecycle::Starting { since: self.now, ready_by: Time::NEVER });
                 if self.has_not_taken_over(process) {
-                    self.begin_stop(process, false, deadline);
+                    self.begin_stop(process, false);
                 }
             }
             Event::SpawnFailed { process, .. } if self.life(process) == Lifecycle::Spawning => {
                 if self.reached(process).is_some() {
-                    self.after_end(process, deadline);
+                    self.after_end(process);
                 } else {
                     self.set(process, Lifecycle::Done);
                 }

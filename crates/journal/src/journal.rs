@@ -18,7 +18,6 @@ use drainit_core::connections::endings::Ending;
 use drainit_core::event::Event;
 use drainit_core::machine::Machine;
 use drainit_core::note::{AfterEnd, Note, RequestError};
-use drainit_core::phase::Phase;
 use drainit_core::state::{Role, State};
 use drainit_core::traffic::{Moment, Traffic};
 use drainit_core::types::suggest::shortened;
@@ -156,13 +155,13 @@ impl Journal {
     }
 
     /// Records an event that the core has handled, and the phase after this event.
-    pub fn event(&mut self, now: Time, event: Event, phase: &Phase) {
+    pub fn event(&mut self, now: Time, event: Event, machine: &Machine) {
         if let Event::SpawnFailed { process, .. } = event {
             // No instance runs, so the PID of the last instance must not appear in later notes.
             self.of_mut(process).last_pid = None;
         }
         self.steps.event(now, event);
-        self.steps.phase(now, phase);
+        self.steps.phase(now, machine);
     }
 
     /// Records an action of the core that is not a note.

@@ -125,7 +125,7 @@ impl Play {
     fn settle(&mut self) {
         while let Some(event) = self.events.pop_front() {
             let actions = self.machine.handle(self.now, event);
-            self.journal.event(self.now, event, self.machine.phase());
+            self.journal.event(self.now, event, &self.machine);
             for action in actions {
                 self.journal.action(self.now, &action);
                 self.answer(&action);

@@ -9,7 +9,8 @@ use crate::prelude::*;
 use crate::timeline::{Key, ShutdownStep, StepKind};
 use drainit_core::action::Action;
 use drainit_core::event::Event;
-use drainit_core::phase::{Draining, Phase};
+use drainit_core::machine::Machine;
+use drainit_core::phase::Phase;
 use drainit_core::spec::{HookId, Stage};
 use drainit_core::types::{ProcessId, Time};
 
@@ -36,17 +37,18 @@ impl Steps {
     }
 
     /// Records the phase of the core after an event.
-    pub(crate) fn phase(&mut self, now: Time, phase: &Phase) {
-        for (kind, waits) in [
-            (StepKind::ReadinessDelay, Draining::delays as fn(&Draining) -> bool),
-            (StepKind::Count, Draining::counts),
-        ] {
-            match phase {
-                Phase::Draining(draining) if waits(draining) => self.begin(now, (kind, None)),
-                _ => self.end(now, Some((kind, None))),
+    pub(crate) fn phase(&mut self, now: Time, machine: &Machine) {
+        let (delays, counts) = match machine.phase() {
+            Phase::Draining(draining) => (draining.delays(machine.state()), draining.counts()),
+            _ => (false, false),
+        };
+        for (kind, waits) in [(StepKind::ReadinessDelay, delays), (StepKind::Count, counts)] {
+            match waits {
+                true => self.begin(now, (kind, None)),
+                false => self.end(now, Some((kind, None))),
             }
         }
-        let place = match phase {
+        let place = match machine.phase() {
             Phase::Running(_) | Phase::Done => return,
             Phase::Draining(_) => 0,
             Phase::Stopping(_) => 1,

@@ -248,7 +248,7 @@ impl<'c> Plan<'c> {
             let is_unset = |of: &ProcessSpec| of.stop.is_none() && of.drain.is_none();
             let id = step.process.filter(|id| is_unset(self.spec.of(*id)))?;
             let (Some(by), kept) = budget.keeper(&self.spec, id)? else { return None };
-            let gets = budget.stop(&self.spec, id, window, window);
+            let gets = budget.stop(&self.spec, id, window, Some(window));
             let is_squeezed = gets < MOST_KEPT && gets < kept && self.spec.of(by).stop.is_some();
             is_squeezed.then(|| (step, gets, self.names[by.index()], kept.min(window)))
         })

@@ -17,7 +17,7 @@ fn a_step_gets_what_later_steps_do_not_keep() {
     ] {
         let times = Times { kept: s(kept), ..Times::default() };
         let later = Path { steps, times };
-        let is = later.grants(s(limit), s(keeps), s(left));
+        let is = later.grants(s(limit), s(keeps), Some(s(left)));
         assert_eq!(is, s(granted), "{later:?} {limit} {keeps} {left}");
     }
 }

@@ -19,29 +19,21 @@ use crate::drain::progress::Progress;
 use crate::event::Event;
 use crate::family;
 use crate::note::{DrainEnd, Hurry, Note};
+use crate::phase::Phase;
 use crate::phase::stopping::Stopping;
 use crate::phase::waits::Waits;
-use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
 use crate::spec::{HookId, HookWait, Stage};
-use crate::state::{Lifecycle, State};
+use crate::state::{Lifecycle, Shutdown, State};
 use crate::types::{End, ExitPolicy, ProcessId, Signal, Time};
 use crate::{budget, final_waits};
 
-/// If the grace period of the stop counts from an earlier `POST /drain`, the stop keeps the
-/// deadline of the drain, but gets at least this time. This time is shorter than the 2 s that the
-/// kubelet gives to a container whose `preStop` hook has used up the grace period
-/// (`minimumGracePeriodInSeconds` in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
-const LEAST: Duration = Duration::from_secs(1);
 /// A `preStop` hook that requests a drain ends with the drain. The kubelet then sends SIGTERM within
 /// this time, even on a busy node.
 const HOOK_TO_SIGNAL: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub struct Draining {
-    pub shutdown: ShutdownFacts,
-    /// Whether this drain was requested without a stop, and there is no reason to stop yet.
-    held: bool,
     /// Whether a process has ended by itself in this phase.
     has_unasked_end: bool,
     waits: Waits,
@@ -68,18 +60,13 @@ impl Draining {
     /// Begins a shutdown, or a drain without a stop. If `was_ready`, `/readyz` has answered 200
     /// before, so load balancers must get time to see that it answers 503. If `is_ready`, `/readyz`
     /// answers 200 now, and may do so for a while longer.
-    pub(crate) fn enter(
-        shutdown: ShutdownFacts,
-        was_ready: bool,
-        is_ready: bool,
-        state: &mut State,
-    ) -> Phase {
-        let held = shutdown.cause == Cause::DrainRequested;
-        if held {
+    pub(crate) fn enter(cause: Cause, was_ready: bool, is_ready: bool, state: &mut State) -> Phase {
+        let window = state.spec.window;
+        state.shutdown = Some(Shutdown::new(cause, state.now, window));
+        if state.is_held() {
             state.step.note(Note::DrainRequested);
         } else {
             state.step.act(Action::ShutdownBegins { patience: final_waits::patience(&state.spec) });
-            let (cause, window) = (shutdown.cause, state.spec.window);
             state.step.note(Note::ShutdownBegan { cause, window, drained_for: None });
         }
         // `/readyz` may stay good only if a process with a drain serves meanwhile, and if no drain
@@ -90,33 +77,30 @@ impl Draining {
                 && state.process(id).is_drained()
         };
         let stays_ready = is_ready
-            && shutdown.cause.is_asked()
+            && cause.is_asked()
             && state.spec.ids().any(serves)
             && !state.spec.ids().any(|id| matches!(state[id].drain, Progress::Active(_)));
-        state.limit_stops(shutdown.cause.is_asked());
         let hook = HookWait::need_of(state.spec.hooks.pre_stop);
         let delay = if was_ready { state.spec.readiness_delay } else { Duration::ZERO };
-        let left = shutdown.deadline.since(state.now);
-        let count = if state.spec.counts_stops { budget::counting(left) } else { Duration::ZERO };
-        let after_waits = left.saturating_sub(delay.max(hook).max(count));
-        state.plan_budget(after_waits, false);
+        let count = if state.spec.counts_stops { budget::counting(window) } else { Duration::ZERO };
+        let before_drains = delay.max(hook).max(count);
+        state.plan_budget(before_drains, false);
         let mut waits = Waits::default();
-        waits.stay_ready(state, stays_ready, left);
+        waits.stay_ready(state, stays_ready, window);
         // From now on nothing starts, and nothing waits for readiness. The stops that earlier
         // requests have begun must end before the deadline.
         for process in state.spec.ids() {
-            state.cancel_start(process, shutdown.deadline);
+            state.cancel_start(process);
         }
-        state.ending.begin();
-        state.fit_waits(shutdown.deadline);
-        if let Cause::Ended { process, .. } = shutdown.cause
+        state.fit_waits();
+        if let Cause::Ended { process, .. } = cause
             && !state.life(process).has_rest()
         {
-            state.after_end(process, shutdown.deadline);
-            state.plan_budget(after_waits, true);
+            state.after_end(process);
+            state.plan_budget(before_drains, true);
         }
         if was_ready {
-            waits.begin_delay(state, left);
+            waits.begin_delay(state, window);
         }
         // Only ready processes are drained. A drain that began before the shutdown continues, even
         // if it is the drain of an old instance.
@@ -127,16 +111,14 @@ impl Draining {
             if !has_begun && !matches!(state.life(process), Lifecycle::Ready { .. }) {
                 state[process].drain = Progress::Over;
             } else if state.process(process).is_drained() {
-                state.fit_drain(process, shutdown.deadline);
-                if !shutdown.cause.is_asked() {
+                state.fit_drain(process);
+                if !cause.is_asked() {
                     state[process].drain.only_min();
                 }
                 drained.push(process);
             }
         }
         let mut draining = Self {
-            shutdown,
-            held,
             has_unasked_end: false,
             mins_from: waits.delay.unwrap_or(state.now),
             first_drain: None,
@@ -148,8 +130,8 @@ impl Draining {
             only_min: vec![false; state.spec.processes.len()],
             wakes_at: None,
         };
-        if !held {
-            draining.waits.begin_before_stops(state, left);
+        if !state.is_held() {
+            draining.waits.begin_before_stops(state, window);
         }
         draining.advance(state)
     }
@@ -162,20 +144,19 @@ impl Draining {
         if let Event::DrainSample { process, .. } = event {
             return self.on_sample(state, process, event);
         }
-        state.handle_stop(event, self.deadline(state));
+        state.handle_stop(event);
         state.handle_drain(event);
         match event {
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
-                let count = self.shutdown.count_signal(state, signal);
-                match count {
+                match state.count_signal(signal) {
                     None => {}
-                    Some(_) if self.held => self.stop(state, Cause::Signal(signal)),
+                    Some(_) if state.is_held() => self.stop(state, Cause::Signal(signal)),
                     Some(1) => state.step.note(Note::Hurried(Hurry::Continue)),
                     Some(_) => return self.hurry(state),
                 }
             }
-            Event::ShutdownRequested if self.held => {
-                self.shutdown.count_signal(state, Signal::TERM);
+            Event::ShutdownRequested if state.is_held() => {
+                state.count_signal(Signal::TERM);
                 self.stop(state, Cause::ShutdownRequested);
             }
             Event::HookEnded { hook: HookId { process: None, stage: Stage::PreStop }, .. } => {
@@ -187,12 +168,6 @@ impl Draining {
         self.advance(state)
     }
 
-    /// The deadline of the current waits. While the drain is `held`, each wait may take the whole
-    /// `Spec::window`.
-    fn deadline(&self, state: &State) -> Time {
-        if self.held { state.now + state.spec.window } else { self.shutdown.deadline }
-    }
-
     /// Handles a sample. Thousands of processes may send many samples a second, so this function
     /// looks at the other processes only if a timer of theirs is due.
     fn on_sample(mut self, state: &mut State, process: ProcessId, event: Event) -> Phase {
@@ -201,7 +176,7 @@ impl Draining {
         let before = state[process].drain.wakes_at(state.now);
         state.handle_drain(event);
         if !is_other_due {
-            state.step_drain(process, self.shutdown.deadline);
+            state.step_drain(process);
             let at = state[process].drain.wakes_at(state.now);
             let is_under_way = matches!(state[process].drain, Progress::Active(_));
             // If the timer of this process was the earliest of all and is now due later, only
@@ -225,8 +200,8 @@ impl Draining {
     }
 
     /// Whether the drains of a shutdown wait for load balancers to see that `/readyz` answers 503.
-    pub fn delays(&self) -> bool {
-        self.waits.delay.is_some() && !self.held
+    pub fn delays(&self, state: &State) -> bool {
+        self.waits.delay.is_some() && !state.is_held()
     }
 
     /// Whether the stops wait for a count of the open connections.
@@ -241,7 +216,7 @@ impl Draining {
 
     /// Whether a drain that was requested without a stop is over.
     pub fn is_resting(&self, state: &State) -> bool {
-        self.held && self.is_over(state)
+        state.is_held() && self.is_over(state)
     }
 
     /// Whether the drains and all other waits of this phase are over. Only the final counts
@@ -261,26 +236,17 @@ impl Draining {
     /// ended, it may be the drain of such a hook, so the stop gets the rest of its grace period.
     /// Otherwise, the stop gets a grace period of its own.
     fn stop(&mut self, state: &mut State, cause: Cause) {
-        let window = state.spec.window;
-        let is_hook = self.rests_since.is_none_or(|over| state.now < over + HOOK_TO_SIGNAL)
-            && state.now < self.shutdown.deadline + state.spec.reserve;
-        let drained_for = is_hook.then(|| state.now.since(self.shutdown.t0));
-        if is_hook {
-            let least = state.now + LEAST.min(window);
-            self.shutdown.deadline = self.shutdown.deadline.max(least);
-        } else {
-            self.shutdown.t0 = state.now;
-            self.shutdown.deadline = state.now + window;
-        }
-        (self.held, self.rests_since) = (false, None);
-        self.shutdown.cause = cause;
-        let window = self.shutdown.deadline.since(state.now);
+        let Some(shutdown) = &mut state.shutdown else { return };
+        let is_recent = self.rests_since.is_none_or(|over| state.now < over + HOOK_TO_SIGNAL);
+        let is_hook = is_recent && state.now < shutdown.deadline + state.spec.reserve;
+        let drained_for = is_hook.then(|| state.now.since(shutdown.t0));
+        shutdown.stop(cause, state.now, state.spec.window, is_hook);
+        let window = shutdown.left(state.now);
+        self.rests_since = None;
         state.step.act(Action::ShutdownBegins { patience: final_waits::patience(&state.spec) });
         state.step.note(Note::ShutdownBegan { cause, window, drained_for });
-        state.ending.begin();
-        state.limit_stops(cause.is_asked());
-        state.plan_budget(window, false);
-        state.fit_waits(self.shutdown.deadline);
+        state.plan_budget(Duration::ZERO, false);
+        state.fit_waits();
         for process in state.spec.ids() {
             if cause.is_asked() {
                 let time = state.process(process).drain.map(|drain| drain.longest(window));
@@ -304,8 +270,8 @@ impl Draining {
         let was_new = state.has_not_taken_over(gone);
         // `EndedUndrained` is a note about a shutdown. While the drain is held, no shutdown has
         // begun.
-        let was_undrained = !self.held && state.is_undrained(gone);
-        state.handle_stop(event, self.deadline(state));
+        let was_undrained = !state.is_held() && state.is_undrained(gone);
+        state.handle_stop(event);
         if was_undrained {
             state.step.note(Note::EndedUndrained(gone));
         }
@@ -331,7 +297,7 @@ impl Draining {
         // The end counts even if the process has `restart`, because nothing restarts during a
         // drain.
         self.has_unasked_end |= !was_stopped;
-        if self.held && !was_stopped && on_exit != ExitPolicy::Ignore && !is_done {
+        if state.is_held() && !was_stopped && on_exit != ExitPolicy::Ignore && !is_done {
             let is_failure = on_exit == ExitPolicy::FailureShutdown;
             let process = gone;
             self.stop(state, Cause::Ended { process, end, is_success, before_ready, is_failure });
@@ -340,12 +306,11 @@ impl Draining {
 
     /// Handles expired timers and begins the drains that are due.
     fn advance(mut self, state: &mut State) -> Phase {
-        let deadline = self.deadline(state);
         let delayed = self.waits.delay.max(self.waits.hook);
-        state.plan_again(deadline, delayed, &[]);
-        state.expire(deadline);
-        family::settle(state, false, deadline);
-        state.plan_again(deadline, delayed, &[]);
+        state.plan_again(delayed, &[]);
+        state.expire();
+        family::settle(state, false);
+        state.plan_again(delayed, &[]);
         self.waits.expire(state);
         for (process, ()) in family::left_to_drain(state, |_, _| Some(())) {
             self.begin_drain(state, process);
@@ -353,25 +318,25 @@ impl Draining {
         }
         for &process in &self.new_instances {
             if let Lifecycle::Starting { .. } = state.life(process) {
-                state.begin_stop(process, false, deadline);
+                state.begin_stop(process, false);
             }
         }
         for place in 0..self.drained.len() {
-            state.step_drain(self.drained[place], self.shutdown.deadline);
+            state.step_drain(self.drained[place]);
         }
         let is_due = |progress: &Progress| matches!(progress, Progress::NotDue);
         if !self.waits.hold_drains() && self.progress(state).any(is_due) {
             self.begin_due(state);
         }
-        if self.held && self.has_unasked_end && state.is_done() {
+        if state.is_held() && self.has_unasked_end && state.is_done() {
             self.stop(state, Cause::AllEnded);
         }
         if self.is_resting(state) {
             self.rests_since.get_or_insert(state.now);
         }
-        if self.is_over(state) && !self.held && self.step_final_counts(state) {
+        if self.is_over(state) && !state.is_held() && self.step_final_counts(state) {
             self.waits.turn_unready(state);
-            Stopping::enter(self.shutdown, state)
+            Stopping::enter(state)
         } else {
             self.begin_stops(state);
             self.wakes_at = self.earliest(state);
@@ -384,7 +349,7 @@ impl Draining {
     fn step_final_counts(&self, state: &mut State) -> bool {
         let mut done = true;
         for &process in &self.drained {
-            done &= state.step_final_count(process, self.shutdown.deadline);
+            done &= state.step_final_count(process);
         }
         done
     }
@@ -399,7 +364,7 @@ impl Draining {
             {
                 if !core::mem::replace(&mut is_planned, true) {
                     // Earlier drains may have taken more or less time than planned.
-                    state.plan_budget(self.deadline(state).since(state.now), true);
+                    state.plan_budget(Duration::ZERO, true);
                 }
                 self.begin_drain(state, process);
             }
@@ -414,7 +379,8 @@ impl Draining {
     /// 503.
     fn begin_stops(&mut self, state: &mut State) {
         self.next_stop = None;
-        if self.held || self.waits.hold_stops() || state.is_past(self.shutdown.deadline) {
+        let Some(left) = state.left().filter(|_| !state.is_held()) else { return };
+        if self.waits.hold_stops() || state.is_past_deadline() {
             return;
         }
         let served_until = self.waits.delay.max(self.waits.unready).unwrap_or_default();
@@ -425,7 +391,6 @@ impl Draining {
                 && !is_needed
                 && is_drained
             {
-                let left = self.shutdown.deadline.since(state.now);
                 let before = |needed: Duration| state.now + left.saturating_sub(needed);
                 let mut at = before(state.budget().stops[process.index()].declared);
                 if state.process(process).is_drained() {
@@ -436,10 +401,10 @@ impl Draining {
                 if at <= state.now {
                     if !core::mem::replace(&mut is_planned, true) {
                         // Drains may have ended since the budget was made.
-                        state.plan_budget(left, true);
+                        state.plan_budget(Duration::ZERO, true);
                     }
                     state.end_final_count(process);
-                    state.begin_stop(process, false, self.shutdown.deadline);
+                    state.begin_stop(process, false);
                 } else {
                     self.next_stop = self.next_stop.into_iter().chain([at]).min();
                 }
@@ -453,9 +418,10 @@ impl Draining {
         let first = *self.first_drain.get_or_insert(state.now);
         let is_soon = first <= self.mins_from + budget::MIN_CLOSING;
         let from = if is_soon { first } else { self.mins_from };
-        let full = self.shutdown.cause.is_asked() && !self.only_min[process.index()];
+        let is_asked = state.shutdown.as_ref().is_some_and(|it| it.cause.is_asked());
+        let full = is_asked && !self.only_min[process.index()];
         let hold = self.waits.unready.map_or(Duration::ZERO, |at| at.since(state.now));
-        state.begin_drain(process, full, from, hold, self.shutdown.deadline);
+        state.begin_drain(process, full, from, hold);
     }
 
     /// Handles a second stop signal. The drains end, and the processes are stopped now, still in
@@ -470,8 +436,8 @@ impl Draining {
         }
         // An operator's request or a failed liveness check may have begun `pre_stop` hooks. These
         // hooks are cut short, too.
-        state.cut_pre_stops(self.shutdown.deadline);
+        state.cut_pre_stops();
         self.waits.turn_unready(state);
-        Stopping::enter(self.shutdown, state)
+        Stopping::enter(state)
     }
 }

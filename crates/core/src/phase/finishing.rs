@@ -5,14 +5,13 @@ use crate::action::Action;
 use crate::event::Event;
 use crate::final_waits;
 use crate::note::{Hurry, Note};
-use crate::phase::{Phase, ShutdownFacts};
+use crate::phase::Phase;
 use crate::spec::{HookId, SWEEP_PAUSE, Stage};
-use crate::state::State;
+use crate::state::{Shutdown, State};
 use crate::types::{AFTER_KILL, Signal, Time};
 
 #[derive(Clone, Debug)]
 pub struct Finishing {
-    pub shutdown: ShutdownFacts,
     step: LastWait,
 }
 
@@ -28,33 +27,32 @@ enum LastWait {
 
 impl Finishing {
     /// Begins the phase when all processes are gone, or when drainit no longer waits for them. If
-    /// `killing_all`, no time is left for SIGTERM.
-    pub(crate) fn enter(shutdown: ShutdownFacts, killing_all: bool, state: &mut State) -> Phase {
-        if killing_all {
-            return Self::kill(shutdown, state);
-        }
-        let left = shutdown.deadline.since(state.now);
+    /// all processes were killed at once, no time is left for SIGTERM.
+    pub(crate) fn enter(state: &mut State) -> Phase {
+        let Some(left) = state.left().filter(|_| state.killing().is_none()) else {
+            return Self::kill(state);
+        };
         let until = state.now + state.budget().leftovers(&state.spec, state.unset_stop(), left);
-        Self::sweep(shutdown, Signal::TERM, until, state).advance(state)
+        Self::sweep(Signal::TERM, until, state).advance(state)
     }
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
         match (event, self.step) {
             (Event::NothingLeft, LastWait::Sweep { .. }) => {
-                return Self::hook(self.shutdown, state);
+                return Self::hook(state);
             }
             (Event::Swept { any }, LastWait::Sweep { signal, .. }) => {
-                state.ending.on_leftovers(signal == Signal::KILL && any);
+                on_leftovers(state, signal == Signal::KILL && any);
                 self.take_answer(state);
             }
             (
                 Event::HookEnded { hook: HookId { process: None, stage: Stage::PostStop }, .. },
                 LastWait::Hook { .. },
             ) => {
-                return exit(&self.shutdown, state);
+                return exit(state);
             }
             (Event::Signal(signal), step) if state.spec.stop_signals.contains(&signal) => {
-                let count = self.shutdown.count_signal(state, signal);
+                let count = state.count_signal(signal);
                 match count {
                     Some(1) => state.step.note(Note::Hurried(Hurry::Continue)),
                     Some(3..) => state.step.note(Note::Hurried(Hurry::KillAll)),
@@ -62,11 +60,11 @@ impl Finishing {
                 }
                 match step {
                     LastWait::Sweep { signal: Signal::TERM, .. } if count > Some(2) => {
-                        return Self::kill(self.shutdown, state);
+                        return Self::kill(state);
                     }
                     LastWait::Hook { .. } if count > Some(2) => {
                         state.step.time_out_hook(None, Stage::PostStop);
-                        return exit(&self.shutdown, state);
+                        return exit(state);
                     }
                     _ => {}
                 }
@@ -91,32 +89,32 @@ impl Finishing {
             LastWait::Sweep { signal, until, .. } if state.is_past(until) => match signal {
                 Signal::KILL => {
                     state.step.note(Note::LeftoversRemain);
-                    state.ending.on_leftovers(true);
-                    Self::hook(self.shutdown, state)
+                    on_leftovers(state, true);
+                    Self::hook(state)
                 }
-                _ => Self::kill(self.shutdown, state),
+                _ => Self::kill(state),
             },
             LastWait::Sweep { signal, until, again: Some(again), .. } if state.is_past(again) => {
-                Phase::Finishing(Self::sweep(self.shutdown, signal, until, state))
+                Phase::Finishing(Self::sweep(signal, until, state))
             }
             LastWait::Hook { until } if state.is_past(until) => {
                 state.step.time_out_hook(None, Stage::PostStop);
-                exit(&self.shutdown, state)
+                exit(state)
             }
             _ => Phase::Finishing(self),
         }
     }
 
-    fn kill(shutdown: ShutdownFacts, state: &mut State) -> Phase {
+    fn kill(state: &mut State) -> Phase {
         // This limit leaves time for the scan that sends SIGKILL. After this scan, `take_answer`
         // shortens the limit.
-        let until = shutdown.hard_end(state).max(state.now + AFTER_KILL);
-        Phase::Finishing(Self::sweep(shutdown, Signal::KILL, until, state))
+        let until = state.hard_end().max(state.now + AFTER_KILL);
+        Phase::Finishing(Self::sweep(Signal::KILL, until, state))
     }
 
-    fn sweep(shutdown: ShutdownFacts, signal: Signal, until: Time, state: &mut State) -> Self {
+    fn sweep(signal: Signal, until: Time, state: &mut State) -> Self {
         state.step.act(Action::Sweep(signal));
-        Self { shutdown, step: LastWait::Sweep { signal, until, began: state.now, again: None } }
+        Self { step: LastWait::Sweep { signal, until, began: state.now, again: None } }
     }
 
     /// Handles the end of a scan for leftovers. The pause before the next scan is at least as long
@@ -136,20 +134,29 @@ impl Finishing {
     }
 
     /// Runs the `post_stop` hook of the container in the remaining time and a part of the reserve.
-    fn hook(shutdown: ShutdownFacts, state: &mut State) -> Phase {
-        match final_waits::container_post_stop(&state.spec, state.now, shutdown.deadline) {
-            Some(within) if !within.is_zero() && shutdown.signals < 3 && state.has_begun => {
+    fn hook(state: &mut State) -> Phase {
+        let runs = |shutdown: &&Shutdown| shutdown.signals < 3 && state.has_begun;
+        let within = state.shutdown.as_ref().filter(runs).and_then(|shutdown| {
+            final_waits::container_post_stop(&state.spec, state.now, shutdown.deadline)
+        });
+        match within {
+            Some(within) if !within.is_zero() => {
                 let until = state.step.run_hook(None, Stage::PostStop, state.now + within);
-                Phase::Finishing(Self { shutdown, step: LastWait::Hook { until } })
+                Phase::Finishing(Self { step: LastWait::Hook { until } })
             }
-            _ => exit(&shutdown, state),
+            _ => exit(state),
         }
     }
 }
 
-fn exit(shutdown: &ShutdownFacts, state: &mut State) -> Phase {
-    let killed = state.ending.has_killed();
-    state.ending.grace_end = Some(shutdown.deadline + state.spec.reserve);
-    state.step.act(Action::Exit(shutdown.cause.exit_code(killed)));
+/// Records whether leftovers were killed.
+fn on_leftovers(state: &mut State, are_killed: bool) {
+    state.shutdown.iter_mut().for_each(|shutdown| shutdown.on_leftovers(are_killed));
+}
+
+fn exit(state: &mut State) -> Phase {
+    if let Some(shutdown) = &state.shutdown {
+        state.step.act(Action::Exit(shutdown.cause.exit_code(shutdown.has_killed())));
+    }
     Phase::Done
 }

@@ -111,7 +111,7 @@ impl Operations {
 
     pub(super) fn bring_down(&mut self, state: &mut State, process: ProcessId, goal: Goal) {
         self.goals.insert(process, goal);
-        state.cancel_start(process, state.no_deadline());
+        state.cancel_start(process);
     }
 
     /// Handles a failed liveness check.
@@ -285,7 +285,6 @@ impl Operations {
     /// end.
     fn move_down(&mut self, state: &mut State, process: ProcessId, above: bool) -> Option<Judged> {
         let goal = *self.goals.get(&process)?;
-        let deadline = state.no_deadline();
         let waits = above && goal == Goal::Down;
         if let Lifecycle::Ready { .. } = state.life(process) {
             if family::tie(state, process).is_handed_over() {
@@ -294,17 +293,17 @@ impl Operations {
                 state[process].drain = Progress::Over;
             } else if matches!(state[process].drain, Progress::NotDue) && !waits {
                 let full = !matches!(goal, Goal::Judged { .. });
-                state.begin_drain(process, full, state.now, Duration::ZERO, deadline);
+                state.begin_drain(process, full, state.now, Duration::ZERO);
             }
-            state.step_drain(process, deadline);
+            state.step_drain(process);
             if !waits && state[process].drain.is_drained() {
                 state.note_drain_off(process);
-                state.begin_stop(process, false, deadline);
+                state.begin_stop(process, false);
             }
         } else if let Lifecycle::Starting { .. } = state.life(process)
             && !waits
         {
-            state.begin_stop(process, false, deadline);
+            state.begin_stop(process, false);
         }
         let life = state.life(process);
         if life.is_gone() {

@@ -105,7 +105,7 @@ impl Operations {
             _ => None,
         };
         for (old, full) in family::left_to_drain(state, is_full) {
-            state.begin_drain(old, full, state.now, Duration::ZERO, state.no_deadline());
+            state.begin_drain(old, full, state.now, Duration::ZERO);
         }
     }
 

@@ -10,9 +10,9 @@ use crate::cause::{Cause, Failure};
 use crate::event::Event;
 use crate::family;
 use crate::note::{AfterEnd, Note, RequestError};
+use crate::phase::Phase;
 use crate::phase::draining::Draining;
 use crate::phase::operations::{Goal, Judged, Operations};
-use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
 use crate::slots::Placed;
 use crate::spec::{HookId, ProcessSpec, Spec, Stage};
@@ -67,13 +67,7 @@ impl Running {
                     state.step.abort_hook(None, Stage::PreStart);
                 }
                 self.operations.abandon(state, RequestError::in_shutdown(cause));
-                let shutdown = ShutdownFacts {
-                    cause,
-                    t0: state.now,
-                    deadline: state.now + state.spec.window,
-                    signals: u32::from(cause.is_stop()),
-                };
-                Draining::enter(shutdown, self.all_ready, is_ready, state)
+                Draining::enter(cause, self.all_ready, is_ready, state)
             }
         }
     }
@@ -125,16 +119,12 @@ impl Running {
                     .map(|wait| state.step.run_hook(None, Stage::PreStart, state.now + wait.limit));
             }
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
-                state.ending.last_signal = Some(state.now);
                 return Err(Cause::Signal(signal));
             }
             // A request to drain is ignored until all processes have been ready. Before then, there
             // is nothing to drain, and no reason to give up the start.
             Event::DrainRequested if self.all_ready => return Err(Cause::DrainRequested),
-            Event::ShutdownRequested => {
-                state.ending.last_signal = Some(state.now);
-                return Err(Cause::ShutdownRequested);
-            }
+            Event::ShutdownRequested => return Err(Cause::ShutdownRequested),
             Event::Requested { process, request } => {
                 self.operations.request(state, process, request);
             }
@@ -174,7 +164,7 @@ impl Running {
             | Event::Exited { process, .. }
                 if self.operations.stops(process) =>
             {
-                state.handle_stop(event, state.no_deadline());
+                state.handle_stop(event);
             }
             Event::Spawned(process) if state.life(process) == Lifecycle::Spawning => {
                 state.on_spawned(process);
@@ -223,14 +213,14 @@ impl Running {
                     self.operations.on_start_failed(state, process, why);
                 }
                 if self.operations.stops(process) {
-                    state.handle_stop(event, state.no_deadline());
+                    state.handle_stop(event);
                 } else {
                     return on_exited(state, process, end, remains);
                 }
             }
             Event::Leftovers { process, any } => state.on_leftovers(process, any),
             Event::ExitSeen { .. } | Event::GroupGone(_) => {
-                state.handle_stop(event, state.no_deadline());
+                state.handle_stop(event);
             }
             Event::DrainAnswered { .. }
             | Event::Drained(_)
@@ -258,7 +248,7 @@ impl Running {
             }
             (Some(_), Stage::PreStop | Stage::PostStop) => {
                 let event = Event::HookEnded { hook, success };
-                state.handle_stop(event, state.no_deadline());
+                state.handle_stop(event);
             }
             _ => {}
         }
@@ -288,9 +278,9 @@ impl Running {
 
     /// Handles expired timers.
     fn tick(&mut self, state: &mut State) -> Step {
-        state.expire(state.no_deadline());
+        state.expire();
         self.operations.drain_old(state);
-        family::settle(state, true, state.no_deadline());
+        family::settle(state, true);
         if self.hook_until.take_if(|until| state.is_past(*until)).is_some() {
             state.step.time_out_hook(None, Stage::PreStart);
             return Err(Cause::HookFailed);
@@ -390,7 +380,7 @@ fn on_exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> 
                 .map(|condition| (process, condition)),
         );
         state[process].went_well = true;
-        state.after_end(process, state.no_deadline());
+        state.after_end(process);
         return Ok(());
     }
     let is_success = state.process(process).is_success(end);
@@ -430,7 +420,7 @@ fn on_ended(
     // If a shutdown begins now, the `post_stop` hook of the process runs in the shutdown.
     conclude(state, process, next, cause)?;
     if !remains && !matches!(next, AfterEnd::Restart { .. }) {
-        state.after_end(process, state.no_deadline());
+        state.after_end(process);
     }
     Ok(())
 }

@@ -1,27 +1,21 @@
 //! The third phase: every process is asked to end once all of its dependents are gone.
 
 use alloc::collections::BinaryHeap;
+use core::time::Duration;
 
 use crate::event::Event;
 use crate::family;
 use crate::note::{Hurry, Note};
+use crate::phase::Phase;
 use crate::phase::finishing::Finishing;
-use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
 use crate::spec::Stage;
-use crate::state::{Lifecycle, State};
+use crate::state::{Killing, Lifecycle, Shutdown, State};
 use crate::timers::Timers;
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
 #[derive(Clone, Debug)]
 pub struct Stopping {
-    pub shutdown: ShutdownFacts,
-    /// Whether all processes are killed at once, in no order. The killing begins with a third
-    /// signal or at the deadline.
-    killing_all: bool,
-    /// Whether drainit could not run when the deadline came. Then everyone who was not asked to end
-    /// is asked before SIGKILL.
-    has_slept: bool,
     /// The time at which drainit stops waiting even for a process that survives SIGKILL.
     give_up_at: Time,
     /// Whether the next step reviews every process, and not only those that have changed or whose
@@ -41,41 +35,32 @@ pub struct Stopping {
 type Queue = BinaryHeap<(u16, ProcessId)>;
 
 impl Stopping {
-    pub(crate) fn enter(shutdown: ShutdownFacts, state: &mut State) -> Phase {
-        let give_up_at = shutdown.hard_end(state);
-        state.plan_budget(shutdown.deadline.since(state.now), true);
+    pub(crate) fn enter(state: &mut State) -> Phase {
+        let give_up_at = state.hard_end();
+        state.plan_budget(Duration::ZERO, true);
         let count = state.spec.processes.len();
         let mut holders = vec![0; count];
         for (on, _) in state.spec.processes.iter().flat_map(|process| &process.dependencies) {
             holders[on.index()] += 1;
         }
         let released = vec![false; count];
-        Self {
-            shutdown,
-            killing_all: false,
-            has_slept: false,
-            give_up_at,
-            review_all: true,
-            holders,
-            released,
-            counting: Timers::default(),
-        }
-        .advance(state, None)
+        let counting = Timers::default();
+        Self { give_up_at, review_all: true, holders, released, counting }.advance(state, None)
     }
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
-        state.handle_stop(event, self.deadline(state));
+        state.handle_stop(event);
         state.handle_drain(event);
         if let Event::Signal(signal) = event
             && state.spec.stop_signals.contains(&signal)
         {
-            match self.shutdown.count_signal(state, signal) {
+            match state.count_signal(signal) {
                 None => {}
                 Some(1) => state.step.note(Note::Hurried(Hurry::Continue)),
                 Some(2) => self.cut_waits(state),
                 Some(_) => {
                     state.step.note(Note::Hurried(Hurry::KillAll));
-                    state.ending.is_cut_short = true;
+                    state.shutdown.iter_mut().for_each(Shutdown::cut_short);
                     self.kill_all();
                 }
             }
@@ -84,9 +69,12 @@ impl Stopping {
     }
 
     /// The time at which the next timer is due, apart from the timers of processes.
-    pub(crate) fn wakes_at(&self) -> Time {
-        let end = if self.killing_all { self.give_up_at } else { self.shutdown.deadline };
-        self.counting.first().map_or(end, |at| end.min(at))
+    pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
+        let end = state.shutdown.as_ref().map(|shutdown| match shutdown.killing {
+            Some(_) => self.give_up_at,
+            None => shutdown.deadline,
+        });
+        end.into_iter().chain(self.counting.first()).min()
     }
 
     /// Handles a second stop signal. Nothing waits for `pre_stop` hooks any longer, but each
@@ -94,25 +82,26 @@ impl Stopping {
     fn cut_waits(&mut self, state: &mut State) {
         state.step.note(Note::Hurried(Hurry::CutWaits));
         self.review_all = true;
-        state.cut_pre_stops(self.shutdown.deadline);
+        state.cut_pre_stops();
     }
 
     /// Handles expired timers, and begins the stops that are due. `drained` is the process whose
     /// drain the event was about.
     fn advance(mut self, state: &mut State, drained: Option<ProcessId>) -> Phase {
-        if !self.killing_all && state.is_past(self.shutdown.deadline) && !state.is_done() {
-            self.has_slept = state.has_slept_through(self.shutdown.deadline);
-            let late = self.has_slept.then(|| state.now.since(self.shutdown.deadline));
+        let is_over = state.is_past_deadline() && !state.is_done();
+        let shutdown = state.shutdown.as_mut().filter(|it| is_over && it.killing.is_none());
+        if let Some(shutdown) = shutdown {
+            let late = shutdown.on_deadline(state.now);
             state.step.note(Note::DeadlinePassed { late });
             self.kill_all();
             // If the container was paused or the machine suspended, the deadline may be long past,
             // but killed processes still need time to end.
             self.give_up_at = self.give_up_at.max(state.now + AFTER_KILL);
         }
-        state.plan_again(self.shutdown.deadline, None, &self.holders);
-        state.expire(self.deadline(state));
-        family::settle(state, true, self.deadline(state));
-        state.plan_again(self.shutdown.deadline, None, &self.holders);
+        state.plan_again(None, &self.holders);
+        state.expire();
+        family::settle(state, true);
+        state.plan_again(None, &self.holders);
         let ranked = |id| (state.spec.rank(id), id);
         let mut queue: Queue = if core::mem::take(&mut self.review_all) {
             state.spec.ids().map(ranked).collect()
@@ -125,7 +114,7 @@ impl Stopping {
             while queue.peek() == Some(&next) {
                 queue.pop();
             }
-            if self.killing_all {
+            if state.killing().is_some() {
                 state.end_final_count(next.1);
                 self.end_at_once(state, next.1);
             } else {
@@ -133,7 +122,7 @@ impl Stopping {
             }
         }
         if state.is_done() {
-            return Finishing::enter(self.shutdown, self.killing_all, state);
+            return Finishing::enter(state);
         }
         if state.is_past(self.give_up_at) {
             for process in
@@ -141,21 +130,12 @@ impl Stopping {
             {
                 state.step.note(Note::Unkillable(process));
             }
-            return Finishing::enter(self.shutdown, true, state);
+            return Finishing::enter(state);
         }
         Phase::Stopping(self)
     }
 
-    /// The deadline of the current waits. Once all processes are killed, no time is left for any
-    /// wait or hook, except for those that drainit asks to end after a deadline that it has slept
-    /// through.
-    fn deadline(&self, state: &State) -> Time {
-        let is_now = self.killing_all && !self.has_slept;
-        if is_now { state.now } else { self.shutdown.deadline }
-    }
-
     fn kill_all(&mut self) {
-        self.killing_all = true;
         self.counting = Timers::default();
         self.review_all = true;
     }
@@ -167,14 +147,14 @@ impl Stopping {
         let is_free = self.holders[process.index()] == 0;
         match state.life(process) {
             Lifecycle::Starting { .. } | Lifecycle::Ready { .. } if is_free => {
-                let is_hurried = self.shutdown.signals >= 2;
+                let is_hurried = state.shutdown.as_ref().is_some_and(|it| it.signals >= 2);
                 if is_hurried {
                     state.end_final_count(process);
-                } else if !state.step_final_count(process, self.shutdown.deadline) {
+                } else if !state.step_final_count(process) {
                     let at = state[process].drain.wakes_at(state.now).unwrap_or(state.now);
                     return self.counting.set(process, Some(at));
                 }
-                state.begin_stop(process, is_hurried, self.shutdown.deadline);
+                state.begin_stop(process, is_hurried);
             }
             life if life.releases_dependencies()
                 && is_free
@@ -192,20 +172,20 @@ impl Stopping {
     }
 
     fn end_at_once(&mut self, state: &mut State, process: ProcessId) {
-        if self.has_slept
-            && let Some(kill_at) = state.ask_late(process, self.shutdown.deadline)
+        if state.killing() == Some(Killing::SleptThrough)
+            && let Some(kill_at) = state.ask_late(process)
         {
             self.give_up_at = self.give_up_at.max(kill_at + AFTER_KILL);
             return;
         }
         match state.life(process) {
-            Lifecycle::Stopping { since, .. } => state.kill(process, Some(since), state.now),
+            Lifecycle::Stopping { since, .. } => state.kill(process, Some(since)),
             Lifecycle::Starting { .. } | Lifecycle::Ready { .. } | Lifecycle::Remains { .. } => {
-                state.kill(process, None, state.now)
+                state.kill(process, None)
             }
             Lifecycle::PreStop { .. } => {
                 state.step.abort_hook(Some(process), Stage::PreStop);
-                state.kill(process, None, state.now);
+                state.kill(process, None);
             }
             Lifecycle::PostStop { .. } => {
                 state.step.abort_hook(Some(process), Stage::PostStop);

@@ -165,7 +165,7 @@ pub(crate) fn watch(
                 }
             }
         };
-        journal.event(now, event, machine.phase());
+        journal.event(now, event, &machine);
         for action in actions {
             if let Action::Adopt { slot, of, is_newer } = action {
                 world.adopt(slot, of, is_newer);

@@ -422,7 +422,7 @@ impl<'a> World<'a> {
 
     /// Whether a shutdown has begun. A drain without a stop is not a shutdown.
     fn has_been_asked(&self) -> bool {
-        let shutdown = self.machine.phase().shutdown();
+        let shutdown = self.machine.shutdown();
         shutdown.is_some_and(|shutdown| shutdown.cause != Cause::DrainRequested)
     }
 

@@ -118,7 +118,7 @@ fn a_stop_that_begins_late_leaves_the_written_time_of_a_later_stop() {
         let spec = loaded.config.spec(&loaded.graph);
         let left = Duration::from_millis(left);
         let budget = Budget::new(&spec, left, |id| Ahead::all(spec.of(id)));
-        let limit = budget.stop(&spec, ProcessId(1), spec.window, left);
+        let limit = budget.stop(&spec, ProcessId(1), spec.window, Some(left));
         assert_eq!(limit.as_millis(), gets, "{db} {left:?}");
     }
 }
