@@ -50,8 +50,11 @@ pub struct Budget {
     after_first: Option<Duration>,
     /// The container's `post_stop` hook, as far as it needs time before the deadline.
     last: Path,
-    /// Whether the declared stops of a path exceed the time.
-    pub exceeds: bool,
+    /// Whether the end of a declared stop changes what other steps get, even if the order of the stop
+    /// is kept. This is so if the declared stops of a path exceed the time, so that each end frees a
+    /// part of the excess, and if there is a step that this part can change: a drain, a stop that
+    /// declares no time, or a step under way.
+    pub ends_free_time: bool,
 }
 
 /// The times of the steps of the longest path.
@@ -227,7 +230,7 @@ impl Budget {
             all: last,
             after_first: None,
             last,
-            exceeds: shares.exceeds,
+            ends_free_time: shares.ends_free_time,
         };
         for &id in &spec.order {
             let (process, place) = (spec.of(id), id.index());
@@ -398,8 +401,8 @@ struct Shares {
     written: Vec<Sums>,
     /// For each process: the declared stops of the path through it, and their number.
     stopping: Vec<Sum>,
-    /// Whether the declared stops of a path exceed the time.
-    exceeds: bool,
+    /// See [`Budget::ends_free_time`].
+    ends_free_time: bool,
 }
 
 impl Shares {
@@ -423,8 +426,10 @@ impl Shares {
         let is_shared = spec.ids().any(|id| stop(id).is_none());
         // A share is 1 s at least, so in a window of 32 s no path has more sums that matter.
         let written = is_shared.then(|| spec.sums_through(written, begun, 32));
-        let exceeds = stopping.iter().any(|sum| sum.0 > left);
-        Self { left, written: written.unwrap_or_default(), stopping, exceeds }
+        let is_under_way = |id| begun(id) && !own(id).is_zero();
+        let can_change = is_shared || spec.ids().any(|id| ahead(id).drain || is_under_way(id));
+        let ends_free_time = can_change && stopping.iter().any(|sum| sum.0 > left);
+        Self { left, written: written.unwrap_or_default(), stopping, ends_free_time }
     }
 
     /// The share of a process. The declared times come first. The other stops of each path share

@@ -292,15 +292,17 @@ impl State {
     /// Has the budget from now, or `delayed`, to the deadline computed again if a process has ended
     /// in this step before its dependents, or its stop began before theirs: they can use the time
     /// that was kept for it. `holders` has the number of dependents of each process that are not
-    /// gone, if it is known. If declared stops do not fit, the end of each of them frees a part of the excess. Thousands of ends in the order of a stop, or of processes without dependencies,
-    /// do not each cost a budget.
+    /// gone, if it is known. If declared stops do not fit, the end of each of them can free a part of
+    /// the excess for other steps ([`Budget::ends_free_time`]). Thousands of other ends in the order
+    /// of a stop, or of processes without dependencies, do not each cost a budget.
     pub(crate) fn plan_again(&mut self, delayed: Option<Time>, holders: &[usize]) {
-        let exceeds = self.budget.get().is_some_and(|budget| budget.exceeds);
+        let ends_free_time = self.budget.get().is_some_and(|budget| budget.ends_free_time);
         let above = |id| self.spec.above(id).iter().any(|id| !self.life(*id).is_down());
         let held = |id: ProcessId| holders.get(id.index()).map(|count| *count > 0);
         let frees = |id: &ProcessId| {
             let of = self.process(*id);
-            exceeds && self.life(*id).is_down() && of.stop.is_some() && !of.dependencies.is_empty()
+            let is_end = self.life(*id).is_down() && of.stop.is_some();
+            ends_free_time && is_end && !of.dependencies.is_empty()
                 || !self.life(*id).runs() && held(*id).unwrap_or_else(|| above(*id))
         };
         if let Some(left) = self.left_to_stop()

@@ -29,7 +29,7 @@ use crate::language::places::{EntryPlace, Places};
 use crate::language::span::Span;
 use crate::plan::Plan;
 use crate::plan::timeline::{ShutdownStep, StepKind, Timeline};
-use crate::types::suggest::list;
+use crate::types::suggest::{first_of, list};
 use crate::types::{ProcessId, human};
 
 /// Runs the checks of this file, and those of hot restarts and of held sockets. With `with_times`,
@@ -172,10 +172,9 @@ fn times(
         _ => Duration::ZERO,
     };
     // A `min` counts from the end of the readiness delay.
-    let takes = |timeline: &Timeline, step: &ShutdownStep| {
+    let from = |timeline: &Timeline| {
         let delays = timeline.steps.iter().filter(|it| it.kind == StepKind::ReadinessDelay);
-        let from = delays.filter_map(|it| it.ends).max().unwrap_or_default();
-        (step.begins + step.takes()).since(from)
+        delays.filter_map(|it| it.ends).max().unwrap_or_default()
     };
     // The text says how long a step takes, and how long it should take.
     let gets = |step: &ShutdownStep, wish: Duration| {
@@ -184,11 +183,13 @@ fn times(
     let why = |timeline: &Timeline| {
         let path = timeline.critical_steps();
         let path = path.map(|step| format!("{} {}", plan.label(step), human(step.takes())));
-        let path = path.collect::<Vec<_>>().join(" + ");
+        let path = first_of(&path.collect::<Vec<_>>(), MOST_NAMED, " + ");
         format!("the longest shutdown is {path}, and {WINDOW} is {}", human(plan.window()))
     };
     for (timeline, _) in plan.timelines() {
-        if let Some(step) = timeline.steps.iter().find(|step| takes(timeline, step) < min(step)) {
+        let from = from(timeline);
+        let is_cut = |step: &&ShutdownStep| (step.begins + step.takes()).since(from) < min(step);
+        if let Some(step) = timeline.steps.iter().find(is_cut) {
             let (gets, why) = (gets(step, min(step)), why(timeline));
             let message = format!("`min` does not fit into the shutdown: {gets}; {why}");
             problems
@@ -211,7 +212,7 @@ fn times(
         // that the first is reported.
         let Some((longest, _)) = cuts.iter().rev().max_by_key(|(_, wish)| wish) else { continue };
         let gets: Vec<_> = cuts.iter().map(|(step, wish)| gets(step, *wish)).collect();
-        let (gets, why) = (gets.join(", "), why(timeline));
+        let (gets, why) = (first_of(&gets, MOST_NAMED, ", "), why(timeline));
         let message = format!("the declared waits do not fit into the shutdown: {gets}; {why}");
         problems.warning(place_of_step(config, places, longest, "time"), message).help(
             "shorten one of them, or make `shutdown.grace_period` (and the pod's) longer: \
@@ -330,6 +331,9 @@ pub(crate) fn shrink_default_minima(
         }
     }
 }
+
+/// The most steps that a message names, so that it stays readable in a config of many processes.
+const MOST_NAMED: usize = 10;
 
 const WINDOW: &str = "`grace_period` minus `reserve`";
 

@@ -61,9 +61,14 @@ const SHOWN: usize = 8;
 
 /// Joins the texts that fit into a line, and says how many others there are: `a, b, 7 more`.
 pub fn shortened<T: Borrow<str>>(texts: &[T]) -> String {
-    let (shown, others) = texts.split_at(texts.len().min(SHOWN));
-    let shown = shown.join(", ");
-    if others.is_empty() { shown } else { format!("{shown}, {} more", others.len()) }
+    first_of(texts, SHOWN, ", ")
+}
+
+/// Joins the first `most` texts, and says how many others there are: `a + b + 7 more`.
+pub fn first_of<T: Borrow<str>>(texts: &[T], most: usize, separator: &str) -> String {
+    let (shown, others) = texts.split_at(texts.len().min(most));
+    let shown = shown.join(separator);
+    if others.is_empty() { shown } else { format!("{shown}{separator}{} more", others.len()) }
 }
 
 #[cfg(test)]
@@ -112,5 +117,7 @@ mod tests {
         assert_eq!(shortened(&["a"; 8]), "a, a, a, a, a, a, a, a");
         assert_eq!(shortened(&["a"; 2000]), "a, a, a, a, a, a, a, a, 1992 more");
         assert_eq!(shortened::<String>(&[]), "");
+        assert_eq!(first_of(&["a", "b", "c"], 3, " + "), "a + b + c");
+        assert_eq!(first_of(&["a", "b", "c"], 2, " + "), "a + b + 1 more");
     }
 }

@@ -113,6 +113,29 @@ fn the_time_of_a_request_grows_only_with_the_number_of_processes() {
     compare(stop_each, [40, 400], 40);
 }
 
+/// Stops a chain of processes whose declared stops exceed the window. Returns the time for each
+/// process.
+fn stop_in_order(count: u16) -> Duration {
+    let all = || (0..count).map(ProcessId);
+    let mut machine = Machine::new(Arc::new(chain(count, true)), Time::default());
+    machine.handle(Time::default(), Event::Start);
+    all().for_each(|id| drop(machine.handle(Time::default(), Event::Spawned(id))));
+    machine.handle(Time(MS(1)), Event::Signal(Signal::TERM));
+    let began = thread_cpu();
+    for (at, id) in (2..).zip(all().rev()) {
+        assert!(matches!(machine.state().life(id), Lifecycle::Stopping { .. }));
+        machine.handle(Time(MS(at)), exited(id));
+    }
+    let took = thread_cpu() - began;
+    assert!(machine.state().is_done());
+    took / u32::from(count)
+}
+
+#[test]
+fn a_stop_that_does_not_fit_costs_as_much_for_each_of_many_processes_as_for_each_of_few() {
+    compare(stop_in_order, [100, 1500], 5);
+}
+
 /// Plays `count` processes with `update: start-first` and a `pre_start` hook, which follow one other
 /// process. Returns the time for each of them, in the longer of two steps: the step in which new
 /// instances of all of them start beside the old ones, or the step in which a stop rolls all of them

@@ -41,6 +41,28 @@ fn an_explicit_min_that_does_not_fit_is_an_error() {
 }
 
 #[test]
+fn a_warning_about_waits_names_ten_steps_and_counts_the_others() {
+    for (count, others) in [(10, ""), (11, "1 more"), (200, "190 more")] {
+        let mut text = "shutdown: {grace_period: 30}\nprocesses:\n".to_owned();
+        for n in 0..count {
+            let on = if n > 0 { format!("p{}", n - 1) } else { String::new() };
+            let keys = format!("command: [a], stop_grace_period: 5s, depends_on: [{on}]");
+            text.push_str(&format!("  p{n}: {{{keys}}}\n"));
+        }
+        let found = checked(&text, &[]);
+        let one = found.iter().find(|it| it.message.starts_with("the declared waits do not fit"));
+        let (cuts, path) = one.unwrap().message.split_once("; ").unwrap();
+        let named = |text: &str| text.matches("stop p").count();
+        assert_eq!((named(cuts), named(path)), (10, 10), "{count}: {one:?}");
+        let all = [(cuts, format!(", {others}")), (path, format!(" + {others}, and `grace"))];
+        for (text, end) in all.iter().filter(|_| !others.is_empty()) {
+            assert!(text.contains(end), "{count}: {one:?}");
+        }
+        assert!(one.unwrap().message.len() < 700, "{one:?}");
+    }
+}
+
+#[test]
 fn waits_that_do_not_fit_are_reported_at_the_key_of_the_longest() {
     for (shutdown, keys) in [
         ("readiness_delay: 9s, ", "stop_grace_period: 2s"),
