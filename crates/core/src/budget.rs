@@ -182,6 +182,58 @@ impl Ahead {
     }
 }
 
+/// The steps that lie ahead of all processes.
+struct Steps<'s> {
+    spec: &'s Spec,
+    /// For each process: its steps.
+    ahead: Vec<Ahead>,
+}
+
+impl Steps<'_> {
+    fn of(&self, id: ProcessId) -> &Ahead {
+        &self.ahead[id.index()]
+    }
+
+    /// The drain of a process, if it lies ahead.
+    fn drain(&self, id: ProcessId) -> Option<DrainSpec> {
+        self.spec.of(id).drain.filter(|_| self.of(id).drain)
+    }
+
+    /// The time in which the listeners of a process are closed after its drain.
+    fn close(&self, id: ProcessId) -> Duration {
+        self.drain(id).filter(|drain| drain.closes).map_or(Duration::ZERO, |_| MIN_CLOSING)
+    }
+
+    /// The time of the final counts. A count follows if a drain that counts traffic can end before
+    /// another drain.
+    fn final_count(&self) -> Duration {
+        let drains = self.spec.ids().filter(|id| self.drain(*id).is_some()).count();
+        let closes = self.spec.ids().map(|id| self.close(id)).max();
+        closes.filter(|_| drains > 1).unwrap_or_default()
+    }
+
+    /// The path that begins with the stop of a process and its hooks, before this path. `share` is
+    /// the share of the process.
+    fn before_stop(&self, later: Path, id: ProcessId, share: Duration) -> Path {
+        let &Ahead { pre_stop, stop, post_stop, .. } = self.of(id);
+        let unset = if self.spec.of(id).is_store { share } else { LEAST_STOP };
+        let kept = stop.unwrap_or(unset);
+        let stop = Times { kept, shared: share, least: kept.min(LEAST_STOP), declared: kept };
+        later.after(Times::hook(post_stop)).after(stop).after(Times::hook(pre_stop))
+    }
+
+    /// The path that begins with the drain of a process, if one lies ahead, before this path. The
+    /// `min`s of all drains pass at the same time, so a drain that is not the first of its path
+    /// keeps only a second.
+    fn before_drain(&self, later: Path, id: ProcessId, is_first: bool) -> Path {
+        let Some(drain) = self.drain(id) else { return later };
+        let least = if is_first { drain.min } else { Duration::ZERO };
+        let kept = least.max(declared_drain(drain).min(LEAST_STOP));
+        let declared = declared_drain(drain).max(kept);
+        later.after(Times { kept, shared: kept, least, declared })
+    }
+}
+
 impl Budget {
     /// The budget of a shutdown in which all steps lie ahead.
     pub fn of(spec: &Spec) -> Self {
@@ -189,63 +241,57 @@ impl Budget {
     }
 
     /// Makes the budget of a shutdown. `left` is the time until the deadline, less the delay before
-    /// the drains.
+    /// the drains. `ahead` returns the steps of a process that lie ahead.
+    ///
+    /// A process comes after its dependencies here, so each path is made from the paths below it.
+    /// The words:
+    ///
+    /// - A step *keeps* time if steps before it leave this time to it.
+    /// - The *share* of a process is the declared time of its stop. For a stop that declares none, it
+    ///   is an equal part of the time.
+    /// - The *last* path is the container's `post_stop` hook, which comes after everything.
+    /// - The *stop path* of a process begins with its stop and its hooks. The stop paths of its
+    ///   dependencies come after it.
+    /// - The *final counts* come between the last drain and the first stop.
+    /// - The *drained* path of a process comes after its drain: its close, and then the longer of
+    ///   two paths. One is the final counts and its stop path. The other is a drain path below.
+    /// - The *drain path* of a process begins with its drain. Its drained path comes after it.
     pub fn new(spec: &Spec, left: Duration, ahead: impl Fn(ProcessId) -> Ahead) -> Self {
-        let last = HookWait::need_of(spec.hooks.post_stop).saturating_sub(spec.after_deadline());
-        let last = Path { times: Times::hook(last), ..Path::default() };
-        let ahead: Vec<_> = spec.ids().map(ahead).collect();
-        let ahead = |id: ProcessId| ahead[id.index()];
-        let drain = |id| spec.of(id).drain.filter(|_| ahead(id).drain);
-        let closes = |id| drain(id).filter(|it| it.closes).map_or(Duration::ZERO, |_| MIN_CLOSING);
-        // If a drain that counts traffic ends before another drain, a final count follows.
-        let drains = spec.ids().filter_map(drain).count();
-        let counts = spec.ids().map(closes).max().filter(|_| drains > 1).unwrap_or_default();
-        let left = left.saturating_sub(last.kept.saturating_add(counts));
-        let shares = Shares::new(spec, left, ahead, |id| {
-            let drain = drain(id).map_or(Duration::ZERO, declared_drain);
-            drain.saturating_add(closes(id))
-        });
-        let unset = |id| if spec.of(id).is_store { shares.of(id) } else { LEAST_STOP };
-        // The path before the stop of a process and its hooks.
-        let stopped = |path: Path, id: ProcessId, share| {
-            let Ahead { pre_stop, stop, post_stop, .. } = ahead(id);
-            let kept = stop.unwrap_or_else(|| unset(id));
-            let stop = Times { kept, shared: share, least: kept.min(LEAST_STOP), declared: kept };
-            path.after(Times::hook(post_stop)).after(stop).after(Times::hook(pre_stop))
-        };
-        // The path before the drain of a process. The `min`s of all drains pass at the same time,
-        // so a drain that is not the first of its path keeps only a second.
-        let drained = |path: Path, id, is_first| {
-            let Some(drain) = drain(id) else { return path };
-            let least = if is_first { drain.min } else { Duration::ZERO };
-            let kept = least.max(declared_drain(drain).min(LEAST_STOP));
-            let declared = declared_drain(drain).max(kept);
-            path.after(Times { kept, shared: kept, least, declared })
-        };
-        let mut drains = vec![last; spec.processes.len()];
+        let steps = Steps { spec, ahead: spec.ids().map(ahead).collect() };
+        let hook = HookWait::need_of(spec.hooks.post_stop).saturating_sub(spec.after_deadline());
+        let last = Path { times: Times::hook(hook), ..Path::default() };
+        let final_count = steps.final_count();
+        let to_share = left.saturating_sub(last.kept.saturating_add(final_count));
+        let shares = Shares::new(&steps, to_share);
+        let mut drain_paths = vec![last; spec.processes.len()];
         let mut budget = Self {
-            shares: vec![Duration::ZERO; drains.len()],
-            stops: drains.clone(),
-            drained: drains.clone(),
+            shares: vec![Duration::ZERO; drain_paths.len()],
+            stops: drain_paths.clone(),
+            drained: drain_paths.clone(),
             all: last,
             after_first: None,
             last,
             ends_free_time: shares.ends_free_time,
         };
         for &id in &spec.order {
-            let (process, place) = (spec.of(id), id.index());
-            let share = ahead(id).stop.unwrap_or_else(|| shares.of(id));
-            let below = last.below(process, &budget.stops);
-            let mut path = if ahead(id).is_begun { below } else { stopped(below, id, share) };
+            let (process, place, own) = (spec.of(id), id.index(), steps.of(id));
+            let share = own.stop.unwrap_or_else(|| shares.of(id));
+            let mut stop_path = last.below(process, &budget.stops);
+            if !own.is_begun {
+                stop_path = steps.before_stop(stop_path, id, share);
+            }
             // In the 10 s of Docker, the default `min` of 5 s then fits before any number of stops.
-            path.times.least = path.least.min(spec.window / 4);
-            (budget.shares[place], budget.stops[place]) = (share, path);
-            path = path.after(Times::all(counts)).below(process, &drains);
-            path = path.after(Times::all(closes(id)));
-            budget.after_first = budget.after_first.max(drain(id).map(|_| path.least));
-            budget.drained[place] = path;
-            drains[place] = drained(path, id, false);
-            budget.all = budget.all.or(drained(path, id, true));
+            stop_path.times.least = stop_path.least.min(spec.window / 4);
+            let to_count = stop_path.after(Times::all(final_count)).below(process, &drain_paths);
+            let drained = to_count.after(Times::all(steps.close(id)));
+            if steps.drain(id).is_some() {
+                budget.after_first = budget.after_first.max(Some(drained.least));
+            }
+            budget.shares[place] = share;
+            budget.stops[place] = stop_path;
+            budget.drained[place] = drained;
+            budget.all = budget.all.or(steps.before_drain(drained, id, true));
+            drain_paths[place] = steps.before_drain(drained, id, false);
         }
         budget
     }
@@ -406,28 +452,31 @@ struct Shares {
 }
 
 impl Shares {
-    /// `before` is the declared time of the drain of a process.
-    fn new(
-        spec: &Spec,
-        left: Duration,
-        ahead: impl Fn(ProcessId) -> Ahead,
-        before: impl Fn(ProcessId) -> Duration,
-    ) -> Self {
-        let (stop, begun) = (|id| ahead(id).stop, |id| ahead(id).is_begun);
+    fn new(steps: &Steps<'_>, left: Duration) -> Self {
+        let spec = steps.spec;
+        let begun = |id| steps.of(id).is_begun;
         let own = |id| {
-            let Ahead { pre_stop, stop, post_stop, .. } = ahead(id);
+            let &Ahead { pre_stop, stop, post_stop, .. } = steps.of(id);
             stop.unwrap_or_default().saturating_add(pre_stop).saturating_add(post_stop)
         };
-        let stopping = |id| stop(id).map_or(Duration::ZERO, |_| own(id));
-        let stopping = |id| (stopping(id), u32::from(stop(id) != Some(Duration::ZERO)));
+        let stopping = |id| {
+            let stop = steps.of(id).stop;
+            let time = stop.map_or(Duration::ZERO, |_| own(id));
+            (time, u32::from(stop != Some(Duration::ZERO)))
+        };
         let stopping: Vec<_> =
             spec.sums_through(stopping, begun, 1).into_iter().map(|sums| sums.0).collect();
-        let written = |id| (own(id).saturating_add(before(id)), u32::from(stop(id).is_none()));
-        let is_shared = spec.ids().any(|id| stop(id).is_none());
+        let written = |id| {
+            let drain = steps.drain(id).map_or(Duration::ZERO, declared_drain);
+            let drain = drain.saturating_add(steps.close(id));
+            (own(id).saturating_add(drain), u32::from(steps.of(id).stop.is_none()))
+        };
+        let is_shared = steps.ahead.iter().any(|ahead| ahead.stop.is_none());
         // A share is 1 s at least, so in a window of 32 s no path has more sums that matter.
         let written = is_shared.then(|| spec.sums_through(written, begun, 32));
         let is_under_way = |id| begun(id) && !own(id).is_zero();
-        let can_change = is_shared || spec.ids().any(|id| ahead(id).drain || is_under_way(id));
+        let has_other = |id| steps.of(id).drain || is_under_way(id);
+        let can_change = is_shared || spec.ids().any(has_other);
         let ends_free_time = can_change && stopping.iter().any(|sum| sum.0 > left);
         Self { left, written: written.unwrap_or_default(), stopping, ends_free_time }
     }
