@@ -228,8 +228,9 @@ impl Steps<'_> {
     fn before_drain(&self, later: Path, id: ProcessId, is_first: bool) -> Path {
         let Some(drain) = self.drain(id) else { return later };
         let least = if is_first { drain.min } else { Duration::ZERO };
-        let kept = least.max(declared_drain(drain).min(LEAST_STOP));
-        let declared = declared_drain(drain).max(kept);
+        let declared = declared_drain(self.spec, drain);
+        let kept = least.max(declared.min(LEAST_STOP));
+        let declared = declared.max(kept);
         later.after(Times { kept, shared: kept, least, declared })
     }
 }
@@ -433,9 +434,10 @@ impl Budget {
     }
 }
 
-/// The time that a drain declares: its `time`, or its `min`.
-fn declared_drain(drain: DrainSpec) -> Duration {
-    drain.time.unwrap_or(drain.min)
+/// The time that a drain declares: its `time`, or its `min`. A `time` as long as the window means what
+/// the deadline leaves, as no `time` does.
+fn declared_drain(spec: &Spec, drain: DrainSpec) -> Duration {
+    drain.time.filter(|time| *time < spec.window).unwrap_or(drain.min)
 }
 
 /// The equal shares of stops without `stop_grace_period`.
@@ -467,7 +469,8 @@ impl Shares {
         let stopping: Vec<_> =
             spec.sums_through(stopping, begun, 1).into_iter().map(|sums| sums.0).collect();
         let written = |id| {
-            let drain = steps.drain(id).map_or(Duration::ZERO, declared_drain);
+            let declared = |drain| declared_drain(spec, drain);
+            let drain = steps.drain(id).map_or(Duration::ZERO, declared);
             let drain = drain.saturating_add(steps.close(id));
             (own(id).saturating_add(drain), u32::from(steps.of(id).stop.is_none()))
         };

@@ -535,6 +535,28 @@ fn a_later_stop_that_declares_nothing_keeps_a_second_and_a_store_ten() {
     assert_eq!(limit(spec), Some(3000));
 }
 
+// holds: S892, C1004
+#[test]
+fn a_store_keeps_its_time_from_a_drain_whose_time_is_as_long_as_the_window() {
+    let longest = |time| {
+        let mut spec = idle_levels(2);
+        (spec.processes[0].is_store, spec.processes[0].drain) = (true, None);
+        (spec.processes[0].stop, spec.processes[1].stop) = (None, None);
+        spec.processes[1].drain.as_mut().unwrap().time = time;
+        let mut play = Play::up(spec);
+        let all = play.all(0, TERM);
+        all.iter().find_map(|action| match action {
+            Action::Drain { longest, .. } => Some(*longest),
+            _ => None,
+        })
+    };
+    let unset = longest(None);
+    assert!(unset < Some(MS(20_000)), "{unset:?}");
+    for time in [28_000, 300_000] {
+        assert_eq!(longest(Some(MS(time))), unset, "{time}");
+    }
+}
+
 // holds: S891
 #[test]
 fn a_process_that_ignores_a_stop_signal_takes_only_a_share() {
