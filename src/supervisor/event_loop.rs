@@ -5,6 +5,7 @@
 //! sends a message when the work is done.
 
 mod messages;
+mod reap;
 mod step;
 
 use std::cell::RefCell;
@@ -22,19 +23,16 @@ use crate::core::state::Lifecycle;
 use crate::keys::Config;
 use crate::os::clock::{self, Timer};
 use crate::os::panic_hook;
-use crate::os::reap::REAP_AT_ONCE;
 use crate::os::service_manager;
 use crate::os::signal::fd::{SignalStream, Signals};
 use crate::os::signal::mask::only;
 use crate::os::signal::{ReceivedSignal, Sender};
 use crate::os::sys::{self, SignalSet};
 use crate::os::terminal;
-use crate::supervisor::children::{ChildRole, Ended, Remaining};
 use crate::supervisor::event_loop::step::StepTime;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::inbox::Inbox;
 use crate::supervisor::tasks::drain::DrainCommand;
-use crate::supervisor::tasks::run_command;
 use crate::types::{ProcessId, Signal, Time};
 
 /// If drainit handles a time limit this long after the limit has expired, drainit assumes that it
@@ -332,66 +330,6 @@ impl Step<'_> {
                  `drainit kill -s {name} NAME` sends it to one; if it is the image's STOPSIGNAL, \
                  add it to `shutdown.signals`"
             );
-        }
-        Ok(())
-    }
-
-    /// Whether the ended child is a process that has failed.
-    fn has_failed(&self, ended: &Ended) -> bool {
-        let machine = self.executor.processes.machine();
-        matches!(ended.role, Some(ChildRole::Process(process))
-            if !machine.state().process(process).is_success(ended.end))
-    }
-
-    /// Reaps children that have ended, orphans included, and handles their ends.
-    fn reap(&mut self) -> io::Result<()> {
-        let (mut ended, rest) = self.executor.reap(REAP_AT_ONCE)?;
-        // The order in which these children ended is unknown. Failures come first, because they
-        // probably caused the other ends.
-        ended.sort_by_key(|one| !self.has_failed(one));
-        if rest == Remaining::More {
-            // More children may have ended. Their SIGCHLD was already read, so this call makes the
-            // next turn reap them.
-            self.executor.wake_loop();
-        }
-        // The process groups are checked before the core decides anything, because the kernel may
-        // reuse the id of an empty group from now on. The check comes after the reaping, so that
-        // members that ended together with their leader are gone by then.
-        let gone = self.executor.groups_gone();
-        self.executor.settle_mains(&ended);
-        let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_group(one)).collect();
-        run_command::kill_rest(&ended);
-        for one in &ended {
-            if let Some(begun) = self.executor.on_begun_unseen(one) {
-                self.handle(begun)?;
-            }
-        }
-        // The messages of a process are handled before its end.
-        let processes = self.executor.last_messages(&ended);
-        for message in self.events.inbox.take_of(&processes) {
-            self.on_message(message)?;
-        }
-        for one in &ended {
-            if let Some(ChildRole::Process(process)) = one.role {
-                // drainit looks at the watched files now, before the process is started again. The
-                // new instance will read the new content, so a change that this look finds must not
-                // cause another restart.
-                drop(self.executor.look(process));
-            }
-        }
-        for (one, remains) in ended.into_iter().zip(remains) {
-            if let Some(event) = self.executor.on_ended(one, remains) {
-                self.handle(event)?;
-            }
-        }
-        for process in gone {
-            self.handle(Event::GroupGone(process))?;
-        }
-        for gone in self.executor.orphans_gone() {
-            self.handle(gone)?;
-        }
-        if rest == Remaining::None && self.executor.has_swept() {
-            self.handle(Event::NothingLeft)?;
         }
         Ok(())
     }

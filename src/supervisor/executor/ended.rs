@@ -53,7 +53,10 @@ impl Executor {
 
     /// Reads the last messages of processes that have ended. These messages may still be in a
     /// socket. Sends the resulting events to the event loop, and returns the processes.
-    pub(crate) fn last_messages(&self, ended: &[Ended]) -> Vec<ProcessId> {
+    pub(crate) fn last_messages<'e>(
+        &self,
+        ended: impl Iterator<Item = &'e Ended>,
+    ) -> Vec<ProcessId> {
         let mut processes = Vec::new();
         for one in ended {
             let Some(ChildRole::Process(process)) = one.role else { continue };
