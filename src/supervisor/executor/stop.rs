@@ -111,7 +111,7 @@ impl Executor {
             self.processes.history(process).asked_since = Some(clock::now());
         }
         let running = RunningDrain::begin(drain, target, starter, |command| {
-            let hook = Hook { command: command.to_vec(), timeout: None, user: None };
+            let hook = Hook { command: command.to_vec().into(), timeout: None, user: None };
             let launcher = self.launcher(Some(process_config));
             let (request, log) = launcher.hook(&hook, Some(process_config))?;
             self.logs.keep_open(log.as_ref());

@@ -104,7 +104,7 @@ mod tests {
         };
         let watch = async {
             let tell = move |result| drop(sender.send(result));
-            let probe = Probe::Exec(vec!["check".to_owned()]);
+            let probe = Probe::Exec(vec!["check".to_owned()].into());
             let _watch = super::watch(ProcessId(0), "a".into(), probe, pace, Rc::new(run), tell);
             receiver.recv().await
         };

@@ -65,7 +65,7 @@ fn processes(format: Format, text: &str) -> Vec<std::sync::Arc<Process>> {
 
 fn environment(process: &Process) -> BTreeMap<String, String> {
     let variables = process.environment.iter().filter_map(|variable| match variable {
-        Variable::Set { name, value } => Some((name.clone(), value.clone())),
+        Variable::Set { name, value } => Some((name.to_string(), value.to_string())),
         _ => None,
     });
     variables.filter(|(name, _)| name != "SCALE_INDEX").collect()
@@ -160,7 +160,7 @@ fn supervisord_and_the_draft_agree() {
             let has = |key: &str| section.lines().any(|line| line.starts_with(key));
             let found = json!({
                 "name": process.name,
-                "command": process.command,
+                "command": process.command[..],
                 "environment": environment(process),
                 "directory": process.working_dir,
                 "umask": process.umask,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use drainit_derive::Named;
 
 use crate::core::spec::DrainOff;
-use crate::keys::command::CommandForm;
+use crate::keys::command::{Command, CommandForm};
 use crate::keys::forms::Verbatim;
 use crate::keys::forms::{Catchable, HttpStatus, ListenerName, Port, Positive, leaf};
 use crate::keys::key::{At, Form, Later, List, Shape, Table};
@@ -330,7 +330,7 @@ pub struct ExecDrain {
     /// The command that drains the process. <!-- C393 --> Example:
     /// `command: [touch, /run/nginx/draining]`
     #[key(form = CommandForm, required = "add it: `command: [/app/drain]`", merge = Replace)]
-    pub command: Vec<String>,
+    pub command: Command,
     /// The kernel says when the drain is over. See [`connections`](#connections). Example:
     /// `connections: {}`
     #[key(default = "none")]

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use drainit_derive::Named;
 
-use crate::keys::forms::{leaf, words};
+use crate::keys::DeadlineShare;
+use crate::keys::forms::{Marked, leaf, words};
 use crate::keys::key::{At, Form, OneOrMore, Shape, Table};
 use crate::keys::reader::{Fields, Reader};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::env_file;
-use crate::language::invalid::Invalid;
 use crate::language::source::{ENV_FILE, Source};
 use crate::language::span::Span;
+use crate::language::text::Text;
 use crate::language::yaml::node::{Kind, Node, Tag};
 
 /// An entry of `environment`, or an `env_file`. If two of them set the same variable, the later one
@@ -20,8 +21,8 @@ use crate::language::yaml::node::{Kind, Node, Tag};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variable {
     Set {
-        name: String,
-        value: String,
+        name: Text,
+        value: Text,
     },
     /// The process does not get this variable, even if the container has it.
     Removed(String),
@@ -43,6 +44,41 @@ impl Variable {
             Self::Set { .. } | Self::Removed(_) => None,
         }
     }
+
+    /// Replaces the marks of the share of the deadline by its times.
+    pub(crate) fn put_share(&mut self, share: DeadlineShare) {
+        match self {
+            Self::Set { name, value } => {
+                name.put_share(share);
+                value.put_share(share);
+            }
+            Self::FromFile { file: ValueFile { path, late, .. }, .. } => {
+                if let Some((directory, mut text)) = late.take().map(|late| *late) {
+                    text.put_share(share);
+                    *path = directory.join(&*text);
+                }
+            }
+            Self::Removed(_) | Self::EnvFile(_) => {}
+        }
+    }
+
+    /// The variable with the limits that the container has now.
+    ///
+    /// # Errors
+    /// Says which limit is not known.
+    pub(crate) fn with_limits(&self) -> Result<Self, String> {
+        match self {
+            Self::Set { name, value } => {
+                Ok(Self::Set { name: name.with_limits()?, value: value.with_limits()? })
+            }
+            other => Ok(other.clone()),
+        }
+    }
+
+    /// Whether each start of the process must read a limit of the container.
+    pub(crate) fn has_limit(&self) -> bool {
+        matches!(self, Self::Set { name, value } if name.has_limit() || value.has_limit())
+    }
 }
 
 /// A file with the value of one variable, or an `env_file` with several variables.
@@ -51,6 +87,8 @@ pub struct ValueFile {
     pub path: PathBuf,
     /// Whether a missing file prevents the start of the process.
     pub required: bool,
+    /// The directory and the rest of a path with a share of the deadline in it.
+    late: Option<Box<(PathBuf, Text)>>,
 }
 
 /// `read:` of an `env_file`: when drainit reads the file.
@@ -84,7 +122,7 @@ impl Form for Env {
             reader.check_dollars(node, "env", Some(&value.text));
             reader.variables.set_default(&key.text, &value.text);
             if !reader.variables.container().is_set(&key.text) {
-                exported.push((key.text.to_string(), value.text));
+                exported.push((key.text.to_string(), value.text.into_now()));
             }
         }
         Some(exported)
@@ -147,7 +185,7 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
                         let name = key.text.to_string();
                         match FromFileKeys::read(reader, &at.inner(&key.text), node) {
                             Some(From::File(file)) => out.push(Variable::FromFile { name, file }),
-                            Some(From::Text(text)) => out.push(set(&name, text)),
+                            Some(From::Text(text)) => out.push(set(name, text)),
                             Some(From::Nowhere) => out.push(Variable::Removed(name)),
                             None => {}
                         }
@@ -155,7 +193,7 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
                     _ => {
                         if let Some(value) = reader.text(node, &key.text) {
                             reader.check_dollars(node, "environment", Some(&value.text));
-                            out.push(set(&key.text, value.text));
+                            out.push(set(&*key.text, value.text));
                         }
                     }
                 }
@@ -179,17 +217,20 @@ fn item(reader: &mut Reader<'_>, node: &Node) -> Option<Variable> {
     let text = reader.text(node, "environment")?;
     let (name, value) = match text.text.split_once('=') {
         Some((name, value)) => (name, Some(value)),
-        None => (text.text.as_str(), None),
+        None => (text.text, None),
     };
-    reader.check_dollars(node, "environment", Some(value.unwrap_or_default()));
-    if !variable_name(reader, name, node.span) {
+    reader.check_dollars(node, "environment", Some(value.as_deref().unwrap_or_default()));
+    if !variable_name(reader, &name, node.span) {
         return None;
     }
-    value.map_or_else(|| pass_on(reader, name), |value| Some(set(name, value.to_owned())))
+    match value {
+        Some(value) => Some(set(name, value)),
+        None => pass_on(reader, &name),
+    }
 }
 
 fn pass_on(reader: &Reader<'_>, name: &str) -> Option<Variable> {
-    Some(set(name, reader.variables.container().get(name)?.to_owned()))
+    Some(set(name, reader.variables.container().get(name)?))
 }
 
 /// Reads `"A_*": {file: "A_*_FILE"}`: adds a variable for each variable of the container whose name
@@ -222,20 +263,20 @@ fn by_pattern(
         let part = other.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
         if let Some(part) = part.filter(|part| !part.is_empty()) {
             let path = reader.resolve_path(node.span, Path::new(path));
-            let file = ValueFile { path, required: file.required };
+            let file = ValueFile { path, required: file.required, late: None };
             out.push(Variable::FromFile { name: format!("{before}{part}{after}"), file });
         }
     }
 }
 
-fn set(name: &str, value: String) -> Variable {
-    Variable::Set { name: name.to_owned(), value }
+fn set(name: impl Into<Text>, value: impl Into<Text>) -> Variable {
+    Variable::Set { name: name.into(), value: value.into() }
 }
 
 /// Where the value of a variable comes from.
 enum From {
     File(ValueFile),
-    Text(String),
+    Text(Text),
     /// There is no value, and `required: false` allows that.
     Nowhere,
 }
@@ -245,21 +286,31 @@ enum From {
 #[table(settle = From)]
 struct FromFileKeys {
     /// The file with the value. <!-- C277 --> Example: `file: /run/secrets/token`
-    #[key(form = MaybePath, default = "none")]
-    file: Option<PathBuf>,
+    // The path may be empty, because it may come from a variable.
+    #[key(form = Plain, default = "none")]
+    file: Option<Text>,
     /// The value itself, instead of `file`. With `required: false`, an empty value removes the
     /// variable from the process. <!-- S379 --> Example: `value: "${PROXY:-}"`
-    #[key(default = "none")]
-    value: Option<String>,
+    #[key(form = Plain, default = "none")]
+    value: Option<Text>,
     /// `false`: if the file is missing or the path is empty, the process gets the container's
     /// value, as without this entry. <!-- C278 --> Example: `required: false`
     #[key(default = "true")]
     required: bool,
 }
 
-leaf! {
-    /// A path that may be empty, because it may come from a variable.
-    struct MaybePath => PathBuf: Shape::Text, |text: &str| Ok::<_, Invalid>(PathBuf::from(text));
+/// A text with marks, in which `$NAME` is not expected.
+struct Plain;
+
+impl Form for Plain {
+    type Out = Text;
+    const SHAPE: Shape = Shape::Text;
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Text> {
+        let text = Marked::read(reader, at, node)?;
+        reader.check_dollars(node, at.key, None);
+        Some(text)
+    }
 }
 
 impl FromFileKeys {
@@ -282,9 +333,10 @@ impl FromFileKeys {
                 return None;
             }
         };
-        if !file.as_os_str().is_empty() {
-            let path = reader.resolve_path(span, &file);
-            return Some(From::File(ValueFile { path, required }));
+        if !file.is_empty() {
+            let path = reader.resolve_path(span, Path::new(&*file));
+            let late = file.has_share().then(|| (reader.resolve_path(span, Path::new("")), file));
+            return Some(From::File(ValueFile { late: late.map(Box::new), path, required }));
         }
         if required {
             reader
@@ -320,7 +372,7 @@ impl EnvFileKeys {
         let span = fields.value("path");
         let path = reader.resolve_path(span, &path);
         if fields.get("read").is_some() && read? == ReadAt::Start {
-            return Some(vec![Variable::EnvFile(ValueFile { path, required })]);
+            return Some(vec![Variable::EnvFile(ValueFile { path, required, late: None })]);
         }
         let mut out = Vec::new();
         match reader.problems.reads.read(&path, &ENV_FILE) {

@@ -11,6 +11,7 @@ use crate::keys::{
     Address, Arguments, ControlSocket, CountUntil, Direction, DrainUntil, HttpMethod, HttpTarget,
     Leftovers, LogFormat, ProcessKind,
 };
+use crate::language::text::Text;
 use crate::language::yaml::node::Node;
 use crate::types::{ExitPolicy, RestartPolicy, Signal, StartCondition, Update};
 
@@ -114,6 +115,18 @@ impl Form for Verbatim {
     const SHAPE: Shape = Shape::Text;
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<String> {
+        Some(reader.text(node, at.key)?.text.into_now())
+    }
+}
+
+/// Like [`Verbatim`], but a value that is known only later gets a mark.
+pub(crate) struct Marked;
+
+impl Form for Marked {
+    type Out = Text;
+    const SHAPE: Shape = Shape::Text;
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Text> {
         Some(reader.text(node, at.key)?.text)
     }
 }

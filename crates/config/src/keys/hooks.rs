@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::keys::Account;
 use crate::keys::account::RunAs;
 use crate::keys::command::CommandForm;
 use crate::keys::forms::Positive;
 use crate::keys::key::Table;
 use crate::keys::reader::{Fields, Reader};
+use crate::keys::{Account, Command};
 
 /// `hooks:` of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
@@ -62,7 +62,7 @@ impl ContainerHooks {
 pub struct Hook {
     /// The program and its arguments.
     #[key(form = CommandForm, required = "add `command: [PROGRAM, …]`", merge = Replace)]
-    pub command: Vec<String>,
+    pub command: Command,
     /// The time after which the hook is killed. Unset: 10 s, or less if the deadline leaves less.
     #[key(form = Positive)]
     pub timeout: Option<Duration>,

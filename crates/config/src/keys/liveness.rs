@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::keys::command::CommandForm;
+use crate::keys::command::{Command, CommandForm};
 use crate::keys::forms::{AtLeastOne, Positive, SocketPath, Tcp};
 use crate::keys::key::Table;
 use crate::keys::reader::{Fields, Reader};
@@ -70,7 +70,7 @@ enum Check {
     Envoy(Address),
     /// Alive while the command exits with 0. Example: `exec: [/app/check]`
     #[key(form = CommandForm, merge = Replace)]
-    Exec(Vec<String>),
+    Exec(Command),
     /// Alive while the process sends `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often. See
     /// [accepted senders](#notify). <!-- C232 --> Example: `notify: 30s`
     #[key(form = Positive)]

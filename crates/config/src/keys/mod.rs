@@ -29,14 +29,17 @@ pub mod reader;
 mod readiness;
 mod render;
 pub mod scale;
+pub(crate) mod share;
 mod shutdown;
 mod spec;
 mod ulimit;
 pub mod values;
+mod waiting;
 mod watch;
 
 pub use account::{Account, Accounts};
 pub use address::{Address, GrpcTarget, HttpTarget};
+pub use command::Command;
 pub use config::{Arguments, Config, Control, ControlSocket, LogFormat, Logging};
 pub use depends_on::Dependency;
 pub use drain::{
@@ -60,7 +63,7 @@ pub use ulimit::RESOURCES;
 pub use watch::Watch;
 
 pub use crate::core::spec::DrainOff;
-pub use crate::language::environment::DeadlineShare;
+pub use crate::language::deadline_share::DeadlineShare;
 pub use crate::types::{
     ExitPolicy, OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction,
 };

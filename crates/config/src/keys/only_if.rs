@@ -90,10 +90,7 @@ impl Form for Now {
     const SHAPE: Shape = AnyOf::SHAPE;
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<bool> {
-        let marks = std::mem::take(&mut reader.variables.marks_limits);
-        let any = AnyOf::read(reader, at, node);
-        reader.variables.marks_limits = marks;
-        let any: Vec<Paths> = any?.into_iter().flatten().collect();
+        let any: Vec<Paths> = AnyOf::read(reader, at, node)?.into_iter().flatten().collect();
         let refuse = |link: ForeignName| {
             let why = format!("`only_if`: {}", link.why());
             reader.problems.error(node.span, why).help(link.mend());

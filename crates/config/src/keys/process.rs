@@ -22,8 +22,8 @@ use crate::keys::scale;
 use crate::keys::ulimit::Ulimits;
 use crate::keys::values;
 use crate::keys::{
-    Account, DeadlineShare, Drain, DrainMethod, EnvoyFlags, Hooks, ListenSocket, Liveness, Log,
-    LogMode, OnlyIf, Probe, Readiness, Render, Ulimit, Variable, Watch,
+    Account, Command, DeadlineShare, Drain, DrainMethod, EnvoyFlags, Hooks, ListenSocket, Liveness,
+    Log, LogMode, OnlyIf, Probe, Readiness, Render, Ulimit, Variable, Watch,
 };
 use crate::language::invalid::Invalid;
 use crate::types::{ExitPolicy, OnExit, RestartPolicy, Signal, Update, exit_code};
@@ -38,11 +38,6 @@ pub struct Process {
     /// The times that a shutdown leaves the process for its stop and its drain.
     #[key(skip)]
     pub share: DeadlineShare,
-    /// The command and the variables, with marks in place of the container's limits. Each start
-    /// replaces the marks by the limits of that moment. `None` if the command and the variables use
-    /// no limit.
-    #[key(skip)]
-    pub marked: Option<(Vec<String>, Vec<Variable>)>,
     /// Whether the command starts a store, such as a database, and other processes depend on it.
     #[key(skip)]
     pub is_store: bool,
@@ -52,8 +47,8 @@ pub struct Process {
     /// The program and its arguments. <!-- C151 --> Example:
     /// `command: [/app/server, --port, "8080"]`
     // The list is never empty.
-    #[key(form = CommandForm, default = "required", merge = Replace)]
-    pub command: Vec<String>,
+    #[key(form = CommandForm, default = "required", value = Command::default(), merge = Replace)]
+    pub command: Command,
     /// A service runs until it is stopped. A oneshot is a task that must end with code 0, and has
     /// no `readiness`, `liveness`, `drain`, `watch` or `update`. <!-- C152 --> Example:
     /// `type: oneshot`
@@ -324,7 +319,7 @@ fn policy(text: &str) -> Result<(RestartPolicy, Option<u32>), Invalid> {
 impl Process {
     /// A process with this command and the defaults of all other keys.
     pub fn new(name: String, command: Vec<String>) -> Self {
-        Self { name, command, ..Self::default() }
+        Self { name, command: command.into(), ..Self::default() }
     }
 
     /// Whether the config shows that the process accepts connections.
@@ -357,7 +352,12 @@ impl Process {
 
     /// Whether a start reads values: limits of the container, or files with variables.
     pub fn has_values_at_start(&self) -> bool {
-        self.marked.is_some() || self.environment.iter().any(|one| one.file().is_some())
+        self.has_limits() || self.environment.iter().any(|one| one.file().is_some())
+    }
+
+    /// Whether the command or a variable uses a limit of the container.
+    pub(crate) fn has_limits(&self) -> bool {
+        self.command.has_limit() || self.environment.iter().any(Variable::has_limit)
     }
 
     /// Whether drainit runs commands in the environment of the process after its start: probes, a

@@ -1,6 +1,5 @@
 //! Reads mappings, lists and single values from the tree of a config, and reports their problems.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::rc::Rc;
 
@@ -8,16 +7,18 @@ use crate::core::spec::DrainOff;
 use crate::keys::ArgRoute;
 use crate::keys::key::{self, At, Form, Keys, Merge};
 use crate::keys::neighbours;
+use crate::keys::waiting::Waiting;
+use crate::language::deadline_share::DeadlineShare;
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
-use crate::language::environment::{DeadlineShare, Origin, SCALE_INDEX, Variables};
+use crate::language::environment::{Origin, SCALE_INDEX, Variables};
 use crate::language::expand::{Expanded, expand, shell_variables};
 use crate::language::invalid::Invalid;
 use crate::language::places::Places;
 use crate::language::source::Source;
 use crate::language::span::Span;
+use crate::language::text::Text;
 use crate::language::yaml::node::{Kind, Node, NodeKey};
-use crate::types::human;
 use crate::types::suggest::{list, nearest};
 use drainit_os::limits;
 
@@ -39,10 +40,10 @@ pub(crate) struct Reader<'a> {
     pub(crate) places: Places,
     /// The `args` of each entry with `scale: 0`, with the name of the entry.
     pub(crate) unused_args: Vec<(String, ArgRoute)>,
-    /// For the name of each process: the times that a shutdown leaves the process for its stop and
-    /// its drain. Empty when the config is read for the first time, because these times depend on
-    /// the whole config.
-    pub(crate) shares: HashMap<String, DeadlineShare>,
+    /// The times that a shutdown leaves the process for its stop and its drain. `None` while the
+    /// config is read, because these times depend on the whole config.
+    pub(crate) share: Option<DeadlineShare>,
+    pub(crate) waiting: Waiting,
     text_left: usize,
     /// The reason why the drain of the process that is being read is off; `None` if it has no drain,
     /// or if its drain is on.
@@ -110,7 +111,7 @@ impl<'n> Fields<'n> {
 
 /// The text of a single value, in which variables are expanded.
 pub(crate) struct ReadText {
-    pub(crate) text: String,
+    pub(crate) text: Text,
     pub(crate) span: Span,
     /// The text as the config has it, if a variable was expanded in it.
     raw: Option<String>,
@@ -126,29 +127,12 @@ impl<'a> Reader<'a> {
             process: String::new(),
             places: Places::default(),
             unused_args: Vec::new(),
-            shares: HashMap::new(),
+            share: None,
+            waiting: Waiting::default(),
             text_left: MOST_TEXT,
             drain_off: None,
             is_for_shell: false,
         }
-    }
-
-    /// Reads a value of the process being read. The value can use the times of [`DeadlineShare`],
-    /// such as `${stop_seconds}`.
-    pub(crate) fn with_share<T>(&mut self, at: Span, read: impl FnOnce(&mut Self) -> T) -> T {
-        let share = || self.shares.get(&self.process).copied().unwrap_or_default();
-        let share = (!self.process.is_empty()).then(share);
-        let before = self.variables.set_share(share);
-        let out = read(self);
-        self.variables.set_share(before);
-        let is_zero = self.variables.is_share_zero.take();
-        if is_zero && let Some(share) = self.shares.get(&self.process) {
-            let (process, stop) = (&self.process, human(share.stop));
-            let message = format!("`${{stop_seconds}}` is 0 for `{process}`: its stop gets {stop}");
-            let help = "raise `shutdown.grace_period`, or use `${stop_ms}`";
-            self.problems.warning(at, message).help(help);
-        }
-        out
     }
 
     /// Checks that `node` is a mapping that has only `known` keys, or the short form of such a
@@ -349,7 +333,7 @@ impl<'a> Reader<'a> {
             return None;
         };
         let expanded = self.expand(raw, |reader, at| reader.inside(node.span, raw, at))?;
-        if expanded.text.contains('\0') && !self.variables.marks_limits {
+        if expanded.text.contains('\0') {
             let problem = self.problems.error(node.span, format!("`{what}` has a NUL character"));
             problem.help("remove it: the kernel accepts no text with a NUL");
             return None;
@@ -357,9 +341,9 @@ impl<'a> Reader<'a> {
         self.charge(node.span, expanded.text.len())?;
         let is_hidden = |(_, origin): &(_, Origin)| origin.is_hidden();
         if expanded.used.iter().any(is_hidden) {
-            self.problems.hide_in(&expanded.text, raw);
+            self.hide_in(&expanded.text, raw);
         }
-        let is_changed = raw.contains('$') && expanded.text != *raw;
+        let is_changed = raw.contains('$') && *expanded.text != **raw;
         let raw = is_changed.then(|| raw.clone());
         Some(ReadText { text: expanded.text, span: node.span, raw, used: expanded.used })
     }

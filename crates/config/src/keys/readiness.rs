@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use regex_lite::Regex;
 
-use crate::keys::command::CommandForm;
+use crate::keys::command::{Command, CommandForm};
 use crate::keys::forms::{Positive, SocketPath, Tcp, True, leaf};
 use crate::keys::key::{Shape, Table};
 use crate::keys::{Address, GrpcTarget, HttpTarget};
@@ -62,7 +62,7 @@ pub enum Probe {
     /// command leaves in its group. <!-- C733 --> drainit drops the output, but reports the last
     /// line if the command fails. <!-- C693 --> Example: `exec: [pg_isready]`
     #[key(form = CommandForm, merge = Replace)]
-    Exec(Vec<String>),
+    Exec(Command),
     /// Ready when this path exists. <!-- C215 --> Example: `file: /run/app.ready`
     File(PathBuf),
     /// Ready when a line of the output matches this regular expression

@@ -108,13 +108,13 @@ pub(crate) fn name_of(entry: &str, number: impl Display) -> String {
 
 /// The variable that tells a process its number.
 pub(crate) fn variable(number: &str) -> Variable {
-    Variable::Set { name: SCALE_INDEX.to_owned(), value: number.to_owned() }
+    Variable::Set { name: SCALE_INDEX.into(), value: number.into() }
 }
 
 /// The number of this process among the copies of its entry; `None` if its entry has no `scale`.
 pub fn number_of(process: &Process) -> Option<String> {
     match process.environment.first()? {
-        Variable::Set { name, value } if name == SCALE_INDEX => Some(value.clone()),
+        Variable::Set { name, value } if name == SCALE_INDEX => Some(value.to_string()),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use crate::language::environment::Variables;
 use crate::language::expand::{check_syntax, expand};
 use crate::language::invalid::Invalid;
+use crate::language::text::Text;
 
 /// An entry of an `env_file`. The entry sets a variable, or passes on a variable of the container.
 pub(crate) struct Assignment<'t> {
@@ -107,11 +108,11 @@ impl<'t> Assignment<'t> {
     pub(crate) fn variable(
         self,
         variables: &mut Variables<'_>,
-    ) -> Result<Option<(&'t str, String)>, Invalid> {
+    ) -> Result<Option<(&'t str, Text)>, Invalid> {
         let (name, value) = self.content?;
         let value = match value {
-            Assigned::PassedOn => variables.container().get(name).map(str::to_owned),
-            Assigned::Literal(value) => Some(value),
+            Assigned::PassedOn => variables.container().get(name).map(Text::from),
+            Assigned::Literal(value) => Some(value.into()),
             Assigned::Template(template) => {
                 variables.is_secret = true;
                 let value = expand_value(&template, variables);
@@ -123,7 +124,7 @@ impl<'t> Assignment<'t> {
     }
 }
 
-fn expand_value(template: &str, variables: &Variables<'_>) -> Result<String, Invalid> {
+fn expand_value(template: &str, variables: &Variables<'_>) -> Result<Text, Invalid> {
     match expand(template, variables) {
         Ok(expanded) => Ok(expanded.text),
         Err(_) if check_syntax(template).is_err() => Err(Invalid::new(

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::time::Duration;
+
+use crate::language::deadline_share::DeadlineShare;
+use crate::language::text::Text;
 
 /// The variables that configure drainit itself.
 pub const OWN: [&str; 4] =
@@ -108,29 +110,35 @@ impl Origin {
     }
 }
 
-/// The times that a shutdown leaves for the stop and the drain of a process. The process can use
-/// these times for limits of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DeadlineShare {
-    /// The shortest time from the process's `stop_signal` to SIGKILL.
-    pub stop: Duration,
-    /// From the beginning of the drain to its end; 0 without a drain.
-    pub drain: Duration,
+/// How a value gets a variable that is known only later: a share of the deadline, or a
+/// limit of the container.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Later {
+    /// The value belongs to no process, so it cannot use a share. It keeps the limits that drainit
+    /// has read first.
+    #[default]
+    Unmarked,
+    /// The value belongs to a process whose config is read. Each start puts in the limits.
+    Marked {
+        /// `None` before the plan of the whole config gives the share, which gets a mark.
+        share: Option<DeadlineShare>,
+    },
+    /// The value is read at a start, and gets the limits that drainit has read first.
+    AtStart(DeadlineShare),
 }
 
-impl DeadlineShare {
-    /// The names by which a config uses these times.
-    pub(crate) const NAMES: [&str; 4] = ["stop_seconds", "stop_ms", "drain_seconds", "drain_ms"];
-
-    /// The number with this name, rounded down; `None` if the name is not in [`Self::NAMES`].
-    pub(crate) fn number(self, name: &str) -> Option<u128> {
-        match name {
-            "stop_seconds" => Some(self.stop.as_secs().into()),
-            "stop_ms" => Some(self.stop.as_millis()),
-            "drain_seconds" => Some(self.drain.as_secs().into()),
-            "drain_ms" => Some(self.drain.as_millis()),
-            _ => None,
+impl Later {
+    /// The share of the deadline; `None` if it is not known now.
+    pub(crate) fn share(self) -> Option<DeadlineShare> {
+        match self {
+            Self::Unmarked => None,
+            Self::Marked { share } => share,
+            Self::AtStart(share) => Some(share),
         }
+    }
+
+    pub(crate) fn is_marked(self) -> bool {
+        matches!(self, Self::Marked { .. })
     }
 }
 
@@ -141,22 +149,15 @@ impl DeadlineShare {
 pub struct Variables<'a> {
     container: &'a Environment,
     env: BTreeMap<String, String>,
-    file: BTreeMap<String, String>,
+    file: BTreeMap<String, Text>,
     /// If the entry that drainit reads or starts now has `scale`: the number of the copy.
     /// `${SCALE_INDEX}` is this number, whatever value the three sources have.
     number: Option<String>,
-    /// The part of the grace period that belongs to one process: the process that drainit reads or
-    /// starts now. `None` while drainit reads a value that cannot use this part.
-    share: Option<DeadlineShare>,
-    /// Whether a value has asked for a time of `share`, such as `${stop_seconds}`.
+    pub(crate) later: Later,
+    /// Whether a value waits for a share of the deadline.
     pub(crate) uses_share: Cell<bool>,
-    /// Whether a value has used `${stop_seconds}` although `${stop_seconds}` was 0.
-    pub(crate) is_share_zero: Cell<bool>,
-    /// Whether a value has used a limit of the container that each start must read again.
-    pub(crate) uses_limits: Cell<bool>,
-    /// Whether a value gets a mark in place of a limit of the container. Each start replaces the
-    /// mark by the limit of that moment.
-    pub(crate) marks_limits: bool,
+    /// Whether a value of a process has used `${stop_seconds}`.
+    pub(crate) uses_stop_seconds: Cell<bool>,
     /// Whether no message may contain the text being read, because it is the value of a variable.
     pub(crate) is_secret: bool,
 }
@@ -169,11 +170,9 @@ impl<'a> Variables<'a> {
             env,
             file,
             number: None,
-            share: None,
+            later: Later::default(),
             uses_share: Cell::new(false),
-            is_share_zero: Cell::new(false),
-            uses_limits: Cell::new(false),
-            marks_limits: false,
+            uses_stop_seconds: Cell::new(false),
             is_secret: false,
         }
     }
@@ -188,8 +187,8 @@ impl<'a> Variables<'a> {
     }
 
     /// Adds a variable from the `env_file` that is being read.
-    pub(crate) fn set_in_file(&mut self, name: &str, value: &str) {
-        self.file.insert(name.to_owned(), value.to_owned());
+    pub(crate) fn set_in_file(&mut self, name: &str, value: &Text) {
+        self.file.insert(name.to_owned(), value.clone());
     }
 
     /// Forgets the variables of the `env_file`, which has been read to its end.
@@ -207,30 +206,9 @@ impl<'a> Variables<'a> {
         self.number.as_deref()
     }
 
-    /// Sets the share of the deadline that values can use, and returns the earlier share.
-    pub(crate) fn set_share(&mut self, share: Option<DeadlineShare>) -> Option<DeadlineShare> {
-        std::mem::replace(&mut self.share, share)
-    }
-
-    /// Whether the text being read gets a mark in place of a limit of the container. For a value
-    /// that can use the share of the deadline, also sets `uses_limits`, because each start of the
-    /// process must read the limit again.
-    pub(crate) fn marks_limit(&self) -> bool {
-        if self.share.is_some() {
-            self.uses_limits.set(true);
-        }
-        self.share.is_some() && self.marks_limits
-    }
-
-    /// The number with this name in the share. `None` if the share has no such number, or if the
-    /// value being read cannot use the share.
-    pub(crate) fn share(&self, name: &str) -> Option<u128> {
-        self.uses_share.set(true);
-        let number = self.share.and_then(|share| share.number(name));
-        if name == "stop_seconds" && number == Some(0) {
-            self.is_share_zero.set(true);
-        }
-        number
+    /// The value with its marks, if the `env_file` that is being read sets the variable.
+    pub(crate) fn in_file(&self, name: &str) -> Option<&Text> {
+        self.file.get(name)
     }
 
     /// The value of a variable and its source; `None` if the variable is unset or empty.
@@ -239,8 +217,9 @@ impl<'a> Variables<'a> {
             return Some((number, Origin::Scale));
         }
         let container = self.container.get_non_empty(name).map(|value| (value, Origin::Container));
-        let file = || non_empty(&self.file, name).map(|value| (value, Origin::File));
-        let env = || non_empty(&self.env, name).map(|value| (value, Origin::Env));
+        let (file, env) = (|| Some(&**self.file.get(name)?), || Some(&**self.env.get(name)?));
+        let file = || file().map(|value| (value, Origin::File)).filter(is_filled);
+        let env = || env().map(|value| (value, Origin::Env)).filter(is_filled);
         container.or_else(file).or_else(env)
     }
 
@@ -253,6 +232,6 @@ impl<'a> Variables<'a> {
     }
 }
 
-fn non_empty<'m>(map: &'m BTreeMap<String, String>, name: &str) -> Option<&'m str> {
-    map.get(name).map(String::as_str).filter(|value| !value.is_empty())
+fn is_filled((value, _): &(&str, Origin)) -> bool {
+    !value.is_empty()
 }

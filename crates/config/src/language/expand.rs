@@ -5,7 +5,9 @@
 //! The result is not parsed as YAML, and not expanded a second time. Therefore the value of a
 //! variable cannot change the structure of a config.
 
-use crate::language::environment::{DeadlineShare, Origin, Variables};
+use crate::language::deadline_share::DeadlineShare;
+use crate::language::environment::{Later, Origin, Variables};
+use crate::language::text::{LimitShare, Mark, Text};
 use drainit_os::limits;
 
 /// The kernel's limit for one argument or variable (`MAX_ARG_STRLEN`, 32 pages).
@@ -47,7 +49,7 @@ pub struct Malformed {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Expanded {
-    pub text: String,
+    pub text: Text,
     /// The variables whose values were inserted into the text, each with the source of its value.
     pub(crate) used: Vec<(String, Origin)>,
     /// The variables that are not set and have no default, each with the position of its `$` in
@@ -69,7 +71,7 @@ pub(crate) fn expand_up_to(
     limit: (usize, &str),
 ) -> Result<Expanded, Malformed> {
     if !text.contains('$') {
-        return Ok(Expanded { text: text.to_owned(), ..Expanded::default() });
+        return Ok(Expanded { text: text.into(), ..Expanded::default() });
     }
     let mut out = Expanded::default();
     let parts = Scanner { text, at: 0, depth: 0 }.parts()?;
@@ -98,26 +100,9 @@ pub fn names(text: &str) -> Vec<String> {
     out
 }
 
-/// The first and the last character of a mark. A mark stands for a limit of the container, and
-/// contains the limit's name and percentage, such as `memory_mib:66`. No value of a config contains
-/// this character.
-const MARK: char = '\0';
-
-/// A percentage of a limit of the container.
-fn share_of(limit: Option<u64>, name: &str, percent: u64) -> Result<String, String> {
-    let limit = limit.ok_or_else(|| format!("`{name}` of the container is not known"))?;
-    Ok((limit * percent / 100).to_string())
-}
-
-/// Replaces each mark of a limit with the limit that the container has now.
-pub(crate) fn put_limits(marked: &str) -> Result<String, String> {
-    let part = |(place, part): (usize, &str)| match part.split_once(':') {
-        Some((name, percent)) if place % 2 == 1 => {
-            share_of(limits::value(name), name, percent.parse().unwrap_or(100))
-        }
-        _ => Ok(part.to_owned()),
-    };
-    marked.split(MARK).enumerate().map(part).collect()
+/// The name in the list that equals `name`.
+fn known(names: &'static [&'static str], name: &str) -> Option<&'static str> {
+    names.iter().find(|known| **known == name).copied()
 }
 
 /// Finds each `$NAME` without braces, with the position of its `$` in bytes. drainit does not
@@ -166,36 +151,31 @@ fn put(
             Otherwise::Share(percent) => *percent,
             _ => 100,
         };
-        match (variables.get_non_empty(name), otherwise) {
-            (None, _) | (_, Otherwise::Share(_)) if limits::NAMES.contains(&name) => {
-                if variables.marks_limit() {
-                    out.text.push_str(&format!("{MARK}{name}:{percent}{MARK}"));
-                    continue;
-                }
-                let limit = limits::first_value(name);
-                let limit = share_of(limit, name, percent).map_err(|message| Malformed {
+        let of_container = known(&limits::NAMES, name);
+        let of_deadline = known(&DeadlineShare::NAMES, name);
+        match (variables.get_non_empty(name), otherwise, of_container, of_deadline) {
+            (None, _, Some(name), _) | (_, Otherwise::Share(_), Some(name), _) => {
+                let share = LimitShare { name, percent };
+                let value = share.of(limits::first_value(name)).map_err(|message| Malformed {
                     message,
                     help: "mount /proc, which shows it, or write a number".to_owned(),
                     at,
                 })?;
-                out.text.push_str(&limit);
+                match variables.later.is_marked() {
+                    true => out.text.push_mark(Mark::Limit(share), value),
+                    false => out.text.push_str(&value),
+                }
             }
-            (None, _) if DeadlineShare::NAMES.contains(&name) => {
-                let number = variables.share(name).ok_or_else(|| Malformed {
-                    message: format!("`{name}` is not known here"),
-                    help: "it is known in a process's commands, `environment`, `env_file` and \
-                           `render`"
-                        .to_owned(),
-                    at,
-                })?;
-                out.text.push_str(&number.to_string());
-            }
-            (Some((value, origin)), _) => {
-                out.text.push_str(value);
+            (None, _, _, Some(name)) => put_share(name, at, variables, out)?,
+            (Some((value, origin)), ..) => {
+                match variables.in_file(name).filter(|_| origin == Origin::File) {
+                    Some(value) => out.text.push(value),
+                    None => out.text.push_str(value),
+                }
                 out.used.push((name.to_owned(), origin));
             }
-            (None, Otherwise::Default(default)) => put(default, variables, limit, out)?,
-            (None, Otherwise::Message(message)) => {
+            (None, Otherwise::Default(default), ..) => put(default, variables, limit, out)?,
+            (None, Otherwise::Message(message), ..) => {
                 let mut why = Expanded::default();
                 put(message, variables, limit, &mut why)?;
                 let is_secret = variables.is_secret || !why.used.is_empty();
@@ -209,7 +189,7 @@ fn put(
                     at,
                 });
             }
-            (None, Otherwise::Empty | Otherwise::Share(_)) => {
+            (None, Otherwise::Empty | Otherwise::Share(_), ..) => {
                 if !variables.is_defined(name) {
                     out.unset.push((name.to_owned(), at));
                 }
@@ -221,6 +201,37 @@ fn put(
                 help: limit.1.to_owned(),
                 at,
             });
+        }
+    }
+    Ok(())
+}
+
+/// Puts a time of the share of the deadline, or a mark if the share is not known yet.
+fn put_share(
+    name: &'static str,
+    at: usize,
+    variables: &Variables<'_>,
+    out: &mut Expanded,
+) -> Result<(), Malformed> {
+    if name == "stop_seconds" && variables.later.is_marked() {
+        variables.uses_stop_seconds.set(true);
+    }
+    match variables.later {
+        Later::Marked { share: None } => {
+            variables.uses_share.set(true);
+            let unknown = DeadlineShare::default();
+            out.text.push_mark(Mark::Share(name), unknown.number(name).unwrap_or_default());
+        }
+        later => {
+            let number = later.share().and_then(|share| share.number(name));
+            out.text.push_str(&number.ok_or_else(|| {
+                Malformed {
+                message: format!("`{name}` is not known here"),
+                help: "it is known in a process's commands, `environment`, `env_file` and `render`"
+                    .to_owned(),
+                at,
+            }
+            })?);
         }
     }
     Ok(())
@@ -393,7 +404,7 @@ mod tests {
             ("ä${A}ö", "ä1ö"),
             ("}", "}"),
         ] {
-            assert_eq!(run(text).unwrap().text, expected, "{text}");
+            assert_eq!(&*run(text).unwrap().text, expected, "{text}");
         }
     }
 
@@ -417,7 +428,7 @@ mod tests {
     #[test]
     fn unset_variables_are_empty_and_named_and_the_origin_is_known() {
         let out = run("ä${NO}${NOTHING}").unwrap();
-        assert_eq!((out.text.as_str(), out.unset), ("ä", vec![("NO".to_owned(), 2)]));
+        assert_eq!((&*out.text, out.unset), ("ä", vec![("NO".to_owned(), 2)]));
         let used = run("${A}${D}${NO:-${A}}").unwrap().used;
         let expected = [("A", Origin::Container), ("D", Origin::Env), ("A", Origin::Container)];
         assert_eq!(used, expected.map(|(name, origin)| (name.to_owned(), origin)));
@@ -434,7 +445,7 @@ mod tests {
             let error = expand(text, &variables).unwrap_err();
             assert_eq!((&*error.message, error.at), ("the value of `PW` is not UTF-8", at));
         }
-        assert_eq!(expand("$$PW ${A:-b}", &variables).unwrap().text, "$PW b");
+        assert_eq!(&*expand("$$PW ${A:-b}", &variables).unwrap().text, "$PW b");
     }
 
     // holds: C37

@@ -2,6 +2,7 @@
 //! commands into words, and problems. Each value of the tree and each problem has its place in a
 //! file.
 
+pub mod deadline_share;
 pub mod diagnostics;
 pub mod directory;
 pub mod env_file;
@@ -15,5 +16,6 @@ pub mod script;
 pub mod shell_split;
 pub mod source;
 pub mod span;
+pub mod text;
 pub mod written;
 pub mod yaml;

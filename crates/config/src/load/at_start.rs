@@ -13,8 +13,8 @@ use crate::keys::{
 };
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::env_file;
-use crate::language::environment::{Environment, Variables};
-use crate::language::expand::{LONGEST, Malformed, expand_up_to, put_limits};
+use crate::language::environment::{Environment, Later, Variables};
+use crate::language::expand::{LONGEST, Malformed, expand_up_to};
 use crate::language::mask::{self, Kind};
 use crate::language::moment::{Reads, of_one_moment};
 use crate::language::source::{AT_START, NO_VARIABLE, Source, Unreadable, VARIABLE};
@@ -57,15 +57,12 @@ pub fn values(
 /// # Errors
 /// Says which limit is not known.
 pub fn with_limits(process: &Process) -> Result<Option<Process>, String> {
-    let Some((command, environment)) = &process.marked else { return Ok(None) };
-    let command = command.iter().map(|word| put_limits(word)).collect::<Result<_, _>>()?;
-    let variable = |variable: &Variable| match variable {
-        Variable::Set { name, value } => {
-            Ok(Variable::Set { name: name.clone(), value: put_limits(value)? })
-        }
-        other => Ok(other.clone()),
-    };
-    let environment = environment.iter().map(variable).collect::<Result<_, String>>()?;
+    if !process.has_limits() {
+        return Ok(None);
+    }
+    let command = process.command.with_limits()?;
+    let environment = process.environment.iter().map(Variable::with_limits);
+    let environment = environment.collect::<Result<_, _>>()?;
     Ok(Some(Process { command, environment, ..process.clone() }))
 }
 
@@ -91,7 +88,7 @@ fn variables(
     let mut defaults = Variables::new(container);
     env.iter().for_each(|(name, value)| defaults.set_default(name, value));
     defaults.set_number(scale::number_of(process));
-    defaults.set_share(Some(process.share));
+    defaults.later = Later::AtStart(process.share);
     let mut out = Vec::with_capacity(process.environment.len());
     for variable in &process.environment {
         match variable {
@@ -109,7 +106,7 @@ fn variables(
                         ));
                     }
                     mask::hide(Kind::Secret, name, &value);
-                    out.push(Variable::Set { name: name.clone(), value });
+                    out.push(Variable::Set { name: name.as_str().into(), value: value.into() });
                 }
             }
             Variable::EnvFile(file) => {
@@ -133,7 +130,7 @@ pub fn variables_of(path: &Path, container: &Environment) -> Result<Vec<(String,
     let mut found = Vec::new();
     env_file(&source, &mut Variables::new(container), &mut found)?;
     let pair = |variable| match variable {
-        Variable::Set { name, value } => Some((name, value)),
+        Variable::Set { name, value } => Some((name.into_now(), value.into_now())),
         _ => None,
     };
     Ok(found.into_iter().filter_map(pair).collect())
@@ -194,7 +191,7 @@ pub fn env_file(
             at(&message, "make it shorter: no process can have that many")
         })?;
         variables.set_in_file(name, &value);
-        out.push(Variable::Set { name: name.to_owned(), value });
+        out.push(Variable::Set { name: name.into(), value });
     }
     variables.end_of_file();
     Ok(())
@@ -247,7 +244,7 @@ pub fn render(
 ) -> Result<Rendered, String> {
     let from = &source.path;
     let mut variables = Variables::new(environment);
-    variables.set_share(Some(share));
+    variables.later = Later::AtStart(share);
     let at = |at: usize| {
         let place = source.place(0, at);
         format!("template {}, line {}", quote_path(from), place.line())
@@ -264,7 +261,7 @@ pub fn render(
             )
         })
         .collect();
-    Ok(Rendered { text: expanded.text, warnings })
+    Ok(Rendered { text: expanded.text.into_now(), warnings })
 }
 
 /// Replaces the variables of a template by their values.

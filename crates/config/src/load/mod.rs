@@ -13,7 +13,8 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::check::image::{Find, ImageLookup};
 use crate::graph::{Graph, GraphError};
 use crate::keys::neighbours::{IMPORT, foreign};
 use crate::keys::reader::Reader;
-use crate::keys::{self, Account, Accounts, Config, DeadlineShare, Variable, overlay};
+use crate::keys::{self, Account, Accounts, Config, Variable, overlay, share};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::Variables;
@@ -206,40 +207,9 @@ fn finish(
     lookup: Option<ImageLookup<'_>>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let Some(root) = merge_roots(&mut problems, roots) else { return Err(problems.finish()) };
-    let before = problems.clone();
-    let variables = || Variables::new(environment);
-    let (mut config, mut reader) = read_root(&mut problems, &root, variables(), HashMap::new());
-    let uses_share = reader.variables.uses_share.get();
-    let uses_limits = reader.variables.uses_limits.get();
-    let mut shares = HashMap::new();
-    let (mut times_known, mut places) =
-        (reader.durations_known, std::mem::take(&mut reader.places));
-    if (uses_share || reads_at_start(&config))
-        && let Ok(graph) = config.graph()
-        && times_known
-        && !problems.has_errors()
-    {
-        // Shorten each default `min` that does not fit into the shutdown, so that each
-        // process's share of the deadline is the one that `drainit plan` prints.
-        check::shrink_default_minima(&mut problems, &mut config, &graph, &places);
-        shares = Plan::new(&config, &graph).shares();
-        if uses_share {
-            problems = before;
-            (config, reader) = read_root(&mut problems, &root, variables(), shares.clone());
-            (times_known, places) = (reader.durations_known, reader.places);
-        }
-        for process in &mut config.processes {
-            let process = Arc::make_mut(process);
-            process.share = shares.get(&process.name).copied().unwrap_or_default();
-        }
-    }
+    let variables = Variables::new(environment);
+    let Whole { mut config, places, times_known } = read_whole(&mut problems, &root, variables);
     make_users_known(&config);
-    if uses_limits && !problems.has_errors() {
-        let mut marking = variables();
-        marking.marks_limits = true;
-        let marked = read_root(&mut problems.clone(), &root, marking, shares).0;
-        mark_limits(&mut config, marked);
-    }
     let mut says_how_traffic_leaves = false;
     let graph = match config.graph() {
         Ok(graph) => {
@@ -298,15 +268,44 @@ fn finish(
     })
 }
 
-/// Reads the config with these shares of the deadline.
+/// A config with all its values, before the checks of the whole.
+struct Whole {
+    config: Config,
+    places: Places,
+    /// Whether every duration is valid.
+    times_known: bool,
+}
+
+/// Reads the config once. Then plans it, and puts the shares of the deadline that the plan gives
+/// into the values that use them.
+fn read_whole(problems: &mut Problems, root: &Rc<Node>, variables: Variables<'_>) -> Whole {
+    let (mut config, mut reader) = read_root(problems, root, variables);
+    let (places, times_known) = (mem::take(&mut reader.places), reader.durations_known);
+    let uses_share = reader.variables.uses_share.get();
+    if uses_share || reads_at_start(&config) {
+        let graph = config.graph().ok();
+        let graph = graph.filter(|_| times_known && !reader.problems.has_errors());
+        let shares = graph.map(|graph| {
+            // Shorten each default `min` that does not fit into the shutdown, so that each
+            // process's share of the deadline is the one that `drainit plan` prints.
+            check::shrink_default_minima(reader.problems, &mut config, &graph, &places);
+            Plan::new(&config, &graph).shares()
+        });
+        share::put(&mut reader, &mut config.processes, &shares.unwrap_or_default());
+    }
+    if uses_share {
+        find_stores(&mut config);
+    }
+    Whole { config, places, times_known }
+}
+
 fn read_root<'a>(
     problems: &'a mut Problems,
     root: &Rc<Node>,
     variables: Variables<'a>,
-    shares: HashMap<String, DeadlineShare>,
 ) -> (Config, Reader<'a>) {
     let mut reader = Reader::new(problems, variables);
-    (reader.places, reader.shares) = (Places::new(root), shares);
+    reader.places = Places::new(root);
     let mut config = keys::config::read(&mut reader, root);
     find_stores(&mut config);
     (config, reader)
@@ -319,8 +318,9 @@ fn find_stores(config: &mut Config) {
     let needed: HashSet<_> = needs.map(|on| on.process.clone()).collect();
     for process in &mut config.processes {
         let is_asked = process.stop_grace_period.is_none() && needed.contains(&process.name);
-        if is_asked && check::known_programs::is_store(process) {
-            Arc::make_mut(process).is_store = true;
+        let is_store = is_asked && check::known_programs::is_store(process);
+        if is_store != process.is_store {
+            Arc::make_mut(process).is_store = is_store;
         }
     }
 }
@@ -336,18 +336,6 @@ fn make_users_known(config: &Config) {
     let mut accounts = Accounts::default();
     let found = names.into_iter().filter_map(|name| accounts.find(&name).ok());
     users::make_known(found.filter_map(|account| account.found().cloned()));
-}
-
-/// Sets `Process::marked` for each process that uses a limit of the container.
-fn mark_limits(config: &mut Config, marked: Config) {
-    for (process, marked) in config.processes.iter_mut().zip(marked.processes) {
-        let is_marked =
-            (&process.command, &process.environment) != (&marked.command, &marked.environment);
-        if is_marked {
-            let marked = (marked.command.clone(), marked.environment.clone());
-            Arc::make_mut(process).marked = Some(marked);
-        }
-    }
 }
 
 /// Whether any process has templates or an `env_file` that drainit reads when the process starts.

@@ -26,7 +26,7 @@ const KNOWN_KEYS: &str = "nown keys: ";
 const KEPT: usize = 1000;
 
 /// The problems that have been found so far, and the files that have them.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Problems {
     /// The files that were read from the file system.
     pub(crate) reads: Reads,
@@ -46,7 +46,7 @@ pub struct Problems {
 }
 
 /// A problem, before the text of its line is looked up.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Problem {
     severity: Severity,
     span: Span,

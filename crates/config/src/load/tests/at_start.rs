@@ -96,13 +96,16 @@ processes:
     let text = text.replace("PART", &file).replace("ENV", &env_file);
     let config = load(&[&text], &[("HOST", "h")]).unwrap().config;
     let [a, b, c] = &config.processes[..3] else { panic!("{config:?}") };
-    let (command, environment) = a.marked.as_ref().unwrap();
     let stop = a.share.stop.as_millis();
-    let joined = format!("{stop}\nb=\0memory_bytes:50\0");
-    assert_eq!(command[1..], ["\0memory_bytes:90\0,\0cpus:100\0", &joined]);
-    let process = Process { environment: environment.clone(), ..Process::default() };
-    assert_eq!(variables(&process), ["E=\0cpus:100\0 h", "M=\0memory_mib:100\0", "T=t"]);
-    assert_eq!(b.marked.as_ref().unwrap().0, ["b", "--m=\0memory_mib:100\0", "h"]);
+    let joined = format!("{stop}\nb=${{memory_bytes:50%}}");
+    assert_eq!(a.command.with_marks()[1..], ["${memory_bytes:90%},${cpus:100%}", &joined]);
+    let marked = |variable: &Variable| match variable {
+        Variable::Set { name, value } => format!("{name}={}", value.with_marks()),
+        other => panic!("{other:?}"),
+    };
+    let environment: Vec<_> = a.environment.iter().map(marked).collect();
+    assert_eq!(environment, ["E=${cpus:100%} h", "M=${memory_mib:100%}", "T=t"]);
+    assert_eq!(b.command.with_marks(), ["b --m=${memory_mib:100%} h"]);
     for process in [a, b] {
         let started = at_start::with_limits(process).unwrap().unwrap();
         assert_eq!(started.command, process.command);

@@ -1,6 +1,7 @@
 //! Tests `${stop_seconds}` and its kin: a process's share of the deadline.
 
 use super::*;
+use crate::keys::{DrainMethod, Probe};
 use crate::load::at_start;
 use crate::plan::Plan;
 
@@ -114,4 +115,81 @@ fn files_with_variables_know_the_share() {
             at_start::values(&process, &[], &Environment::default(), &[]).unwrap().0;
         assert_eq!(variables(&process), ["A=7"], "{read}");
     }
+}
+
+// holds: C805, C806
+#[test]
+fn each_value_of_a_process_gets_the_share() {
+    let dir = TempDir::new();
+    for name in ["part-0", "part-7"] {
+        dir.write(name, format!("{name} ${{stop_ms}}\n").as_bytes());
+    }
+    let command = "[c, '${stop_ms}', {join: [{text: zero, only_if: {value: '${stop_seconds}', is: '0'}}]}, \
+                   {join: [{text: '${stop_seconds}', only_if: {value: '${stop_seconds}', is: '7'}}, {file: 'part-${stop_seconds}'}]}]";
+    let text = format!(
+        "processes:
+  a:
+    command: {command}
+    scale: 1
+    depends_on: []
+    stop_grace_period: 7s
+    environment: {{A: '${{stop_ms}}', B: {{value: '${{stop_ms}}'}}, C: {{file: '/x/${{stop_ms}}/y'}}}}
+    hooks: {{pre_start: {command}, pre_stop: {command}, post_stop: {command}}}
+    readiness: {{exec: {command}}}
+    liveness: {{exec: {command}}}
+    drain: {{exec: {{command: {command}, time: 2s}}}}
+  b: {{command: 'b -t ${{stop_seconds}}', environment: ['V${{stop_ms}}=x${{drain_ms}}'], stop_grace_period: 7s}}
+"
+    );
+    let path = dir.write("c.yaml", text.as_bytes());
+    let loaded = crate::load::load(&[path], &Environment::default()).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let [a, b] = &loaded.config.processes[..] else { panic!() };
+    let expected = ["c", "7000", "7\npart-7 7000"];
+    let hooks = [&a.hooks.pre_start, &a.hooks.pre_stop, &a.hooks.post_stop].into_iter().flatten();
+    let hooks: Vec<_> = hooks.map(|hook| &hook.command).collect();
+    let probes: Vec<_> = a.probes().map(|(_, probe)| probe).collect();
+    let [Probe::Exec(ready), Probe::Exec(alive)] = probes[..] else { panic!("{probes:?}") };
+    let Some(DrainMethod::Exec(drain)) = a.drain.as_ref().map(|drain| &drain.method) else {
+        panic!()
+    };
+    let all: Vec<_> = hooks.into_iter().chain([&a.command, ready, alive, &drain.command]).collect();
+    assert_eq!(all.len(), 7);
+    assert!(all.iter().all(|command| **command == expected), "{all:?}");
+    assert_eq!(variables(a), ["SCALE_INDEX=1", "A=7000", "B=7000", "C from /x/7000/y"]);
+    assert_eq!(b.command, ["b", "-t", "7"]);
+    assert_eq!(variables(b), ["V7000=x0"]);
+}
+
+#[test]
+fn errors_of_arguments_that_a_share_decides_about_are_reported_with_all_others() {
+    let part = "{join: [{file: none, only_if: {value: '${stop_seconds}', is_not: '1'}}]}";
+    let text = format!(
+        "processes:
+  a: {{command: [a, {part}], scale: 2}}
+  b: {{command: [{{join: [{{text: b, only_if: {{value: '${{stop_ms}}', is: ''}}}}]}}]}}
+  c: {{command: [c, {part}], scale: 0}}
+"
+    );
+    let expected = [
+        "2:35 `file` `none` does not exist",
+        "3:16 `command` does not name a program",
+        "4:35 `file`",
+    ];
+    for more in ["", "  d: {command: [d], comand: x}\n"] {
+        let found = lines(&problems(&format!("{text}{more}")));
+        let is_there = |it: &&str| found.iter().any(|line| line.starts_with(*it));
+        assert!(expected.iter().all(is_there), "{found:#?}");
+        assert_eq!(found.len(), 3 + usize::from(!more.is_empty()), "{found:#?}");
+    }
+}
+
+// holds: C771
+#[test]
+fn text_with_a_share_and_a_variable_is_shown_as_written() {
+    let text = "processes: {a: {command: [a, 'x-${SECRET}-${stop_ms}'], stop_grace_period: 7s}}";
+    let config = load(&[text], &[("SECRET", "abc")]).unwrap().config;
+    assert_eq!(config.processes[0].command[1], "x-abc-7000");
+    let shown = crate::language::written::as_written("no `x-abc-7000`");
+    assert_eq!(shown, "no `x-${SECRET}-${stop_ms}`");
 }
