@@ -43,10 +43,11 @@ use crate::kubernetes::manifest::{Container, Workload};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::OWN;
-use crate::language::source::{MANIFEST, Source};
+use crate::language::moment::Reads;
+use crate::language::source::{CONFIG, MANIFEST, Source};
 use crate::language::span::Span;
+use crate::language::yaml;
 use crate::language::yaml::node::Node;
-use crate::language::{directory, yaml};
 use crate::load::{Diagnostic, Environment, Loaded};
 use crate::plan::Plan;
 use crate::types::human;
@@ -112,9 +113,11 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
 pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
     let mut problems = Problems::default();
     let file = problems.add_source(manifest);
-    let files = |path: &PathBuf| directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
+    let reads = Reads::default();
+    let files = |path: &PathBuf| reads.list(path).unwrap_or_else(|| Ok(vec![path.clone()]));
     let files = asked.configs.iter().flat_map(files).flatten();
-    let texts: Vec<_> = files.filter_map(|path| Some(Source::read(&path).ok()?.text)).collect();
+    let texts: Vec<_> =
+        files.filter_map(|path| Some(reads.read(&path, &CONFIG).ok()?.text)).collect();
     // A config uses a variable as `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
     let uses = |name: &str| {
         let forms = [format!("${{{name}}}"), format!("${{{name}:")];

@@ -1,12 +1,13 @@
 //! A config in pieces: a directory with several files. Each file is merged over the files before
 //! it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::language::source::Unreadable;
+use drainit_os::trusted_path::{DATA, Revisions};
 
 /// A directory may have at most this many files of a config.
 const MOST_FILES: usize = 100;
@@ -17,8 +18,8 @@ const MOST_FILES: usize = 100;
 ///
 /// # Errors
 /// Fails if the directory cannot be read, has no such file, or has too many of these files.
-pub fn files(path: &Path) -> Option<Result<Vec<PathBuf>, Unreadable>> {
-    path.is_dir().then(|| match list(path) {
+pub fn files(path: &Path, revisions: &Revisions) -> Option<Result<Vec<PathBuf>, Unreadable>> {
+    path.is_dir().then(|| match list(path, revisions) {
         Ok(files) if files.is_empty() => Err(Unreadable::new(
             "is a directory without a `*.yaml` or `*.yml` file",
             "put the config there, or name another place with -c",
@@ -35,9 +36,31 @@ pub fn files(path: &Path) -> Option<Result<Vec<PathBuf>, Unreadable>> {
     })
 }
 
-fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
+fn list(path: &Path, revisions: &Revisions) -> io::Result<Vec<PathBuf>> {
+    let directory = revisions.path(path).unwrap_or_else(|| path.to_owned());
+    let revision = revisions.path(&directory.join(DATA)).and_then(|revision| names(&revision).ok());
+    let mut names = names(&directory)?;
+    if let Some(revision) = revision {
+        // The kubelet adds and removes the links beside `..data` after it has turned `..data`.
+        let is_own = |name: &OsString| {
+            fs::read_link(directory.join(name)).is_ok_and(|target| target.starts_with(DATA))
+        };
+        names.retain(|name| !is_own(name));
+        names.extend(revision);
+    }
+    names.sort_unstable();
+    names.dedup();
+    let found = |name: OsString| match directory.join(&name).symlink_metadata() {
+        Ok(_) => path.join(name),
+        Err(_) => path.join(DATA).join(name),
+    };
+    Ok(names.into_iter().map(found).collect())
+}
+
+/// The names of files of a config in a directory, but not many more than are permitted.
+fn names(directory: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(path)? {
+    for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
         // `is_dir` follows symbolic links, so a link to a directory is skipped, too.
@@ -45,8 +68,7 @@ fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
             names.push(name);
         }
     }
-    names.sort_unstable();
-    Ok(names.into_iter().map(|name| path.join(name)).collect())
+    Ok(names)
 }
 
 fn is_config(name: &OsStr) -> bool {
@@ -62,7 +84,7 @@ mod tests {
 
     fn names(dir: &TempDir) -> Result<Vec<String>, String> {
         let name = |path: PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
-        let found = files(dir.root()).unwrap();
+        let found = files(dir.root(), &Revisions::default()).unwrap();
         found.map(|found| found.into_iter().map(name).collect()).map_err(|why| why.message)
     }
 
@@ -80,8 +102,8 @@ mod tests {
         std::fs::create_dir(dir.path("old.yaml")).unwrap();
         std::os::unix::fs::symlink("old.yaml", dir.path("link.yaml")).unwrap();
         assert_eq!(names(&dir).unwrap(), ["10-a.yaml", "20-b.yml", "9.yaml", "B.yaml"]);
-        assert!(files(&dir.path("9.yaml")).is_none());
-        assert!(files(&dir.path("none")).is_none());
+        assert!(files(&dir.path("9.yaml"), &Revisions::default()).is_none());
+        assert!(files(&dir.path("none"), &Revisions::default()).is_none());
     }
 
     // holds: C451

@@ -17,7 +17,7 @@ use nix::sys::stat::Mode;
 use crate::language::directory;
 use crate::language::source::{FileLimits, Identity, Source, Unreadable};
 use drainit_os::fingerprint::Fingerprint;
-use drainit_os::trusted_path::Place;
+use drainit_os::trusted_path::{Place, Revisions};
 
 /// How long drainit keeps trying. Files that still change after this time are not just being
 /// replaced: a program writes to them all the time.
@@ -34,10 +34,14 @@ pub(crate) struct ReadFiles {
     files: Vec<SeenFile>,
     directories: Vec<(PathBuf, Listing)>,
     has_pipe: bool,
+    /// The revisions of ConfigMaps and Secrets from which the files were read.
+    revisions: Revisions,
+    /// Whether a file or a directory does not belong to a revision.
+    has_others: bool,
 }
 
 /// The files of a config in a directory; `None` if the path is not a directory.
-type Listing = Option<Result<Vec<PathBuf>, Unreadable>>;
+pub type Listing = Option<Result<Vec<PathBuf>, Unreadable>>;
 
 #[derive(Debug)]
 struct SeenFile {
@@ -53,8 +57,11 @@ impl Reads {
     /// # Errors
     /// Fails as [`Source::read_within`] does.
     pub fn read(&self, path: &Path, limits: &'static FileLimits) -> Result<Source, Unreadable> {
-        let read = Source::read_within(path, limits);
         let mut record = self.0.borrow_mut();
+        let revisions = &record.revisions;
+        let (read, is_of_revision) =
+            revisions.is_used_by(|| Source::read_in(path, limits, revisions));
+        record.has_others |= !is_of_revision;
         let found = match &read {
             // The content of a pipe cannot be read again.
             Ok(source) if source.identity.is_none() => {
@@ -70,9 +77,12 @@ impl Reads {
     }
 
     /// Lists the files of a config, like [`directory::files`].
-    pub(crate) fn list(&self, path: &Path) -> Listing {
-        let listing = directory::files(path);
-        self.0.borrow_mut().directories.push((path.to_owned(), listing.clone()));
+    pub fn list(&self, path: &Path) -> Listing {
+        let mut record = self.0.borrow_mut();
+        let revisions = &record.revisions;
+        let (listing, is_of_revision) = revisions.is_used_by(|| directory::files(path, revisions));
+        record.has_others |= listing.is_some() && !is_of_revision;
+        record.directories.push((path.to_owned(), listing.clone()));
         listing
     }
 }
@@ -80,12 +90,19 @@ impl Reads {
 impl ReadFiles {
     /// The first directory or file that has changed since it was read.
     fn first_changed(&self) -> Option<PathBuf> {
-        let is_other = |(path, listing): &&(PathBuf, Listing)| directory::files(path) != *listing;
+        // All files of one revision are of one moment, even if another revision has taken its place
+        // meanwhile. The kubelet may have begun to remove the files of the earlier revision, so this
+        // is not true of a file that was missing.
+        let now = Revisions::default();
+        let is_one = self.revisions.count() == 1 && !self.has_others;
+        let of = |was_there: bool| if is_one && was_there { &self.revisions } else { &now };
+        let is_other =
+            |(path, listing): &&(PathBuf, Listing)| directory::files(path, of(true)) != *listing;
         if let Some((path, _)) = self.directories.iter().find(is_other) {
             return Some(path.clone());
         }
         let changed = |seen: &&SeenFile| {
-            let now = identity(&seen.path, seen.limits);
+            let now = identity(&seen.path, seen.limits, of(seen.found.is_some()));
             now != seen.found.as_ref().map(|(identity, _)| *identity)
         };
         self.files.iter().find(changed).map(|seen| seen.path.clone())
@@ -102,14 +119,14 @@ impl ReadFiles {
 }
 
 /// The identity of the file that is at this path now; `None` if it cannot be found.
-fn identity(path: &Path, limits: &FileLimits) -> Option<Identity> {
-    look(path, limits).as_ref().map(Identity::from).ok()
+fn identity(path: &Path, limits: &FileLimits, revisions: &Revisions) -> Option<Identity> {
+    look(path, limits, revisions).as_ref().map(Identity::from).ok()
 }
 
-fn look(path: &Path, limits: &FileLimits) -> io::Result<Metadata> {
+fn look(path: &Path, limits: &FileLimits, revisions: &Revisions) -> io::Result<Metadata> {
     match limits.is_of_config() {
-        true => Place::behind(path)?.open(OFlag::O_PATH, Mode::empty())?.metadata(),
-        false => std::fs::metadata(path),
+        true => Place::behind_in(path, revisions)?.open(OFlag::O_PATH, Mode::empty())?.metadata(),
+        false => std::fs::metadata(revisions.path(path).as_deref().unwrap_or(path)),
     }
 }
 
@@ -144,23 +161,24 @@ impl AsRead {
     /// cannot be read now is unknown, and does not count as changed: somebody may have removed the
     /// file after its use. May wait for a file system.
     pub fn has_changed(&self) -> bool {
+        let now = Revisions::default();
         let is_other = |(path, read): (&PathBuf, &Listing)| {
-            directory::files(path).is_some_and(|now| now.is_ok() && Some(now) != *read)
+            directory::files(path, &now).is_some_and(|now| now.is_ok() && Some(now) != *read)
         };
         self.directories.iter().any(is_other)
-            || self.files.iter().any(|(path, read)| read.has_changed(path))
+            || self.files.iter().any(|(path, read)| read.has_changed(path, &now))
     }
 }
 
 impl FileAsRead {
-    fn has_changed(&self, path: &Path) -> bool {
+    fn has_changed(&self, path: &Path, revisions: &Revisions) -> bool {
         let (known, read) = self.found.unzip();
-        let now = identity(path, self.limits);
+        let now = identity(path, self.limits, revisions);
         if now.is_none() || now == known {
             return false;
         }
         // A file that was only touched, or replaced by an equal file, has not changed.
-        let now = Source::read_within(path, self.limits).ok();
+        let now = Source::read_in(path, self.limits, revisions).ok();
         now.is_some_and(|now| Some(Fingerprint::of_text(&now.text)) != read)
     }
 }
@@ -290,6 +308,105 @@ mod tests {
         assert!(!read.has_changed());
         dir.write("missing", b"");
         assert!(read.has_changed(), "a file that was missing before");
+    }
+
+    /// Makes a volume with two revisions, which both have `a` and `b`.
+    fn volume(name: &str, dir: &TempDir) -> PathBuf {
+        for revision in ["..1", "..2"] {
+            std::fs::create_dir_all(dir.path(name).join(revision)).unwrap();
+            for file in ["a", "b"] {
+                dir.write(&format!("{name}/{revision}/{file}"), revision.as_bytes());
+                let _ =
+                    std::os::unix::fs::symlink(format!("..data/{file}"), dir.path(name).join(file));
+            }
+        }
+        turn(&dir.path(name), "..1");
+        dir.path(name)
+    }
+
+    /// Turns `..data` to a revision, as the kubelet does.
+    fn turn(volume: &Path, revision: &str) {
+        let new = volume.join("..data_tmp");
+        std::os::unix::fs::symlink(revision, &new).unwrap();
+        std::fs::rename(new, volume.join("..data")).unwrap();
+    }
+
+    // holds: C930
+    #[test]
+    fn files_of_a_volume_are_of_the_revision_that_was_opened_first() {
+        let dir = TempDir::new();
+        let (one, two) = (volume("one", &dir), volume("two", &dir));
+        /// Reads files, and calls `between` between each two of them.
+        fn read(paths: &[PathBuf], mut between: impl FnMut(u32)) -> (String, u32) {
+            let mut attempts = 0;
+            let read = |reads: &Reads| {
+                attempts += 1;
+                let text = |(place, path): (usize, &PathBuf)| {
+                    if place > 0 {
+                        between(attempts);
+                    }
+                    let limits = if place % 2 == 0 { &AT_START } else { &CONFIG };
+                    reads
+                        .read(path, limits)
+                        .map_or_else(|why| why.message, |it| it.text.to_string())
+                };
+                paths.iter().enumerate().map(text).collect::<Vec<_>>().join(" ")
+            };
+            (of_one_moment(read).unwrap().0, attempts)
+        }
+        let (a, b) = (one.join("a"), one.join("b"));
+        // The link is turned at each read, and the files are read once all the same.
+        let mut swaps = 0;
+        let swap = |_| {
+            swaps += 1;
+            turn(&one, if swaps % 2 == 1 { "..2" } else { "..1" });
+        };
+        let three = [a.clone(), b.clone(), one.join("..data/b")];
+        assert_eq!(read(&three, swap), ("..1 ..1 ..1".to_owned(), 1));
+        // The earlier revision is gone before all of its files are read.
+        let remove = |attempt| {
+            if attempt == 1 {
+                turn(&one, "..2");
+                std::fs::remove_dir_all(one.join("..1")).unwrap();
+            }
+        };
+        assert_eq!(read(&[a.clone(), b.clone()], remove), ("..2 ..2".to_owned(), 2));
+        volume("one", &dir);
+        // Two volumes, or a volume and another file, are of one moment only together.
+        for other in [two.join("b"), dir.write("plain", b"plain")] {
+            turn(&one, "..1");
+            let (found, attempts) =
+                read(&[a.clone(), other.clone(), b.clone()], |_| turn(&one, "..2"));
+            let text = std::fs::read_to_string(&other).unwrap();
+            assert_eq!((found, attempts), (format!("..2 {text} ..2"), 2));
+        }
+    }
+
+    // holds: C930
+    #[test]
+    fn list_of_a_volume_is_that_of_the_revision() {
+        use std::os::unix::fs::symlink;
+        let dir = TempDir::new();
+        for file in ["..1/a.yaml", "..1/b.yaml", "..2/b.yaml", "..2/c.yaml"] {
+            std::fs::create_dir_all(dir.path(&file[..3])).unwrap();
+            dir.write(file, b"");
+        }
+        // The kubelet adds `c.yaml` and removes `a.yaml` only after it has turned `..data`.
+        for name in ["a.yaml", "b.yaml"] {
+            symlink(format!("..data/{name}"), dir.path(name)).unwrap();
+        }
+        dir.write("own.yaml", b"");
+        turn(dir.root(), "..1");
+        let reads = Reads::default();
+        let names = |reads: &Reads| {
+            let files = reads.list(dir.root()).unwrap().unwrap();
+            let name = |path: PathBuf| path.strip_prefix(dir.root()).unwrap().display().to_string();
+            files.into_iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&reads), ["a.yaml", "b.yaml", "own.yaml"]);
+        turn(dir.root(), "..2");
+        assert_eq!(names(&reads), ["a.yaml", "b.yaml", "own.yaml"]);
+        assert_eq!(names(&Reads::default()), ["b.yaml", "..data/c.yaml", "own.yaml"]);
     }
 
     // holds: C1015

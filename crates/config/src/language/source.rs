@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 
 use crate::language::expand::LONGEST;
 use crate::language::span::Span;
-use drainit_os::trusted_path::{ForeignName, Place, after_lease};
+use drainit_os::trusted_path::{ForeignName, Place, Revisions, after_lease};
 
 /// The rules for reading a file, which depend on its use.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ const PLAIN: FileLimits = FileLimits {
 };
 
 /// The rules for a config. A config of 5,000 processes has about 1 MiB.
-pub(crate) const CONFIG: FileLimits =
+pub const CONFIG: FileLimits =
     FileLimits { help: "a config is far smaller: is this the right file?", ..PLAIN };
 
 /// The rules for an `env_file` that drainit reads together with the config.
@@ -150,7 +150,16 @@ impl Source {
     /// Reads a file by the rules in `limits`. May wait for a pipe like [`Self::read`], but not if
     /// the config names the file.
     pub fn read_within(path: &Path, limits: &FileLimits) -> Result<Self, Unreadable> {
-        let (bytes, identity) = bytes(path, limits)?;
+        Self::read_in(path, limits, &Revisions::default())
+    }
+
+    /// Like [`Self::read_within`], but reads the file of one of these revisions.
+    pub(crate) fn read_in(
+        path: &Path,
+        limits: &FileLimits,
+        revisions: &Revisions,
+    ) -> Result<Self, Unreadable> {
+        let (bytes, identity) = bytes(path, limits, revisions)?;
         Ok(Self { secret: limits.is_secret, identity, ..Self::new(path, text(bytes)?) })
     }
 
@@ -231,12 +240,18 @@ impl From<&Metadata> for Identity {
     }
 }
 
-fn bytes(path: &Path, limits: &FileLimits) -> Result<(Vec<u8>, Option<Identity>), Unreadable> {
+fn bytes(
+    path: &Path,
+    limits: &FileLimits,
+    revisions: &Revisions,
+) -> Result<(Vec<u8>, Option<Identity>), Unreadable> {
     // Without O_NONBLOCK, opening a pipe without a writer would block for ever.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let opened = if limits.is_of_config {
-        Place::behind(path).and_then(|place| place.open(flags, Mode::empty()))
+        Place::behind_in(path, revisions).and_then(|place| place.open(flags, Mode::empty()))
     } else {
+        let in_revision = revisions.path(path);
+        let path = in_revision.as_deref().unwrap_or(path);
         after_lease(|| OpenOptions::new().read(true).custom_flags(flags.bits()).open(path))
     };
     let mut file = opened.map_err(|error| cannot_open(&error))?;

@@ -10,7 +10,8 @@ use crate::keys::Control;
 use crate::keys::config;
 use crate::keys::reader::Reader;
 use crate::language::environment::{Environment, Variables};
-use crate::load::{Diagnostic, Problems, merge_roots, read_roots};
+use crate::language::moment::of_one_moment;
+use crate::load::{Diagnostic, Problems, changed_meanwhile, merge_roots, read_roots};
 
 #[derive(Debug)]
 pub struct FoundControl {
@@ -23,9 +24,13 @@ pub struct FoundControl {
 /// Merges all files, and reads `control` from them. Also reads those entries of `env` that
 /// `control` uses.
 pub fn find(paths: &[PathBuf], environment: &Environment) -> FoundControl {
-    let mut problems = Problems::default();
-    let roots = read_roots(&mut problems, paths, environment);
-    control_in(problems, roots, environment)
+    let found = of_one_moment(|reads| {
+        let mut problems = Problems::of(reads, false);
+        let roots = read_roots(&mut problems, paths, environment);
+        control_in(problems, roots, environment)
+    });
+    let failed = |why| FoundControl { control: Err(changed_meanwhile(why)), unset: Vec::new() };
+    found.map_or_else(failed, |(found, _)| found)
 }
 
 /// Like [`find`], but the files are already parsed.

@@ -34,7 +34,7 @@ use crate::language::environment::Variables;
 pub use crate::language::moment::AsRead;
 use crate::language::moment::{Reads, of_one_moment};
 use crate::language::places::Places;
-use crate::language::source::{CONFIG, Source};
+use crate::language::source::{CONFIG, Source, Unreadable};
 use crate::language::span::Span;
 use crate::language::yaml::node::{Kind, Node};
 use crate::language::{expand, yaml};
@@ -114,12 +114,15 @@ fn read(
         let roots = read_roots(&mut problems, paths, environment);
         finish(problems, roots, environment, lookup)
     });
-    let (loaded, files) = read.map_err(|(path, why)| {
-        let mut problems = Problems::default();
-        problems.unreadable(&path, why, String::new);
-        problems.finish()
-    })?;
+    let (loaded, files) = read.map_err(changed_meanwhile)?;
     Ok(Loaded { files: files.into(), ..loaded? })
+}
+
+/// The problem of a file that has changed again and again.
+fn changed_meanwhile((path, why): (PathBuf, Unreadable)) -> Vec<Diagnostic> {
+    let mut problems = Problems::default();
+    problems.unreadable(&path, why, String::new);
+    problems.finish()
 }
 
 /// The tree of each file; `None` in place of a file that cannot be read or parsed.

@@ -13,6 +13,7 @@
 //! Every call of this module looks at a file system, and may have to wait for it.
 
 mod foreign_name;
+mod revisions;
 mod stranger;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::AccessFlags;
 
 pub use crate::trusted_path::foreign_name::{ForeignName, Who};
+pub use crate::trusted_path::revisions::{DATA, Revisions};
 pub use crate::trusted_path::stranger::is;
 use crate::trusted_path::stranger::{ENTER, Name, READ, Stranger, WRITE, is_hard_link};
 use crate::users::{self, is_mapped, is_trusted};
@@ -78,6 +80,15 @@ impl Place {
     /// directory.
     pub fn behind(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path)?.end_of(true)
+    }
+
+    /// Like [`Self::behind`], but each `..data` leads to the revision in `revisions`.
+    ///
+    /// # Errors
+    /// Fails as [`Self::behind`] does.
+    pub fn behind_in(path: &Path, revisions: &Revisions) -> io::Result<Self> {
+        let walk = Walk { revisions: Some(revisions), ..Walk::from(AT_FDCWD, path)? };
+        walk.end_of(true)
     }
 
     /// Like [`Self::behind`], but for a name in the directory of this place, which is open already.
@@ -247,7 +258,7 @@ pub fn exists(path: &Path) -> Result<bool, ForeignName> {
 }
 
 /// A walk along a path, which ends at a [`Place`].
-struct Walk {
+struct Walk<'r> {
     at: OwnedFd,
     /// The path of the directory `at`, without links. Only messages use this path.
     walked: PathBuf,
@@ -257,15 +268,17 @@ struct Walk {
     links: u32,
     is_fixed: bool,
     strangers: Vec<Stranger>,
+    revisions: Option<&'r Revisions>,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn from(start: impl AsFd, path: &Path) -> io::Result<Self> {
         let begin = if path.is_absolute() { "/" } else { "." };
         let at = openat(start, begin, LOOK, Mode::empty())?;
         let (walked, path) = (PathBuf::new(), path.to_owned());
         let todo = steps(&path);
-        Ok(Self { at, walked, path, todo, links: 0, is_fixed: true, strangers: Vec::new() })
+        let (is_fixed, strangers, revisions) = (true, Vec::new(), None);
+        Ok(Self { at, walked, path, todo, links: 0, is_fixed, strangers, revisions })
     }
 
     /// Walks to the end of the path. If `follows` is set, also follows a link at the end.
@@ -319,7 +332,11 @@ impl Walk {
         if self.links > MAX_LINKS {
             return Err(Errno::ELOOP.into());
         }
-        self.todo.extend(steps(Path::new(&readlinkat(&next, "")?)));
+        let mut target = PathBuf::from(readlinkat(&next, "")?);
+        if let Some(revisions) = self.revisions.filter(|_| step == DATA) {
+            target = revisions.target(&fstat(&self.at)?, target);
+        }
+        self.todo.extend(steps(&target));
         self.note(&stat)?;
         Ok(None)
     }

@@ -13,6 +13,7 @@ mod only_if;
 mod overlay;
 mod parts;
 mod problems;
+mod revisions;
 mod same;
 mod scale;
 mod share;
