@@ -48,7 +48,7 @@ pub(crate) fn faults(
         let fault = match answer.said.code {
             0 if !is_logged(run, log, answer) => Some("the log does not say so".to_owned()),
             0 => done(run, lives, answer, since(run, log, answer), t0),
-            _ => failed(run, lives, answer, t0),
+            _ => failed(run, lives, answer, log, t0),
         };
         fault.map(|why| format!("{:?} was answered, but {why}: {:?}", answer.act, answer.said))
     };
@@ -164,7 +164,13 @@ fn is_stray(run: &Run, lives: &BTreeMap<i32, Life>, life: &Life) -> bool {
 }
 
 /// Returns the reason of a command that has failed, if the reason is not true.
-fn failed(run: &Run, lives: &BTreeMap<i32, Life>, answer: &Answer, t0: Duration) -> Option<String> {
+fn failed(
+    run: &Run,
+    lives: &BTreeMap<i32, Life>,
+    answer: &Answer,
+    log: &[Logged],
+    t0: Duration,
+) -> Option<String> {
     let says = |words: &str| answer.said.stderr.contains(words);
     let asked = |what: &[&str]| {
         let mut before = run.answers.iter().filter(|other| other.asked < answer.at);
@@ -197,8 +203,9 @@ fn failed(run: &Run, lives: &BTreeMap<i32, Life>, answer: &Answer, t0: Duration)
             |life: &Life| before.split(' ').any(|word| word == life.name) && life.exit() == code;
         lives.values().any(ended)
     } else {
-        let ended = run.ended.record.ended.map(|(at, _)| at).unwrap_or_default();
-        answer.at + MOMENT > ended
+        // The kernel ends the command together with drainit's PID namespace.
+        let exit = log.iter().find(|it| it.event == "exit");
+        answer.at + MOMENT > exit.map(|exit| exit.at).unwrap_or_default()
     };
     (!is_true).then(|| "the reason is not true".to_owned())
 }

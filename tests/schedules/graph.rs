@@ -105,9 +105,7 @@ impl Traits<'_> {
         let path = format!("DIR/{name}.sock");
         let mut steps = Vec::new();
         // Nobody listens on the second path. It matters when drainit compares paths.
-        // The daemons of a schedule live until the container stops.
-        let mut keys =
-            format!("stop_signal: {signal}, leftovers: keep, sockets: ['{path}', '{path}.none'], ");
+        let mut keys = format!("stop_signal: {signal}, sockets: ['{path}', '{path}.none'], ");
         let is_watched = self.has(Trait::Watched);
         if is_watched {
             // A reload that changes the process watches another file.
@@ -125,8 +123,11 @@ impl Traits<'_> {
             steps.push(format!("spawn={name}-rest,{served}{}", self.member(signal)));
         }
         if self.has(Trait::Daemon) {
-            let member = self.member("TERM").replace(&at_once("TERM"), "on=TERM:say:word");
-            steps.push(format!("daemon={name}-daemon,{member}"));
+            // A restart sends the daemon the stop signal of its process, and a shutdown SIGTERM.
+            let own = self.member(signal);
+            let member = own.replace(&at_once("TERM"), "on=TERM:say:word");
+            let at_end = at_end(signal, &own).map_or(String::new(), |at_end| format!("{at_end},"));
+            steps.push(format!("daemon={name}-daemon,{at_end}{member}"));
         }
         if !rest_serves && self.has(Trait::Serves) {
             steps.push(format!("share={path}"));
@@ -206,6 +207,13 @@ impl Traits<'_> {
 
 fn at_once(signal: &str) -> String {
     format!("on={signal}:exit:0:0")
+}
+
+/// What a daemon does at SIGTERM, if the stop signal of its process is another signal. `own` is what
+/// it does at the stop signal.
+fn at_end(signal: &str, own: &str) -> Option<String> {
+    let reaction = own.split(',').next()?.replace(&format!("on={signal}:"), "on=TERM:");
+    (signal != "TERM").then(|| reaction.replace(&at_once("TERM"), "on=TERM:say:word"))
 }
 
 impl Process {

@@ -174,9 +174,9 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
         answers.extend(commands.drain(..).map(|command| command.join().unwrap()));
         answers.extend(reload.take().map(|reload| reloaded(&mut graph, reload)));
         faults.extend(settle(&graph, &running).err());
-        // A reload that fails because of a kill may have replaced some processes.
+        // A reload that fails may have replaced some processes.
         let has_failed = |it: &Answer| matches!(it.act, Act::Reload(_)) && it.said.code != 0;
-        let is_known = killed.is_empty() || !answers.iter().any(has_failed);
+        let is_known = !answers.iter().any(has_failed);
         for (name, pid) in running_now(&running).into_iter().filter(|_| is_known) {
             let of = graph.processes.iter().find(|it| it.name == name).unwrap();
             shown.push((name, pid, of.generation));
