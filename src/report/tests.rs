@@ -198,6 +198,42 @@ fn ends_after_a_restart_count_for_the_replaced_instance() {
     assert_eq!(report.told(at(100))["web"], lines);
 }
 
+// holds: S864
+#[test]
+fn the_ends_of_all_instances_of_a_process_count() {
+    let [web, other] = [0, 1].map(ProcessId);
+    // The cuts of the first instance of the first slot, of its second instance, and of the instance
+    // in the other slot; `None` if the kernel does not tell.
+    let cost = |cuts: Option<[usize; 3]>| {
+        let mut report = Noted::of(&["web", "other"]);
+        report.adopt(at(0), other, "web".to_owned(), Some(web));
+        report.sees_endings(cuts.is_some());
+        let [first, second, beside] = cuts.unwrap_or_default();
+        let asked = Traffic { requests: Some(2), unsure: Some(0), ..Traffic::default() };
+        for (slot, begins, cuts) in [(web, 0, first), (other, 3, beside), (web, 50, second)] {
+            report.of_mut(slot).serves(at(begins), asked);
+            report.of_mut(slot).asked_since = Some(at(begins));
+            (0..cuts).for_each(|_| report.connection_ended(at(begins + 1), slot, Ending::Cut));
+            report.stopped(at(begins + 10), slot, End::Code(0), 10);
+            if begins == 0 {
+                report.note(at(begins + 20), &Note::Started(slot));
+            }
+        }
+        report.sum_up_ends();
+        report.counted(web).cost
+    };
+    for (cuts, sum) in [
+        (Some([0, 0, 3]), Some("requests 3 cut")),
+        (Some([0, 3, 0]), Some("requests 3 cut")),
+        (Some([3, 0, 0]), Some("requests 3 cut")),
+        (Some([1, 2, 3]), Some("requests 6 cut")),
+        (Some([0, 0, 0]), None),
+        (None, Some("requests 6 in flight at the stop signal")),
+    ] {
+        assert_eq!(cost(cuts).as_deref(), sum, "{cuts:?}");
+    }
+}
+
 // holds: S361, S431, S784, S785, S786, S787, S788, S932
 #[test]
 fn only_connections_that_have_ended_without_an_answer_are_cut() {

@@ -47,7 +47,8 @@ impl Processes {
                 None => TrafficStatus { connections: None, requests: None, ..of },
             };
             let shown = drain.clone().filter(|_| is_told);
-            let stop = history.stop_traffic().filter(|_| shutdown.is_some());
+            // During a request of an operator, the counts are those of the request.
+            let stop = history.stop_traffic().filter(|_| shutdown.is_some() && !is_held);
             let warnings = history.drain_warnings.iter().flat_map(|all| all.iter().cloned());
             let said = history.why().into_iter().chain(self.waits_for(slot).map(Reason::from));
             let message = said.reduce(|why, waits_for| {

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use serde::Serialize;
 
+use crate::prelude::*;
 use drainit_core::traffic::Traffic;
 use drainit_core::types::as_some_seconds;
 
@@ -93,6 +94,57 @@ impl RequestData {
 
     pub(super) fn is_any_cut(&self) -> bool {
         [self.cut, self.unsure, self.in_flight, self.reset].into_iter().flatten().any(|n| n > 0)
+    }
+}
+
+/// The requests that the end of an instance has cut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Cost {
+    pub(super) requests: RequestData,
+    /// Whether the requests in flight were counted before the stop signal.
+    pub(super) is_early: bool,
+}
+
+impl Cost {
+    /// Names these costs of one process, in the words of the report; `None` if there are none. Costs
+    /// that were counted in the same way are added up.
+    pub(super) fn words(costs: impl Iterator<Item = Self>) -> Option<String> {
+        let mut sums: Vec<Self> = Vec::new();
+        for cost in costs {
+            match sums.iter_mut().find(|sum| sum.is_like(&cost)) {
+                Some(sum) => sum.requests = sum.requests.plus(&cost.requests),
+                None => sums.push(cost),
+            }
+        }
+        let words: Vec<_> = sums.iter().map(|sum| sum.requests.outcome(sum.is_early)).collect();
+        (!words.is_empty()).then(|| format!("requests {}", words.join("; requests ")))
+    }
+
+    /// Whether both costs have the same words, and their numbers are of the same kind.
+    fn is_like(&self, other: &Self) -> bool {
+        let kind = |of: &Self| (of.requests.lost(of.is_early).1, of.requests.cut.is_some());
+        kind(self) == kind(other)
+    }
+}
+
+impl RequestData {
+    fn plus(&self, other: &Self) -> Self {
+        let sum = |of: fn(&Self) -> Option<u64>| match (of(self), of(other)) {
+            (Some(one), Some(two)) => Some(one + two),
+            (one, two) => one.or(two),
+        };
+        Self {
+            start: sum(|of| of.start),
+            start_unsure: sum(|of| of.start_unsure),
+            completed: sum(|of| of.completed),
+            upgrades_ended: sum(|of| of.upgrades_ended),
+            cut: sum(|of| of.cut),
+            unsure: sum(|of| of.unsure),
+            in_flight: sum(|of| of.in_flight),
+            left: sum(|of| of.left),
+            reset: sum(|of| of.reset),
+            unaccepted: sum(|of| of.unaccepted),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use alloc::rc::Rc;
 use core::time::Duration;
 
-use crate::counts::{ConnectionData, CountData, Ends, Outcome, RequestData, newer};
+use crate::counts::{ConnectionData, Cost, CountData, Ends, Outcome, RequestData, newer};
 use crate::messages::{self, DrainOver};
 use crate::prelude::*;
 use crate::state::ProcessState;
@@ -108,7 +108,8 @@ pub struct History {
     /// The connections that have ended in the shutdown, and have perhaps owed an answer; `None` if
     /// the kernel does not tell.
     pub(super) endings: Option<Vec<(Time, Ending)>>,
-    /// The instance before this one, if a request has replaced it.
+    /// The instance before this one, if a request has replaced it. That instance may also have
+    /// replaced one, for the same request or for another request at the same time.
     pub(super) before: Option<Box<Self>>,
 }
 
@@ -135,7 +136,9 @@ impl History {
         // While two instances run, each has a label. An instance keeps its label after the other
         // instance is gone, and the next instance begins without a label.
         self.instance = None;
-        self.before = self.served.map(|_| Box::new(Self { before: None, ..self.clone() }));
+        if self.served.is_some() {
+            self.before = Some(Box::new(self.clone()));
+        }
         (self.end, self.asked, self.why_ended) = (None, None, None);
         (self.asked_since, self.killed_since) = (None, None);
         (self.was_asked, self.handed_over) = (false, false);
@@ -341,15 +344,20 @@ impl History {
         self.drain.as_ref()?.counts(self.ends())
     }
 
-    /// Says which requests the end of the instance has cut, in the words of the report; `None` if
-    /// the end has cut none, or if nothing was counted.
-    pub(super) fn cost(&self) -> Option<String> {
+    /// This instance, and the earlier instances of the same slot that requests have replaced.
+    pub(super) fn instances(&self) -> impl Iterator<Item = &Self> {
+        core::iter::successors(Some(self), |history| history.before.as_deref())
+    }
+
+    /// What the end of the instance has cost its clients; `None` if the end has cut no request, or
+    /// if nothing was counted.
+    pub(super) fn cost(&self) -> Option<Cost> {
         // Every request looks at the instances, so others have ended before this request.
-        self.served?;
+        self.served.filter(|_| self.end.is_some())?;
         let drained = self.drained();
         let is_early = drained.map_or(self.is_counted_early(), |counts| counts.age.is_some());
         let requests = drained.or_else(|| self.cut())?.requests?;
-        requests.is_any_cut().then(|| format!("requests {}", requests.outcome(is_early)))
+        requests.is_any_cut().then_some(Cost { requests, is_early })
     }
 
     /// How the requests have ended after the drain; unknown if there was no stop yet.
@@ -444,6 +452,8 @@ pub struct Tally {
     pub drains: [u64; DrainEnd::ALL.len()],
     /// The requests that the ends of the process have cut in the last request of an operator.
     pub cost: Option<String>,
+    /// The costs of instances whose slots belong to other processes since then.
+    pub(super) past_costs: Vec<Cost>,
     /// The slot of the last drain; `None` if the process has not been drained since its last start.
     pub drained: Option<ProcessId>,
     /// The last lines that the last failed instance has written.

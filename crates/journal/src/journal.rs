@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
+use crate::counts::Cost;
 use crate::data::label;
 use crate::entry::Entry;
 use crate::event::{Field, LogEvent};
@@ -48,6 +49,8 @@ pub struct Journal {
     /// The place of the latest drain or stop in the report. This number only grows.
     places: usize,
     pub(crate) remarks: Vec<String>,
+    /// Whether the kernel tells how the connections of the processes end.
+    is_told: bool,
     /// The latest lines of each process that [`Self::told`] returns, by its name.
     told: BTreeMap<String, Vec<(Time, String)>>,
     /// The latest line about the drain of each process, by its name, since the shutdown or the
@@ -73,20 +76,30 @@ impl Journal {
         journal
     }
 
-    /// Gives a slot to a process, and forgets the earlier process of the slot. `from` is another
-    /// slot of the same process, or `None` if the process is new.
+    /// Gives a slot to a process, and forgets the earlier process of the slot, except what the end of
+    /// an earlier instance of the same process has cost. `from` is another slot of the same process,
+    /// or `None` if the process is new.
     pub fn adopt(&mut self, now: Time, slot: ProcessId, name: String, from: Option<ProcessId>) {
-        let mut history = History { since: now, ..History::default() };
+        let endings = self.is_told.then(Vec::new);
+        let mut history = History { since: now, endings, ..History::default() };
+        if from.is_some() && self.names.of(slot) == name {
+            let known = self.slots.get_mut(slot.index());
+            history.before = known.and_then(|known| known.served.map(|_| Box::new(known.clone())));
+        }
         if let Some(from) = from.map(|from| self.of(from)) {
             (history.started, history.ready) = (from.started, from.ready);
             (history.last_end, history.is_last_asked) = (from.last_end, from.is_last_asked);
         }
+        let of_others = self.slots.get(slot.index()).filter(|_| self.names.of(slot) != name);
+        let past: Vec<_> =
+            of_others.into_iter().flat_map(History::instances).filter_map(History::cost).collect();
         match self.slots.get_mut(slot.index()) {
             Some(known) => *known = history,
             None => self.slots.push(history),
         }
         let old = self.names.of(slot);
         if let Some(tally) = self.tallies.get_mut(old) {
+            tally.past_costs.extend(past);
             tally.slots.retain(|known| *known != slot);
             if tally.slots.is_empty() && old != name {
                 self.tallies.remove(old);
@@ -467,20 +480,21 @@ impl Journal {
     /// Begins to record how the connections of each process end, in the shutdown or for a request.
     /// `is_told` says whether the kernel tells.
     pub fn sees_endings(&mut self, is_told: bool) {
-        self.tallies.values_mut().for_each(|tally| tally.cost = None);
+        self.is_told = is_told;
+        for tally in self.tallies.values_mut() {
+            (tally.cost, tally.past_costs) = (None, Vec::new());
+        }
         for of in &mut self.slots {
             (of.endings, of.before, of.served) = (is_told.then(Vec::new), None, None);
         }
     }
 
-    /// Keeps for the status what the ends of instances have cost during a request.
+    /// Keeps for the status what the ends of all instances have cost during a request.
     pub fn sum_up_ends(&mut self) {
-        let costs = (0..).map(ProcessId).zip(&self.slots).filter_map(|(slot, of)| {
-            let ended = if of.end.is_some() { Some(of) } else { of.before.as_deref() };
-            Some((slot, ended?.cost()?))
-        });
-        for (slot, cost) in costs.collect::<Vec<_>>() {
-            self.tally(slot).cost = Some(cost);
+        for tally in self.tallies.values_mut() {
+            let slots = tally.slots.iter().map(|slot| &self.slots[slot.index()]);
+            let costs = slots.flat_map(History::instances).filter_map(History::cost);
+            tally.cost = Cost::words(tally.past_costs.iter().copied().chain(costs));
         }
     }
 
@@ -496,9 +510,14 @@ impl Journal {
 
     /// Records that the ends of some connections are unknown.
     pub fn lost_endings(&mut self) {
+        self.is_told = false;
         for of in &mut self.slots {
             of.endings = None;
-            of.before.iter_mut().for_each(|before| before.endings = None);
+            let mut before = &mut of.before;
+            while let Some(of) = before {
+                of.endings = None;
+                before = &mut of.before;
+            }
         }
     }
 

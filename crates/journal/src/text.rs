@@ -144,15 +144,21 @@ fn described(CountData { connections, requests, age }: CountData, is_early: bool
 }
 
 impl RequestData {
-    /// Says how many requests were cut. `is_early` is as for [`described`].
-    pub(super) fn outcome(&self, is_early: bool) -> String {
+    /// The number of requests that were cut, and what the number counts. `is_early` is as for
+    /// [`described`].
+    pub(super) fn lost(&self, is_early: bool) -> (u64, &'static str) {
         let is_of_kernel = self.unsure.is_some();
-        let after = messages::perhaps(self.unsure.unwrap_or_default());
-        let (number, what) = match (self.cut, self.in_flight.unwrap_or_default()) {
+        match (self.cut, self.in_flight.unwrap_or_default()) {
             (Some(cut), _) if is_of_kernel || !is_early => (cut, "cut"),
             (in_flight, or) if is_early => (in_flight.unwrap_or(or), "in flight when last seen"),
             (_, in_flight) => (in_flight, "in flight at the stop signal"),
-        };
+        }
+    }
+
+    /// Says how many requests were cut. `is_early` is as for [`described`].
+    pub(super) fn outcome(&self, is_early: bool) -> String {
+        let after = messages::perhaps(self.unsure.unwrap_or_default());
+        let (number, what) = self.lost(is_early);
         let mut text = format!("{number} {what}{after}");
         if let Some(left @ 1..) = self.left {
             let _ = write!(text, "; {left} left");

@@ -72,6 +72,9 @@ impl Play {
             Note::RequestBegan { .. } | Note::Skipped(_) => {
                 record.slots.values_mut().for_each(|slot| slot.verdict = None);
             }
+            Note::RequestDone { process, request } => {
+                *self.clients.done.entry((process, request.name())).or_default() += 1;
+            }
             Note::AllReady => record.all_ready = record.all_ready.or(Some(now)),
             Note::TakesOver { process, .. } => {
                 let name = record.slots[&process].name.clone();

@@ -89,6 +89,9 @@ impl Play {
                 let end = drain.over.map_or(now, |(at, _)| at);
                 add("drain_duration_seconds", "", end.since(drain.began).as_secs_f64());
             }
+            for (metric, count) in self.metrics_of_stop(*current) {
+                add(metric, "", count as f64);
+            }
         }
         all
     }

@@ -69,6 +69,7 @@ impl Play {
             assert!(begins <= ends && ends <= took, "{begins} to {ends} in {text}");
         }
         assert!(warnings.iter().all(|line| text.contains(line)), "{warnings:?} in {text}");
+        self.check_totals(&text, &report);
         let state = machine.state();
         let in_use = record.slots.iter().filter(|(id, _)| state.role(**id) != Role::Retired);
         let in_use: Vec<_> = in_use.collect();
@@ -82,6 +83,8 @@ impl Play {
             // The time until a process has ended is that of its drain or that of its stop.
             let line = format!("  stop {name}: ");
             let stop = text.lines().find_map(|it| it.strip_prefix(&line));
+            // The other instance of the process may have a line of its own.
+            let stop = stop.filter(|_| !process["stop"].is_null());
             let is_timed =
                 stop.is_some_and(|stop| stop.starts_with(|it: char| it.is_ascii_digit()));
             // holds: S851

@@ -11,6 +11,12 @@ impl Play {
     /// Reports an event to the journal as the executor would, and writes it into the record.
     pub(super) fn happens(&mut self, event: Event) {
         let now = self.now;
+        match event {
+            Event::Requested { process, request } => self.before_request(process, request),
+            Event::Exited { process, .. } => self.has_ended(process),
+            Event::Spawned(process) => self.has_started(process),
+            _ => {}
+        }
         let journal = &mut self.processes.journal;
         let record = &mut self.record;
         record.failed_start = None;
@@ -155,6 +161,14 @@ impl Play {
     }
 
     pub(super) fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Stop { process, .. } => self.asked_to_end(process),
+            Action::Answer { process, request, .. } => {
+                self.clients.answered.push((process, request));
+            }
+            Action::ShutdownBegins { .. } => self.count_clients(),
+            _ => {}
+        }
         let record = &mut self.record;
         match action {
             Action::Adopt { slot, of: from, .. } => {

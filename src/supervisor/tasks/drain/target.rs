@@ -38,15 +38,34 @@ pub(crate) struct DrainTarget {
     pub(crate) stays_ready: bool,
     pub(crate) name: String,
     pub(crate) serving: Serving,
-    /// The lines that the drain has written into the log, each with the number of times.
-    pub(crate) logged: RefCell<BTreeMap<String, u32>>,
+    /// The lines that the drain has written into the log.
+    pub(crate) logged: RefCell<Logged>,
+}
+
+/// The lines that a drain has written into the log, each with the number of times.
+#[derive(Default)]
+pub(crate) struct Logged(BTreeMap<String, u32>);
+
+impl Logged {
+    /// Counts a line. Returns whether it is new.
+    fn is_new(&mut self, line: &str) -> bool {
+        let count = self.0.entry(line.to_owned()).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    /// Says how often each repeated line would have been written.
+    fn repeated(self) -> impl Iterator<Item = String> {
+        let repeated = self.0.into_iter().filter(|(_, count)| *count > 1);
+        repeated.map(|(line, count)| format!("{count} times during its drain: {line}"))
+    }
 }
 
 impl Drop for DrainTarget {
-    /// When the drain is over, says how often each repeated line would have been written.
+    /// When the drain is over, writes the repeated lines.
     fn drop(&mut self) {
-        for (what, count) in self.logged.take().into_iter().filter(|(_, count)| *count > 1) {
-            tracing::warn!("{}: {count} times during its drain: {what}", self.name);
+        for repeated in self.logged.take().repeated() {
+            tracing::warn!("{}: {repeated}", self.name);
         }
     }
 }
@@ -66,10 +85,7 @@ impl DrainTarget {
 
     /// Writes a line into the log. A line that comes again is counted, and not written.
     fn log(&self, what: String) {
-        let mut logged = self.logged.borrow_mut();
-        let count = logged.entry(what.clone()).or_insert(0_u32);
-        *count += 1;
-        if *count == 1 {
+        if self.logged.borrow_mut().is_new(&what) {
             tracing::warn!("{}: {what}", self.name);
         }
     }
@@ -106,5 +122,21 @@ impl DrainTarget {
             // Nobody replies (`Err`) if the process has ended.
             Ok(Ok(())) | Err(_) => Asked::Accepted,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_line_is_written_once_and_counted() {
+        let mut logged = Logged::default();
+        let lines = ["b fails", "a fails", "c fails", "a fails", "c fails", "a fails"];
+        let new = lines.map(|line| logged.is_new(line));
+        assert_eq!(new, [true, true, true, false, false, false]);
+        let repeated: Vec<_> = logged.repeated().collect();
+        let of = |times, line| format!("{times} times during its drain: {line}");
+        assert_eq!(repeated, [of(3, "a fails"), of(2, "c fails")]);
     }
 }
