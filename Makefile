@@ -73,13 +73,15 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || $(call install,python3 python3-jsonschema)
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
-test: deps test-unit test-waiting test-simulation test-containers test-busy test-storms test-faults test-doc ## runs all tests, with five versions of Envoy; RUNS=… of each of two modes of the simulation
+test: deps test-unit test-probe test-waiting test-simulation test-containers test-busy test-storms test-faults test-doc ## runs all tests, with five versions of Envoy; RUNS=… of each of two modes of the simulation
 # The parts, one after the other, also with -j. .ci/run calls them.
 .NOTPARALLEL:
-.PHONY: test-unit test-waiting test-simulation test-containers test-busy test-storms test-faults test-doc
+.PHONY: test-unit test-probe test-waiting test-simulation test-containers test-busy test-storms test-faults test-doc
 test-unit:
 	$(TEST) --no-run
 	$(TEST) --no-fail-fast --lib --bins
+test-probe:
+	$(CARGO) test --locked --package pid1-probe --test rows
 test-waiting:
 	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: arm64:: fault_matrix:: $(BUSY) $(STORMS))
 test-simulation:
@@ -143,7 +145,7 @@ UNSANITIZED = a_stop_has_a_thread_at_the_limit_on_tasks a_user_is_changed_comple
 
 lint: ## checks the style of docs and comments, the imports between rooms, format, clippy, and the licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }
-	@python3 -B tests/style.py README.md CONTRIBUTING.md CHANGELOG.md Dockerfile.example docs examples src crates tests benches
+	@python3 -B tests/style.py README.md CONTRIBUTING.md CHANGELOG.md Dockerfile.example docs examples src crates tests benches probe
 	@python3 -B tests/rooms.py
 	$(CARGO) fmt --all --check
 	$(CLIPPY)
@@ -212,6 +214,9 @@ budget: static python valgrind ## compares instructions and sizes of the static 
 
 budget-update: static python valgrind ## writes benches/budget.toml again
 	@benches/budget.py --update $(STATIC)/drainit
+
+probe: static bench-peers target/bench-tools/pid1-probe ## judges inits by pid1-probe, drainit among them (20 minutes), and writes docs/measured/inits.md; INIT="tini drainit" selects inits, and prints them
+	@python3 -B benches/inits/main.py target/bench-tools/pid1-probe $(INIT)
 
 faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/measured/faults.md; ROW="ignores SIGTERM" selects rows by name
 	$(CARGO) build --locked --quiet --package drainit --package testkit
@@ -335,7 +340,7 @@ bench-replace-tools: python
 # A static program of the benches.
 build_tool = mkdir -p target/bench-tools; if $(call has_target,$(MUSL)); then $(call build_tool_for,$(1),$(MUSL)); \
 	else $(GNU_ENV) $(call build_tool_for,$(1),$(GNU)); fi
-build_tool_for = $(CARGO) build --release --locked --quiet --package benches --bin $(1) --target $(2) && \
+build_tool_for = $(CARGO) build --release --locked --quiet --package $(or $(filter pid1-probe,$(1)),benches) --bin $(1) --target $(2) && \
 	install target/$(2)/release/$(1) target/bench-tools/
 
 # Envoy's own restarter is a file of Envoy's repository. The bench also runs without this file.
@@ -354,6 +359,10 @@ bench-peers: target/bench-tools/bench-child
 	@test -x target/bench-tools/bin/horust || \
 		CARGO_PROFILE_RELEASE_STRIP=true timeout 900 $(CARGO) install --locked --root target/bench-tools horust@$(HORUST_VERSION) || \
 		echo "Horust cannot be built: the bench goes on without it" >&2
+
+# The conformance suite for inits: one static program.
+target/bench-tools/pid1-probe: $(wildcard probe/src/*.rs probe/src/rows/*.rs probe/Cargo.toml)
+	@$(call build_tool,pid1-probe)
 
 target/bench-tools/bench-child: benches/peers/child.rs
 	@$(call build_tool,bench-child)

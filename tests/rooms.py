@@ -4,7 +4,8 @@ parts of drainit, and crates/core/src/lib.rs draws the modules of the core.
 
 In a drawing, `a → b, c` lets a import b, c, and all rooms that b and c may import. `a + b` may import each other.
 
-Checks, too, that the modules of a crate do not import each other in a circle.
+Checks, too, that the modules of a crate do not import each other in a circle, and that the probe and drainit use nothing
+of each other.
 """
 
 import collections
@@ -81,7 +82,7 @@ def broken():
         crate = path.parts[1] if path.parts[0] == "crates" else ""
         own = [*path.with_suffix("").parts[3 if crate else 1 :]]
         own = own[:-1] if own[-1] == "mod" else own
-        if crate == "derive" or own[0] in FREE:
+        if crate == "derive" or path.parts[0] == "probe" or own[0] in FREE:
             continue
         for base, *names in imports(code):
             if base in FREE or names[0] in FREE:
@@ -95,11 +96,21 @@ def broken():
             yield from wrong(path, pair, parts, may_import, "docs/dev/architecture.md")
 
 
+def entangled():
+    """What the probe uses of drainit, and what drainit uses of the probe."""
+    for path in [*pathlib.Path("probe").rglob("*.rs"), pathlib.Path("probe/Cargo.toml")]:
+        if re.search(r"\b(drainit[_-]\w+|testkit)\b", path.read_text()):
+            yield f"{path}: the probe uses drainit, and would no longer be a witness"
+    for path in [pathlib.Path("Cargo.toml"), *pathlib.Path("crates").glob("*/Cargo.toml")]:
+        if re.search(r"(?m)^pid1-probe\b|path = \"[./]*probe\"", path.read_text()):
+            yield f"{path}: drainit uses the probe, and the probe would no longer be a witness"
+
+
 def circles():
     """The modules of each crate that import each other. A module and the modules inside of it count as one."""
     crates = collections.defaultdict(dict)
     for path, code in production():
-        root = 3 if path.parts[0] == "crates" else 1
+        root = {"crates": 3, "probe": 2}.get(path.parts[0], 1)
         own = [*path.with_suffix("").parts[root:]]
         own = own[:-1] if own[-1] in {"mod", "lib", "main"} else own
         crates[path.parts[:root]]["::".join(own)] = ["::".join(names) for base, *names in imports(code) if base == "crate"]
@@ -130,7 +141,7 @@ def wrong(path, pair, rooms, permitted, page):
 
 def production():
     """Each file that is not a test, with its code."""
-    files = {path: size.split(size.code(path.read_text())) for root in ("src", "crates") for path in pathlib.Path(root).rglob("*.rs")}
+    files = {path: size.split(size.code(path.read_text())) for root in ("src", "crates", "probe/src") for path in pathlib.Path(root).rglob("*.rs")}
     tests = set()
     for path, (_, _, declared) in files.items():
         folder = path.parent if path.stem in ("mod", "lib", "main") else path.with_suffix("")
@@ -140,4 +151,4 @@ def production():
             yield path, code
 
 
-sys.exit("\n".join(sorted({*broken(), *circles()})) or 0)
+sys.exit("\n".join(sorted({*broken(), *circles(), *entangled()})) or 0)

@@ -83,7 +83,8 @@ fn every_link_leads_somewhere() {
 #[test]
 fn every_page_that_a_source_names_exists() {
     let name = Regex::new(r"(docs/[a-z0-9/_-]+\.(?:md|svg|json))(?:#([a-z0-9-]+))?").unwrap();
-    let folders = ["src", "crates", "tests", "benches", "examples", "packaging", ".github"];
+    let folders =
+        ["src", "crates", "tests", "benches", "examples", "packaging", "probe", ".github"];
     let mut seen = 0;
     for source in sources(&folders) {
         for found in name.captures_iter(&fs::read_to_string(&source).unwrap_or_default()) {
