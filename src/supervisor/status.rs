@@ -127,6 +127,9 @@ impl Processes {
             {
                 return Some("Envoy checks its config".to_owned());
             }
+            (Lifecycle::Clearing { asked: Some(_), .. }, _) => {
+                return Some("waiting for what an earlier instance left behind".to_owned());
+            }
             (Lifecycle::PreStart { .. }, _) => Stage::PreStart,
             (Lifecycle::PreStop { .. }, _) => Stage::PreStop,
             (Lifecycle::PostStop { .. }, _) => Stage::PostStop,

@@ -346,6 +346,9 @@ fn a_stop_signal_does_not_wait_for_what_an_earlier_instance_left_behind() {
     drainit.wait_until("the daemon", || drainit.path("left").exists());
     drainit.touch("go");
     drainit.wait_for_line("app: left behind by an earlier instance: ");
+    drainit.wait_until("the status says what the start waits for", || {
+        drainit.status(&["app"]).to_string().contains("an earlier instance left behind")
+    });
     drainit.signal_again(Signal::SIGTERM);
     drainit.wait_for_line(r"left over: \d+ \(child\)");
 }

@@ -17,7 +17,7 @@ const PORT: usize = 5000;
 /// Before a deployment, Heroku runs the process of this name alone.
 const RELEASE: &str = "release";
 const HELP: &str = "write `NAME: COMMAND`, like `web: gunicorn app`";
-const NOTE: &str = "A Procfile has no order: all processes start and stop at once. Add `depends_on` to a process that needs another. \
+const NOTE: &str = "A Procfile has no order, so processes without `depends_on` start and stop at once. Add it to a process that needs another. \
                     No .env is read: add it as `env_file` to a process that needs it. PORT has Foreman's numbers, but the first process \
                     that is not `release` gets the container's PORT if there is one.";
 

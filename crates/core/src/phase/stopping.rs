@@ -176,7 +176,8 @@ impl Stopping {
             && let Some(kill_at) = state.ask_late(process)
         {
             self.give_up_at = self.give_up_at.max(kill_at + AFTER_KILL);
-            return;
+            // A `stop_grace_period` of 0 is over at once.
+            return state.kill_if_due(process);
         }
         match state.life(process) {
             Lifecycle::Stopping { since, .. } => state.kill(process, Some(since)),

@@ -537,7 +537,7 @@ fn a_later_stop_that_declares_nothing_keeps_a_second_and_a_store_ten() {
 
 // holds: S892, C1004
 #[test]
-fn a_store_keeps_its_time_from_a_drain_whose_time_is_as_long_as_the_window() {
+fn a_store_keeps_the_same_from_a_drain_with_a_time_as_long_as_the_window() {
     let longest = |time| {
         let mut spec = idle_levels(2);
         (spec.processes[0].is_store, spec.processes[0].drain) = (true, None);

@@ -62,6 +62,8 @@ impl Exit {
             if kills::has_slept_through_deadline(run) {
                 // Whoever was not asked before the pause is asked after the pause.
                 latest = run.seen_at(latest + LEAST_STOP);
+                // If drainit is paused again, it also kills the leftovers late.
+                latest = run.seen_at(latest + Duration::from_millis(100));
             }
         }
         // holds: S74, S218, S220, C81, C602, C604
