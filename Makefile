@@ -215,7 +215,8 @@ budget: static python valgrind ## compares instructions and sizes of the static 
 budget-update: static python valgrind ## writes benches/budget.toml again
 	@benches/budget.py --update $(STATIC)/drainit
 
-probe: static bench-peers target/bench-tools/pid1-probe ## judges inits by pid1-probe, drainit among them (20 minutes), and writes docs/measured/inits.md; INIT="tini drainit" selects inits, and prints them
+probe: static bench-peers target/bench-tools/pid1-probe ## judges inits by pid1-probe, drainit among them (20 minutes), and writes docs/measured/inits.md; INIT="tini drainit" judges only these again
+	@$(call are_installed,python3-venv) || $(call install,python3-venv)
 	@python3 -B benches/inits/main.py target/bench-tools/pid1-probe $(INIT)
 
 faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/measured/faults.md; ROW="ignores SIGTERM" selects rows by name

@@ -1,6 +1,7 @@
 """The inits that `make probe` judges: how each one runs one command as its own page recommends, and its version."""
 
 import os
+import re
 import shlex
 from dataclasses import dataclass, field
 
@@ -9,6 +10,8 @@ import tools
 
 CIRCUS = kit.TOOLS / "circus"
 CIRCUS_VERSION = "0.19.0"
+# That of the Makefile. Horust does not print its version.
+HORUST_VERSION = re.search(r"HORUST_VERSION = (.*)", (kit.ROOT / "Makefile").read_text())[1]
 # docker stop kills after 10 s.
 STOP = 8
 
@@ -64,7 +67,7 @@ def version(init):
     if init.name == "circus":
         return kit.version_in(CIRCUS, "circus")
     if init.name == "Horust":
-        return kit.version_of([kit.which("horust"), "--version"])
+        return HORUST_VERSION
     if init.name == "docker-init":
         return kit.version_of(["docker-init", "--version"])
     return kit.version_of_debian(init.package)
@@ -83,7 +86,7 @@ def runit(directory, wanted):
     """Follows runsvdir(8) and runsv(8). Without a `down` file, runit always restarts."""
     for service in wanted:
         first = f"sv start {directory}/{service.after} >/dev/null || exit 1\n" if service.after else ""
-        tools.script(directory / service.name / "run", f"#!/bin/sh\nexec 2>&1\n{first}exec {tools.words(service.command)}\n")
+        tools.script(directory / service.name / "run", f"#!/bin/sh\n{first}exec {tools.words(service.command)}\n")
     return [kit.which("runsvdir"), "-P", directory]
 
 
@@ -112,4 +115,9 @@ def write(tool, directory, words, restart):
     own = {"runit": runit, "circus": circus}.get(tool)
     if own:
         return [str(part) for part in own(directory, wanted)]
-    return tools.write(tool, directory, wanted, os.getuid() == 0)
+    command = tools.write(tool, directory, wanted, os.getuid() == 0)
+    # The faults look at one output, the probe looks at both.
+    for path in [*directory.glob("scan/*/run"), *directory.glob("supervisord.conf")]:
+        text = path.read_text().replace("exec 2>&1\n", "")
+        path.write_text(text.replace("redirect_stderr=true", "stderr_logfile=/dev/fd/2\nstderr_logfile_maxbytes=0"))
+    return command

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Judges inits by pid1-probe, and writes docs/measured/inits.md: main.py PROBE [INIT…]
 
-INIT is the name of an init, or a part of it. With names, the results are only printed.
+INIT is the name of an init, or a part of it. The results of the other inits are those of earlier runs.
 """
 
 import json
@@ -16,6 +16,8 @@ sys.path[:0] = [str(ROOT / "benches/peers"), str(ROOT / "tests/faults")]
 import kit  # noqa: E402
 from inits import CIRCUS, CIRCUS_VERSION, INITS, MISSING, version  # noqa: E402
 
+KEPT = kit.ROOT / "target/inits.json"
+WORKERS = 4
 WORDS = {"pass": "yes", "fail": "**no**", "skip": "skipped"}
 
 
@@ -25,6 +27,8 @@ def judge(probe, command, *options):
     environment = {"PATH": path, "HOME": "/root", "DRAINIT": kit.DRAINIT}
     done = subprocess.run([probe, "run", "--format=json", *options, "--", *command], env=environment, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, text=True)
+    if not done.stdout:
+        raise RuntimeError(f"{' '.join(command)} cannot be judged")
     return {row["name"]: row for row in json.loads(done.stdout)["rows"]}
 
 
@@ -42,12 +46,17 @@ def misses(rows):
 
 
 def main(probe, *names):
-    kit.install(CIRCUS, f"circus=={CIRCUS_VERSION}")
-    chosen = [init for init in INITS if not names or any(name in init.name for name in names)]
-    present = [init for init in chosen if kit.which(init.program)]
-    absent = [init.name for init in chosen if init not in present]
-    with ThreadPoolExecutor(2) as pool:
-        results = dict(zip((init.name for init in present), pool.map(lambda init: attempt(probe, init), present)))
+    # Another user, too, must be able to execute this Python.
+    kit.install(CIRCUS, f"circus=={CIRCUS_VERSION}", python="/usr/bin/python3")
+    present = [init for init in INITS if kit.which(init.program)]
+    absent = [init.name for init in INITS if init not in present]
+    results = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    chosen = [init for init in present if not names or any(name in init.name for name in names)]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        results |= zip((init.name for init in chosen), pool.map(lambda init: attempt(probe, init), chosen))
+    KEPT.write_text(json.dumps(results))
+    present = [init for init in present if init.name in results]
+    results = {init.name: results[init.name] for init in present}
     rows = max(results.values(), key=len)
     cell = lambda name, row: WORDS[results[name][row]["result"]] if row in results[name] else "–"
     table = kit.table(["", "row", "level", *results],
@@ -59,9 +68,6 @@ def main(probe, *names):
     others = "\n\n".join(told(name) for name in results if not name.startswith("drainit"))
     shown = lambda init: " ".join(init.command).replace(str(kit.ROOT) + "/", "").replace("/usr/bin/python3 -B ", "").replace("|", "\\|")
     commands = kit.table(["init", "version", "command"], [[init.name, version(init) or "unknown", f"`{shown(init)}`"] for init in present], numbers=False)
-    if names:
-        print(ours, others, table, sep="\n\n")
-        return
     missing = "; ".join(f"{name} ({why})" for name, why in MISSING.items())
     head = f"{kit.measured(absent)} Not to be had as a package here: {missing}."
     kit.write_page("inits.md", "make probe", drainit=ours, commands=f"{head}\n\n{commands}", table=table, others=others)

@@ -5,6 +5,7 @@ Writes the config of the supervisor first. No child is started, so that the supe
 """
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -18,4 +19,7 @@ tool, *words = sys.argv[1:]
 restart = words[:1] == ["--restart"]
 directory = Path(tempfile.mkdtemp(prefix="pid1-probe-"))
 command = inits.write(tool, directory, words[1:] if restart else words, restart)
+# Python ignores these, and an exec would pass that on.
+for number in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(number, signal.SIG_DFL)
 os.execvp(command[0], command)

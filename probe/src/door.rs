@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
 
@@ -13,7 +14,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{
-    AccessFlags, Gid, Uid, access, getgid, getuid, setgid, setgroups, setsid, setuid,
+    AccessFlags, Gid, Uid, access, fchown, getgid, getuid, setgid, setgroups, setsid, setuid,
 };
 
 use crate::wire::Lines;
@@ -136,6 +137,10 @@ fn prepare(options: &[String], command: &[String]) -> io::Result<()> {
 fn become_other_user() -> io::Result<()> {
     let is_mapped = |text: String| text.split_whitespace().nth(2) != Some("1");
     if fs::read_to_string("/proc/self/uid_map").is_ok_and(is_mapped) {
+        // Like a container runtime, gives the streams to the user, who may open them by name.
+        for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
+            let _ = fchown(stream, Some(Uid::from_raw(OTHER)), Some(Gid::from_raw(OTHER)));
+        }
         setgroups(&[])?;
         setgid(Gid::from_raw(OTHER))?;
         return Ok(setuid(Uid::from_raw(OTHER))?);

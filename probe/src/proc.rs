@@ -34,10 +34,16 @@ pub fn has(set: u64, signal: i32) -> bool {
     set & (1 << (signal - 1)) != 0
 }
 
-/// The numbers of the signals in a set, for a reader.
+/// The name of a signal, such as `SIGTERM` or `signal 37`.
+pub fn signal_name(signal: i32) -> String {
+    let name = nix::sys::signal::Signal::try_from(signal).map(|signal| signal.as_str().to_owned());
+    name.unwrap_or_else(|_| format!("signal {signal}"))
+}
+
+/// The names of the signals in a set, for a reader.
 pub fn list(set: u64) -> String {
-    let numbers = (1..=64).filter(|signal| has(set, *signal)).map(|signal| signal.to_string());
-    numbers.collect::<Vec<_>>().join(", ")
+    let names = (1..=64).filter(|signal| has(set, *signal)).map(signal_name);
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// The path of the program that the process executes.
@@ -96,7 +102,7 @@ mod tests {
         assert_eq!(find(text, "SigBlk").as_deref(), Some("0000000000004002"));
         assert_eq!(find(text, "Sig"), None);
         assert_eq!(find(text, "voluntary_ctxt_switches"), None);
-        assert_eq!(list(set("0000000000004002")), "2, 15");
+        assert_eq!(list(set("0000000000004002")), "SIGINT, SIGTERM");
         assert!(has(set("4002"), 15) && !has(set("4002"), 14));
     }
 }

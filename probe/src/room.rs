@@ -19,6 +19,8 @@ use crate::{proc, sys};
 
 /// A thing that happens at once on a quiet machine happens within this time.
 pub const SOON: Duration = Duration::from_secs(10);
+/// No row judges how long a start takes, and a machine may be busy.
+pub const START: Duration = Duration::from_secs(60);
 /// Docker kills a container 10 s after its stop signal.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// The variable that the environment of the init has.
@@ -209,7 +211,7 @@ impl Room {
     /// The next puppet that reports.
     pub fn puppet(&mut self) -> Outcome<Puppet> {
         let Some(mut lines) =
-            wire::accept(&self.listener, Some(self.door_lines.stream().as_fd()), SOON)?
+            wire::accept(&self.listener, Some(self.door_lines.stream().as_fd()), START)?
         else {
             return match self.end(Duration::ZERO) {
                 Some(status) => fail(format!(
@@ -219,7 +221,7 @@ impl Room {
                 )),
                 None => fail(format!(
                     "the child of the init did not run within {} s{}",
-                    SOON.as_secs(),
+                    START.as_secs(),
                     self.last_words()
                 )),
             };
@@ -329,7 +331,7 @@ fn last_line(text: &str) -> String {
 pub fn told(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with code {code}"),
-        (_, Some(signal)) => format!("was killed by signal {signal}"),
+        (_, Some(signal)) => format!("was killed by {}", proc::signal_name(signal)),
         _ => "ended".to_owned(),
     }
 }
@@ -382,11 +384,12 @@ impl Puppet {
 
     /// Fails unless the puppet gets this signal.
     pub fn must_get(&mut self, signal: i32, who: &str) -> Outcome {
+        let name = proc::signal_name(signal);
         match self.hear_any(&[format!("signal {signal}")], SOON) {
             Ok(_) => Ok(()),
-            Err(NoLine::Ended) => fail(format!("{who} was killed before it got signal {signal}")),
+            Err(NoLine::Ended) => fail(format!("{who} was killed before it got {name}")),
             Err(NoLine::Late) => {
-                fail(format!("{who} did not get signal {signal} within {} s", SOON.as_secs()))
+                fail(format!("{who} did not get {name} within {} s", SOON.as_secs()))
             }
         }
     }

@@ -4,8 +4,8 @@ use libc::{SIGABRT, SIGKILL, SIGTERM};
 
 use super::ordinary;
 use crate::room::{Init, Room, Setup};
-use crate::sys;
 use crate::verdict::Outcome;
+use crate::{proc, sys};
 
 pub(super) fn exit_code(init: &Init) -> Outcome {
     for code in [0, 7, 255] {
@@ -27,7 +27,7 @@ pub(super) fn realtime_code(init: &Init) -> Outcome {
 fn dies(init: &Init, signal: i32) -> Outcome {
     let (mut room, mut puppet) = ordinary(init)?;
     puppet.ask(&format!("die {signal}"));
-    room.must_exit(128 + signal, &format!("the end of its child by signal {signal}"))
+    room.must_exit(128 + signal, &format!("the end of its child by {}", proc::signal_name(signal)))
 }
 
 pub(super) fn killed_child(init: &Init) -> Outcome {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use libc::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2};
 
 use super::{ordinary, stops};
-use crate::room::{GRACE, Init, Puppet, Room, SOON, Setup, poll_until};
+use crate::room::{GRACE, Init, Puppet, Room, SOON, START, Setup, poll_until};
 use crate::verdict::{Outcome, check, fail};
 use crate::wire::NoLine;
 use crate::{proc, sys};
@@ -74,13 +74,13 @@ fn race(init: &Init, holds: impl Fn(i32) -> bool) -> Outcome {
             break;
         }
         let mut room = Room::open(init, Setup::default(), "plain")?;
-        let until = Instant::now() + SOON;
+        let until = Instant::now() + START;
         // Before its exec, PID 1 is still a part of the probe.
         while proc::program(room.pid).is_none_or(|path| path == init.probe) || !holds(room.pid) {
             if Instant::now() > until || proc::state(room.pid).is_none_or(|state| state == 'Z') {
                 return fail(format!(
                     "the init handled no SIGTERM, or started no child, within {} s{}",
-                    SOON.as_secs(),
+                    START.as_secs(),
                     room.last_words()
                 ));
             }
@@ -108,12 +108,12 @@ pub(super) fn stop_signals(init: &Init) -> Outcome {
 }
 
 fn missed(signal: i32, why: &NoLine) -> Outcome<String> {
+    let name = proc::signal_name(signal);
     fail(match why {
-        NoLine::Ended => format!("the child was killed when the init got signal {signal}"),
-        NoLine::Late => format!(
-            "the child got no signal within {} s when the init got signal {signal}",
-            SOON.as_secs()
-        ),
+        NoLine::Ended => format!("the child was killed when the init got {name}"),
+        NoLine::Late => {
+            format!("the child got no signal within {} s when the init got {name}", SOON.as_secs())
+        }
     })
 }
 
@@ -132,7 +132,7 @@ fn all_pass(init: &Init, signals: &[i32]) -> Outcome {
         let (room, mut puppet) = ordinary(init)?;
         room.signal(*signal);
         if !gets(&room, &mut puppet, *signal) {
-            missing.push(signal.to_string());
+            missing.push(proc::signal_name(*signal));
         }
     }
     check(missing.is_empty(), || format!("the child did not get: {}", missing.join(", ")))
