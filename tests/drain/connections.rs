@@ -1,5 +1,8 @@
 //! Tests the drain that counts connections in the kernel, with real, unchanged servers.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use crate::support::rig::REFUSING;
 use crate::support::*;
 
@@ -457,4 +460,52 @@ processes:
     });
     drainit.wait_for_line("web.*: drain over after .*: no request in flight");
     drainit.stop();
+}
+
+/// A server for publishers. It reads what a client has sent only once the file `read` exists, and
+/// never answers.
+const SINK: &str = r"
+import os, socket, sys, threading, time
+server = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+def serve(client):
+    while not os.path.exists(sys.argv[2]):
+        time.sleep(0.05)
+    while client.recv(4096):
+        pass
+while True:
+    threading.Thread(target=serve, args=[server.accept()[0]], daemon=True).start()
+";
+
+// holds: S984, C940
+#[test]
+fn a_drain_of_publishers_ends_when_the_server_has_read_everything() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("sink.py", SINK);
+    let port = free_address();
+    let config = format!(
+        "
+        shutdown: {{grace_period: 40s}}
+        processes:
+          sink:
+            command: [python3, DIR/sink.py, '{0}', DIR/read]
+            depends_on: []
+            readiness: {{tcp: '127.0.0.1:{0}'}}
+            drain: {{connections: {{until: read, min: 0s, time: 30s}}}}
+        ",
+        port.port()
+    );
+    let drainit = rig.start_ready(&config);
+    let mut publisher = TcpStream::connect(port).unwrap();
+    publisher.write_all(b"a message that nobody answers").unwrap();
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("sink: draining");
+    // The message is not read yet.
+    drainit.wait_until("an unread message in the status", || {
+        drainit.processes(&["sink"])[0]["drain"]["requests"] == 1
+    });
+    drainit.touch("read");
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line(
+        "  drain sink: .*no request in flight; connections 1 at the start, 1 at the end; .* 0 cut$",
+    );
 }

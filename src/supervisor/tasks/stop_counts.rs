@@ -230,7 +230,7 @@ impl StopCounts {
                 kin: Arc::clone(kin),
                 listeners: found.cloned().unwrap_or_else(|| Listeners::of_inodes(given)),
                 is_found: false,
-                answers: Answers::new(Counting::default().idle),
+                answers: Answers::new(Counting::default().awaits()),
             });
         }
         for it in &mut watched {

@@ -51,6 +51,8 @@ struct WitnessState {
     /// The processes at whose addresses a newer instance may serve. A connection there is theirs
     /// only if a look has shown it.
     succeeded: BTreeSet<ProcessId>,
+    /// The processes that owe nobody an answer, because their clients are publishers.
+    readers: BTreeSet<ProcessId>,
 }
 
 /// Lets the kernel send messages while requests are under way. Requests at the same time share this
@@ -102,6 +104,11 @@ impl Drop for Attention {
 pub(crate) type Endings = Vec<(Time, ProcessId, Ending)>;
 
 impl Witness {
+    /// Records that this process owes nobody an answer.
+    pub(crate) fn only_reads(&self, process: ProcessId) {
+        self.inner().readers.insert(process);
+    }
+
     fn inner(&self) -> MutexGuard<'_, WitnessState> {
         locked(&self.0)
     }
@@ -114,8 +121,11 @@ impl Witness {
             tracing::debug!("the kernel does not tell how connections end: {error}");
         }
         let is_told = destroyed.is_ok();
-        *self.inner() =
-            WitnessState { is_shutdown, destroyed: destroyed.ok(), ..WitnessState::default() };
+        let mut inner = self.inner();
+        // A drain that was requested before the shutdown has already said so.
+        let readers = std::mem::take(&mut inner.readers);
+        let destroyed = destroyed.ok();
+        *inner = WitnessState { is_shutdown, destroyed, readers, ..WitnessState::default() };
         is_told
     }
 
@@ -257,6 +267,10 @@ impl WitnessState {
         let before = before.filter(|before| ended.is_reset || before.has_all_of(&ended.last));
         let ending = ended.last.ending(before.as_ref(), ended.is_reset, Counting::default().idle);
         let ending = match ending {
+            // Whatever a publisher has sent last was read, or else the server resets the connection.
+            Ending::Cut | Ending::Sending | Ending::Unknown if self.readers.contains(&process) => {
+                Ending::Answered
+            }
             Ending::Cut if has_left => Ending::Left,
             Ending::Cut if says_goodbye => Ending::Unknown,
             ending => ending,

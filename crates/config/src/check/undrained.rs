@@ -17,6 +17,10 @@ use crate::types::{ProcessId, human};
 /// The time for which requests still arrive after the stop signal, behind most load balancers.
 const ARRIVE: Duration = Duration::from_secs(5);
 
+/// The meaning of `drain: connections` for a server whose protocol nobody knows.
+const ASSUMES: &str = "; `connections` waits for answers, as those of HTTP: for sessions, add \
+                       `until: connections`, and for publishers `until: read`";
+
 /// Warns of each process that listens, if nothing takes its traffic away, and names each drain that
 /// is off. `is_held_back` says whether a `preStop` hook of the pod delays the stop signal. Returns
 /// true if the pod or the config says how the traffic leaves, or if there was a warning.
@@ -89,7 +93,9 @@ pub(crate) fn check(
                  is removed: it has no `drain`"
             );
             let none = "`readiness_delay: 0s` if no requests arrive from outside";
-            problems.warning(place.at(key), message).help(format!("{line}; {none}{more}"));
+            let assumes = if known.is_none() && is_any_tcp(process) { ASSUMES } else { "" };
+            let help = format!("{line}; {none}{more}{assumes}");
+            problems.warning(place.at(key), message).help(help);
         } else if let Some(known) = known {
             let message = format!("`{name}`: {} {}", known.name, known.program.at_term);
             let problem = problems.note(place.at("command"), message);
@@ -97,6 +103,12 @@ pub(crate) fn check(
         }
     }
     is_said
+}
+
+/// Whether the keys of a process do not show what it speaks over TCP.
+fn is_any_tcp(process: &Process) -> bool {
+    let probe = process.readiness.as_ref().map(|readiness| &readiness.probe);
+    !matches!(probe, Some(Probe::Http(_) | Probe::Envoy(_) | Probe::Grpc(_)))
 }
 
 /// Whether a hook delays the stop signal of the process.

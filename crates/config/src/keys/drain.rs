@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use drainit_derive::Named;
 
+use crate::core::connections::answers::Awaits;
 use crate::core::spec::DrainOff;
 use crate::keys::command::{Command, CommandForm};
 use crate::keys::forms::Verbatim;
@@ -373,7 +374,8 @@ pub struct Counting {
     #[key(form = List<Port>, default = "all on which the process or a descendant listens")]
     pub ports: Vec<u16>,
     /// The drain is over when no connection owes an answer (`answers`), or none is open
-    /// (`connections`). <!-- C812 --> Example: `until: connections`
+    /// (`connections`), <!-- C812 --> or when the process has read all that clients have sent, and
+    /// nothing has come for a second (`read`). <!-- C940 --> Example: `until: connections`
     #[key(default = "answers")]
     pub until: CountUntil,
     /// The longest pause within an answer. If the latest data came from the server, the connection counts
@@ -395,6 +397,18 @@ pub enum CountUntil {
     Answers,
     /// No connection is open.
     Connections,
+    /// The process has read everything, and owes nobody an answer: its clients are publishers.
+    Read,
+}
+
+impl Counting {
+    /// The event for which a drain waits on each connection.
+    pub fn awaits(&self) -> Awaits {
+        match self.until {
+            CountUntil::Answers | CountUntil::Connections => Awaits::Answers(self.idle),
+            CountUntil::Read => Awaits::Read,
+        }
+    }
 }
 
 leaf! {

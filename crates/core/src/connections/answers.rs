@@ -20,6 +20,9 @@ use crate::event::Unit;
 use crate::prelude::*;
 use crate::traffic::Traffic;
 
+/// With [`Awaits::Read`], a connection counts for this long after the client has last sent something.
+pub const READ_PAUSE: Duration = Duration::from_secs(1);
+
 /// The kernel rounds its ticks to milliseconds, so rounding can change the difference of two times
 /// by this much.
 const ROUNDING: Duration = Duration::from_millis(2);
@@ -58,6 +61,16 @@ pub struct Connection {
     pub sent_ago: Duration,
 }
 
+/// The event for which a drain waits on each connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaits {
+    /// The server owes no answer. An answer may pause for this time.
+    Answers(Duration),
+    /// The server has read all that the client has sent, and owes no answer: the client is a
+    /// publisher.
+    Read,
+}
+
 /// Whether a connection owes an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Debt {
@@ -90,7 +103,14 @@ impl Connection {
         self.received > 0 && (!self.has_sent || self.received_ago < self.sent_ago)
     }
 
-    pub(super) fn answer(&self, idle: Duration) -> Debt {
+    pub(super) fn answer(&self, awaits: Awaits) -> Debt {
+        let Awaits::Answers(idle) = awaits else {
+            return match self.received {
+                _ if self.is_unread => Debt::Owed,
+                1.. if self.received_ago < READ_PAUSE => Debt::Unknown,
+                _ => Debt::Nothing,
+            };
+        };
         let is_moving = self.was_used() && self.quiet() < idle;
         if self.is_unread || self.can_send && self.is_asking() {
             Debt::Owed
@@ -120,7 +140,8 @@ impl Seen {
     /// before the pause and after it, and the client has sent nothing. A pause after which
     /// the connection no longer counted is not one: what follows is a push, or one of the pings of a
     /// stream that never ends.
-    fn pause_with(&self, now: &Connection, idle: Duration) -> Duration {
+    fn pause_with(&self, now: &Connection, awaits: Awaits) -> Duration {
+        let Awaits::Answers(idle) = awaits else { return Duration::ZERO };
         let (latest, pause) = (&self.latest, self.latest.quiet());
         let goes_on = now.received == latest.received && now.has_moved_since(latest);
         let is_within = goes_on && !latest.is_asking() && pause < idle_after(idle, self.pause);
@@ -133,10 +154,28 @@ fn idle_after(idle: Duration, pause: Duration) -> Duration {
     idle.max(pause.saturating_mul(2))
 }
 
+impl Awaits {
+    /// The event for which a drain waits on a connection whose answers have paused so long.
+    fn after(self, pause: Duration) -> Self {
+        match self {
+            Self::Answers(idle) => Self::Answers(idle_after(idle, pause)),
+            Self::Read => Self::Read,
+        }
+    }
+
+    /// If nothing moves for this time, a connection that is unknown counts no longer.
+    fn settles(self, connection: &Connection) -> Duration {
+        match self {
+            Self::Answers(idle) => idle.saturating_sub(connection.quiet()),
+            Self::Read => READ_PAUSE.saturating_sub(connection.received_ago),
+        }
+    }
+}
+
 /// The connections of a process, as all looks at the kernel's list so far have shown them.
 #[derive(Debug)]
 pub struct Answers {
-    idle: Duration,
+    awaits: Awaits,
     /// The connections of the last look at all of them, by cookie; `None` before the first look.
     connections: Option<BTreeMap<u64, Seen>>,
     /// `connected` counts the new connections that the looks have shown. `asked` counts how often a
@@ -183,10 +222,8 @@ impl Counts {
 }
 
 impl Answers {
-    /// If nothing moves for `idle` on a connection whose state is unknown, that connection counts
-    /// as answered.
-    pub fn new(idle: Duration) -> Self {
-        Self { idle, connections: None, connected: 0, asked: 0 }
+    pub fn new(awaits: Awaits) -> Self {
+        Self { awaits, connections: None, connected: 0, asked: 0 }
     }
 
     /// The cookies of some connections of the last look that count for a drain with these limits,
@@ -196,7 +233,7 @@ impl Answers {
     pub fn witnesses(&self, unit: Unit, exit_at: u64) -> Vec<u64> {
         let most = usize::try_from(exit_at).unwrap_or(usize::MAX).saturating_add(1 + SPARE);
         let all = self.connections.iter().flatten().map(|(_, seen)| &seen.last);
-        let rank = |one: &Connection| match one.answer(self.idle_of(one.cookie)) {
+        let rank = |one: &Connection| match one.answer(self.awaits_of(one.cookie)) {
             Debt::Owed => Duration::ZERO,
             _ => one.quiet(),
         };
@@ -213,26 +250,26 @@ impl Answers {
         counted.iter().map(|one| one.cookie).collect()
     }
 
-    /// The time after which a silent connection counts as answered: `idle`, or twice the longest
-    /// pause that its answers have shown.
-    fn idle_of(&self, cookie: u64) -> Duration {
+    /// The event for which a drain waits on this connection: an answer may pause for `idle`, or for twice the
+    /// longest pause that the answers on the connection have shown.
+    fn awaits_of(&self, cookie: u64) -> Awaits {
         let seen = self.connections.as_ref().and_then(|all| all.get(&cookie));
-        idle_after(self.idle, seen.map_or(Duration::ZERO, |seen| seen.pause))
+        self.awaits.after(seen.map_or(Duration::ZERO, |seen| seen.pause))
     }
 
     /// Handles a look at one connection. [`Self::looked`] handles a look at all of them.
     pub fn saw(&mut self, connection: &Connection) {
         let all = self.connections.as_mut();
         if let Some(seen) = all.and_then(|all| all.get_mut(&connection.cookie)) {
-            (seen.pause, seen.latest) = (seen.pause_with(connection, self.idle), *connection);
+            (seen.pause, seen.latest) = (seen.pause_with(connection, self.awaits), *connection);
         }
     }
 
     /// If nothing moves for this time, this connection counts as answered ([`Counts::settles`]).
     pub fn settles(&self, connection: &Connection) -> Duration {
-        let idle = self.idle_of(connection.cookie);
-        match connection.answer(idle) {
-            Debt::Unknown => idle.saturating_sub(connection.quiet()),
+        let awaits = self.awaits_of(connection.cookie);
+        match connection.answer(awaits) {
+            Debt::Unknown => awaits.settles(connection),
             _ => Duration::ZERO,
         }
     }
@@ -240,8 +277,8 @@ impl Answers {
     /// Whether a connection counts for a drain that waits for answers or for the end of the
     /// connections.
     pub fn counts(&self, connection: &Connection, unit: Unit) -> bool {
-        let idle = self.idle_of(connection.cookie);
-        unit == Unit::Connections || connection.answer(idle) != Debt::Nothing
+        let awaits = self.awaits_of(connection.cookie);
+        unit == Unit::Connections || connection.answer(awaits) != Debt::Nothing
     }
 
     /// Handles a look at all open connections.
@@ -252,12 +289,12 @@ impl Answers {
         for now in seen {
             let before_now = before.as_ref().and_then(|before| before.get(&now.cookie));
             let last = before_now.map(|seen| seen.last);
-            let pause = before_now.map_or(Duration::ZERO, |seen| seen.pause_with(now, self.idle));
-            let idle = idle_after(self.idle, pause);
+            let pause = before_now.map_or(Duration::ZERO, |seen| seen.pause_with(now, self.awaits));
+            let awaits = self.awaits.after(pause);
             // drainit may close its connection before the server does. The server's side then no
             // longer shows that drainit was the client.
             let is_ours = now.is_ours || last.is_some_and(|last| last.is_ours);
-            let answer = now.answer(idle);
+            let answer = now.answer(awaits);
             let is_new = last.is_none_or(|last| last.received != now.received);
             // A request can come and be answered between two looks, so any movement counts. At the
             // first look, there is no earlier look to compare with. Only a request in the same tick
@@ -277,10 +314,11 @@ impl Answers {
             }
             counts.open += 1;
             counts.owing += u64::from(answer == Debt::Owed);
-            counts.silent += u64::from(was_busy && !is_busy && now.can_send);
+            let may_be_answered = self.awaits != Awaits::Read && now.can_send;
+            counts.silent += u64::from(was_busy && !is_busy && may_be_answered);
             if answer == Debt::Unknown {
                 counts.unknown += 1;
-                counts.settles = counts.settles.max(idle.saturating_sub(now.quiet()));
+                counts.settles = counts.settles.max(awaits.settles(now));
             }
             self.connected += u64::from(before_now.is_none());
             self.asked += u64::from(is_new);
@@ -326,7 +364,7 @@ mod tests {
             (Connection { received_ago: new, sent_ago: old, can_send: false, ..used }, 0, 0),
             (Connection { can_send: false, is_sending: true, ..used }, 0, 1),
         ] {
-            let mut answers = Answers::new(ago(5000));
+            let mut answers = Answers::new(Awaits::Answers(ago(5000)));
             let counts = answers.looked(&[connection, connection]);
             let quiet = connection.received_ago.min(connection.sent_ago);
             let settles = if unknown > 0 { still.saturating_sub(quiet) } else { ago(0) };
@@ -374,12 +412,12 @@ mod tests {
             (&[4000, 10, 8000, 10, 7900], true),
             (&[4000, 10, 8000, 10, 8000], false),
         ] {
-            let mut answers = Answers::new(ago(5000));
+            let mut answers = Answers::new(Awaits::Answers(ago(5000)));
             let looks = seen(looks);
             let counts = looks.iter().map(|one| answers.looked(&[*one])).last();
             assert_eq!(counts.unwrap().unknown == 1, is_counted, "{looks:?}");
             // Looks at only this connection show the pauses, too.
-            let mut answers = Answers::new(ago(5000));
+            let mut answers = Answers::new(Awaits::Answers(ago(5000)));
             answers.looked(&looks[..1]);
             looks.iter().for_each(|one| answers.saw(one));
             let last = looks.last().unwrap();
@@ -395,12 +433,45 @@ mod tests {
         for (before, after) in
             [(asks(4000, 3990, 90), asks(20, 10, 180)), (asks(4000, 9000, 90), asks(4010, 10, 90))]
         {
-            let mut answers = Answers::new(ago(5000));
+            let mut answers = Answers::new(Awaits::Answers(ago(5000)));
             answers.looked(&[before]);
             answers.looked(&[after]);
             let later = Connection { received_ago: ago(9000), sent_ago: ago(5000), ..after };
             assert_eq!(answers.looked(&[later]).unknown, 0, "{before:?}");
         }
+    }
+
+    // holds: S984
+    #[test]
+    fn the_connection_of_a_publisher_counts_until_all_is_read_and_a_second_is_over() {
+        let ago = Duration::from_millis;
+        for (received_ago, is_unread, received, owing, unknown) in [
+            (ago(5000), true, 9, 1, 0),
+            (ago(5000), false, 9, 0, 0),
+            (ago(400), false, 9, 0, 1),
+            (ago(1000), false, 9, 0, 0),
+            // Nothing was sent yet: the time counts from the beginning of the connection.
+            (ago(400), false, 0, 0, 0),
+        ] {
+            // The client has sent the latest data, and waits for nothing.
+            let one =
+                Connection { received_ago, is_unread, received, sent_ago: ago(9000), ..used() };
+            let mut answers = Answers::new(Awaits::Read);
+            let counts = answers.looked(&[one]);
+            assert_eq!(
+                (counts.owing, counts.unknown, counts.silent),
+                (owing, unknown, 0),
+                "{one:?}"
+            );
+            let settles = if unknown > 0 { ago(600) } else { ago(0) };
+            assert_eq!((counts.settles, answers.settles(&one)), (settles, settles), "{one:?}");
+            assert_eq!(answers.counts(&one, Unit::Requests), owing + unknown > 0, "{one:?}");
+        }
+        // Data that the server has sent does not count, and no answer is perhaps cut.
+        let mut answers = Answers::new(Awaits::Read);
+        let sent = Connection { received_ago: ago(5000), sent_ago: ago(10), ..used() };
+        assert_eq!(answers.looked(&[Connection { is_unread: true, ..sent }]).owing, 1);
+        assert_eq!(answers.looked(&[sent]).traffic(true).unsure, Some(0));
     }
 
     // holds: S504
@@ -409,14 +480,14 @@ mod tests {
         let ago = Duration::from_millis;
         let moved =
             |millis| Connection { received_ago: ago(millis), sent_ago: ago(millis), ..used() };
-        let mut answers = Answers::new(ago(5000));
+        let mut answers = Answers::new(Awaits::Answers(ago(5000)));
         let mut unsure = |connection| {
             let counts = answers.looked(&[connection]);
             [false, true].map(|is_last| counts.traffic(is_last).unsure)
         };
         assert_eq!(unsure(moved(6000)), [Some(0), Some(1)], "in one tick before the drain");
         let answered = Connection { cookie: 2, received_ago: ago(6004), ..moved(6000) };
-        let mut others = Answers::new(ago(5000));
+        let mut others = Answers::new(Awaits::Answers(ago(5000)));
         let counts = others.looked(&[answered]);
         assert_eq!(counts.traffic(true).unsure, Some(0), "answered before the drain");
         assert_eq!(unsure(moved(10)), [Some(1); 2]);
@@ -429,7 +500,7 @@ mod tests {
     #[test]
     fn connections_of_drainit_do_not_count_even_after_the_close() {
         let ours = Connection { cookie: 1, received: 9, is_ours: true, ..Connection::default() };
-        let mut answers = Answers::new(Duration::MAX);
+        let mut answers = Answers::new(Awaits::Answers(Duration::MAX));
         assert_eq!(answers.looked(&[ours]), Counts::default());
         assert_eq!(answers.looked(&[Connection { is_ours: false, ..ours }]), Counts::default());
     }

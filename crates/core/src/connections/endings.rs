@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use crate::connections::answers::{Connection, Debt};
+use crate::connections::answers::{Awaits, Connection, Debt};
 
 /// A client that says that it leaves closes the connection in the same moment, and the server follows
 /// at once. On a busy machine, the server takes some ticks of the kernel's clock.
@@ -43,7 +43,8 @@ impl Connection {
     /// `is_reset` says whether the server has reset it. `before` has the connection at the first
     /// look that has shown the latest data of the client; `None` without such a look.
     pub fn ending(&self, before: Option<&Self>, is_reset: bool, idle: Duration) -> Ending {
-        let was_unknown = before.is_some_and(|before| before.answer(idle) == Debt::Unknown);
+        let was_unknown =
+            before.is_some_and(|before| before.answer(Awaits::Answers(idle)) == Debt::Unknown);
         let is_quiet = self.received_ago.min(self.sent_ago) >= idle;
         match self.received {
             _ if is_reset && before.is_some_and(|before| before.is_waiting) => Ending::Unaccepted,

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::cases::MS;
 use crate::scenario::Rng;
 use crate::tests::number;
-use drainit_core::connections::answers::{Answers, Connection};
+use drainit_core::connections::answers::{Answers, Awaits, Connection};
 use drainit_core::connections::endings::Ending;
 
 const TICK: u64 = 4;
@@ -247,7 +247,7 @@ fn check_ending(seed: u64, model: &Model, before: Option<&Connection>) {
 /// Plays one connection, and returns the number of looks that have shown that an answer is owed.
 fn play(seed: u64) -> u32 {
     let mut model = Model::new(seed);
-    let mut answers = Answers::new(MS(IDLE));
+    let mut answers = Answers::new(Awaits::Answers(MS(IDLE)));
     let mut looks_at = model.rng.below(6000);
     let first = looks_at;
     let (mut owed, mut before) = (0, None::<Connection>);

@@ -6,7 +6,7 @@ use crate::cases::{MS, Play, ROUTER, drain_in, gateway, stop};
 use crate::scenario::Rng;
 use crate::tests::number;
 use crate::*;
-use drainit_core::connections::answers::{Answers, Connection};
+use drainit_core::connections::answers::{Answers, Awaits, Connection};
 use drainit_core::connections::watch::{Asked, ConnectionWatch, Terms};
 use drainit_core::envoy::dialogue::DrainOutput;
 
@@ -122,7 +122,7 @@ fn play(seed: u64) {
     });
     let models = models.collect();
     let (play, watch) = (Play::up(spec), ConnectionWatch::new(terms));
-    let answers = Answers::new(MS(IDLE));
+    let answers = Answers::new(Awaits::Answers(MS(IDLE)));
     let mut world = World { play, watch, answers, models, last: None, stopped_at: None };
     world.act(0, Event::Signal(Signal::TERM));
     let mut look: Option<Look> = None;

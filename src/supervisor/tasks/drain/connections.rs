@@ -48,13 +48,13 @@ pub(super) struct Counter {
 impl Counter {
     pub(super) fn new(counting: &Counting, admin: Option<Option<u16>>) -> Self {
         let unit = match counting.until {
-            CountUntil::Answers => Unit::Requests,
+            CountUntil::Answers | CountUntil::Read => Unit::Requests,
             CountUntil::Connections => Unit::Connections,
         };
         Self {
             ports: counting.ports.clone(),
             admin,
-            answers: Arc::new(Mutex::new(Answers::new(counting.idle))),
+            answers: Arc::new(Mutex::new(Answers::new(counting.awaits()))),
             witnesses: Arc::default(),
             used: Arc::default(),
             unit,
@@ -134,6 +134,9 @@ pub(super) async fn drain(
     mut commands: UnboundedReceiver<DrainCommand>,
 ) {
     let counter = Counter::new(&counting, None);
+    if counting.until == CountUntil::Read {
+        target.serving.witness.only_reads(target.serving.process);
+    }
     let (min_until, is_asked) = (clock::now() + target.min, ask.is_some());
     let Counter { unit, exit_at, .. } = counter;
     let mut watch = ConnectionWatch::new(Terms { min_until, unit, exit_at, is_asked });

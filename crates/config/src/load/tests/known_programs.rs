@@ -61,6 +61,24 @@ fn a_known_program_with_a_worse_signal_is_named_with_the_line_to_write() {
     }
 }
 
+// holds: C941
+#[test]
+fn the_advice_to_drain_says_how_an_unknown_protocol_is_counted() {
+    for (keys, is_assumed) in [
+        ("command: [./serve], readiness: {tcp: '127.0.0.1:80'}", true),
+        ("command: [./serve], listen: ['tcp://127.0.0.1:80']", true),
+        ("command: [./serve], readiness: {http: 'http://127.0.0.1:80/'}", false),
+        ("command: [./serve], readiness: {grpc: '127.0.0.1:80'}", false),
+        ("command: [uvicorn, 'a:a'], readiness: {tcp: '127.0.0.1:80'}", false),
+    ] {
+        let found = found(keys, "");
+        let advice: Vec<_> =
+            found.iter().filter(|it| it.1.contains("is stopped at once")).collect();
+        assert_eq!(advice.len(), 1, "{keys}: {found:?}");
+        assert_eq!(advice[0].1.contains("`until: read`"), is_assumed, "{keys}: {found:?}");
+    }
+}
+
 // holds: C786
 #[test]
 fn a_server_that_cuts_requests_is_told_to_drain_and_not_to_wait() {
