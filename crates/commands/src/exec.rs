@@ -480,4 +480,49 @@ mod tests {
             assert_eq!(it.variable, format!("DRAINIT_{name}"));
         }
     }
+
+    /// A value of a variable that is not the default of its option.
+    fn other_value(name: &str) -> &'static str {
+        match name {
+            ADMIN => "unix:/a",
+            UNTIL => "requests",
+            DIRECTION => "inbound",
+            FAIL_HEALTHCHECK => "false",
+            LISTENERS => "a,b",
+            EXIT_AT => "2",
+            _ => "7s",
+        }
+    }
+
+    // holds: C420, C421
+    #[test]
+    fn each_variable_alone_changes_only_its_key() {
+        let (plain, _) = checked("").unwrap();
+        let with_drain = checked("--drain-envoy unix:/b").unwrap();
+        for it in KEY_OPTIONS {
+            let value = other_value(it.name);
+            let with_variable = |options: &str, value: &str| {
+                let variable = |name: &str| (name == it.variable).then(|| value.to_owned());
+                parsed(options).checked(&variable, Duration::from_secs(30))
+            };
+            // Without a drain, a command runs as if the variable were missing.
+            let (options, drain) = with_variable("", value).unwrap();
+            assert_eq!(drain.is_some(), it.name == ADMIN, "{}", it.variable);
+            if drain.is_none() {
+                assert_eq!(format!("{options:?}"), format!("{plain:?}"), "{}", it.variable);
+            }
+            // With a drain, the variable does what the option does, and an option overrides it.
+            let drained = with_variable("--drain-envoy unix:/b", value).unwrap();
+            let of_option = || checked(&format!("--drain-envoy unix:/b {} {value}", it.name));
+            let expected = if it.name == ADMIN { with_drain.clone() } else { of_option().unwrap() };
+            assert_eq!(format!("{drained:?}"), format!("{expected:?}"), "{}", it.variable);
+            let is_other = format!("{drained:?}") != format!("{with_drain:?}");
+            assert_eq!(is_other, it.name != ADMIN, "{}", it.variable);
+            // A wrong value is an error of the variable, even without a drain.
+            if it.name != LISTENERS {
+                let refused = with_variable("", "-").map(drop).unwrap_err();
+                assert_eq!((refused.wrong, refused.name), (Wrong::Value, it.variable));
+            }
+        }
+    }
 }
