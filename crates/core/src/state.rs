@@ -548,3 +548,6 @@ impl State {
         self.timers.first().into_iter().chain(of_family).min()
     }
 }
+
+#[cfg(test)]
+mod tests;
