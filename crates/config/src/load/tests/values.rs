@@ -5,6 +5,8 @@ use std::path::Path;
 use super::*;
 use crate::keys::key::Table;
 use crate::keys::{Address, DrainMethod, Header, HeaderValue, LogFormat, RESOURCES};
+use crate::language::environment::OWN;
+use crate::load::Loaded;
 use crate::types::{ProcessId, Signal};
 
 fn process(keys: &str) -> Process {
@@ -462,4 +464,36 @@ fn files_that_a_process_reads_can_be_watched() {
          environment: {{A: {{file: {secret}}}}}, render: [{{from: {template}, to: /run/a}}], watch: [{watched}]}}}}"
     );
     assert_eq!(lines(&problems(&text)), [""; 0]);
+}
+
+// holds: C613, C676
+#[test]
+fn each_variable_of_drainit_alone_changes_only_what_it_names() {
+    const TEXT: &str = "
+logging: {format: text}
+processes: {a: {command: [a], profiles: [web]}, b: {command: [b, '${DRAINIT_OTHER:-c}']}}
+";
+    let plain = load(&[TEXT], &[]).unwrap();
+    for variable in OWN.into_iter().chain(["DRAINIT_GRACE_PERIOD", "DRAINIT_DRAIN_ENVOY"]) {
+        let value = match variable {
+            "DRAINIT_LOG_FORMAT" => "json",
+            "DRAINIT_LOG_LEVEL" => "debug",
+            "DRAINIT_PROFILES" => "web",
+            _ => "/other",
+        };
+        let mut loaded = load(&[TEXT], &[(variable, value)]).unwrap();
+        match variable {
+            "DRAINIT_LOG_FORMAT" => {
+                assert_eq!(loaded.config.logging.format, LogFormat::Json);
+                loaded.config.logging.format = plain.config.logging.format;
+            }
+            "DRAINIT_PROFILES" => {
+                assert_eq!(loaded.config.processes[0].only_if, None);
+                loaded.config.processes[0] = plain.config.processes[0].clone();
+            }
+            _ => {}
+        }
+        let shown = |loaded: &Loaded| format!("{:?}{:?}", loaded.config, loaded.warnings);
+        assert_eq!(shown(&loaded), shown(&plain), "{variable}");
+    }
 }
