@@ -209,7 +209,7 @@ fn at_once(signal: &str) -> String {
     format!("on={signal}:exit:0:0")
 }
 
-/// What a daemon does at SIGTERM, if the stop signal of its process is another signal. `own` is what
+/// The reaction of a daemon to SIGTERM, if the stop signal of its process is another signal. `own` is what
 /// it does at the stop signal.
 fn at_end(signal: &str, own: &str) -> Option<String> {
     let reaction = own.split(',').next()?.replace(&format!("on={signal}:"), "on=TERM:");

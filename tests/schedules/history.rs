@@ -283,9 +283,9 @@ fn unlogged_stop<'a>(life: &Life<'a>, log: &[Logged]) -> Option<&'a Event> {
     // A group that outlives its main process gets the stop signal, too. On a busy machine, drainit may
     // be held up between the signal and the line, and then only the instance counts.
     let since = || of_it().skip_while(|it| it.at < began.at);
-    let alone = since().skip(1).take_while(|it| it.event != "started");
+    let mut alone = since().skip(1).take_while(|it| it.event != "started");
     let is_its = |it: &Logged| it.at <= got.at + MOMENT || it.is(name, first.pid);
-    (!alone.clone().any(|it| is_why(&it)) && !since().filter(is_why).any(is_its)).then_some(got)
+    (!alone.any(|it| is_why(&it)) && !since().filter(is_why).any(is_its)).then_some(got)
 }
 
 /// The first dependent, or other member of a dependent's group, that was alive when the process was

@@ -496,7 +496,7 @@ mod tests {
 
     // holds: C420, C421
     #[test]
-    fn each_variable_alone_changes_only_its_key() {
+    fn a_variable_alone_changes_a_single_key() {
         let (plain, _) = checked("").unwrap();
         let with_drain = checked("--drain-envoy unix:/b").unwrap();
         for it in KEY_OPTIONS {

@@ -349,7 +349,7 @@ impl History {
         core::iter::successors(Some(self), |history| history.before.as_deref())
     }
 
-    /// What the end of the instance has cost its clients; `None` if the end has cut no request, or
+    /// The cost of the end of the instance for its clients; `None` if the end has cut no request, or
     /// if nothing was counted.
     pub(super) fn cost(&self) -> Option<Cost> {
         // Every request looks at the instances, so others have ended before this request.

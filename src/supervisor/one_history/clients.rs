@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::core::connections::endings::Ending;
 
-/// What is known of the clients of an instance, since the beginning of the requests or of the
+/// The clients of an instance, as far as drainit knows them, since the beginning of the requests or of the
 /// shutdown.
 #[derive(Clone, Debug, Default)]
 struct Clients {
@@ -258,7 +258,8 @@ impl Play {
             let words: Vec<_> = words.split([' ', ';', ',']).collect();
             let place = words.iter().position(|word| *word == "cut");
             cut.add(place.map(|place| words[place - 1].parse().unwrap()));
-            cut.is_whole &= place.is_none_or(|place| words.get(place + 1) != Some(&"(perhaps"));
+            let perhaps = place.and_then(|place| words.get(place + 1));
+            cut.is_whole &= perhaps != Some(&"(perhaps");
         }
         let mut requests = Sum::default();
         for process in report["processes"].as_array().unwrap() {

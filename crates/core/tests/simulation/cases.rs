@@ -1734,6 +1734,24 @@ fn unread_output_leaves_half_of_a_stop() {
     assert_eq!(patience(28_000, 2000), MS(2000));
     assert_eq!(patience(500, 700), MS(700), "the reserve");
     assert_eq!(patience(28_000, 8000), MS(2500), "half of stop_grace_period");
+    // The shortest stop decides, wherever it is, unless its process is left out or has no time.
+    for (stops, expected) in [
+        ([Some(1000), Some(4000)], 500),
+        ([Some(4000), Some(1000)], 500),
+        ([Some(0), Some(3000)], 1500),
+        ([Some(3000), Some(0)], 1500),
+        ([None, Some(3000)], 1500),
+        ([Some(3000), None], 1500),
+        ([None, None], 5000),
+    ] {
+        let mut spec = Spec { reserve: MS(8000), ..gateway() };
+        for (process, stop) in spec.processes.iter_mut().zip(stops) {
+            process.stop = stop.map(MS);
+        }
+        assert_eq!(final_waits::patience(&spec), MS(expected), "{stops:?}");
+        spec.processes.push(ProcessSpec { left_out: true, stop: Some(MS(10)), ..service() });
+        assert_eq!(final_waits::patience(&spec), MS(expected), "{stops:?}");
+    }
 }
 
 // holds: S840

@@ -250,7 +250,7 @@ impl Scenario {
             variants,
             signals,
             drain_requested,
-            requests: requests(seed, spec.processes.len() as u16, odds),
+            requests: requests(seed, spec.processes.len() as u16, odds, drain_requested),
             changes: changes(seed, &spec, odds),
             reloads: Vec::new(),
             noise: Vec::new(),
@@ -419,8 +419,21 @@ fn hook_ends(rng: &mut Rng, hooks: &HookWaits, odds: &Odds) -> HookEnds {
 }
 
 /// Draws, with a separate generator, an operator's requests at random times, often several in a
-/// row.
-fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
+/// row, and often an earlier one again. `drain` is the time of the first request to drain.
+fn requests(seed: u64, count: u16, odds: &Odds, drain: Option<Duration>) -> Vec<(Duration, Event)> {
+    let again = &mut Rng::new(seed ^ 0xD2A1);
+    let drain = drain.filter(|_| again.once_in(2));
+    let drain = drain.map(|at| (at + again.millis(odds.signal), Event::DrainRequested));
+    let mut requests = process_requests(seed, count, odds);
+    let last = requests.last().map(|(at, _)| *at).unwrap_or_default();
+    let repeated = again.pick(&requests).copied().filter(|_| again.once_in(2));
+    let at = last + Duration::from_nanos(20) + again.millis(odds.signal);
+    requests.extend(repeated.map(|(_, request)| (at, request)));
+    requests.extend(drain);
+    requests
+}
+
+fn process_requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
     let rng = &mut Rng::new(seed ^ 0x0A5C);
     if rng.once_in(3) {
         return Vec::new();

@@ -468,7 +468,7 @@ fn files_that_a_process_reads_can_be_watched() {
 
 // holds: C613, C676
 #[test]
-fn each_variable_of_drainit_alone_changes_only_what_it_names() {
+fn a_variable_of_drainit_alone_changes_a_single_key() {
     const TEXT: &str = "
 logging: {format: text}
 processes: {a: {command: [a], profiles: [web]}, b: {command: [b, '${DRAINIT_OTHER:-c}']}}

@@ -28,6 +28,7 @@ mod liveness;
 mod notes;
 mod on_exit;
 mod outside;
+mod quiet;
 mod readiness;
 mod reload;
 mod replacements;
@@ -85,7 +86,7 @@ promises! {
     starts::Starts, restarts::Restarts, replacements::Replacements, reload::Reloads,
     epochs::Epochs, unready_delay::UnreadyDelay, counts::Counts, groups::Groups,
     stops::Stops, late_stops::LateStops, hooks::Hooks, kills::Kills, limits::Limits,
-    liveness::Liveness, leftovers::Leftovers, outside::Outside,
+    liveness::Liveness, leftovers::Leftovers, outside::Outside, quiet::Quiet,
     drains::Drains, drain_times::DrainTimes, drain_ends::DrainEnds,
     files::Files, followers::Followers, readiness::Readiness, requests::Requests,
     shutdown::Shutdowns, held_drain::HeldDrain, signals::Signals,
@@ -126,6 +127,7 @@ impl<'a> Checker<'a> {
 
     /// Records a new config. If `is_taken` is false, the core has refused it.
     pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed], is_taken: bool) {
+        self.promises.quiet.on_reload();
         if is_taken {
             reload::holds_begin(&self.run);
             self.run.record_reload(config, plan);
