@@ -110,7 +110,7 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
         let given_up =
             !log.iter().any(|logged| logged.is(life.name, *pid)) && life.events[0].at + MOMENT > t0;
         faults.extend(starts_well(life, t0).map(fault));
-        faults.extend(stops_well(run, life).filter(|_| !given_up).map(fault));
+        faults.extend(stops_well(run, life, &log).filter(|_| !given_up).map(fault));
         let unlogged = unlogged_stop(life, &log).filter(|_| !given_up);
         faults.extend(
             unlogged.map(|_| fault("was asked to stop, and the log does not say so".into())),
@@ -250,13 +250,16 @@ fn starts_well(life: &Life, t0: Duration) -> impl Iterator<Item = String> {
 }
 
 /// Checks that drainit asked the process to stop once, and did not kill it too early. A daemon may be
-/// asked before its process starts again, and then once more, if the container stops meanwhile.
-fn stops_well(run: &Run, life: &Life) -> impl Iterator<Item = String> {
+/// asked each time before its process starts again, and once more, if the container stops meanwhile.
+fn stops_well(run: &Run, life: &Life, log: &[Logged]) -> impl Iterator<Item = String> {
     let Run { graph, killed, .. } = run;
-    let asked: Vec<_> = life.events.iter().filter(|event| event.what.starts_with("got ")).collect();
-    let most = if life.name.ends_with("-daemon") { 2 } else { 1 };
-    let twice = (asked.len() > most).then(|| format!("was asked to stop {} times", asked.len()));
     let base = life.name.split('-').next();
+    let is_clearing =
+        |it: &&Logged| it.event == "leftovers_found" && it.fields["name"].as_str() == base;
+    let clearings = log.iter().filter(is_clearing).count();
+    let asked: Vec<_> = life.events.iter().filter(|event| event.what.starts_with("got ")).collect();
+    let most = if life.name.ends_with("-daemon") { 1 + clearings.max(1) } else { 1 };
+    let twice = (asked.len() > most).then(|| format!("was asked to stop {} times", asked.len()));
     let of = graph.processes.iter().position(|process| Some(&*process.name) == base).unwrap();
     let is_hook = life.name.contains("-p");
     let is_ours = !is_hook && !killed.contains(&of) && life.is_killed();
