@@ -77,6 +77,7 @@ fn requests_are_kept_only_by_a_hook_that_certainly_waits() {
         ("[sh, -c, 'echo bye; sleep 5']", "keeps requests"),
         ("[sh, -c, 'sleep 5 && sleep 5; exit 0']", "if it ends within 20s"),
         ("[sh, -c, 'echo sleep 5']", "its preStop ends before every node knows"),
+        ("[sh, -c, 'exit 0; sleep 5']", "its preStop ends before every node knows"),
         ("[sh, -c, 'sleep 5 &']", "its preStop ends before every node knows"),
         ("[sh, -c, 'sleep 0.5']", "its preStop ends before every node knows"),
         // No program has this name.
@@ -89,6 +90,9 @@ fn requests_are_kept_only_by_a_hook_that_certainly_waits() {
         says(&finishing(&format!("{{exec: {{command: {command}}}}}"), ""), 0, verdict);
     }
     says(&finishing("{sleep: {seconds: 5}}", ""), 0, "keeps requests");
+    // The kubelet calls a container ready once its startup probe has succeeded.
+    let started = finishing("{sleep: {seconds: 5}}", "").replace("readinessProbe", "startupProbe");
+    says(&started, 0, "keeps requests");
     says(&finishing("{sleep: {seconds: 0}}", ""), 0, "loses requests");
 }
 
@@ -110,6 +114,12 @@ fn requests_are_kept_only_if_a_pod_serves_between_the_old_and_the_new() {
         ("strategy: {rollingUpdate: {maxUnavailable: some}}, ", "unknown: its strategy"),
         ("replicas: 0, ", "unknown: the number of its pods"),
         ("replicas: some, ", "unknown: the number of its pods"),
+        ("strategy: {rollingUpdate: {maxSurge: [1]}}, ", "unknown: its strategy"),
+        ("replicas: 18446744073709551615, ", "keeps requests"),
+        (
+            "replicas: 9, strategy: {rollingUpdate: {maxUnavailable: 99999999999%}}, ",
+            "unknown: its",
+        ),
     ] {
         says(&finishing(hook, spec), 0, verdict);
     }
@@ -117,6 +127,12 @@ fn requests_are_kept_only_if_a_pod_serves_between_the_old_and_the_new() {
         ("StatefulSet", "replicas: 1, ", "loses requests: its only pod ends before"),
         ("StatefulSet", "", "unknown: the number of its pods"),
         ("StatefulSet", "replicas: 2, ", "keeps requests"),
+        // Here the controller rounds up.
+        (
+            "StatefulSet",
+            "replicas: 2, updateStrategy: {rollingUpdate: {maxUnavailable: 51%}}, ",
+            "loses requests: `maxUnavailable`",
+        ),
         (
             "StatefulSet",
             "replicas: 2, updateStrategy: {rollingUpdate: {maxUnavailable: 2}}, ",

@@ -124,19 +124,23 @@ impl Looks {
         if watched.is_empty() {
             return false;
         }
+        let is_searched = listening.is_none();
         let known = watched.iter().map(|it| (it.process, (&it.kin, &it.listeners))).collect();
         if let Ok(mut found) = Listeners::of_each(&known, &running.all, listening) {
             for it in &mut *watched {
                 if let Some(found) = found.remove(&it.process) {
                     (it.listeners, it.is_found) = (found, true);
                 }
+                // A process that is ending has perhaps already closed its listeners.
+                if it.is_found && it.listeners.is_nothing() && !it.is_closing() {
+                    locked(&self.seen).push((clock::now(), it.process, None));
+                }
             }
         }
-        for it in &mut *watched {
-            // A process that is ending has perhaps already closed its listeners.
-            if take(&mut it.is_found) && it.listeners.is_nothing() && !it.is_closing() {
-                locked(&self.seen).push((clock::now(), it.process, None));
-            }
+        // A socket that another process has got since the look ahead does not look new, so the next
+        // look searches. No signal waits for that look.
+        if watched.iter_mut().map(|it| take(&mut it.is_found)).fold(false, |any, it| any | it) {
+            *listening = listening.take().filter(|_| is_searched);
         }
         let listens = |it: &&WatchedInstance| !it.listeners.is_empty();
         if !watched.iter().any(|it| listens(&it)) {
@@ -303,7 +307,8 @@ impl StopCounts {
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) -> watch::Receiver<()> {
         let (running, all) = (self.pids.now(), Arc::clone(&self.looks));
-        let watched = Mutex::new(self.to_watch(given));
+        // Nobody waits long for this look, so it always searches.
+        let watched = Mutex::new((self.to_watch(given).0, None));
         let looks = Looks { watched, witness: Arc::clone(self.witness()), ..Looks::default() };
         let (is_over, over) = watch::channel(());
         let look = move || {
@@ -397,6 +402,10 @@ mod tests {
             let looks = Looks { watched: Mutex::new(counts.to_watch(given)), ..Looks::default() };
             assert!(looks.look(&counts.pids().now()));
             assert!(matches!(locked(&looks.seen)[..], [(_, ProcessId(0), Some(_))]));
+            // The next look searches, and those after it no longer do.
+            assert!(locked(&looks.watched).1.is_none());
+            looks.look(&counts.pids().now());
+            assert!(locked(&looks.watched).1.is_some());
             // Another main process, or another instance, is unknown.
             counts.pids().set(web, Arc::new(BTreeSet::clone(&own)));
             assert!(!is_known());

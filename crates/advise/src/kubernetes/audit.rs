@@ -198,7 +198,9 @@ impl<'a> Front<'a> {
     fn effect(&self, grace: Duration) -> (Effect, String) {
         let name = self.name.as_deref();
         let is_server = self.is_server();
-        let is_ready_at_once = get(&self.container.node, &["readinessProbe"]).is_none();
+        // Without a readiness probe, a container is ready once its startup probe has succeeded.
+        let has = |probe| get(&self.container.node, &[probe]).is_some();
+        let is_ready_at_once = !has("readinessProbe") && !has("startupProbe");
         let (effect, why) = match &self.known {
             _ if is_exec(self.container) => (Effect::Drained, "its options are checked, too"),
             _ if name == Some("drainit") => (Effect::Drained, "check it with its config"),

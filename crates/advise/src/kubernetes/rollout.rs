@@ -19,25 +19,31 @@ pub(super) enum Between {
 /// A number of pods in a rollout: `25%` or `1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Share {
-    Percent(u64),
+    Percent(u32),
     Pods(u64),
 }
 
 impl Share {
     fn read(node: &Node, path: &[&str]) -> Option<Self> {
-        let Some(word) = text(node, path) else { return Some(DEFAULT) };
+        if get(node, path).is_none() {
+            return Some(DEFAULT);
+        }
+        let word = text(node, path)?;
         match word.text.strip_suffix('%') {
             Some(percent) => percent.parse().ok().map(Self::Percent),
             None => word.text.parse().ok().map(Self::Pods),
         }
     }
 
-    /// This share of so many pods. The controller rounds `maxUnavailable` down, and `maxSurge` up.
+    /// This share of so many pods. The controller of a Deployment rounds `maxUnavailable` down, and
+    /// `maxSurge` up; that of a StatefulSet rounds up.
     fn of(self, replicas: u64, rounds_up: bool) -> u64 {
         match self {
             Self::Pods(pods) => pods,
-            Self::Percent(percent) if rounds_up => (replicas * percent).div_ceil(100),
-            Self::Percent(percent) => replicas * percent / 100,
+            Self::Percent(percent) if rounds_up => {
+                replicas.saturating_mul(percent.into()).div_ceil(100)
+            }
+            Self::Percent(percent) => replicas.saturating_mul(percent.into()) / 100,
         }
     }
 }
@@ -62,7 +68,7 @@ pub(super) fn between(workload: &Workload) -> Between {
                 (Some(Some(1)), _) => {
                     Between::Nobody("its only pod ends before the next one starts".to_owned())
                 }
-                (Some(Some(replicas)), Some(share)) if share.of(replicas, false) < replicas => {
+                (Some(Some(replicas)), Some(share)) if share.of(replicas, true) < replicas => {
                     Between::Served
                 }
                 (Some(Some(1..)), Some(_)) => {

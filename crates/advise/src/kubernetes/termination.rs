@@ -69,7 +69,11 @@ fn waits(command: &[Word]) -> Option<Duration> {
     let Some(script) = script(command) else { return sleeps(command) };
     let (mut sum, mut before) = (Duration::ZERO, "");
     for one in script::commands(&script.text) {
+        let is_exit = one.words.first().is_some_and(|word| word == "exit");
         let time = sleeps(&at(one.words, script.span))?;
+        if is_exit {
+            break;
+        }
         match (before, one.end) {
             _ if time.is_zero() => {}
             (_, "&") => {}
