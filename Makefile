@@ -102,7 +102,7 @@ SIMULATION = $(CARGO) test --locked --profile simulate --package drainit-core --
 # Most integration tests wait, so many of them run at the same time. Busy tests race the kernel or a clock, such as the
 # half second in which an admin has to answer, so few of them do. Storms use the processor themselves, and run with one
 # thread per core, like the unit tests.
-WAITING = 6
+WAITING = 5
 BUSY = admin_faults:: drain_command:: early_signals:: endings:: exec::signals::while_nothing hardening:: known_servers:: minimal_environment:: new_connections:: preflight:: random:: report_counts:: rollout:: shutdown:: sizes::
 STORMS = schedules:: storm::
 

@@ -88,7 +88,7 @@ fn an_admin_that_a_failed_hot_restart_has_closed_is_reported_and_not_probed() {
     let envoy = RealEnvoy {
         is_hot: true,
         flags: "--concurrency 2 --parent-shutdown-time-s 2",
-        readiness: "http: 'unix:DIR/admin.sock:/ready', timeout: 3s",
+        readiness: "http: 'unix:DIR/admin.sock:/ready', timeout: 10s",
         keys: "    update: hot-restart\n    \
                liveness: {http: 'unix:DIR/admin.sock:/ready', interval: 20ms, retries: 1}",
         ..patient()
@@ -100,7 +100,7 @@ fn an_admin_that_a_failed_hot_restart_has_closed_is_reported_and_not_probed() {
         serde_json::from_slice(&fs::read(drainit.path("envoy.json")).unwrap()).unwrap();
     add_control_plane(&mut config, "lds", ([127, 0, 0, 1], 1).into(), "0s");
     drainit.write("envoy.json", config.to_string());
-    drainit.exec(&["restart", "router"]).assert(1, "did not become ready within 3s");
+    drainit.exec(&["restart", "router"]).assert(1, "did not become ready within 10s");
     let why = "the failed hot restart has closed its admin for good";
     drainit.wait_for_line(&format!(
         "error: router: {why}.*`drainit start router`; its liveness is not probed any more"
