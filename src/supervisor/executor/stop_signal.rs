@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::core::state::Shutdown;
 use crate::keys::scale;
 use crate::os::Pid;
 use crate::os::descendants::{Descendant, MOST_READ, Stat, children_of, describe, list};
@@ -47,7 +48,11 @@ impl Executor {
         if self.looked_in_turn <= MOST_READ {
             let effect = disposition(pid, signal).map(|effect| (signal, effect));
             self.processes.history(process).disposition = effect;
-            self.note_below(process, &children_of(pid));
+            // In a shutdown, no process starts again, so nobody asks for leftovers of one process.
+            let stops = |shutdown: &Shutdown| !shutdown.is_held();
+            if !self.processes.machine().shutdown().is_some_and(stops) {
+                self.note_below(process, &children_of(pid));
+            }
         }
     }
 

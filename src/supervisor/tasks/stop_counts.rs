@@ -58,7 +58,7 @@ pub(crate) struct StopCounts {
 /// The listening sockets of all instances, from a search that began once the instances had loaded
 /// their programs. Only a search of `/proc` shows who has a socket open, and takes longer the more
 /// processes there are. If nobody has begun to listen since this search, the first look of a
-/// shutdown or request needs no search.
+/// shutdown needs no search.
 #[derive(Default)]
 struct Ahead {
     of_each: BTreeMap<ProcessId, (InstancePids, Listeners)>,
@@ -245,8 +245,8 @@ impl StopCounts {
         (watched, ahead.listening.clone().filter(|_| is_known))
     }
 
-    /// Searches for the listening sockets of all instances on a thread of its own, so that a
-    /// shutdown or a request needs no search. If a search is under way, another one follows. Call
+    /// Searches for the listening sockets of all instances on a thread of its own, so that the first
+    /// look of a shutdown needs no search. If a search is under way, another one follows. Call
     /// this when an instance has loaded its program. `given` is as for [`Self::on_shutdown`].
     pub(crate) fn look_ahead(self: &Rc<Self>, given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>) {
         if self.is_counting.get() || self.is_looking_ahead.get() {
