@@ -137,7 +137,8 @@ impl History {
         // instance is gone, and the next instance begins without a label.
         self.instance = None;
         if self.served.is_some() {
-            self.before = Some(Box::new(self.clone()));
+            let before = self.before.take();
+            self.before = Some(Box::new(Self { before, ..self.clone() }));
         }
         (self.end, self.asked, self.why_ended) = (None, None, None);
         (self.asked_since, self.killed_since) = (None, None);
