@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::iter::successors;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -104,17 +104,24 @@ pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterat
 /// `hidepid` hides. Empty as for [`living_children`].
 pub(super) fn children() -> Vec<Pid> {
     let own = std::process::id();
-    let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
+    started_by(Path::new(&format!("/proc/self/task/{own}")))
+}
+
+/// The pids of the children that this thread has started; `thread` is its directory in `/proc`. Empty
+/// as for [`living_children`].
+fn started_by(thread: &Path) -> Vec<Pid> {
+    let list = fs::read_to_string(thread.join("children")).unwrap_or_default();
     list.split_ascii_whitespace().flat_map(str::parse).collect()
 }
 
 /// The living children of the main thread of this process, at most [`MOST_READ`] of them. Empty
 /// without a `/proc` of drainit's PID namespace, or if the kernel lists no children.
 pub fn children_of(pid: Pid) -> Vec<Descendant> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.ok().filter(|_| is_proc_ours()).unwrap_or_default();
-    let pids = children.split_ascii_whitespace().flat_map(str::parse).take(MOST_READ);
-    let living = pids.filter_map(Stat::read).filter(|stat| stat.is_alive);
+    if !is_proc_ours() {
+        return Vec::new();
+    }
+    let pids = started_by(Path::new(&format!("/proc/{pid}/task/{pid}"))).into_iter();
+    let living = pids.take(MOST_READ).filter_map(Stat::read).filter(|stat| stat.is_alive);
     living.map(|stat| stat.process).collect()
 }
 
@@ -126,11 +133,9 @@ pub fn all_below(pid: Pid) -> Vec<Descendant> {
     while is_proc_ours() {
         // Each thread has a list of the children that it has started.
         let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
-        let lists = threads.filter_map(|it| fs::read_to_string(it.path().join("children")).ok());
-        for list in lists {
-            let living = list.split_ascii_whitespace().flat_map(str::parse).filter_map(Stat::read);
-            found.extend(living.filter(|stat| stat.is_alive).map(|stat| stat.process));
-        }
+        let pids = threads.flat_map(|thread| started_by(&thread.path()));
+        let living = pids.filter_map(Stat::read).filter(|stat| stat.is_alive);
+        found.extend(living.map(|stat| stat.process));
         let Some(process) = found.get(next) else { break };
         (parent, next) = (process.pid, next + 1);
     }

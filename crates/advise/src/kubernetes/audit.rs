@@ -79,8 +79,8 @@ pub(super) fn items(document: &str) -> Option<Vec<Rc<Node>>> {
 /// Judges the workloads of a manifest. `has_config` says whether a config is here, as in an image
 /// with drainit. The config is then checked instead, unless the manifest is a list or shows that it runs
 /// without drainit. Without a config, only a single workload that runs drainit is not judged. `None`
-/// for such manifests, and for one without workloads.
-pub(super) fn of(documents: &[Rc<Node>], has_config: bool) -> Option<Audit> {
+/// for such manifests, and for one without workloads. Also returns the workloads.
+pub(super) fn of(documents: &[Rc<Node>], has_config: bool) -> Option<(Audit, Vec<Workload>)> {
     let (workloads, cut, others) = manifest::workloads(documents);
     let has_drainit = |it: &Workload| containers(&it.pod).iter().any(names_drainit);
     // An image of unknown content may have drainit, and a Job gets no requests.
@@ -103,7 +103,8 @@ pub(super) fn of(documents: &[Rc<Node>], has_config: bool) -> Option<Audit> {
     if !others.is_empty() {
         text += &format!("not looked at: {}\n", harmless(&list(others.keys().map(|it| &**it))));
     }
-    Some(Audit { text, is_any_lost: count(Effect::Loses as usize) > 0, is_cut: !cut.is_empty() })
+    let is_any_lost = count(Effect::Loses as usize) > 0;
+    Some((Audit { text, is_any_lost, is_cut: !cut.is_empty() }, workloads))
 }
 
 /// The effect on a workload, and the line that describes it.

@@ -133,15 +133,16 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
         problems.note(Span::whole(file), "with its `{{`, this file may be a template").help(help);
     }
     let has_config = !texts.is_empty();
-    let audit = asked.is_audit.then(|| audit::of(&documents, has_config)).flatten();
+    let judged = asked.is_audit.then(|| audit::of(&documents, has_config)).flatten();
+    let (audit, judged) = judged.unzip();
     if documents.is_empty() && problems.has_errors() {
         return PodCheck { diagnostics: problems.finish(), containers: Vec::new(), audit };
     }
     let (mut diagnostics, mut containers) = (Vec::new(), Vec::new());
     let read_env = |container: &Container| PodEnv::read(container, asked.here, asked.of_image);
     // The options of `drainit exec` are its config, so an audit checks them, too.
-    let found = match &audit {
-        Some(_) => with_exec(&documents),
+    let found = match judged {
+        Some(workloads) => with_exec(workloads),
         None => find(&mut problems, (file, &documents), asked.container),
     };
     for of_pod in found.chunk_by(|(one, _), (other, _)| Rc::ptr_eq(&one.pod, &other.pod)) {
@@ -249,8 +250,7 @@ impl<'a> Context<'a> {
 }
 
 /// The containers that run `drainit exec`.
-fn with_exec(documents: &[Rc<Node>]) -> Vec<(Workload, Container)> {
-    let (workloads, ..) = manifest::workloads(documents);
+fn with_exec(workloads: Vec<Workload>) -> Vec<(Workload, Container)> {
     let of = |workload: Workload| {
         let all = manifest::containers(&workload.pod).into_iter();
         all.filter(entry::is_exec).map(move |container| (workload.clone(), container))
