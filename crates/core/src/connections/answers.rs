@@ -7,7 +7,8 @@
 //! clock, nothing proves that the answer is complete. A part of the answer may be missing (a
 //! stream), or the answer may belong to an earlier request (pipelining, HTTP/2). A connection of
 //! this kind is unknown: it counts as busy until nothing has moved on it for `idle`. An answer that
-//! has paused for less and gone on may pause again, so its connection counts for twice its longest pause.
+//! has paused while drainit looked and gone on may pause again, so its connection counts for twice
+//! its longest pause.
 //!
 //! The kernel has no better evidence. A later request shows that the answer before it is complete,
 //! but then the later request needs an answer. Segments and bytes say how much has moved, and not
@@ -131,20 +132,30 @@ struct Seen {
     latest: Connection,
     /// Whether the connection owes an answer, or may have owed one at any time since the first look.
     was_busy: bool,
+    /// Whether something has moved on the connection since the first look.
+    is_watched: bool,
     /// The longest time without data after which an answer has gone on.
     pause: Duration,
 }
 
 impl Seen {
+    /// The connection as one more look shows it.
+    fn compared_with(self, now: &Connection, awaits: Awaits) -> Self {
+        let pause = self.pause_with(now, awaits);
+        let is_watched = self.is_watched || now.has_moved_since(&self.latest);
+        Self { latest: *now, pause, is_watched, ..self }
+    }
+
     /// The longest pause within an answer after a further look. The server has sent the latest data
-    /// before the pause and after it, and the client has sent nothing. A pause after which
-    /// the connection no longer counted is not one: what follows is a push, or one of the pings of a
-    /// stream that never ends.
+    /// before the pause and after it, and the client has sent nothing. A pause that began before the
+    /// first look counts only if the connection counted until its end: a longer one is probably the
+    /// time between two pings.
     fn pause_with(&self, now: &Connection, awaits: Awaits) -> Duration {
         let Awaits::Answers(idle) = awaits else { return Duration::ZERO };
         let (latest, pause) = (&self.latest, self.latest.quiet());
         let goes_on = now.received == latest.received && now.has_moved_since(latest);
-        let is_within = goes_on && !latest.is_asking() && pause < idle_after(idle, self.pause);
+        let was_seen = self.is_watched || pause < idle_after(idle, self.pause);
+        let is_within = goes_on && !latest.is_asking() && was_seen;
         if is_within { self.pause.max(pause) } else { self.pause }
     }
 }
@@ -261,7 +272,7 @@ impl Answers {
     pub fn saw(&mut self, connection: &Connection) {
         let all = self.connections.as_mut();
         if let Some(seen) = all.and_then(|all| all.get_mut(&connection.cookie)) {
-            (seen.pause, seen.latest) = (seen.pause_with(connection, self.awaits), *connection);
+            *seen = seen.compared_with(connection, self.awaits);
         }
     }
 
@@ -289,7 +300,8 @@ impl Answers {
         for now in seen {
             let before_now = before.as_ref().and_then(|before| before.get(&now.cookie));
             let last = before_now.map(|seen| seen.last);
-            let pause = before_now.map_or(Duration::ZERO, |seen| seen.pause_with(now, self.awaits));
+            let compared = before_now.map(|seen| seen.compared_with(now, self.awaits));
+            let pause = compared.map_or(Duration::ZERO, |seen| seen.pause);
             let awaits = self.awaits.after(pause);
             // drainit may close its connection before the server does. The server's side then no
             // longer shows that drainit was the client.
@@ -307,7 +319,10 @@ impl Answers {
                 now.was_used() && has_moved || before_now.is_some_and(|seen| seen.was_busy);
             let is_busy = answer != Debt::Nothing;
             let last = Connection { is_ours, ..*now };
-            let is_last = Seen { last, latest: *now, was_busy: was_busy || is_busy, pause };
+            // All that has moved on a new connection has done so since the first look.
+            let is_watched = compared.map_or(before.is_some(), |seen| seen.is_watched);
+            let was_busy = was_busy || is_busy;
+            let is_last = Seen { last, latest: *now, was_busy, is_watched, pause };
             // The kernel may list a connection twice if other connections end during the listing.
             if connections.insert(now.cookie, is_last).is_some() || is_ours {
                 continue;
@@ -407,10 +422,13 @@ mod tests {
             // It has not gone on yet, or was short.
             (&[1000, 4000, 5000], false),
             (&[2000, 10, 5000], false),
-            // It is not within an answer: the pings of a stream that never ends.
+            // It began before the first look, and is longer than an answer may pause.
             (&[15_000, 10, 5000], false),
-            (&[4000, 10, 8000, 10, 7900], true),
-            (&[4000, 10, 8000, 10, 8000], false),
+            // It began and ended between the first look and the last.
+            (&[15_000, 10, 6000, 10, 11_900], true),
+            (&[15_000, 10, 6000, 10, 12_000], false),
+            (&[4000, 10, 8000, 10, 15_900], true),
+            (&[4000, 10, 8000, 10, 16_000], false),
         ] {
             let mut answers = Answers::new(Awaits::Answers(ago(5000)));
             let looks = seen(looks);
@@ -422,6 +440,16 @@ mod tests {
             looks.iter().for_each(|one| answers.saw(one));
             let last = looks.last().unwrap();
             assert_eq!(answers.counts(last, Unit::Requests), is_counted, "{looks:?}");
+        }
+        // The whole life of a new connection is after the first look.
+        let looks = seen(&[6000, 10, 11_900]);
+        for (is_new, unknown) in [(false, 0), (true, 1)] {
+            let mut answers = Answers::new(Awaits::Answers(ago(5000)));
+            if is_new {
+                answers.looked(&[]);
+            }
+            let counts = looks.iter().map(|one| answers.looked(&[*one])).last();
+            assert_eq!(counts.unwrap().unknown, unknown, "new: {is_new}");
         }
         // A client that pauses before its next request, and a server that thinks, do not count.
         let asks = |received_ago, sent_ago, received| Connection {
