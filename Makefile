@@ -81,7 +81,7 @@ test-unit:
 	$(TEST) --no-run
 	$(TEST) --no-fail-fast --lib --bins
 test-probe:
-	$(CARGO) test --locked --package pid1-probe --test rows
+	@TESTS='--package pid1-probe --test rows' tests/run.sh
 test-waiting:
 	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: arm64:: fault_matrix:: $(BUSY) $(STORMS))
 test-simulation:

@@ -181,7 +181,7 @@ fn answers_one(drainit: Running, address: SocketAddr, why: &str) -> Ended {
 // holds: C811
 #[test]
 fn listeners_of_another_user_are_found_without_the_capability_to_trace() {
-    let drain = "{connections: {min: 0, time: 8s, idle: 1s}}, user: '65534:65534'";
+    let drain = "{connections: {min: 0, time: 15s, idle: 3s}}, user: '65534:65534'";
     let Some(rig) = Rig::new() else { return };
     let rig = rig.readable_by_everybody().wrapper(&["setpriv", "--bounding-set", "-sys_ptrace"]);
     let Some((drainit, address)) = start(Some(rig), PYTHON, drain) else { return };
@@ -191,7 +191,7 @@ fn listeners_of_another_user_are_found_without_the_capability_to_trace() {
 #[test]
 fn connections_are_counted_without_privileges() {
     let Some(rig) = Rig::new() else { return };
-    let drain = "{connections: {min: 0, time: 8s, idle: 1s}}";
+    let drain = "{connections: {min: 0, time: 15s, idle: 3s}}";
     let rig = rig.without_privileges();
     let Some((drainit, address)) = start(Some(rig), PYTHON, drain) else { return };
     answers_one(drainit, address, "no request in flight");
@@ -207,7 +207,7 @@ fn without_a_view_of_the_descriptors_every_listener_on_the_ports_counts() {
         rig.write("hides.py", format!("{hiding}{APP}"));
         start(Some(rig), "python3, DIR/hides.py, PORT", drain)
     };
-    let drain = "{connections: {ports: [PORT], min: 0, time: 8s, idle: 1s}}";
+    let drain = "{connections: {ports: [PORT], min: 0, time: 15s, idle: 3s}}";
     let Some((drainit, address)) = start(drain) else { return };
     drainit.wait_for_line("web: connections to other processes on its ports hold its drain, too");
     answers_one(drainit, address, "no request in flight");
@@ -286,8 +286,8 @@ fn the_request_that_begins_a_drain_does_not_count() {
 // holds: C816, S433
 #[test]
 fn the_count_ends_a_drain_that_a_command_begins_even_if_the_command_fails() {
-    let drain = "{exec: {command: [sh, -c, 'touch DIR/draining; exit 1'], min: 0, time: 8s, \
-                 connections: {idle: 1s}}}";
+    let drain = "{exec: {command: [sh, -c, 'touch DIR/draining; exit 1'], min: 0, time: 15s, \
+                 connections: {idle: 3s}}}";
     let Some((drainit, address)) = start(Rig::new(), PYTHON, drain) else { return };
     let ended = answers_one(drainit, address, "no request in flight");
     assert!(ended.path("draining").exists());
@@ -385,7 +385,7 @@ signal.pause()
 #[test]
 fn requests_to_a_daemon_outside_the_tree_of_the_process_are_waited_for() {
     let given = "listen: ['tcp://127.0.0.1:PORT']";
-    let drain = "drain: {connections: {min: 0s, time: 20s, idle: 1s}}";
+    let drain = "drain: {connections: {min: 0s, time: 20s, idle: 3s}}";
     let with_ports = drain.replace("min", "ports: [PORT], min");
     in_parallel(
         [("", format!("{given}, {drain}")), (", PORT", with_ports), ("", given.to_owned())],

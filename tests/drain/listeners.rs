@@ -18,7 +18,7 @@ fn start(ports: &str, warnings: usize) -> Option<(Running, [Client; 2])> {
           web:
             command: [python3, DIR/moving.py, 'FIRST', 'SECOND']
             readiness: {notify: true}
-            drain: {connections: {ports: PORTS, min: 0, time: 20s, idle: 500ms}}
+            drain: {connections: {ports: PORTS, min: 0, time: 20s, idle: 1s}}
         "
     .replace("PORTS", ports)
     .replace("CONTROL", &control.to_string());

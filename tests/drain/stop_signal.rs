@@ -82,14 +82,21 @@ fn clients_without_an_order_are_named_at_the_stop() {
     let config = "
         shutdown: {readiness_delay: 500ms}
         processes:
-          store: {command: [python3, -m, http.server, -b, 127.0.0.1, PORT], depends_on: [below]}
+          store: {command: [python3, DIR/store.py, PORT], depends_on: [below]}
           ordered: {command: [bash, DIR/connect, ordered], depends_on: [store]}
           below: {command: [bash, DIR/connect, below], depends_on: []}
           lost: {command: [bash, DIR/connect, lost], depends_on: [], scale: 2}
           other: {command: [bash, DIR/connect, other], depends_on: []}
         ";
     let Some(rig) = Rig::new() else { return };
-    let connect = "until exec 3<>/dev/tcp/127.0.0.1/PORT; do sleep 0.1; done\ntouch DIR/$1\nexec sleep 1000\n";
+    // A connection counts once the server has accepted it.
+    let store =
+        "import socket, sys\nserver = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n";
+    let accept =
+        "kept = []\nwhile True:\n    kept.append(server.accept()[0])\n    kept[-1].send(b'a')\n";
+    rig.write("store.py", format!("{store}{accept}"));
+    let connect = "until exec 3<>/dev/tcp/127.0.0.1/PORT; do sleep 0.1; done\nread -N 1 -u 3\n";
+    let connect = format!("{connect}: >DIR/$1\nexec sleep 1000\n");
     rig.write("connect", rig.fill(&connect.replace("PORT", &port)));
     let drainit = rig.start(&config.replace("PORT", &port));
     drainit.wait_until("all are connected", || {

@@ -62,6 +62,10 @@ pub(crate) fn leave_socket(path: impl AsRef<Path>) {
 /// even on a machine that pauses for seconds, and shorter than the default grace period.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
+/// The limit of a wait that ends as soon as something is seen. On a machine with many compilers, a
+/// program may need 20 s to start.
+pub(crate) const PATIENT: Duration = Duration::from_secs(60);
+
 /// The delay after which a second stop signal counts. drainit merges stop signals within 20 ms.
 pub(crate) const PATIENCE: Duration = ms(100);
 

@@ -1,6 +1,7 @@
 //! Controls a running drainit. drainit and the processes that it started never outlive the test.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use testkit::event::{Event, now};
 
 use super::record::{Line, Record, Recorder, Stream};
 use super::temp_dir::TempDir;
-use super::{LONG, PATIENCE, ms};
+use super::{LONG, PATIENCE, PATIENT, ms};
 
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -127,34 +128,38 @@ impl Running {
     /// Waits for a line that matches, on any stream.
     #[track_caller]
     pub(crate) fn wait_for_line(&self, pattern: &str) -> Line {
-        self.wait(&format!("line `{pattern}`"), LONG, |record| record.line(pattern).cloned())
+        self.wait(&format!("line `{pattern}`"), PATIENT, |record| record.line(pattern).cloned())
     }
 
     /// Waits until a child has recorded an event that begins with `what`.
     #[track_caller]
     pub(crate) fn wait_for_event(&self, name: &str, what: &str) -> Event {
         let find = |record: &Record| record.event(name, what).cloned();
-        self.wait(&format!("event `{name} {what}`"), LONG, find)
+        self.wait(&format!("event `{name} {what}`"), PATIENT, find)
     }
 
     /// Waits until a child has recorded this number of events that begin with `what`.
     #[track_caller]
     pub(crate) fn wait_for_events(&self, name: &str, what: &str, times: usize) {
         let enough = |record: &Record| (record.count(name, what) >= times).then_some(());
-        self.wait(&format!("{times} events `{name} {what}`"), LONG, enough);
+        self.wait(&format!("{times} events `{name} {what}`"), PATIENT, enough);
     }
 
     /// Waits until this number of lines contain the text.
     #[track_caller]
     pub(crate) fn wait_for_lines(&self, text: &str, times: usize) {
         let enough = |record: &Record| (record.lines_with(text) >= times).then_some(());
-        self.wait(&format!("{times} lines `{text}`"), LONG, enough);
+        self.wait(&format!("{times} lines `{text}`"), PATIENT, enough);
     }
 
     /// Returns what `drainit status --format json` says of these processes, or of all.
     #[track_caller]
     pub(crate) fn status(&self, names: &[&str]) -> Value {
-        let said = self.exec(&[&["status", "--format", "json"], names].concat());
+        // Other tests may run a drainit that is not PID 1, too.
+        let namespace = fs::metadata(format!("/proc/{}/ns/pid", self.pid())).unwrap().ino();
+        let socket = format!("--socket=@drainit/{namespace}/{}", self.pid());
+        let socket: &[&str] = if self.is_init { &[] } else { &[&socket] };
+        let said = self.exec(&[&["status", "--format", "json"], socket, names].concat());
         assert_eq!(said.code, 0, "{said:?}");
         serde_json::from_str(&said.stdout).unwrap()
     }
@@ -223,9 +228,9 @@ impl Running {
     /// Polls until a condition holds, and returns the time at which it held.
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) -> Duration {
-        let until = Instant::now() + LONG;
+        let until = Instant::now() + PATIENT;
         while !is_so() {
-            assert!(Instant::now() < until, "not {what} within {LONG:?}:\n{}", self.record());
+            assert!(Instant::now() < until, "not {what} within {PATIENT:?}:\n{}", self.record());
             thread::sleep(ms(1));
         }
         now()
@@ -288,7 +293,7 @@ impl Running {
     /// Waits until drainit runs, and returns its PID. Returns `None` if drainit has ended, or at
     /// the timeout.
     fn find_pid(&self) -> Option<Pid> {
-        let until = Instant::now() + LONG;
+        let until = Instant::now() + PATIENT;
         while Instant::now() < until && self.recorder.lock().ended.is_none() {
             // A wrapper may stay above drainit, like the `unshare` of a namespace.
             let mut pid = self.child.id().cast_signed();

@@ -170,8 +170,12 @@ pub(super) fn stopped_child(init: &Init) -> Outcome {
     let (mut room, mut puppet) = ordinary(init)?;
     let _ = sys::kill(puppet.pid, SIGSTOP);
     poll_until(Instant::now() + SOON, || proc::state(puppet.pid) == Some('T'));
+    room.settle();
     room.must_stay(MISTAKE, "SIGSTOP for its child")?;
     let _ = sys::kill(puppet.pid, SIGCONT);
     room.must_stay(MISTAKE, "SIGCONT for its child")?;
-    check(puppet.lives(), || "the child was killed after it had been stopped".to_owned())
+    check(puppet.lives(), || "the child was killed after it had been stopped".to_owned())?;
+    check(!puppet.has_got(SIGTERM)?, || {
+        "the child got SIGTERM after it had been stopped".to_owned()
+    })
 }
