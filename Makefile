@@ -71,12 +71,11 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the
 	@ls /usr/sbin/php-fpm* >/dev/null 2>&1 || $(call install,php-fpm)
 	@$(call are_installed,postgresql python3-psycopg2) || $(call install,postgresql python3-psycopg2)
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || $(call install,python3 python3-jsonschema)
-	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
 test: deps test-unit test-probe test-waiting test-simulation test-containers test-busy test-storms test-faults test-doc ## runs all tests, with five versions of Envoy; RUNS=… of each of two modes of the simulation
 # The parts, one after the other, also with -j. .ci/run calls them.
 .NOTPARALLEL:
-.PHONY: test-unit test-probe test-waiting test-simulation test-containers test-busy test-storms test-faults test-doc
+.PHONY: test-unit test-probe test-waiting test-simulation test-containers test-image test-busy test-storms test-faults test-doc
 test-unit:
 	$(TEST) --no-run
 	$(TEST) --no-fail-fast --lib --bins
@@ -86,7 +85,10 @@ test-waiting:
 	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: arm64:: fault_matrix:: $(BUSY) $(STORMS))
 test-simulation:
 	DRAINIT_SIM_RUNS=$(or $(RUNS),100000) $(SIMULATION)
-test-containers: static-other
+test-containers: static
+	@DRAINIT_STATIC=target/static/drainit tests/run.sh --test-threads=$(WAITING) docker::
+# The parts of `make nightly`: the same tests with a drainit that was compiled inside the image, and another architecture.
+test-image: deps static-other
 	@tests/run.sh --test-threads=$(WAITING) docker:: arm64::
 test-busy:
 	@tests/run.sh --test-threads=4 --skip docker:: $(BUSY)
@@ -112,10 +114,11 @@ quick: ## runs the tests that need no network, root, container or Envoy: under t
 	$(TEST) --offline --test main -- --test-threads=$(WAITING) $(addsuffix ::,$(NEAR)) $(addprefix --skip ,$(BUSY) $(STORMS))
 NEAR = config drain::connections docs exec start commands drain_kinds health install kill liveness report run_signals secrets status
 
-nightly: ## runs what .ci/run leaves out, because it takes long and seldom fails: rollouts in Docker, much of the simulation, fuzzing, a sanitizer, Miri, and the rules for dependencies
+nightly: ## runs what .ci/run leaves out, because it takes long and seldom fails: the compile in an image, arm64, rollouts in Docker, much of the simulation, fuzzing, a sanitizer, Miri, and the rules for dependencies
 	@command -v cargo-deny >/dev/null || test -x target/nightly/bin/cargo-deny || CARGO_PROFILE_RELEASE_OPT_LEVEL=0 \
 		$(CARGO) install --quiet --locked --root target/nightly cargo-deny@$(CARGO_DENY_VERSION)
 	@PATH="$$PATH:$$PWD/target/nightly/bin" $(CARGO) deny check bans licenses sources
+	$(MAKE) test-image
 	$(MAKE) rollout MODES="drainit parts"
 	$(MAKE) simulate RUNS=500000
 	$(MAKE) test-storms
@@ -295,6 +298,7 @@ linker = $(CROSS:%=CARGO_TARGET_$(shell echo $(1) | tr a-z- A-Z_)_LINKER=%-linux
 # The binary that the tests run under qemu. If the binary cannot be built, a file says why, and the tests are skipped.
 .PHONY: static-other
 static-other:
+	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 	@$(call has_target,$(OTHER)-unknown-linux-musl); if $(call has_libstd,$(OTHER)-unknown-linux-musl); \
 		then $(MAKE) --no-print-directory static ARCH=$(OTHER) || echo "no binary for $(OTHER): its tests are skipped"; \
 		else mkdir -p target/static/$(OTHER) && echo "no standard library of Rust for it" | tee target/static/$(OTHER)/missing; fi
