@@ -243,7 +243,7 @@ fn the_answer_of_a_server_that_drainit_has_not_started_does_not_count() {
 /// that ends it.
 fn http_server() -> (SocketAddr, impl FnOnce()) {
     use std::io::{Read, Write};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = std::net::TcpListener::bind(free_address()).unwrap();
     let address = listener.local_addr().unwrap();
     let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let over = std::sync::Arc::clone(&is_over);

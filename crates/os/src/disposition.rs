@@ -47,7 +47,8 @@ fn parse(status: &str, signal: Signal) -> Option<Disposition> {
     let is_init = field("NSpid").is_some_and(|pids| pids.ends_with("\t1"));
     Some(if is_alone && field("VmSize").is_none() {
         Disposition::Exiting
-    } else if has("SigCgt")? || has("SigBlk")? {
+    } else if has("SigCgt")? || !has("SigIgn")? && has("SigBlk")? {
+        // A shell that starts a program blocks for a moment also the signals that it ignores.
         Disposition::Caught
     } else if has("SigIgn")? || is_init || HARMLESS.contains(&signal.number()) {
         Disposition::Ignored
@@ -69,6 +70,7 @@ mod tests {
     fn disposition_comes_from_the_masks_of_the_process() {
         let of = |status: &str, signal| parse(status, signal);
         let inner = STATUS.replace("NSpid:\t7", "NSpid:\t7\t1");
+        let ignores = STATUS.replace("SigIgn:\t0000000000000001", "SigIgn:\t0000000000000200");
         let no_map = STATUS.replace("VmSize:\t  9 kB\n", "");
         // The main thread has ended, and another thread may still work.
         let threads = no_map.replace("Threads:\t1", "Threads:\t2");
@@ -79,6 +81,7 @@ mod tests {
             (STATUS, "INT", Disposition::Fatal),
             (STATUS, "RTMAX", Disposition::Fatal),
             (STATUS, "WINCH", Disposition::Ignored),
+            (&ignores, "USR1", Disposition::Ignored),
             (&inner, "INT", Disposition::Ignored),
             (&inner, "TERM", Disposition::Caught),
             (&no_map, "TERM", Disposition::Exiting),
