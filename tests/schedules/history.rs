@@ -8,7 +8,7 @@ use testkit::event::Event;
 
 use super::answers::{self, Answer};
 use super::graph::{Graph, PATIENT, Process};
-use crate::support::record::Record;
+use crate::support::record::{Line, Record};
 use crate::support::*;
 
 /// The precision of the time at which a process was forked.
@@ -256,7 +256,12 @@ fn stops_well(run: &Run, life: &Life, log: &[Logged]) -> impl Iterator<Item = St
     let base = life.name.split('-').next();
     let is_clearing =
         |it: &&Logged| it.event == "leftovers_found" && it.fields["name"].as_str() == base;
-    let clearings = log.iter().filter(is_clearing).count();
+    let given_up = format!("\"{}: left behind by an earlier instance", base.unwrap_or_default());
+    let is_given_up = |line: &&Line| {
+        line.text.contains(&given_up) && line.text.contains("before the start was given up")
+    };
+    let given_up = run.ended.record.lines.iter().filter(is_given_up).count();
+    let clearings = log.iter().filter(is_clearing).count() + given_up;
     let asked: Vec<_> = life.events.iter().filter(|event| event.what.starts_with("got ")).collect();
     let most = if life.name.ends_with("-daemon") { 1 + clearings.max(1) } else { 1 };
     let twice = (asked.len() > most).then(|| format!("was asked to stop {} times", asked.len()));

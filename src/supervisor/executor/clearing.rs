@@ -121,11 +121,19 @@ impl Executor {
         let clearing = self.clearings.by_process.get_mut(&process);
         let clearing = clearing.filter(|clearing| clearing.number == number)?;
         let life = self.processes.machine().state().life(process);
+        let name = self.processes.slots[process].definition.process.name.clone();
         if !matches!(life, Lifecycle::Clearing { .. }) {
             self.clearings.by_process.remove(&process);
+            // The look has sent the signal nevertheless.
+            if let Some(hit) = look.ok().map(|looked| looked.hit).filter(|hit| !hit.is_empty()) {
+                tracing::info!(
+                    "{name}: left behind by an earlier instance: {}; asked to end before the start \
+                     was given up",
+                    list(&hit)
+                );
+            }
             return None;
         }
-        let name = self.processes.slots[process].definition.process.name.clone();
         let looked = look.unwrap_or_else(|why| {
             tracing::warn!(
                 "{name}: it is unknown what earlier instances left behind: {why}; starting \

@@ -314,6 +314,8 @@ impl Executor {
             sockets: &definition.sockets,
         };
         let (mut request, log) = launcher.process(&wanted, handed)?;
+        // A reload that ends before the program runs must not drop the log file.
+        self.logs.keep_open(log.as_ref());
         request.directory = directory;
         self.processes.slots[process].log_files = self.logs.files_of(&wanted.log.mode);
         let spawned = clock::now();
@@ -339,7 +341,6 @@ impl Executor {
         let launching = self.processes.slots[process].instance.launching.take()?;
         self.starts.end(process);
         let Launching { pid, exec: _, wanted, socket, epoch, log, spawned, mark } = launching;
-        self.logs.keep_open(log.as_ref());
         let user = launch::user_of(&wanted).map(|user| user.uid);
         if !wanted.runs_commands() {
             self.forget_values(process);
