@@ -66,7 +66,7 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the
 	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init promtool supervisord go jq node,\
 		nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus supervisor golang-go jq nodejs)
 	@$(call need,/lib/systemd/systemd git,systemd git ca-certificates)
-	@$(call need,podman catatonit slirp4netns wrk,podman catatonit slirp4netns wrk)
+	@$(call need,podman catatonit slirp4netns wrk mtail,podman catatonit slirp4netns wrk mtail)
 	@docker compose version >/dev/null 2>&1 || $(call need,docker-compose,docker-compose)
 	@ls /usr/sbin/php-fpm* >/dev/null 2>&1 || $(call install,php-fpm)
 	@$(call are_installed,postgresql python3-psycopg2) || $(call install,postgresql python3-psycopg2)

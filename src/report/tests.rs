@@ -380,10 +380,31 @@ fn totals(envoy: &[(u64, u64)], kernel: Option<(u64, u64)>, endings: Option<&[En
     let ledger = report.ledger(&text);
     assert!(ledger.lines().skip(1).eq(text.lines().skip(1)), "{ledger}{text}");
     let head = "stopped in 5.01s of 5s, exit code 0: SIGTERM received; ";
-    ledger.lines().next().unwrap().strip_prefix(head).unwrap().to_owned()
+    let line = ledger.lines().next().unwrap().strip_prefix(head).unwrap().to_owned();
+    assert_eq!(line, totals_line(&report.totals_data()), "the JSON says the same");
+    line
 }
 
-// holds: S775, S776, S931
+/// The totals of the report in JSON, as the termination log writes them.
+fn totals_line(totals: &Value) -> String {
+    let sum = |name: &str| match (&totals[name], totals["may_be_more"].to_string().contains(name)) {
+        (Value::Null, true) => "-".to_owned(),
+        (Value::Null, false) => panic!("{name} is unknown, and is not named"),
+        (sum, true) => format!("{sum}+"),
+        (sum, false) => sum.to_string(),
+    };
+    let by = totals["counted_by"].as_array().unwrap().iter().map(|it| it.as_str().unwrap());
+    let by = Vec::from_iter(by).join(" and ");
+    let by = if by.is_empty() { "-" } else { &by };
+    let left = totals["left"].as_u64().filter(|left| *left > 0);
+    let left = left.map_or(String::new(), |left| format!("; left {left}"));
+    let [connections, requests, cut] = ["connections", "requests", "cut"].map(sum);
+    format!(
+        "connections {connections}, requests {requests}, cut {cut}, killed 0, counted by {by}{left}"
+    )
+}
+
+// holds: S775, S776, S931, S985
 #[test]
 fn the_first_line_of_the_termination_log_has_totals_and_unknown_is_never_zero() {
     use Ending::{Cut, Left, Unknown};

@@ -2,6 +2,7 @@
 //! promise has a test.
 
 mod known_programs;
+mod logs;
 mod losses;
 mod manifests;
 mod pages;

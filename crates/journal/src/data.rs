@@ -59,6 +59,7 @@ impl Journal {
             "took": between(t0, now),
             // The number of processes that were killed.
             "killed": self.killed(),
+            "totals": self.totals_data(),
             "phases": phases.collect::<Vec<_>>(),
             // The time until every process was ready; null if not every process has been ready.
             "start": {"ready": self.start_took().map(seconds)},

@@ -1,6 +1,9 @@
 //! The totals in the first line of `/dev/termination-log`, which programs read.
 
 use alloc::collections::BTreeSet;
+use core::fmt;
+
+use serde_json::{Value, json};
 
 use crate::Journal;
 use crate::counts::CountData;
@@ -13,28 +16,78 @@ impl Journal {
     pub fn ledger(&self, report: &str) -> String {
         let end = report.find('\n').unwrap_or(report.len());
         let (head, rest) = report.split_at(end);
-        format!("{head}{}{rest}", self.totals())
+        format!("{head}{}{rest}", self.totals_text())
     }
 
-    fn totals(&self) -> String {
+    /// The totals as the object `totals` of the report in JSON (docs/json.md).
+    pub fn totals_data(&self) -> Value {
+        let Totals { connections, requests, cut, left, by } = self.totals();
+        let sums = [("connections", connections), ("requests", requests), ("cut", cut)];
+        let may_be_more = sums.iter().filter(|(_, sum)| !sum.is_whole).map(|(name, _)| *name);
+        json!({
+            "connections": connections.known,
+            "requests": requests.known,
+            "cut": cut.known,
+            "left": left,
+            "may_be_more": may_be_more.collect::<Vec<_>>(),
+            "counted_by": by,
+        })
+    }
+
+    fn totals_text(&self) -> String {
+        let Totals { connections, requests, cut, left, by } = self.totals();
+        let by = if by.is_empty() { "-".to_owned() } else { Vec::from_iter(by).join(" and ") };
+        let left = if left > 0 { format!("; left {left}") } else { String::new() };
+        let killed = self.killed();
+        format!(
+            "; connections {connections}, requests {requests}, cut {cut}, killed {killed}, \
+             counted by {by}{left}"
+        )
+    }
+
+    fn totals(&self) -> Totals {
         let all: Vec<_> = self.slots.iter().filter_map(counted).collect();
-        let start = |of: &CountData| (of.connections.and_then(|it| it.start), false);
-        let connections = total(all.iter().map(start));
-        let start = |of: &CountData| {
+        let connections = |of: &CountData| (of.connections.and_then(|it| it.start), false);
+        let requests = |of: &CountData| {
             let perhaps = of.requests.and_then(|it| it.start_unsure);
             (of.requests.and_then(|it| it.start), perhaps > Some(0))
         };
-        let start = total(all.iter().map(start));
-        let cut = total(all.iter().map(cut));
         let known = all.iter().filter(|of| of.connections.is_some());
-        let by: BTreeSet<_> = known.map(counter).collect();
-        let by = if by.is_empty() { "-".to_owned() } else { Vec::from_iter(by).join(" and ") };
-        let left: u64 = all.iter().filter_map(|of| of.requests?.left).sum();
-        let left = if left > 0 { format!("; left {left}") } else { String::new() };
-        format!(
-            "; connections {connections}, requests {start}, cut {cut}, killed {}, counted by {by}{left}",
-            self.killed()
-        )
+        Totals {
+            connections: total(all.iter().map(connections)),
+            requests: total(all.iter().map(requests)),
+            cut: total(all.iter().map(cut)),
+            left: all.iter().filter_map(|of| of.requests?.left).sum(),
+            by: known.map(counter).collect(),
+        }
+    }
+}
+
+/// The sums over all processes.
+struct Totals {
+    connections: Sum,
+    requests: Sum,
+    cut: Sum,
+    left: u64,
+    by: BTreeSet<&'static str>,
+}
+
+/// A sum of counts.
+#[derive(Clone, Copy)]
+struct Sum {
+    /// The sum of the known counts; `None` if no count is known, or if it is 0 and may be larger.
+    known: Option<u64>,
+    /// Whether the sum cannot be larger.
+    is_whole: bool,
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.known {
+            Some(sum) if self.is_whole => write!(out, "{sum}"),
+            Some(sum) => write!(out, "{sum}+"),
+            None => write!(out, "-"),
+        }
     }
 }
 
@@ -60,17 +113,13 @@ fn counter(counts: &CountData) -> &'static str {
     if is_of_kernel { "kernel" } else { "envoy" }
 }
 
-/// The sum of counts, each with whether there may be more. A sum that may be larger has a `+`, or is
-/// `-` in place of 0.
-fn total(counts: impl Iterator<Item = (Option<u64>, bool)>) -> String {
+/// The sum of counts, each with whether there may be more.
+fn total(counts: impl Iterator<Item = (Option<u64>, bool)>) -> Sum {
     let (mut sum, mut is_whole) = (None, true);
     for (count, has_more) in counts {
         is_whole &= count.is_some() && !has_more;
         sum = count.map_or(sum, |count| Some(sum.unwrap_or(0) + count));
     }
-    match sum {
-        Some(sum) if is_whole => sum.to_string(),
-        Some(sum @ 1..) => format!("{sum}+"),
-        _ => "-".to_owned(),
-    }
+    let known = sum.filter(|sum| is_whole || *sum > 0);
+    Sum { known, is_whole: is_whole && known.is_some() }
 }
