@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::traffic::Traffic;
 use crate::journal::Outcome;
-use crate::journal::history::Tally;
 use crate::journal::state::{ContainerPhase, Part, ProcessState};
+use crate::journal::tally::Tally;
 use crate::language::written::as_written;
 use crate::types::suggest::{is_meant, shortened};
 use crate::types::{ProcessId, as_seconds, as_some_seconds};

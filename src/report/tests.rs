@@ -169,7 +169,7 @@ fn ends_after_a_restart_count_for_the_replaced_instance() {
         report.sees_endings(true);
         let asked = Traffic { requests: Some(1), unsure: Some(0), ..Traffic::default() };
         report.of_mut(web).serves(at(begins), asked);
-        report.of_mut(web).asked_since = Some(at(begins));
+        report.of_mut(web).end.asked_since = Some(at(begins));
         report.stopped(at(begins + 10), web, End::Code(0), 10);
         report.note(at(begins + 20), &Note::Started(web));
     };
@@ -186,7 +186,7 @@ fn ends_after_a_restart_count_for_the_replaced_instance() {
     replace(&mut report, 100);
     assert_eq!(cost(&mut report), None);
     // A later end is that of the new instance, which somebody has asked to end.
-    report.of_mut(web).asked_since = Some(at(130));
+    report.of_mut(web).end.asked_since = Some(at(130));
     report.connection_ended(at(135), web, Ending::Cut);
     assert_eq!(cost(&mut report), None);
     // A shutdown that begins before the answer takes no line from the answer.
@@ -212,7 +212,7 @@ fn the_ends_of_all_instances_of_a_process_count() {
         let asked = Traffic { requests: Some(2), unsure: Some(0), ..Traffic::default() };
         for (slot, begins, cuts) in [(web, 0, first), (other, 3, beside), (web, 50, second)] {
             report.of_mut(slot).serves(at(begins), asked);
-            report.of_mut(slot).asked_since = Some(at(begins));
+            report.of_mut(slot).end.asked_since = Some(at(begins));
             (0..cuts).for_each(|_| report.connection_ended(at(begins + 1), slot, Ending::Cut));
             report.stopped(at(begins + 10), slot, End::Code(0), 10);
             if begins == 0 {
@@ -254,8 +254,8 @@ fn only_connections_that_have_ended_without_an_answer_are_cut() {
             report.of_mut(web).serves(at(millis), traffic(connections, requests));
         };
         seen.iter().filter(|seen| seen.0 < 1000).for_each(|seen| count(&mut report, seen));
-        report.of_mut(web).asked_since = Some(at(since));
-        report.of_mut(web).disposition = Some((Signal::TERM, Disposition::Fatal));
+        report.of_mut(web).end.asked_since = Some(at(since));
+        report.of_mut(web).end.disposition = Some((Signal::TERM, Disposition::Fatal));
         report.stopping(at(1000), web, limit);
         seen.iter().filter(|seen| seen.0 >= 1000).for_each(|seen| count(&mut report, seen));
         for (millis, ending) in endings.unwrap_or_default() {
@@ -308,7 +308,7 @@ fn a_count_that_comes_too_late_is_unknown() {
     let (web, window) = (ProcessId(0), Duration::from_secs(5));
     let of = |count: fn(&mut Noted)| {
         let mut report = Noted::of(&["web"]);
-        report.of_mut(web).is_uncounted = true;
+        report.of_mut(web).clients.is_uncounted = true;
         report.shutdown_began(at(0), ASKED, window);
         count(&mut report);
         report.stopping(at(250), web, window);
@@ -324,7 +324,7 @@ fn a_count_that_comes_too_late_is_unknown() {
     // holds: S949
     let late = |report: &mut Noted| {
         let web = report.of_mut(ProcessId(0));
-        web.asked_since = Some(at(9));
+        web.end.asked_since = Some(at(9));
         web.listens_on_nothing(at(9));
     };
     assert_eq!(of(late), ("connections unknown".to_owned(), true));
@@ -624,7 +624,7 @@ fn the_effect_of_the_stop_signal_is_named() {
         let mut report = Noted::of(&["worker"]);
         report.shutdown_began(Time::default(), ASKED, limit);
         report.spawned(worker, 17, None);
-        report.of_mut(worker).disposition = effect.map(|effect| (signal, effect));
+        report.of_mut(worker).end.disposition = effect.map(|effect| (signal, effect));
         report.stopping(Time::default(), worker, limit);
         if !is_alive {
             report.reaped(worker);
@@ -660,7 +660,7 @@ fn the_effect_of_the_stop_signal_is_named() {
     // The process has ended in its drain, whose signal the rest of the group has got, too.
     for (signal, sent) in [(None, "its stop signal"), (Some(Signal::INT), "SIGINT")] {
         let mut report = Noted::of(&["worker"]);
-        report.of_mut(worker).disposition = signal.map(|signal| (signal, Caught));
+        report.of_mut(worker).end.disposition = signal.map(|signal| (signal, Caught));
         let line = format!("worker: still alive 2s after {sent}: its `stop_grace_period` is over");
         assert!(killed(report).starts_with(&line), "{sent}");
     }

@@ -147,10 +147,10 @@ impl Processes {
         let text = messages::request_error(why, &journal.names);
         let reason = match why {
             RequestError::Failed { process, why: Failure::Spawn { .. } } => {
-                journal.of(process).message.clone()
+                journal.of(process).end.message.clone()
             }
             RequestError::Failed { process, why: Failure::NotReady { .. } } => {
-                journal.of(process).failure.clone()
+                journal.of(process).readiness.failure.clone()
             }
             RequestError::StillStarting => {
                 return format!(

@@ -39,10 +39,10 @@ impl Processes {
             // After a request for a drain without a stop, the status also shows the drain of a
             // process that has ended, unless the drain of the process was over before the request.
             let is_told = last.is_some_and(|(drained, drain)| {
-                drained == slot && (history.pid.is_some() || is_held && !drain.is_past)
+                drained == slot && (history.start.pid.is_some() || is_held && !drain.is_past)
             });
             // A process that has ended has no open connections and no requests.
-            let now_open = |of: TrafficStatus| match history.pid {
+            let now_open = |of: TrafficStatus| match history.start.pid {
                 Some(_) => of,
                 None => TrafficStatus { connections: None, requests: None, ..of },
             };
@@ -62,12 +62,12 @@ impl Processes {
                 replaces: part == Part::New,
                 replaced: part == Part::Old,
                 state: history.state,
-                pid: history.pid,
-                epoch: history.epoch,
+                pid: history.start.pid,
+                epoch: history.start.epoch,
                 ready: history.state == ProcessState::Ready,
-                last_exit: history.last_end.map(|end| end.to_string()),
-                last_exit_asked: history.is_last_asked,
-                down: history.down,
+                last_exit: history.end.last_exit(),
+                last_exit_asked: history.end.is_last_exit_asked(),
+                down: history.readiness.down,
                 warnings: warnings.chain(slots[slot].drop_warning()).collect(),
                 drain_warnings: history.drain_warnings.clone(),
                 has_closed_admin: slots[slot].instance.has_closed_admin(),
@@ -80,8 +80,8 @@ impl Processes {
                     && (machine.waits_for(slot) || spec.required && !history.state.is_settled()),
                 message: message.as_ref().and_then(Reason::own).map(str::to_owned),
                 full_message: message.map(|message| message.full().to_owned()),
-                started: history.started.map(|at| at.since(journal.began)),
-                first_ready: history.ready.map(|at| at.since(journal.began)),
+                started: history.start.first.map(|at| at.since(journal.began)),
+                first_ready: history.readiness.first.map(|at| at.since(journal.began)),
                 tally: journal.counted(slot),
                 last_drain: drain,
                 has_drain: spec.is_drained(),

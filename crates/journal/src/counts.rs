@@ -8,6 +8,11 @@ use crate::prelude::*;
 use drainit_core::traffic::Traffic;
 use drainit_core::types::as_some_seconds;
 
+/// If a count is at most this old at the end of a drain, the report shows it as the count at the
+/// end. Normally, the stop signal follows a poll within this time. On a slow machine, the stop
+/// signal may come later. The report then shows the count with its age.
+pub(super) const FRESH: Duration = Duration::from_millis(50);
+
 /// The counts of connections. Null means that a number is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct ConnectionData {

@@ -99,13 +99,13 @@ impl Journal {
         let since_start = |at: Time| between(self.began, at);
         let since = |at: Time| between(t0, at);
         // The end of the last instance; null if drainit did not see an end.
-        let end = history.end.map(|(at, end)| {
+        let end = history.end.over.map(|end| {
             json!({
-                "at": since(at),
-                "code": if let End::Code(code) = end { Some(code) } else { None },
-                "signal": end.signal().map(|signal| signal.to_string()),
+                "at": since(end.at),
+                "code": if let End::Code(code) = end.how { Some(code) } else { None },
+                "signal": end.how.signal().map(|signal| signal.to_string()),
                 // The end in the words of the log.
-                "text": end.to_string(),
+                "text": end.how.to_string(),
             })
         });
         let drain = history.drain.as_ref().filter(|drain| !drain.is_past).map(|drain| {
@@ -122,15 +122,15 @@ impl Journal {
             });
             with(over, json!(history.drained().unwrap_or_default()))
         });
-        let asked = history.asked;
+        let asked = history.end.asked;
         let stop = history.stop.map(|stop| {
             let stopped = json!({
                 // The time at which the process was asked to end; null if it was not asked.
-                "begins": asked.map(|(at, ..)| since(at)),
+                "begins": asked.map(|asked| since(asked.at)),
                 "ends": stop.ends.map(since),
-                "signal": asked.map(|(_, signal, _)| signal.to_string()),
+                "signal": asked.map(|asked| asked.signal.to_string()),
                 // The granted time from the stop signal to SIGKILL.
-                "limit": asked.map(|(.., limit)| seconds(limit)),
+                "limit": asked.map(|asked| seconds(asked.limit)),
                 "killed": stop.killed,
             });
             // The counts from the stop signal to the end; null if nothing was counted, or if the
@@ -140,8 +140,8 @@ impl Journal {
         let process = json!({
             "name": clean(self.names.of(id)),
             // The time at which the process was first started; null if it was never started.
-            "started": history.started.map(since_start),
-            "ready": history.ready.map(since_start),
+            "started": history.start.first.map(since_start),
+            "ready": history.readiness.first.map(since_start),
             // The time limit of the readiness probe.
             "ready_within": state.process(id).readiness_timeout.map(seconds),
             "restarts": state[id].restarts.count,
@@ -156,7 +156,7 @@ impl Journal {
 
     /// The Envoy epoch or the PID of the last instance, if another instance ran beside it.
     fn instance(&self, id: ProcessId) -> Value {
-        let instance = self.of(id).instance.as_deref();
+        let instance = self.of(id).start.label.as_deref();
         instance.map_or_else(|| json!({}), |instance| json!({"instance": clean(instance)}))
     }
 

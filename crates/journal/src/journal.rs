@@ -5,13 +5,16 @@ use core::time::Duration;
 
 use crate::counts::Cost;
 use crate::data::label;
+use crate::drain::DrainHistory;
+use crate::end::{EndHistory, EndedBy, Stop, StopSignal};
 use crate::entry::Entry;
 use crate::event::{Field, LogEvent};
-use crate::history::{DrainHistory, History, Stop, Tally};
+use crate::history::{ClientHistory, History};
 use crate::messages::{DrainOver, Names};
 use crate::prelude::*;
 use crate::state::ContainerPhase;
 use crate::steps::Steps;
+use crate::tally::Tally;
 use crate::timeline::StepKind;
 use drainit_core::action::Action;
 use drainit_core::cause::{Cause, Failure};
@@ -81,14 +84,17 @@ impl Journal {
     /// or `None` if the process is new.
     pub fn adopt(&mut self, now: Time, slot: ProcessId, name: String, from: Option<ProcessId>) {
         let endings = self.is_told.then(Vec::new);
-        let mut history = History { since: now, endings, ..History::default() };
+        let clients = ClientHistory { endings, ..ClientHistory::default() };
+        let mut history = History { since: now, clients, ..History::default() };
         if from.is_some() && self.names.of(slot) == name {
             let known = self.slots.get_mut(slot.index());
-            history.before = known.and_then(|known| known.served.map(|_| Box::new(known.clone())));
+            history.before =
+                known.and_then(|known| known.clients.served.map(|_| Box::new(known.clone())));
         }
         if let Some(from) = from.map(|from| self.of(from)) {
-            (history.started, history.ready) = (from.started, from.ready);
-            (history.last_end, history.is_last_asked) = (from.last_end, from.is_last_asked);
+            history.start.first = from.start.first;
+            history.readiness.first = from.readiness.first;
+            history.end = EndHistory::after(&from.end);
         }
         let of_others = self.slots.get(slot.index()).filter(|_| self.names.of(slot) != name);
         let past: Vec<_> =
@@ -142,36 +148,36 @@ impl Journal {
     /// Records a failed attempt of the `readiness` of a process.
     pub fn not_ready(&mut self, slot: ProcessId, why: Reason) {
         *self.tally(slot).readiness_failures.get_or_insert(0) += 1;
-        self.of_mut(slot).failure = Some(why);
+        self.of_mut(slot).readiness.failure = Some(why);
     }
 
     /// Records the start of an instance, and forgets why checks of the earlier instance failed.
     pub fn spawned(&mut self, slot: ProcessId, pid: i32, epoch: Option<u32>) {
         self.has_main(slot, pid);
         let history = self.of_mut(slot);
-        history.epoch = epoch;
-        (history.failure, history.unhealthy) = Default::default();
-        (history.message, history.drain_warnings) = (None, None);
+        history.start.epoch = epoch;
+        (history.readiness.failure, history.readiness.unhealthy) = Default::default();
+        (history.end.message, history.drain_warnings) = (None, None);
     }
 
     /// Records the main process of an instance.
     pub fn has_main(&mut self, slot: ProcessId, pid: i32) {
         let history = self.of_mut(slot);
-        (history.pid, history.last_pid) = (Some(pid), Some(pid));
-        history.sent = None;
+        (history.start.pid, history.start.last_pid) = (Some(pid), Some(pid));
+        history.end.requested = None;
     }
 
     /// Records the end of an instance.
     pub fn reaped(&mut self, slot: ProcessId) {
         let history = self.of_mut(slot);
-        (history.pid, history.drain_warnings) = (None, None);
+        (history.start.pid, history.drain_warnings) = (None, None);
     }
 
     /// Records an event that the core has handled, and the phase after this event.
     pub fn event(&mut self, now: Time, event: Event, machine: &Machine) {
         if let Event::SpawnFailed { process, .. } = event {
             // No instance runs, so the PID of the last instance must not appear in later notes.
-            self.of_mut(process).last_pid = None;
+            self.of_mut(process).start.last_pid = None;
         }
         self.steps.event(now, event);
         self.steps.phase(now, machine);
@@ -195,10 +201,10 @@ impl Journal {
         let is_remark = self.record(now, note, state);
         let mut entry = self.entry(note, detail);
         if let Some(slot) = entry.instance {
-            entry.event.fields.extend(self.of(slot).last_pid.map(Field::Pid));
+            entry.event.fields.extend(self.of(slot).start.last_pid.map(Field::Pid));
             entry.beside = self.beside(slot, state);
             if entry.beside.is_some() {
-                self.of_mut(slot).instance.clone_from(&entry.beside);
+                self.of_mut(slot).start.label.clone_from(&entry.beside);
             }
         }
         // Each line is kept only once, because drainit may give up a process many times in the life
@@ -243,7 +249,7 @@ impl Journal {
     /// note.
     pub fn record(&mut self, now: Time, note: &Note, state: &State) -> bool {
         match *note {
-            Note::Skipped(process) => self.noted(process).is_skipped = true,
+            Note::Skipped(process) => self.noted(process).start.is_skipped = true,
             Note::Started(process) => {
                 let spec = state.process(process);
                 let history = self.noted(process);
@@ -261,8 +267,8 @@ impl Journal {
             }
             Note::Completed { process, end, after } => {
                 let history = self.of_mut(process);
-                history.ready.get_or_insert(now);
-                history.on_end(now, end);
+                history.readiness.first.get_or_insert(now);
+                history.end.on_end(now, end, EndedBy::Completion);
                 let tally = self.tally(process);
                 tally.start = Some(after);
                 tally.on_end(end, false);
@@ -272,7 +278,7 @@ impl Journal {
             }
             Note::Overdue { process, why, .. } => {
                 let history = self.noted(process);
-                history.why_ended = Some(history.text_of_failure(why));
+                history.end.coming_why = Some(history.text_of_failure(why));
             }
             // Unlike other failures, this failure has no note of its own.
             Note::RequestFailed {
@@ -280,45 +286,39 @@ impl Journal {
                 ..
             } => {
                 let history = self.of_mut(process);
-                history.is_last_asked = false;
-                history.message = Some(history.text_of_failure(why));
+                history.end.on_failure();
+                history.end.message = Some(history.text_of_failure(why));
             }
-            Note::Unhealthy(process) => self.noted(process).gave_up = false,
+            Note::Unhealthy(process) => self.noted(process).end.gave_up = false,
             Note::Failed { process, why, next } => {
                 self.tally(process).restarted(next);
                 let history = self.noted(process);
-                history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
-                // drainit may have asked the process to end because of this failure. The failure is
-                // then the reason for the end, and the process does not count as asked to end.
-                history.is_last_asked = false;
+                history.end.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
+                history.end.on_failure();
                 // If the spawn has failed, the supervisor has already set a message that says more.
                 if !matches!(why, Failure::Spawn { .. }) {
-                    history.message = Some(history.text_of_failure(why));
+                    history.end.message = Some(history.text_of_failure(why));
                 }
-                return history.gave_up;
+                return history.end.gave_up;
             }
             Note::Ended { process, end, next } => {
                 self.tally(process).restarted(next);
-                self.on_end(now, process, end, false);
+                self.tally(process).on_end(end, false);
+                self.on_end(now, process, end, EndedBy::Process);
                 // If drainit gives up the process, the report keeps this note. The note explains
                 // much of what follows, and the log may have been rotated.
                 let gave_up = next == AfterEnd::GivesUp;
-                let history = self.of_mut(process);
-                (history.gave_up, history.ended_by_itself) = (gave_up, true);
+                self.of_mut(process).end.gave_up = gave_up;
                 return gave_up;
             }
             Note::Stopped { process, end, took, killed, handed_over } => {
-                // If a process is stopped because it has failed, the failure is the reason for its
-                // end. The process then does not count as asked to end.
-                let is_asked = took.is_some()
-                    && !killed
-                    && self.of(process).why_ended.is_none()
-                    && !self.of(process).ended_first;
-                self.on_end(now, process, end, killed);
+                let ended_first = self.of(process).end.ended_first;
+                let by = EndedBy::in_stop(handed_over, ended_first, took.is_some(), killed);
+                self.tally(process).on_end(end, killed);
+                self.on_end(now, process, end, by);
                 let history = self.of_mut(process);
-                let has_signal = history.asked.is_some();
-                (history.gave_up, history.is_last_asked) = (false, is_asked);
-                (history.was_asked, history.handed_over) = (took.is_some(), handed_over);
+                history.end.gave_up = false;
+                let has_signal = history.end.asked.is_some();
                 if self.steps.is_shutdown {
                     self.mark_stopped(now, process);
                     let stop = self.stop(process);
@@ -357,7 +357,7 @@ impl Journal {
             }
             Note::Stopping { process, signal, limit } => {
                 self.mark_stopped(now, process);
-                self.of_mut(process).asked = Some((now, signal, limit));
+                self.of_mut(process).end.asked = Some(StopSignal { at: now, signal, limit });
                 if self.steps.is_shutdown {
                     self.stop(process);
                 }
@@ -381,7 +381,7 @@ impl Journal {
             Note::GroupGone { process, took } => {
                 // The step is missing if it was over when a shutdown began. This can happen after a
                 // SIGKILL to the whole group, because no `GroupRemains` then keeps the step open.
-                let began = self.of(process).asked.map_or(now, |(at, ..)| at);
+                let began = self.of(process).end.asked.map_or(now, |asked| asked.at);
                 self.steps.remains(began, process);
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));
                 if self.steps.is_shutdown {
@@ -405,12 +405,10 @@ impl Journal {
         self.of_mut(process)
     }
 
-    fn on_end(&mut self, now: Time, process: ProcessId, end: End, killed: bool) {
+    fn on_end(&mut self, now: Time, process: ProcessId, end: End, by: EndedBy) {
         let history = self.noted(process);
-        history.on_end(now, end);
-        let why = history.why_ended.take();
-        history.message = Some(why.unwrap_or_else(|| end.to_string().into()));
-        self.tally(process).on_end(end, killed);
+        history.end.on_end(now, end, by);
+        history.end.explain();
     }
 
     /// Records the time at which the process was asked to end, was killed or ended, whichever came
@@ -460,7 +458,7 @@ impl Journal {
 
     /// The name of a process, with the label of the instance if two instances ran at the same time.
     pub(crate) fn name_of(&self, slot: ProcessId) -> String {
-        match &self.of(slot).instance {
+        match &self.of(slot).start.label {
             Some(instance) => format!("{} ({instance})", self.names.of(slot)),
             None => self.names.of(slot).to_owned(),
         }
@@ -485,7 +483,8 @@ impl Journal {
             (tally.cost, tally.past_costs) = (None, Vec::new());
         }
         for of in &mut self.slots {
-            (of.endings, of.before, of.served) = (is_told.then(Vec::new), None, None);
+            of.before = None;
+            (of.clients.endings, of.clients.served) = (is_told.then(Vec::new), None);
         }
     }
 
@@ -500,11 +499,11 @@ impl Journal {
 
     /// Records how a connection has ended.
     pub fn connection_ended(&mut self, at: Time, process: ProcessId, ending: Ending) {
-        let History { before, endings, asked_since, .. } = self.of_mut(process);
+        let History { before, clients, end, .. } = self.of_mut(process);
         // Until the new instance is asked to end, such a connection was that of the instance before.
-        let before = before.as_mut().filter(|_| asked_since.is_none());
-        let endings = before.map_or(endings, |before| &mut before.endings);
-        let endings = endings.as_mut().filter(|_| ending != Ending::Answered);
+        let before = before.as_mut().filter(|_| end.asked_since.is_none());
+        let clients = before.map_or(clients, |before| &mut before.clients);
+        let endings = clients.endings.as_mut().filter(|_| ending != Ending::Answered);
         endings.into_iter().for_each(|endings| endings.push((at, ending)));
     }
 
@@ -512,10 +511,10 @@ impl Journal {
     pub fn lost_endings(&mut self) {
         self.is_told = false;
         for of in &mut self.slots {
-            of.endings = None;
+            of.clients.endings = None;
             let mut before = &mut of.before;
             while let Some(of) = before {
-                of.endings = None;
+                of.clients.endings = None;
                 before = &mut of.before;
             }
         }
@@ -547,7 +546,7 @@ impl Journal {
         let noted = core::mem::take(&mut self.noted);
         for id in noted.into_iter().chain(state.step.touched.iter().copied()) {
             let history = self.of_mut(id);
-            let end = history.end.map(|(_, end)| end);
+            let end = history.end.over.map(|end| end.how);
             let is_success = |end| state.process(id).is_success(end) || state.is_answer(id, end);
             let (life, restarts) = (state.life(id), state[id].restarts.after_rest.is_some());
             let new = history.state_after(life, restarts, end.is_some_and(is_success));
@@ -580,7 +579,7 @@ impl Journal {
     /// The processes that have started, and have nobody who says whether they are ready.
     fn unprobed(&self) -> Vec<&str> {
         let slots = (0..).map(ProcessId).zip(&self.slots);
-        let started = slots.filter(|(_, of)| of.started.is_some() && of.end.is_none());
+        let started = slots.filter(|(_, of)| of.start.first.is_some() && of.end.over.is_none());
         let names = started.map(|(slot, _)| self.names.of(slot));
         // A process that was probed, or a oneshot, has the duration of its start.
         let is_probed = |name: &str| self.tallies.get(name).is_some_and(|of| of.start.is_some());

@@ -13,6 +13,8 @@ extern crate alloc;
 
 mod counts;
 pub mod data;
+mod drain;
+mod end;
 pub mod entry;
 pub mod event;
 pub mod history;
@@ -23,6 +25,7 @@ pub mod messages;
 pub mod rehearsal;
 pub mod state;
 mod steps;
+pub mod tally;
 mod text;
 pub mod timeline;
 

@@ -5,8 +5,11 @@ use core::time::Duration;
 
 use crate::counts::{CountData, Ends, RequestData};
 use crate::data::label;
-use crate::history::{DrainHistory, History, Stop, Tally};
+use crate::drain::DrainHistory;
+use crate::end::{EndedBy, Stop};
+use crate::history::History;
 use crate::prelude::*;
+use crate::tally::Tally;
 use crate::timeline::{ShutdownStep, StepKind};
 use crate::{Journal, messages};
 use drainit_core::types::{ProcessId, Signal, Time, human};
@@ -175,33 +178,38 @@ impl RequestData {
 
 impl Stop {
     fn text(&self, of: &History) -> String {
-        let mut text = match of.end {
-            Some((_, end)) if of.ended_first => messages::ended_first(end),
-            Some((_, end)) if of.was_asked || self.killed => end.to_string(),
-            Some((_, end)) if of.handed_over => messages::after_handover(end),
-            Some((_, end)) => format!("{end}{}", of.unasked(end)),
+        let mut text = match of.end.over {
             None => "not seen to end".to_owned(),
+            Some(end) => match end.by {
+                EndedBy::ProcessFirst => messages::ended_first(end.how),
+                EndedBy::Stop | EndedBy::Kill => end.how.to_string(),
+                _ if self.killed => end.how.to_string(),
+                EndedBy::Newer => messages::after_handover(end.how),
+                EndedBy::Process | EndedBy::Completion | EndedBy::Unasked => {
+                    format!("{}{}", end.how, of.end.unasked(end.how))
+                }
+            },
         };
         if self.in_drain {
             text.push_str(" in its drain");
         }
-        if of.was_asked && !of.ended_first && of.end.is_some_and(|(_, end)| of.is_uncaught(end)) {
+        if of.end.over.is_some_and(|end| end.by.is_asked() && of.end.is_uncaught(end.how)) {
             text.push_str(", which it does not catch");
         }
         match self.took {
             _ if self.in_drain => {}
             Some(took) if self.ends.is_some() => text = format!("{}, {text}", human(took)),
-            _ if self.ends.is_none() && of.end.is_some() => {
+            _ if self.ends.is_none() && of.end.over.is_some() => {
                 text.push_str("; the rest of its process group was not seen to end");
             }
             _ => {}
         }
         if self.killed {
             // If SIGKILL ended the process, the text already says that it was killed.
-            let is_said = of.end.is_some_and(|(_, end)| end.signal() == Some(Signal::KILL));
-            match of.asked.filter(|(_, signal, _)| *signal != Signal::KILL) {
-                Some((_, signal, _)) if is_said => {
-                    let _ = write!(text, "; {signal} had not ended it");
+            let is_said = of.end.over.is_some_and(|end| end.how.signal() == Some(Signal::KILL));
+            match of.end.asked.filter(|asked| asked.signal != Signal::KILL) {
+                Some(asked) if is_said => {
+                    let _ = write!(text, "; {} had not ended it", asked.signal);
                 }
                 _ if is_said => {}
                 _ => text.push_str(" (killed)"),

@@ -182,10 +182,11 @@ impl SupervisorHandle for ControlHandle {
         // the pid is reaped. Nothing is reaped before the signal, because reaping runs on this
         // thread.
         let Executor { processes, children, .. } = &mut *self.executor.borrow_mut();
-        let History { pid, sent, .. } = processes.history(process);
-        match pid.map(|pid| children.signal(pid, signal)).transpose()? {
+        let History { start, end, .. } = processes.history(process);
+        match start.pid.map(|pid| children.signal(pid, signal)).transpose()? {
             Some(true) => {
-                *sent = sent.filter(|sent| *sent == Signal::KILL).or(Some(signal));
+                let killed = end.requested.filter(|before| *before == Signal::KILL);
+                end.requested = killed.or(Some(signal));
                 Ok(())
             }
             Some(false) | None => Err(io::Error::other("it has ended")),

@@ -83,7 +83,7 @@ impl Executor {
             Some(ChildRole::Command { waiting, .. }) => waiting.is_closed(),
             Some(ChildRole::Process(process)) => {
                 let current = self.instance(*process);
-                let sent = self.processes.journal.of(*process).sent;
+                let sent = self.processes.journal.of(*process).end.requested;
                 // If this child is not the main process of the slot, drainit has killed it, or it
                 // is a former main process.
                 current.pid != Some(pid) || [current.asked, sent].contains(&Some(Signal::KILL))

@@ -249,7 +249,7 @@ impl Executor {
             return None;
         }
         match event {
-            Event::SpawnFailed { process, .. } => self.processes.history(process).message = why,
+            Event::SpawnFailed { process, .. } => self.processes.history(process).end.message = why,
             _ => why.iter().for_each(|line| self.processes.remark(line.full())),
         }
         Some(event)

@@ -43,7 +43,7 @@ impl Executor {
                 let left = may_hide.then(|| self.in_background(process)).flatten();
                 if let Some(left) = &left {
                     let why = format!("{end}; {left}");
-                    self.processes.history(process).why_ended = Some(why.into());
+                    self.processes.history(process).end.coming_why = Some(why.into());
                 }
                 let is_last = matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted);
                 let lines =

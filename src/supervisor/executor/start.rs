@@ -83,7 +83,7 @@ impl Executor {
         }
         self.mark_files_read(process);
         let other_lives = self.other_slots(process).into_iter().any(|other| self.lives(other));
-        let was_started = self.processes.history(process).started.is_some();
+        let was_started = self.processes.history(process).start.first.is_some();
         // `take` clears the flag, because files that a hook has rendered for this start are not for
         // the next start.
         let is_rendered = std::mem::take(&mut self.processes.slots[process].instance.is_rendered);
@@ -277,7 +277,7 @@ impl Executor {
     pub(super) fn on_spawn_failed(&mut self, process: ProcessId, error: &StartError) -> Event {
         let reason = error.to_string();
         tracing::error!("{}: {reason}", self.process(process).name);
-        self.processes.history(process).message = Some(reason.into());
+        self.processes.history(process).end.message = Some(reason.into());
         Event::SpawnFailed { process, exit_code: error.exit_code() }
     }
 
@@ -362,20 +362,21 @@ impl Executor {
         current.drain = None;
         current.keeps_listening = None;
         let journal = &mut self.processes.journal;
-        journal.of_mut(process).is_held = is_held;
+        journal.of_mut(process).start.is_held = is_held;
         journal.spawned(process, pid, epoch.map(|epoch| epoch.number));
         if wanted.readiness.is_some() {
             journal.tally(process).readiness_failures.get_or_insert(0);
         }
         // Until the first attempt has failed, this is the reason why the process is not ready.
-        journal.of_mut(process).failure = match wanted.readiness.as_ref().map(|it| &it.probe) {
-            Some(Probe::Log(pattern)) => {
-                Some(format!("no line of it matches `{}`", harmless(pattern.0.as_str())).into())
-            }
-            Some(Probe::Notify) => Some(SILENT.into()),
-            Some(Probe::Exec(_)) => Some("its probe has not ended".into()),
-            _ => None,
-        };
+        journal.of_mut(process).readiness.failure =
+            match wanted.readiness.as_ref().map(|it| &it.probe) {
+                Some(Probe::Log(pattern)) => {
+                    Some(format!("no line of it matches `{}`", harmless(pattern.0.as_str())).into())
+                }
+                Some(Probe::Notify) => Some(SILENT.into()),
+                Some(Probe::Exec(_)) => Some("its probe has not ended".into()),
+                _ => None,
+            };
         let instance =
             InstanceSender { process, instance: current.number, sender: self.sender.clone() };
         let notified = instance.clone();

@@ -23,11 +23,11 @@ impl Executor {
         current.asked = Some(signal);
         self.keep_listening(process);
         self.traffic.counts.look_before_stop();
-        self.processes.history(process).asked_since.get_or_insert_with(clock::now);
+        self.processes.history(process).end.asked_since.get_or_insert_with(clock::now);
         // drainit must look before it sends the signal, because sending a signal to a child that
         // has ended succeeds until the child is reaped.
         if self.pid(process).is_some_and(has_ended) {
-            self.processes.history(process).ended_first = true;
+            self.processes.history(process).end.ended_first = true;
         }
         self.look_at_signal(process, signal);
         // Living former main processes get the signal, too, because each of them is an ancestor of
@@ -44,7 +44,7 @@ impl Executor {
             self.look_at_signal(process, signal);
         }
         let mains: Vec<_> = self.mains(process).collect();
-        self.processes.history(process).killed_since.get_or_insert_with(clock::now);
+        self.processes.history(process).end.killed_since.get_or_insert_with(clock::now);
         let current = &mut self.processes.slots[process].instance;
         current.asked = Some(Signal::KILL);
         let led = mains.iter().filter(|pid| is_child(**pid));
@@ -108,7 +108,7 @@ impl Executor {
             false => drain.clone(),
         };
         if !matches!(drain.method, DrainMethod::Envoy(_) | DrainMethod::Connections(_)) {
-            self.processes.history(process).asked_since = Some(clock::now());
+            self.processes.history(process).end.asked_since = Some(clock::now());
         }
         let running = RunningDrain::begin(drain, target, starter, |command| {
             let hook = Hook { command: command.to_vec().into(), timeout: None, user: None };

@@ -47,7 +47,7 @@ impl Executor {
         self.looked_in_turn += 1;
         if self.looked_in_turn <= MOST_READ {
             let effect = disposition(pid, signal).map(|effect| (signal, effect));
-            self.processes.history(process).disposition = effect;
+            self.processes.history(process).end.disposition = effect;
             // In a shutdown, no process starts again, so nobody asks for leftovers of one process.
             let stops = |shutdown: &Shutdown| !shutdown.is_held();
             if !self.processes.machine().shutdown().is_some_and(stops) {
@@ -68,7 +68,7 @@ impl Executor {
     /// still runs, it handles the signal in a way that the kernel did not show.
     pub(super) fn ignores_its_stop(&self, process: ProcessId) -> bool {
         let signal = self.process(process).stop_signal;
-        let effect = self.processes.journal.of(process).disposition.filter(|it| it.0 == signal);
+        let effect = self.processes.journal.of(process).end.disposition.filter(|it| it.0 == signal);
         self.pid(process).is_some()
             && effect.is_some_and(|(_, effect)| effect == Disposition::Ignored)
     }
@@ -81,9 +81,9 @@ impl Executor {
         self.note_below(process, below);
         let definition = self.process(process);
         let (name, signal) = (&definition.name, definition.stop_signal);
-        let before = self.processes.history(process).disposition;
+        let before = self.processes.history(process).end.disposition;
         self.look_at_signal(process, signal);
-        let now = self.processes.history(process).disposition;
+        let now = self.processes.history(process).end.disposition;
         let is_news = now != before && scale::number_of(&definition).is_none_or(|it| it == "1");
         let Some(pid) = self.pid(process).filter(|_| is_news) else { return };
         match now.map(|(_, effect)| effect) {

@@ -122,7 +122,7 @@ impl Executor {
             (!drain.is_some_and(RunningDrain::counts)).then(|| self.held_inodes(process))
         });
         for process in counted {
-            self.processes.history(process).is_uncounted = true;
+            self.processes.history(process).clients.is_uncounted = true;
         }
         self.logs.stop_waiting(patience);
     }

@@ -131,7 +131,7 @@ impl Play {
 
     pub(super) fn asked_to_end(&mut self, process: ProcessId) {
         let now = self.now;
-        self.processes.history(process).asked_since.get_or_insert(now);
+        self.processes.history(process).end.asked_since.get_or_insert(now);
         let clients = self.clients.last(process).filter(|clients| !clients.has_ended);
         clients.into_iter().for_each(|clients| _ = clients.asked.get_or_insert(now));
     }
@@ -206,7 +206,7 @@ impl Play {
         let alive: Vec<_> = alive.map(|(id, _)| *id).collect();
         for process in alive {
             if self.is_looked_at(process) {
-                self.processes.history(process).is_uncounted = true;
+                self.processes.history(process).clients.is_uncounted = true;
             }
         }
         self.look();

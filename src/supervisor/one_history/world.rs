@@ -26,7 +26,7 @@ impl Play {
                 self.spawning.retain(|one| *one != process);
                 journal.spawned(process, self.next_pid, None);
                 if self.random.one_in(2) {
-                    journal.of_mut(process).failure = Some(told_by(self.next_pid).into());
+                    journal.of_mut(process).readiness.failure = Some(told_by(self.next_pid).into());
                 }
                 let has_shutdown = record.shutdown.is_some();
                 let slot = record.slot(process);
@@ -60,7 +60,7 @@ impl Play {
             Event::SpawnFailed { process, exit_code } => {
                 record.failed_start = Some((process, exit_code));
                 self.spawning.retain(|one| *one != process);
-                journal.of_mut(process).message = Some("no such file".into());
+                journal.of_mut(process).end.message = Some("no such file".into());
                 record.slot(process).last_pid = None;
             }
             Event::Ready(process) => {
@@ -102,7 +102,8 @@ impl Play {
             }
             Event::LivenessProbed { process, is_alive } => {
                 let pid = record.slot(process).pid.unwrap();
-                journal.of_mut(process).unhealthy = (!is_alive).then(|| told_by(pid).into());
+                journal.of_mut(process).readiness.unhealthy =
+                    (!is_alive).then(|| told_by(pid).into());
                 record.counts(process).liveness_failures += u64::from(!is_alive);
             }
             Event::DrainAnswered { process, .. } => {
@@ -203,7 +204,7 @@ impl Play {
                 slot.asked.get_or_insert((self.now, signal));
                 if self.random.one_in(8) {
                     slot.has_failed = true;
-                    self.processes.history(process).ended_first = true;
+                    self.processes.history(process).end.ended_first = true;
                 }
                 slot.state = Some(ProcessState::Stopping);
             }

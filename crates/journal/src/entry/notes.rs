@@ -1,6 +1,7 @@
 //! The wording of each [`Note`], for the person who reads the log at 3 a.m.
 
 use crate::Journal;
+use crate::end::EndedBy;
 use crate::entry::{Entry, Level};
 use crate::event::Field;
 use crate::messages::{
@@ -21,7 +22,7 @@ impl Journal {
         let names = &self.names;
         match *note {
             Note::Skipped(id) => self.about(id, "skipped", "left out by `only_if` or `profiles`"),
-            Note::Started(id) => match self.of(id).epoch {
+            Note::Started(id) => match self.of(id).start.epoch {
                 None => self.one(id, "started", "started"),
                 Some(epoch) => {
                     let text = format!("{}: started, epoch {epoch}", names.of(id));
@@ -40,12 +41,12 @@ impl Journal {
             Note::Ended { process: id, end, next } => self
                 .one(id, "ended", end.to_string())
                 .end(end, false)
-                .then(next, &self.of(id).unasked(end))
+                .then(next, &self.of(id).end.unasked(end))
                 .mend(end)
                 .and(detail),
             Note::Overdue { process: id, why: Failure::NotReady { .. }, after } => self
                 .one(id, "not_ready", format!("not ready after {}", human(after)))
-                .because(self.of(id).failure.as_ref())
+                .because(self.of(id).readiness.failure.as_ref())
                 .and(detail)
                 .at(Error)
                 .with([Seconds(after)]),
@@ -97,7 +98,7 @@ impl Journal {
             Note::Replacing { process: id, overlaps, old } => {
                 let text = match overlaps {
                     true => "a new instance starts beside the running one",
-                    false if self.of(old).pid.is_none() => {
+                    false if self.of(old).start.pid.is_none() => {
                         "it is down, and gets its definition from the config"
                     }
                     false => "changed; the old instance is stopped first",
@@ -135,7 +136,7 @@ impl Journal {
             }
             Note::ProbeFailed { process: id, failures, retries } => self
                 .one(id, "probe_failed", format!("liveness probe failed ({failures} of {retries})"))
-                .because(self.of(id).unhealthy.as_ref())
+                .because(self.of(id).readiness.unhealthy.as_ref())
                 .at(Warning)
                 .with([Field::Attempt(failures), Field::Retries(retries)]),
             Note::TimeoutExtended { process: id, limit } => {
@@ -144,7 +145,7 @@ impl Journal {
             }
             Note::Unhealthy(id) => self
                 .one(id, "unhealthy", "failed its liveness check; stopping it")
-                .because(self.of(id).unhealthy.as_ref())
+                .because(self.of(id).readiness.unhealthy.as_ref())
                 .at(Warning),
             Note::ShutdownBegan { cause, window, drained_for } => {
                 let why = why(cause, names);
@@ -258,8 +259,8 @@ impl Journal {
             Note::Killed { process: id, after: Some(after), why } => {
                 let of = self.of(id);
                 // Without a stop signal of its own, the process has ended in its drain.
-                let sent = of.asked.map(|(_, signal, _)| signal);
-                let sent = sent.or(of.disposition.map(|(signal, _)| signal));
+                let sent = of.end.asked.map(|asked| asked.signal);
+                let sent = sent.or(of.end.disposition.map(|(signal, _)| signal));
                 let text = format!(
                     "still alive {} after {}{}{}; sending SIGKILL to its process group",
                     human(after),
@@ -275,11 +276,11 @@ impl Journal {
                             no longer waiting for them";
                 Entry::new("leftovers_remain", text).at(Error)
             }
-            Note::Stopped { process: id, end, took, killed, handed_over } => {
-                let text = match handed_over {
-                    true => after_handover(end),
-                    false if self.of(id).ended_first => ended_first(end),
-                    false => stopped(end, took, killed),
+            Note::Stopped { process: id, end, took, killed, .. } => {
+                let text = match self.of(id).end.over.map(|end| end.by) {
+                    Some(EndedBy::Newer) => after_handover(end),
+                    Some(EndedBy::ProcessFirst) => ended_first(end),
+                    _ => stopped(end, took, killed),
                 };
                 self.one(id, "stopped", text).end(end, killed).with(took.map(Seconds))
             }
