@@ -1,12 +1,11 @@
 //! A note of drainit-core as a line of the log, and as a [`LogEvent`] for programs. The module
-//! `notes` has the wording.
-
-mod notes;
+//! [`notes`](crate::notes) has the wording.
 
 use crate::event::{Field, LogEvent};
+use crate::messages::{Names, request_error};
 use crate::prelude::*;
 use drainit_core::event::{Load, Unit};
-use drainit_core::note::AfterEnd;
+use drainit_core::note::{AfterEnd, RequestError};
 use drainit_core::types::{End, EndKind, ProcessId, Reason, human};
 
 /// The severity of a log line.
@@ -30,32 +29,34 @@ pub struct Entry {
     pub event: LogEvent,
     /// Whether the text already names the process or the instance.
     is_whole: bool,
+    /// Whether the report of the shutdown gets the line, too.
+    pub(super) is_remark: bool,
 }
 
 impl Entry {
-    fn new(event: &'static str, text: impl Into<String>) -> Self {
+    pub(super) fn new(event: &'static str, text: impl Into<String>) -> Self {
         let event = LogEvent { event, ..LogEvent::default() };
         let (text, level) = (text.into(), Level::Info);
-        Self { level, instance: None, beside: None, text, event, is_whole: false }
+        Self { level, instance: None, beside: None, text, event, is_whole: false, is_remark: false }
     }
 
-    fn at(self, level: Level) -> Self {
+    pub(super) fn at(self, level: Level) -> Self {
         Self { level, ..self }
     }
 
     /// Adds fields to the event.
-    fn with(mut self, fields: impl IntoIterator<Item = Field>) -> Self {
+    pub(super) fn with(mut self, fields: impl IntoIterator<Item = Field>) -> Self {
         self.event.fields.extend(fields);
         self
     }
 
-    fn end(self, end: End, killed: bool) -> Self {
+    pub(super) fn end(self, end: End, killed: bool) -> Self {
         let reason = EndKind::of(end, killed).name();
         self.with([Field::ExitCode(end.exit_code()), Field::Reason(reason)])
             .with(end.signal().map(Field::Signal))
     }
 
-    fn open(self, load: Load) -> Self {
+    pub(super) fn open(self, load: Load) -> Self {
         match load.unit {
             Unit::Connections => self.with(load.active.map(Field::Connections)),
             Unit::Requests => self
@@ -66,7 +67,7 @@ impl Entry {
 
     /// Adds the consequence of an end or a failure. `last` completes the sentence for
     /// [`AfterEnd::Shutdown`].
-    fn then(self, next: AfterEnd, last: &str) -> Self {
+    pub(super) fn then(self, next: AfterEnd, last: &str) -> Self {
         let what = &self.text;
         let (level, name, text) = match next {
             AfterEnd::Restart { delay, attempt } => (
@@ -98,12 +99,12 @@ impl Entry {
     }
 
     /// Marks a text that already names the process or the instance.
-    fn whole(self) -> Self {
+    pub(super) fn whole(self) -> Self {
         Self { is_whole: true, ..self }
     }
 
     /// Adds a remedy, if this kind of end has one.
-    fn mend(mut self, end: End) -> Self {
+    pub(super) fn mend(mut self, end: End) -> Self {
         if matches!(end, End::OutOfMemory(_)) {
             self.level = self.level.min(Level::Warning);
             self.text += "; raise the container's memory limit, or let its processes use less";
@@ -112,7 +113,7 @@ impl Entry {
     }
 
     /// Adds the reason, if it is known.
-    fn because(mut self, reason: Option<&Reason>) -> Self {
+    pub(super) fn because(mut self, reason: Option<&Reason>) -> Self {
         if let Some(reason) = reason {
             self.text += &format!(": {}", reason.full());
         }
@@ -120,12 +121,27 @@ impl Entry {
     }
 
     /// Adds a detail from the supervisor. With a detail, the line is at least a warning.
-    fn and(mut self, detail: Option<&str>) -> Self {
+    pub(super) fn and(mut self, detail: Option<&str>) -> Self {
         if let Some(detail) = detail {
             self.level = self.level.min(Level::Warning);
             self.text += &format!("; {detail}");
         }
         self
+    }
+
+    /// Adds why a request failed. The level is an error if a process stays down, or stays alive
+    /// although it must end.
+    pub(super) fn fails(self, why: RequestError, names: &Names) -> Self {
+        use RequestError::{Ended, Failed, Unkillable};
+        let is_error = matches!(why, Failed { .. } | Ended { .. } | Unkillable(_));
+        let level = if is_error { Level::Error } else { Level::Warning };
+        let cause = request_error(why, names);
+        self.because(Some(&cause.as_str().into())).at(level).with([Field::Cause(cause)])
+    }
+
+    /// Adds the line to the report of the shutdown, if `is_remark`.
+    pub(super) fn remark_if(self, is_remark: bool) -> Self {
+        Self { is_remark, ..self }
     }
 
     /// The line in the log.

@@ -6,26 +6,25 @@ use core::time::Duration;
 use crate::counts::Cost;
 use crate::data::label;
 use crate::drain::DrainHistory;
-use crate::end::{EndHistory, EndedBy, Stop, StopSignal};
+use crate::end::{EndHistory, Stop};
 use crate::entry::Entry;
 use crate::event::{Field, LogEvent};
 use crate::history::{ClientHistory, History};
-use crate::messages::{DrainOver, Names};
+use crate::messages::Names;
 use crate::prelude::*;
 use crate::state::ContainerPhase;
 use crate::steps::Steps;
 use crate::tally::Tally;
-use crate::timeline::StepKind;
 use drainit_core::action::Action;
-use drainit_core::cause::{Cause, Failure};
+use drainit_core::cause::Cause;
 use drainit_core::connections::endings::Ending;
 use drainit_core::event::Event;
 use drainit_core::machine::Machine;
-use drainit_core::note::{AfterEnd, Note, RequestError};
+use drainit_core::note::Note;
 use drainit_core::state::{Role, State};
 use drainit_core::traffic::{Moment, Traffic};
 use drainit_core::types::suggest::shortened;
-use drainit_core::types::{End, ProcessId, Reason, Time, harmless, human};
+use drainit_core::types::{ProcessId, Reason, Time, harmless, human};
 
 #[derive(Debug, Default)]
 pub struct Journal {
@@ -37,7 +36,7 @@ pub struct Journal {
     pub(super) tallies: BTreeMap<String, Tally>,
     /// The slots whose history a note has changed since the last call of [`Self::update`].
     noted: Vec<ProcessId>,
-    all_ready: Option<Time>,
+    pub(crate) all_ready: Option<Time>,
     phase: ContainerPhase,
     phase_since: Time,
     /// The total time in each phase, without the time since `phase_since`. The phases are in the
@@ -50,7 +49,7 @@ pub struct Journal {
     pub(crate) shutdown: Option<(Time, Cause, Duration)>,
     pub(crate) steps: Steps,
     /// The place of the latest drain or stop in the report. This number only grows.
-    places: usize,
+    pub(crate) places: usize,
     pub(crate) remarks: Vec<String>,
     /// Whether the kernel tells how the connections of the processes end.
     is_told: bool,
@@ -198,8 +197,7 @@ impl Journal {
     /// supervisor knows, such as the path of the file that has changed or the last lines of a
     /// process.
     pub fn note(&mut self, now: Time, note: &Note, state: &State, detail: Option<&str>) -> Entry {
-        let is_remark = self.record(now, note, state);
-        let mut entry = self.entry(note, detail);
+        let mut entry = self.take(now, note, state, detail);
         if let Some(slot) = entry.instance {
             entry.event.fields.extend(self.of(slot).start.last_pid.map(Field::Pid));
             entry.beside = self.beside(slot, state);
@@ -209,7 +207,7 @@ impl Journal {
         }
         // Each line is kept only once, because drainit may give up a process many times in the life
         // of a container.
-        if is_remark && !self.remarks.contains(&entry.line()) {
+        if entry.is_remark && !self.remarks.contains(&entry.line()) {
             self.remarks.push(entry.line());
         }
         self.tell(now, &entry);
@@ -245,175 +243,15 @@ impl Journal {
         told.filter(|(_, texts): &(_, Vec<_>)| !texts.is_empty()).collect()
     }
 
-    /// Records a note of the core. Returns whether the report of the shutdown gets a line for this
-    /// note.
-    pub fn record(&mut self, now: Time, note: &Note, state: &State) -> bool {
-        match *note {
-            Note::Skipped(process) => self.noted(process).start.is_skipped = true,
-            Note::Started(process) => {
-                let spec = state.process(process);
-                let history = self.noted(process);
-                history.on_start(now);
-                if spec.readiness_timeout.is_none() && !spec.oneshot {
-                    history.on_ready(now);
-                }
-                let tally = self.tally(process);
-                (tally.start, tally.drained) = (None, None);
-                self.steps.started(process);
-            }
-            Note::Ready { process, after } => {
-                self.of_mut(process).on_ready(now);
-                self.tally(process).start = Some(after);
-            }
-            Note::Completed { process, end, after } => {
-                let history = self.of_mut(process);
-                history.readiness.first.get_or_insert(now);
-                history.end.on_end(now, end, EndedBy::Completion);
-                let tally = self.tally(process);
-                tally.start = Some(after);
-                tally.on_end(end, false);
-            }
-            Note::AllReady => {
-                self.all_ready.get_or_insert(now);
-            }
-            Note::Overdue { process, why, .. } => {
-                let history = self.noted(process);
-                history.end.coming_why = Some(history.text_of_failure(why));
-            }
-            // Unlike other failures, this failure has no note of its own.
-            Note::RequestFailed {
-                why: RequestError::Failed { process, why: why @ Failure::Hook },
-                ..
-            } => {
-                let history = self.of_mut(process);
-                history.end.on_failure();
-                history.end.message = Some(history.text_of_failure(why));
-            }
-            Note::Unhealthy(process) => self.noted(process).end.gave_up = false,
-            Note::Failed { process, why, next } => {
-                self.tally(process).restarted(next);
-                let history = self.noted(process);
-                history.end.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
-                history.end.on_failure();
-                // If the spawn has failed, the supervisor has already set a message that says more.
-                if !matches!(why, Failure::Spawn { .. }) {
-                    history.end.message = Some(history.text_of_failure(why));
-                }
-                return history.end.gave_up;
-            }
-            Note::Ended { process, end, next } => {
-                self.tally(process).restarted(next);
-                self.tally(process).on_end(end, false);
-                self.on_end(now, process, end, EndedBy::Process);
-                // If drainit gives up the process, the report keeps this note. The note explains
-                // much of what follows, and the log may have been rotated.
-                let gave_up = next == AfterEnd::GivesUp;
-                self.of_mut(process).end.gave_up = gave_up;
-                return gave_up;
-            }
-            Note::Stopped { process, end, took, killed, handed_over } => {
-                let ended_first = self.of(process).end.ended_first;
-                let by = EndedBy::in_stop(handed_over, ended_first, took.is_some(), killed);
-                self.tally(process).on_end(end, killed);
-                self.on_end(now, process, end, by);
-                let history = self.of_mut(process);
-                history.end.gave_up = false;
-                let has_signal = history.end.asked.is_some();
-                if self.steps.is_shutdown {
-                    self.mark_stopped(now, process);
-                    let stop = self.stop(process);
-                    (stop.took, stop.ends) = (took, Some(now));
-                    stop.killed &= killed;
-                    stop.in_drain = took.is_some() && !has_signal && !killed;
-                }
-                self.steps.end(now, Some((StepKind::Stop, Some(process))));
-            }
-            Note::DrainRequested => self.begin_shutdown(),
-            Note::ShutdownBegan { cause, window, .. } => {
-                self.begin_shutdown();
-                self.shutdown = Some((now, cause, window));
-            }
-            Note::DrainBegan { process, counted, min, longest } => {
-                self.places += 1;
-                let known = self.of(process).drain.as_ref().filter(|drain| !drain.is_past);
-                let (place, began) = (known.map_or(self.places, |drain| drain.place), now);
-                let drain =
-                    DrainHistory { place, began, min, longest, counted, ..DrainHistory::default() };
-                let history = self.noted(process);
-                (history.drain, history.is_draining) = (Some(Box::new(drain)), true);
-                self.tally(process).drained = Some(process);
-                self.steps.begin(now, (StepKind::Drain, Some(process)));
-            }
-            Note::OpenAgain { process, .. } => self.noted(process).is_draining = true,
-            Note::DrainOver { process, why, took, time, unused, last } => {
-                let history = self.noted(process);
-                history.is_draining = false;
-                if let Some(drain) = &mut history.drain {
-                    drain.over = Some((now, DrainOver { why, took, time, unused, last }));
-                    drain.end.get_or_insert(now);
-                }
-                self.tally(process).drains[why as usize] += 1;
-                self.steps.end(now, Some((StepKind::Drain, Some(process))));
-            }
-            Note::Stopping { process, signal, limit } => {
-                self.mark_stopped(now, process);
-                self.of_mut(process).end.asked = Some(StopSignal { at: now, signal, limit });
-                if self.steps.is_shutdown {
-                    self.stop(process);
-                }
-                self.steps.begin(now, (StepKind::Stop, Some(process)));
-            }
-            Note::Killed { process, .. } => {
-                // The report of the shutdown does not mention a SIGKILL that was sent before the
-                // shutdown.
-                if self.shutdown.is_some() {
-                    self.mark_stopped(now, process);
-                    self.stop(process).killed = true;
-                }
-                self.steps.begin(now, (StepKind::Stop, Some(process)));
-            }
-            Note::GroupRemains(process) => {
-                self.steps.remains(now, process);
-                if let Some(stop) = &mut self.of_mut(process).stop {
-                    stop.ends = None;
-                }
-            }
-            Note::GroupGone { process, took } => {
-                // The step is missing if it was over when a shutdown began. This can happen after a
-                // SIGKILL to the whole group, because no `GroupRemains` then keeps the step open.
-                let began = self.of(process).end.asked.map_or(now, |asked| asked.at);
-                self.steps.remains(began, process);
-                self.steps.end(now, Some((StepKind::Stop, Some(process))));
-                if self.steps.is_shutdown {
-                    let stop = self.stop(process);
-                    (stop.took, stop.ends, stop.in_drain) = (took, Some(now), false);
-                }
-            }
-            Note::NotDrained { .. } | Note::EndedUndrained(_) => return true,
-            Note::Hurried(_)
-            | Note::HookTimedOut(_)
-            | Note::DeadlinePassed { .. }
-            | Note::Unkillable(_)
-            | Note::LeftoversRemain => return self.shutdown.is_some(),
-            _ => {}
-        }
-        false
-    }
-
-    fn noted(&mut self, process: ProcessId) -> &mut History {
+    /// The history of a slot that a note changes.
+    pub(crate) fn noted(&mut self, process: ProcessId) -> &mut History {
         self.noted.push(process);
         self.of_mut(process)
     }
 
-    fn on_end(&mut self, now: Time, process: ProcessId, end: End, by: EndedBy) {
-        let history = self.noted(process);
-        history.end.on_end(now, end, by);
-        history.end.explain();
-    }
-
     /// Records the time at which the process was asked to end, was killed or ended, whichever came
     /// first. The age of the last sample is measured up to this time.
-    fn mark_stopped(&mut self, now: Time, process: ProcessId) {
+    pub(crate) fn mark_stopped(&mut self, now: Time, process: ProcessId) {
         let drain = self.of_mut(process).drain.as_mut();
         if let Some(drain) = drain.filter(|drain| !drain.is_stopped) {
             drain.is_stopped = true;
@@ -422,7 +260,7 @@ impl Journal {
     }
 
     /// The record of a process's stop in the shutdown. The first call makes the record.
-    fn stop(&mut self, process: ProcessId) -> &mut Stop {
+    pub(crate) fn stop(&mut self, process: ProcessId) -> &mut Stop {
         self.places += 1;
         let place = self.places;
         self.of_mut(process).stop.get_or_insert(Stop { place, ..Stop::default() })
@@ -430,7 +268,7 @@ impl Journal {
 
     /// Begins the record of a shutdown, or of a requested drain before it. A drain that is already
     /// over does not belong to the shutdown; a drain that is under way does.
-    fn begin_shutdown(&mut self) {
+    pub(crate) fn begin_shutdown(&mut self) {
         if self.steps.begin_shutdown() {
             for drain in self.slots.iter_mut().filter_map(|history| history.drain.as_mut()) {
                 drain.is_past = drain.over.is_some();

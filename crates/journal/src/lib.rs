@@ -22,6 +22,7 @@ mod journal;
 mod ledger;
 mod longest;
 pub mod messages;
+mod notes;
 pub mod rehearsal;
 pub mod state;
 mod steps;

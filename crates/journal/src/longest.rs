@@ -180,7 +180,7 @@ impl Play {
                     self.journal.steps.begin(self.now, key);
                     self.journal.steps.end(self.now, Some(key));
                 }
-                self.journal.record(self.now, &note, self.machine.state());
+                self.journal.take(self.now, &note, self.machine.state(), None);
                 return;
             }
             _ => return,

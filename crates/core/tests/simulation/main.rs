@@ -174,7 +174,7 @@ pub(crate) fn watch(
             }
             journal.action(now, &action);
             if let Action::Note(note) = &action {
-                journal.record(now, note, machine.state());
+                let _ = journal.note(now, note, machine.state(), None);
             }
             checker.action(now, &action, &world.procs);
             seen(now, Seen::Action(&action));
