@@ -135,7 +135,7 @@ impl Meter {
             return;
         }
         for process in &mut status.processes {
-            let Some(pid) = process.pid else { continue };
+            let Some(pid) = process.start.pid else { continue };
             process.memory_bytes = memory(pid);
             process.cpu_percent = self.cpu(pid).map(|percent| (percent * 10.0).round() / 10.0);
         }
@@ -308,10 +308,10 @@ fn row(process: &ProcessStatus, is_drained: bool) -> [String; 8] {
     };
     let has_none = is_drained && is_ready && process.drain.is_none();
     let has_none = has_none.then(|| "has no drain, and runs on".to_owned());
-    let epoch = process.epoch.map(|epoch| format!("epoch {epoch}"));
+    let epoch = process.start.epoch.map(|epoch| format!("epoch {epoch}"));
     // If drainit or an operator has asked for the last end, the end is not news, so the row leaves
     // the end out.
-    let (asked, last) = (process.last_exit_asked, said(&process.last_exit));
+    let (asked, last) = (process.last_exit.is_asked, said(&process.last_exit.text));
     let message = said(&process.message).filter(|message| !asked || last.as_ref() != Some(message));
     let last = last.filter(|last| !asked && message.as_ref() != Some(last));
     let last = last.map(|last| format!("last exit: {last}"));
@@ -321,7 +321,7 @@ fn row(process: &ProcessStatus, is_drained: bool) -> [String; 8] {
     [
         harmless(&process.name).into_owned(),
         state.to_owned(),
-        process.pid.map_or("-".to_owned(), |pid| pid.to_string()),
+        process.start.pid.map_or("-".to_owned(), |pid| pid.to_string()),
         age(process.since),
         process.restarts.to_string(),
         process.cpu_percent.map_or("-".to_owned(), |cpu| format!("{cpu:.1}%")),

@@ -96,7 +96,7 @@ impl Asked {
 
     /// The line of a process; `None` if the process was not named and has not changed.
     fn line(&self, process: &ProcessStatus, told: &[String], is_done: bool) -> Option<String> {
-        let ProcessStatus { name, state, pid, message, tally, .. } = process;
+        let ProcessStatus { name, state, start, message, inner, .. } = process;
         if let Some(on) = self.followers.get(name) {
             return Some(format!("{name}: follows {on} (`restart: true`)"));
         }
@@ -105,14 +105,14 @@ impl Asked {
         if told.is_empty() {
             return (is_named && is_done).then(|| line + ", as before");
         }
-        line.extend(pid.map(|pid| format!(", pid {pid}")));
+        line.extend(start.pid.map(|pid| format!(", pid {pid}")));
         if self.request == Some(Request::Stop) && *state == ProcessState::Stopped && !is_named {
             line.push_str(&format!(", because it depends on {}", shortened(&self.names)));
         }
         // The message may repeat a note, or say more than the note.
         let message = message.as_ref().filter(|why| told.iter().all(|it| !it.starts_with(*why)));
         let told = told.iter().filter(|it| message.is_none_or(|why| !why.starts_with(*it)));
-        let texts = message.into_iter().chain(told).chain(&tally.cost);
+        let texts = message.into_iter().chain(told).chain(&inner.tally.cost);
         line.extend(texts.flat_map(|text| ["; ", text]));
         Some(line)
     }
@@ -129,9 +129,9 @@ mod tests {
     fn each_process_that_has_changed_or_was_named_has_a_line() {
         let mut now = example();
         let stopped = |process: &mut ProcessStatus, message: &str| {
-            (process.state, process.pid) = (ProcessState::Stopped, None);
+            (process.state, process.start.pid) = (ProcessState::Stopped, None);
             process.message = Some(message.to_owned());
-            process.tally.cost = Some("requests 2 cut".to_owned());
+            process.inner.tally.cost = Some("requests 2 cut".to_owned());
         };
         stopped(&mut now.processes[0], "exited with code 0");
         let told = |name: &str, all: &[&str]| {

@@ -57,7 +57,7 @@ fn earlier(now: &Status) -> String {
 fn undrained(now: &Status) -> String {
     use ProcessState::{Failed, Restarting, Starting, Stopped, Waiting};
     let is_left_out = |process: &&ProcessStatus| {
-        process.has_drain
+        process.inner.has_drain
             && process.drain.is_none()
             && matches!(process.state, Waiting | Starting | Restarting | Stopped | Failed)
     };

@@ -26,7 +26,7 @@ pub(crate) fn render(status: &Status) -> String {
     container(&mut text, status);
 
     let help = "1 while the process runs.";
-    text.each("drainit_process_up", help, |it| Some(u8::from(it.pid.is_some())));
+    text.each("drainit_process_up", help, |it| Some(u8::from(it.start.pid.is_some())));
     text.each("drainit_process_restarts_total", "Restarts of the process.", |it| Some(it.restarts));
     let help = "1 for the current state of the process.";
     text.split("drainit_process_state", help, "state", |it| {
@@ -57,43 +57,50 @@ fn container(text: &mut Metrics<'_>, status: &Status) {
 fn processes(text: &mut Metrics<'_>, status: &Status) {
     let mut running: BTreeMap<&str, u32> = BTreeMap::new();
     for process in &status.processes {
-        *running.entry(&process.name).or_default() += u32::from(process.pid.is_some());
+        *running.entry(&process.name).or_default() += u32::from(process.start.pid.is_some());
     }
     let help = "Running instances: 2 while one replaces another.";
     text.each("drainit_process_instances", help, |it| running.get(&*it.name));
-    if status.current().any(|process| process.epoch.is_some()) {
+    if status.current().any(|process| process.start.epoch.is_some()) {
         // An old or new instance without a pid gets no sample. An old instance without a pid has
         // ended and is about to be removed from the status. A new instance without a pid is not
         // started yet.
-        let shown =
-            status.processes.iter().filter(|one| one.part() == Part::Current || one.pid.is_some());
+        let shown = status
+            .processes
+            .iter()
+            .filter(|one| one.part() == Part::Current || one.start.pid.is_some());
         let epochs = shown.filter_map(|process| {
-            Some(([("process", &*process.name), ("role", process.part().name())], process.epoch?))
+            Some((
+                [("process", &*process.name), ("role", process.part().name())],
+                process.start.epoch?,
+            ))
         });
         text.family("drainit_process_epoch", "The restart epoch of an Envoy.", epochs);
     }
     let help = "Exit code of the last end, 128 + the signal after a signal.";
-    text.each("drainit_process_last_exit_code", help, |it| it.tally.last_exit_code);
+    text.each("drainit_process_last_exit_code", help, |it| it.inner.tally.last_exit_code);
     text.split("drainit_process_ends_total", "Ends of the process, by reason.", "reason", |it| {
-        EndKind::NAMES.into_iter().zip(it.tally.ends)
+        EndKind::NAMES.into_iter().zip(it.inner.tally.ends)
     });
     let help = "Failed attempts of a probe; some are normal during a start.";
     text.split("drainit_process_probe_failures_total", help, "probe", |it| {
-        let liveness = it.has_liveness.then_some(it.probe_failures);
-        let both = [("readiness", it.tally.readiness_failures), ("liveness", liveness)];
+        let liveness = it.inner.has_liveness.then_some(it.probe_failures);
+        let both = [("readiness", it.inner.tally.readiness_failures), ("liveness", liveness)];
         both.into_iter().filter_map(|(probe, failures)| Some((probe, failures?)))
     });
     let help = "Time from the last start until it was ready or complete.";
     text.each("drainit_process_start_duration_seconds", help, |it| {
-        Some(it.tally.start?.as_secs_f64())
+        Some(it.inner.tally.start?.as_secs_f64())
     });
 }
 
 fn drains(text: &mut Metrics<'_>) {
     let help = "Reasons why the drain of a ready process will not work as it should.";
-    text.each("drainit_process_drain_warnings", help, |it| Some(it.drain_warnings.as_ref()?.len()));
+    text.each("drainit_process_drain_warnings", help, |it| {
+        Some(it.inner.drain_warnings.as_ref()?.len())
+    });
     text.split("drainit_process_drains_total", "Completed drains, by reason.", "reason", |it| {
-        DrainEnd::NAMES.into_iter().zip(it.tally.drains).filter(move |_| it.has_drain)
+        DrainEnd::NAMES.into_iter().zip(it.inner.tally.drains).filter(move |_| it.inner.has_drain)
     });
     let help = "Open connections of a drained or stopped process, as last counted.";
     text.each("drainit_drain_connections_active", help, traffic(|it| it.connections));
@@ -107,18 +114,18 @@ fn drains(text: &mut Metrics<'_>) {
     text.each("drainit_drain_requests_left", help, traffic(|it| it.left));
     let help = "Time since the drain began, or the whole time of a completed drain.";
     text.each("drainit_drain_duration_seconds", help, |it| {
-        Some(it.last_drain.as_ref()?.elapsed.as_secs_f64())
+        Some(it.inner.last_drain.as_ref()?.elapsed.as_secs_f64())
     });
     let help = "Time that the drain may still take; 0 once it is over.";
     text.each("drainit_drain_left_seconds", help, |it| {
-        Some(it.last_drain.as_ref()?.left.as_secs_f64())
+        Some(it.inner.last_drain.as_ref()?.left.as_secs_f64())
     });
 }
 
 /// A count of the last drain of a process, or else of its stop.
 fn traffic(of: fn(&TrafficStatus) -> Option<u64>) -> impl Fn(&ProcessStatus) -> Option<u64> {
     move |process| {
-        let drained = process.last_drain.as_ref().and_then(|drain| of(&drain.traffic));
+        let drained = process.inner.last_drain.as_ref().and_then(|drain| of(&drain.traffic));
         drained.or_else(|| of(process.stop.as_ref()?))
     }
 }
@@ -200,6 +207,7 @@ mod tests {
 
     use super::*;
     use crate::control::status::{DrainStatus, example, shutdown_of};
+    use crate::journal::history::StartHistory;
 
     /// [`example`] with a value for every metric.
     fn measured() -> Status {
@@ -209,16 +217,18 @@ mod tests {
         status.dropped_lines = vec![("stdout".to_owned(), 7), ("/log/\"a\"".to_owned(), 0)];
         status.reaped_orphans = 9;
         let router = &mut status.processes[1];
-        (router.has_drain, router.has_liveness, router.probe_failures) = (true, true, 1);
+        router.probe_failures = 1;
+        let inner = &mut router.inner;
+        (inner.has_drain, inner.has_liveness) = (true, true);
         let [connections, requests, unsure, cut] = [3, 1, 0, 1].map(Some);
         let traffic = TrafficStatus { connections, requests, unsure, cut, left: None };
-        router.last_drain = Some(DrainStatus {
+        inner.last_drain = Some(DrainStatus {
             traffic,
             elapsed: Duration::from_millis(1500),
             over: None,
             left: Duration::from_secs(8),
         });
-        let tally = &mut router.tally;
+        let tally = &mut inner.tally;
         tally.last_exit_code = Some(137);
         tally.ends = [0, 0, 0, 2, 0];
         tally.readiness_failures = Some(4);
@@ -233,7 +243,8 @@ mod tests {
             let mut status = measured();
             let (replaces, replaced) = (part == Part::New, part == Part::Old);
             let router = status.processes[1].clone();
-            let other = ProcessStatus { replaces, replaced, epoch, pid, ..router };
+            let start = StartHistory { epoch, pid, ..StartHistory::default() };
+            let other = ProcessStatus { replaces, replaced, start, ..router };
             status.processes.insert(2, other);
             let text = render(&status);
             let begin = "drainit_process_epoch{process=\"router\",";
@@ -255,7 +266,7 @@ mod tests {
         let traffic = |requests| TrafficStatus { requests, cut, left, ..Default::default() };
         status.processes[1].stop = Some(traffic(Some(9)));
         status.processes[0].stop = Some(traffic(Some(4)));
-        status.processes[0].last_drain = Some(DrainStatus::default());
+        status.processes[0].inner.last_drain = Some(DrainStatus::default());
         let text = render(&status);
         for line in [
             "active{process=\"policy-engine\"} 4",

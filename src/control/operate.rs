@@ -104,7 +104,7 @@ impl<'a> Operator<'a> {
         if !query.has_pattern {
             // Requests follow the order of the start, because a restart waits only for dependencies
             // whose restart was requested before.
-            named.sort_by_key(|process| process.rank);
+            named.sort_by_key(|process| process.inner.rank);
         }
         let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();
         self.log(&format!("{path} of {}", shortened(&names)));
@@ -133,8 +133,9 @@ impl<'a> Operator<'a> {
             if process.state == ProcessState::Ready {
                 continue; // it has recovered from its last failure
             }
-            process.last_lines.clone_from(&process.tally.last_lines);
-            starting.extend((process.state == ProcessState::Starting).then_some(process.slot));
+            process.last_lines.clone_from(&process.inner.tally.last_lines);
+            starting
+                .extend((process.state == ProcessState::Starting).then_some(process.inner.slot));
         }
         if starting.is_empty() {
             return at_once(response(StatusCode::OK, JSON, json(&now)));
@@ -143,7 +144,7 @@ impl<'a> Operator<'a> {
         Box::pin(async move {
             for (slot, look) in looks.await {
                 let mut all = now.processes.iter_mut();
-                if let Some(process) = all.find(|process| process.slot == slot) {
+                if let Some(process) = all.find(|process| process.inner.slot == slot) {
                     (process.recent_lines, process.listens) = (look.lines, look.listens);
                 }
             }
@@ -195,18 +196,18 @@ impl<'a> Operator<'a> {
         let targets = query.named(now).map(|process| {
             // Until a new instance runs, the signal goes to the previous instance, which is ending.
             let ProcessStatus { name, state, .. } = process;
-            let runs = |one: &&ProcessStatus| one.name == *name && one.pid.is_some();
+            let runs = |one: &&ProcessStatus| one.name == *name && one.start.pid.is_some();
             let target = Some(process).filter(runs).or_else(|| now.processes.iter().find(runs));
             target.ok_or_else(|| format!("{name} is not running: it is {}\n", state.name()))
         });
         let targets: Vec<_> = targets.collect::<Result<_, _>>().map_err(conflict)?;
         let mut sent = String::new();
-        for ProcessStatus { name, slot, pid, .. } in targets {
+        for ProcessStatus { name, start, inner, .. } in targets {
             self.supervisor
-                .signal(*slot, signal)
+                .signal(inner.slot, signal)
                 .map_err(|error| conflict(format!("{name}: cannot send {signal}: {error}\n")))?;
             self.log(&format!("{name}: {signal} sent,"));
-            let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+            let pid = start.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
             sent.push_str(&format!("{name}: {signal} sent{pid}\n"));
         }
         Ok(at_once(text(StatusCode::OK, sent)))
@@ -338,7 +339,7 @@ impl Query {
 /// `profiles`) or that have completed, such as a migration.
 fn concerns(path: &str, process: &ProcessStatus) -> bool {
     match path {
-        "kill" => process.pid.is_some(),
+        "kill" => process.start.pid.is_some(),
         "start" | "restart" => !matches!(process.state, ProcessState::Skipped | ProcessState::Done),
         _ => true,
     }

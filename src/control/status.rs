@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::traffic::Traffic;
 use crate::journal::Outcome;
+use crate::journal::end::LastExit;
+use crate::journal::history::{ReadinessHistory, StartHistory};
 use crate::journal::state::{ContainerPhase, Part, ProcessState};
 use crate::journal::tally::Tally;
 use crate::language::written::as_written;
@@ -62,7 +64,7 @@ impl Status {
     #[must_use]
     pub fn with_full_texts(mut self) -> Self {
         for process in &mut self.processes {
-            process.message = process.full_message.take().or(process.message.take());
+            process.message = process.inner.full_message.take().or(process.message.take());
         }
         self
     }
@@ -71,7 +73,7 @@ impl Status {
     pub fn with_written_texts(mut self) -> Self {
         let processes = self.processes.iter_mut();
         let texts = processes.flat_map(|one| {
-            let messages = one.message.iter_mut().chain(&mut one.full_message);
+            let messages = one.message.iter_mut().chain(&mut one.inner.full_message);
             messages.chain(&mut one.warnings)
         });
         for text in texts.chain(self.dropped_lines.iter_mut().map(|(file, _)| file)) {
@@ -85,11 +87,6 @@ impl Status {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProcessStatus {
-    #[serde(skip)]
-    pub slot: ProcessId,
-    /// The place in the order of the start: dependencies come before dependents.
-    #[serde(skip)]
-    pub rank: u16,
     /// The key of the process in the config.
     pub name: String,
     /// Whether this is the entry of a new instance, which replaces the current one when it is ready.
@@ -100,11 +97,9 @@ pub struct ProcessStatus {
     pub replaced: bool,
     /// The state of the process.
     pub state: ProcessState,
-    /// The pid; `null` if the process does not run.
-    pub pid: Option<i32>,
-    /// The epoch of the last start of an Envoy that drainit hot-restarts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub epoch: Option<u32>,
+    /// The pid, the epoch and the first start, from the journal.
+    #[serde(flatten)]
+    pub start: StartHistory,
     /// Whether `state` is `ready`.
     pub ready: bool,
     /// The number of restarts so far.
@@ -114,49 +109,22 @@ pub struct ProcessStatus {
     /// The time in this state.
     #[serde(rename = "since_seconds", with = "as_seconds")]
     pub since: Duration,
-    /// Whether this process keeps the container from being ready. If a process is not `required`,
-    /// the container can be ready while the process is down.
-    #[serde(skip)]
-    pub is_missed: bool,
     /// The reason why the process is not ready yet, the failure of its last liveness probe, the way
     /// it ended. With [`Status::with_full_texts`], this message also has what the process or its
     /// probe wrote, such as a `STATUS=`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The message for operators, before [`Status::with_full_texts`].
-    #[serde(skip)]
-    pub full_message: Option<String>,
-    /// The time from the start of drainit until the process was started for the first time.
-    #[serde(rename = "started_after_seconds", with = "as_some_seconds")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub started: Option<Duration>,
-    /// The time from the start of drainit until the process was ready for the first time, or, for a
-    /// oneshot, until it was complete.
-    #[serde(rename = "ready_after_seconds", with = "as_some_seconds")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_ready: Option<Duration>,
+    /// The time until the process was first ready, and the time without a ready instance, from the
+    /// journal.
+    #[serde(flatten)]
+    pub readiness: ReadinessHistory,
     /// Faults that even a ready process may have: its drain will not work, or lines for its log
     /// file were dropped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// The warnings about the drain of the process; `None` while drainit does not know them.
-    #[serde(skip)]
-    pub drain_warnings: Option<Rc<[String]>>,
-    /// Whether the process is an Envoy whose admin is closed for good. `drain_warnings` then says
-    /// what this means.
-    #[serde(skip)]
-    pub has_closed_admin: bool,
-    /// How the process ended the last time, even if it runs again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_exit: Option<String>,
-    /// Whether the end that `last_exit` describes was the effect of the stop signal: not of
-    /// SIGKILL, and not of a failure.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub last_exit_asked: bool,
-    /// How long no instance was ready between the previous instance and this one.
-    #[serde(rename = "down_seconds", with = "as_some_seconds")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub down: Option<Duration>,
+    /// How the process ended the last time, from the journal.
+    #[serde(flatten)]
+    pub last_exit: LastExit,
     /// The last log lines of the last instance that failed. An operator gets these lines only by
     /// naming the process, and only while the process is not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -168,9 +136,10 @@ pub struct ProcessStatus {
     /// The addresses on which an instance that is not ready listens; `None` if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listens: Option<Vec<String>>,
-    /// The resident memory and the share of one processor, which only `drainit status` adds.
+    /// The resident memory, which only `drainit status` adds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// The share of one processor, which only `drainit status` adds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<f64>,
     /// The drain and the last count of traffic, if the process is draining or drained.
@@ -179,16 +148,34 @@ pub struct ProcessStatus {
     /// The last count of the process's traffic in a shutdown, if no drain counts this traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<TrafficStatus>,
-    /// The counts of the process, over all of its instances.
+    /// The facts that are not in the JSON.
     #[serde(skip)]
+    pub inner: InnerStatus,
+}
+
+/// The facts about a process that the metrics and the answers to operators need, and that the JSON
+/// does not have.
+#[derive(Clone, Debug, Default)]
+pub struct InnerStatus {
+    pub slot: ProcessId,
+    /// The place in the order of the start: dependencies come before dependents.
+    pub rank: u16,
+    /// Whether this process keeps the container from being ready. If a process is not `required`,
+    /// the container can be ready while the process is down.
+    pub is_missed: bool,
+    /// The message for operators, before [`Status::with_full_texts`].
+    pub full_message: Option<String>,
+    /// The warnings about the drain of the process; `None` while drainit does not know them.
+    pub drain_warnings: Option<Rc<[String]>>,
+    /// Whether the process is an Envoy whose admin is closed for good. `drain_warnings` then says
+    /// what this means.
+    pub has_closed_admin: bool,
+    /// The counts of the process, over all of its instances.
     pub tally: Tally,
     /// The last drain of the process, whichever of its instances was drained. The drain is kept
     /// until drainit exits or the process is started again.
-    #[serde(skip)]
     pub last_drain: Option<DrainStatus>,
-    #[serde(skip)]
     pub has_drain: bool,
-    #[serde(skip)]
     pub has_liveness: bool,
 }
 
@@ -302,9 +289,9 @@ impl Status {
     /// The answer to `/readyz` while the container is ready: one line. The line has the notes about
     /// the container, and names each Envoy that its admin cannot drain any more.
     pub fn ready_line(&self) -> String {
-        let closed = self.processes.iter().filter(|process| process.has_closed_admin);
+        let closed = self.processes.iter().filter(|process| process.inner.has_closed_admin);
         let of_processes = closed.flat_map(|process| {
-            let warnings = process.drain_warnings.iter().flat_map(|all| all.iter());
+            let warnings = process.inner.drain_warnings.iter().flat_map(|all| all.iter());
             warnings.map(|why| format!("{}: {why}", process.name))
         });
         let notes = self.notes.iter().cloned().chain(of_processes);
@@ -320,7 +307,7 @@ impl Status {
                 false => format!("shutting down: {}", shutdown.cause),
             };
         }
-        let missed = self.processes.iter().filter(|process| process.is_missed);
+        let missed = self.processes.iter().filter(|process| process.inner.is_missed);
         let texts = missed.map(|ProcessStatus { name, state, message, .. }| {
             match (message, state, state.name()) {
                 (_, ProcessState::Stopped, _) => format!("{name} (stopped by hand)"),
@@ -340,14 +327,17 @@ impl Status {
 pub(crate) fn example() -> Status {
     let mut slots = (0..).map(ProcessId);
     let mut process = |name: &str, state, pid, restarts| ProcessStatus {
-        slot: slots.next().unwrap_or_default(),
         name: name.to_owned(),
         state,
-        pid,
-        epoch: (name == "router").then_some(2),
+        start: StartHistory {
+            pid,
+            epoch: (name == "router").then_some(2),
+            ..StartHistory::default()
+        },
         ready: state == ProcessState::Ready,
         restarts,
         since: Duration::from_millis(1234),
+        inner: InnerStatus { slot: slots.next().unwrap_or_default(), ..InnerStatus::default() },
         ..ProcessStatus::default()
     };
     Status {
@@ -389,9 +379,9 @@ mod tests {
         status.processes.remove(1);
         status.startup = Some(StartupStatus { took: Duration::from_millis(1210) });
         let first = &mut status.processes[0];
-        first.started = Some(Duration::from_millis(12));
-        first.first_ready = Some(Duration::from_millis(1200));
-        first.last_exit = Some("exited with code 7".to_owned());
+        first.start.first = Some(Duration::from_millis(12));
+        first.readiness.first = Some(Duration::from_millis(1200));
+        first.last_exit.text = Some("exited with code 7".to_owned());
         let traffic = TrafficStatus { connections: Some(3), ..TrafficStatus::default() };
         first.drain = Some(DrainStatus { traffic, ..DrainStatus::default() });
         let [elapsed, left] = [500, 27_500].map(Duration::from_millis);
@@ -446,10 +436,11 @@ mod tests {
         let on_the_way = status.on_the_way().unwrap();
         assert_eq!(on_the_way, "policy-engine is starting, router is waiting");
         let mut many = status.clone();
-        many.processes = vec![ProcessStatus { is_missed: true, ..many.processes[1].clone() }; 2000];
+        many.processes[1].inner.is_missed = true;
+        many.processes = vec![many.processes[1].clone(); 2000];
         assert!(many.not_ready_reason().ends_with(", router (waiting), 1992 more"));
         assert!(many.on_the_way().unwrap().ends_with(", router is waiting, 1992 more"));
-        status.processes[..2].iter_mut().for_each(|process| process.is_missed = true);
+        status.processes[..2].iter_mut().for_each(|process| process.inner.is_missed = true);
         let reason = "not ready: policy-engine (starting: connection refused), router (waiting)";
         assert_eq!(status.not_ready_reason(), reason);
         status.shutdown = Some(shutdown_of(Duration::ZERO, None));

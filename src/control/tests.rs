@@ -233,7 +233,7 @@ async fn answer_to_a_drain_says_what_is_left_out_and_when_an_earlier_request_beg
         assert_eq!(notes(&rig).await, "");
         {
             let mut status = rig.status.borrow_mut();
-            status.processes.iter_mut().for_each(|process| process.has_drain = true);
+            status.processes.iter_mut().for_each(|process| process.inner.has_drain = true);
             status.processes[0].state = ProcessState::Starting;
             status.processes[0].message = Some("connection refused".to_owned());
         }
@@ -252,7 +252,7 @@ async fn answer_to_a_drain_says_what_is_left_out_and_when_an_earlier_request_beg
         }
         rig.status.borrow_mut().phase = ContainerPhase::Starting;
         rig.status.borrow_mut().shutdown = None;
-        rig.status.borrow_mut().processes[0].is_missed = true;
+        rig.status.borrow_mut().processes[0].inner.is_missed = true;
         let refused = "not everything is ready yet, so no process is drained; not ready: \
             policy-engine (starting: connection refused)\n";
         let answer = ask_socket(&rig, Method::POST, "/drain").await;
@@ -319,7 +319,7 @@ async fn bad_requests_of_operators_are_explained() {
         assert_eq!((code, &rig.signals.borrow()[..]), (200, &[(ProcessId(1), Signal::HUP)][..]));
         let lines = Rc::new(vec!["a last line".to_owned()]);
         for process in &mut rig.status.borrow_mut().processes {
-            process.tally.last_lines = Rc::clone(&lines);
+            process.inner.tally.last_lines = Rc::clone(&lines);
         }
         let both = "/v1/status?process=router&process=migrate";
         let (code, status) = ask_socket(&rig, Method::GET, both).await;
@@ -339,11 +339,9 @@ async fn bad_requests_of_operators_are_explained() {
 async fn restart_names_running_followers() {
     Rig::run(LIMITS, async |rig: Rig| {
         {
-            let last = ProcessStatus {
-                name: "last".to_owned(),
-                slot: ProcessId(3),
-                ..rig.status.borrow().processes[1].clone()
-            };
+            let router = rig.status.borrow().processes[1].clone();
+            let mut last = ProcessStatus { name: "last".to_owned(), ..router };
+            last.inner.slot = ProcessId(3);
             rig.status.borrow_mut().processes.push(last);
             let follows = [("router", "policy-engine"), ("last", "router")];
             let follows = follows.map(|(name, on)| (name.to_owned(), on.to_owned()));

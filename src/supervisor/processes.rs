@@ -150,7 +150,7 @@ impl Processes {
                 journal.of(process).end.message.clone()
             }
             RequestError::Failed { process, why: Failure::NotReady { .. } } => {
-                journal.of(process).readiness.failure.clone()
+                journal.of(process).checks.failure.clone()
             }
             RequestError::StillStarting => {
                 return format!(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::control::status::{
-    DrainStatus, ProcessStatus, ShutdownStatus, StartupStatus, Status, TrafficStatus,
+    DrainStatus, InnerStatus, ProcessStatus, ShutdownStatus, StartupStatus, Status, TrafficStatus,
 };
 use crate::core::phase::Phase;
 use crate::core::spec::Stage;
@@ -55,37 +55,36 @@ impl Processes {
                 let own = [why.own(), waits_for.own()].into_iter().flatten().collect::<Vec<_>>();
                 Reason::with_full(own.join("; "), format!("{}; {}", why.full(), waits_for.full()))
             });
+            let is_missed = part == Part::Current
+                && (machine.waits_for(slot) || spec.required && !history.state.is_settled());
             ProcessStatus {
-                slot,
-                rank: world.spec.rank(slot),
                 name: journal.names.of(slot).to_owned(),
                 replaces: part == Part::New,
                 replaced: part == Part::Old,
                 state: history.state,
-                pid: history.start.pid,
-                epoch: history.start.epoch,
+                start: history.start.clone(),
+                readiness: history.readiness,
                 ready: history.state == ProcessState::Ready,
                 last_exit: history.end.last_exit(),
-                last_exit_asked: history.end.is_last_exit_asked(),
-                down: history.readiness.down,
                 warnings: warnings.chain(slots[slot].drop_warning()).collect(),
-                drain_warnings: history.drain_warnings.clone(),
-                has_closed_admin: slots[slot].instance.has_closed_admin(),
                 drain: shown.map(|it| DrainStatus { traffic: now_open(it.traffic), ..it }),
                 stop: stop.map(|(last, outcome)| now_open(TrafficStatus::new(last, outcome))),
                 restarts: world[slot].restarts.count,
                 probe_failures: world[slot].probe_failures.count,
                 since: now.since(history.since),
-                is_missed: part == Part::Current
-                    && (machine.waits_for(slot) || spec.required && !history.state.is_settled()),
                 message: message.as_ref().and_then(Reason::own).map(str::to_owned),
-                full_message: message.map(|message| message.full().to_owned()),
-                started: history.start.first.map(|at| at.since(journal.began)),
-                first_ready: history.readiness.first.map(|at| at.since(journal.began)),
-                tally: journal.counted(slot),
-                last_drain: drain,
-                has_drain: spec.is_drained(),
-                has_liveness: spec.liveness_retries.is_some(),
+                inner: InnerStatus {
+                    slot,
+                    rank: world.spec.rank(slot),
+                    is_missed,
+                    full_message: message.map(|message| message.full().to_owned()),
+                    drain_warnings: history.drain_warnings.clone(),
+                    has_closed_admin: slots[slot].instance.has_closed_admin(),
+                    tally: journal.counted(slot),
+                    last_drain: drain,
+                    has_drain: spec.is_drained(),
+                    has_liveness: spec.liveness_retries.is_some(),
+                },
                 ..ProcessStatus::default()
             }
         });

@@ -96,7 +96,6 @@ impl Journal {
 
     fn process(&self, id: ProcessId, t0: Time, state: &State) -> Value {
         let history = self.of(id);
-        let since_start = |at: Time| between(self.began, at);
         let since = |at: Time| between(t0, at);
         // The end of the last instance; null if drainit did not see an end.
         let end = history.end.over.map(|end| {
@@ -140,8 +139,8 @@ impl Journal {
         let process = json!({
             "name": clean(self.names.of(id)),
             // The time at which the process was first started; null if it was never started.
-            "started": history.start.first.map(since_start),
-            "ready": history.readiness.first.map(since_start),
+            "started": history.start.first.map(seconds),
+            "ready": history.readiness.first.map(seconds),
             // The time limit of the readiness probe.
             "ready_within": state.process(id).readiness_timeout.map(seconds),
             "restarts": state[id].restarts.count,

@@ -3,6 +3,8 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::prelude::*;
 use drainit_core::types::{Disposition, End, Reason, Signal, Time};
 
@@ -59,11 +61,16 @@ pub(crate) struct Ended {
     is_failure: bool,
 }
 
-impl Ended {
+/// The last end of a process, even if the process runs again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LastExit {
+    /// How the process ended, as people read it; `None` before the first end.
+    #[serde(rename = "last_exit", skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// Whether the end was the effect of the stop signal: not of SIGKILL, and not of a failure.
-    pub(crate) fn is_as_asked(&self) -> bool {
-        self.by == EndedBy::Stop && !self.is_failure
-    }
+    #[serde(rename = "last_exit_asked", skip_serializing_if = "core::ops::Not::not")]
+    pub is_asked: bool,
 }
 
 /// Who has ended an instance.
@@ -122,14 +129,13 @@ impl EndHistory {
         self.over.as_ref().or(self.previous.as_ref())
     }
 
-    /// The last end, as people read it.
-    pub fn last_exit(&self) -> Option<String> {
-        self.last().map(|end| end.how.to_string())
-    }
-
-    /// Whether the last end was the effect of the stop signal: not of SIGKILL, and not of a failure.
-    pub fn is_last_exit_asked(&self) -> bool {
-        self.last().is_some_and(Ended::is_as_asked)
+    /// The last end, as the status shows it.
+    pub fn last_exit(&self) -> LastExit {
+        let last = self.last();
+        LastExit {
+            text: last.map(|end| end.how.to_string()),
+            is_asked: last.is_some_and(|end| end.by == EndedBy::Stop && !end.is_failure),
+        }
     }
 
     /// Forgets how the earlier instance was asked to end, and keeps its end.
@@ -220,10 +226,10 @@ mod tests {
     fn a_failure_after_an_asked_end_makes_the_end_a_failure() {
         let mut end = EndHistory::default();
         end.on_end(Time::default(), End::Code(0), EndedBy::Stop);
-        assert!(end.is_last_exit_asked());
+        assert!(end.last_exit().is_asked);
         end.on_start();
-        assert!(end.is_last_exit_asked(), "the end is kept while the next instance runs");
+        assert!(end.last_exit().is_asked, "the end is kept while the next instance runs");
         end.on_failure();
-        assert!(!end.is_last_exit_asked());
+        assert!(!end.last_exit().is_asked);
     }
 }

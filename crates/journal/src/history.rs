@@ -4,6 +4,8 @@
 use alloc::rc::Rc;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::counts::{ConnectionData, Cost, CountData, Ends, FRESH, Outcome, RequestData};
 use crate::drain::DrainHistory;
 use crate::end::{EndHistory, Ended, EndedBy, Stop};
@@ -14,7 +16,7 @@ use drainit_core::cause::Failure;
 use drainit_core::connections::endings::Ending;
 use drainit_core::state::Lifecycle;
 use drainit_core::traffic::Traffic;
-use drainit_core::types::{Disposition, End, Reason, Signal, Time, human};
+use drainit_core::types::{Disposition, End, Reason, Signal, Time, as_some_seconds, human};
 
 /// The history of a slot (the place of one instance at a time): its instances and their state. The
 /// log, the status, the metrics and the report read this record.
@@ -25,6 +27,7 @@ pub struct History {
     pub since: Time,
     pub start: StartHistory,
     pub readiness: ReadinessHistory,
+    pub checks: CheckHistory,
     pub(super) is_draining: bool,
     /// The last drain that has begun.
     pub drain: Option<Box<DrainHistory>>,
@@ -39,38 +42,59 @@ pub struct History {
     pub(super) before: Option<Box<Self>>,
 }
 
-/// The starts of a slot, and the instance that was started last.
-#[derive(Clone, Debug, Default)]
+/// The starts of a slot, and the instance that was started last. The status has the fields that are
+/// not skipped, with these names.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StartHistory {
-    /// The first start of the process.
-    pub first: Option<Time>,
-    pub(super) is_skipped: bool,
     /// The PID of the running instance; `None` once this instance is reaped.
     pub pid: Option<i32>,
     /// The PID of the last instance, even after the end of the instance; `None` after a failed
     /// start.
-    pub(super) last_pid: Option<i32>,
+    #[serde(skip)]
+    pub last_pid: Option<i32>,
     /// The `--restart-epoch` of the last start of an Envoy with `update: hot-restart`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
+    /// The time from the start of drainit until the process was first started.
+    #[serde(rename = "started_after_seconds", with = "as_some_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<Duration>,
+    #[serde(skip)]
+    pub is_skipped: bool,
     /// The Envoy epoch or the PID of the instance, if another instance ran beside it.
-    pub(super) label: Option<String>,
+    #[serde(skip)]
+    pub label: Option<String>,
     /// Whether drainit holds sockets of `listen` for the process, in which new connections wait while
     /// no instance runs.
+    #[serde(skip)]
     pub is_held: bool,
 }
 
-/// Since when a process is ready, and why it is not.
-#[derive(Clone, Debug, Default)]
+/// The times at which a process was ready. The status has the fields that are not skipped, with
+/// these names.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReadinessHistory {
-    /// The time at which the process was first ready. A oneshot is ready when it has completed. A
-    /// service without `readiness` is ready when it has started.
-    pub first: Option<Time>,
+    /// The time from the start of drainit until the process was first ready. A oneshot is ready when
+    /// it has completed. A service without `readiness` is ready when it has started.
+    #[serde(rename = "ready_after_seconds", with = "as_some_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<Duration>,
     /// The end of the last instance that was ready, once the next instance has started; `None` while
     /// an instance is ready.
+    #[serde(skip)]
     down_since: Option<Time>,
     /// The time from the end of the previous instance until this instance was ready; `None` before
     /// that, and if the instance was started beside the previous one.
+    #[serde(rename = "down_seconds", with = "as_some_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub down: Option<Duration>,
+}
+
+/// Why the last checks of a process failed.
+#[derive(Clone, Debug, Default)]
+pub struct CheckHistory {
     /// The reason why the process is not ready yet, or the text of its `STATUS=`.
     pub failure: Option<Reason>,
     /// The reason why the last liveness probe or the watchdog failed; `None` after a success.
@@ -92,16 +116,16 @@ pub struct ClientHistory {
 }
 
 impl History {
-    /// Records that the instance is ready.
-    pub(super) fn on_ready(&mut self, now: Time) {
+    /// Records that the instance is ready. drainit began at `began`.
+    pub(super) fn on_ready(&mut self, began: Time, now: Time) {
         let readiness = &mut self.readiness;
-        readiness.first.get_or_insert(now);
+        readiness.first.get_or_insert(now.since(began));
         readiness.down = readiness.down_since.take().map(|since| now.since(since));
     }
 
     /// Records the start of a new instance, and keeps what is still to be found out about the
-    /// previous one.
-    pub(super) fn on_start(&mut self, now: Time) {
+    /// previous one. drainit began at `began`.
+    pub(super) fn on_start(&mut self, began: Time, now: Time) {
         let ended = self.end.over.map(|end| end.at);
         let readiness = &mut self.readiness;
         (readiness.down_since, readiness.down) = (readiness.down_since.or(ended), None);
@@ -109,7 +133,7 @@ impl History {
         // While two instances run, each has a label. An instance keeps its label after the other
         // instance is gone, and the next instance begins without a label.
         self.start.label = None;
-        self.start.first.get_or_insert(now);
+        self.start.first.get_or_insert(now.since(began));
         self.end.ended_first = false;
         if self.clients.served.is_some() {
             let before = self.before.take();
@@ -177,8 +201,8 @@ impl History {
     /// How the process failed, and why its last probe failed.
     pub(crate) fn text_of_failure(&self, why: Failure) -> Reason {
         let of_probe = match why {
-            Failure::NotReady { .. } => &self.readiness.failure,
-            _ => &self.readiness.unhealthy,
+            Failure::NotReady { .. } => &self.checks.failure,
+            _ => &self.checks.unhealthy,
         };
         let own = messages::failure(why);
         match of_probe {
@@ -204,7 +228,7 @@ impl History {
     /// others, the text says why the process is not ready, why its last liveness probe failed, or
     /// how it ended.
     pub fn why(&self) -> Option<Reason> {
-        let ReadinessHistory { failure, unhealthy, .. } = &self.readiness;
+        let CheckHistory { failure, unhealthy } = &self.checks;
         match self.state {
             ProcessState::Starting | ProcessState::Draining => failure.clone(),
             ProcessState::Ready | ProcessState::Stopping if self.start.pid.is_some() => {

@@ -9,7 +9,7 @@ use crate::drain::DrainHistory;
 use crate::end::{EndHistory, Stop};
 use crate::entry::Entry;
 use crate::event::{Field, LogEvent};
-use crate::history::{ClientHistory, History};
+use crate::history::{CheckHistory, ClientHistory, History};
 use crate::messages::Names;
 use crate::prelude::*;
 use crate::state::ContainerPhase;
@@ -147,7 +147,7 @@ impl Journal {
     /// Records a failed attempt of the `readiness` of a process.
     pub fn not_ready(&mut self, slot: ProcessId, why: Reason) {
         *self.tally(slot).readiness_failures.get_or_insert(0) += 1;
-        self.of_mut(slot).readiness.failure = Some(why);
+        self.of_mut(slot).checks.failure = Some(why);
     }
 
     /// Records the start of an instance, and forgets why checks of the earlier instance failed.
@@ -155,7 +155,7 @@ impl Journal {
         self.has_main(slot, pid);
         let history = self.of_mut(slot);
         history.start.epoch = epoch;
-        (history.readiness.failure, history.readiness.unhealthy) = Default::default();
+        history.checks = CheckHistory::default();
         (history.end.message, history.drain_warnings) = (None, None);
     }
 

@@ -14,7 +14,7 @@ extern crate alloc;
 mod counts;
 pub mod data;
 mod drain;
-mod end;
+pub mod end;
 pub mod entry;
 pub mod event;
 pub mod history;

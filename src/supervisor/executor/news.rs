@@ -46,7 +46,7 @@ impl Executor {
             ReadinessNews::Late(after) => self.on_late(process, after),
             ReadinessNews::Ready => return self.on_ready(process),
             ReadinessNews::NotLive(why) => {
-                self.processes.history(process).readiness.failure = Some(why);
+                self.processes.history(process).checks.failure = Some(why);
                 return Some(Event::NotLive(process));
             }
         }
@@ -64,8 +64,8 @@ impl Executor {
         // With a readiness probe, `failure` is the last failure of this probe, which is outdated
         // now. Otherwise `failure` may be a `STATUS=` of the process, which stays.
         let has_probe = current.readiness.take().is_some() && !wanted.tells_readiness();
-        if has_probe || history.readiness.failure == Some(SILENT.into()) {
-            history.readiness.failure = None;
+        if has_probe || history.checks.failure == Some(SILENT.into()) {
+            history.checks.failure = None;
         }
         history.end.message = None;
         Some(Event::Ready(process))
@@ -74,13 +74,13 @@ impl Executor {
     fn on_notify(&mut self, process: ProcessId, news: NotifyNews) -> Option<Event> {
         let history = self.processes.history(process);
         match news {
-            NotifyNews::NotReady(why) => history.readiness.failure = Some(why),
+            NotifyNews::NotReady(why) => history.checks.failure = Some(why),
             NotifyNews::Ready => return self.on_ready(process),
             NotifyNews::Drained => return Some(Event::Drained(process)),
             NotifyNews::Extends(by) => return Some(Event::TimeoutExtended { process, by }),
             NotifyNews::TakesOver { pid, handle } => self.take_main(process, pid, handle),
             NotifyNews::Unhealthy(why) => {
-                history.readiness.unhealthy = Some(why);
+                history.checks.unhealthy = Some(why);
                 return Some(Event::Unhealthy(process));
             }
         }
@@ -92,7 +92,7 @@ impl Executor {
             return None;
         }
         let is_alive = result.is_ok();
-        self.processes.history(process).readiness.unhealthy = result.err();
+        self.processes.history(process).checks.unhealthy = result.err();
         Some(Event::LivenessProbed { process, is_alive })
     }
 
@@ -136,7 +136,7 @@ impl Executor {
     /// Says why a process is not ready yet, and which processes wait for it.
     fn on_late(&self, process: ProcessId, after: Duration) {
         let journal = &self.processes.journal;
-        let why = journal.of(process).readiness.failure.as_ref();
+        let why = journal.of(process).checks.failure.as_ref();
         let why = why.map(|why| format!(": {}", why.full())).unwrap_or_default();
         let (name, waiting) = (journal.names.of(process), self.waiting_for(process));
         let after = human(after);

@@ -368,15 +368,15 @@ impl Executor {
             journal.tally(process).readiness_failures.get_or_insert(0);
         }
         // Until the first attempt has failed, this is the reason why the process is not ready.
-        journal.of_mut(process).readiness.failure =
-            match wanted.readiness.as_ref().map(|it| &it.probe) {
-                Some(Probe::Log(pattern)) => {
-                    Some(format!("no line of it matches `{}`", harmless(pattern.0.as_str())).into())
-                }
-                Some(Probe::Notify) => Some(SILENT.into()),
-                Some(Probe::Exec(_)) => Some("its probe has not ended".into()),
-                _ => None,
-            };
+        journal.of_mut(process).checks.failure = match wanted.readiness.as_ref().map(|it| &it.probe)
+        {
+            Some(Probe::Log(pattern)) => {
+                Some(format!("no line of it matches `{}`", harmless(pattern.0.as_str())).into())
+            }
+            Some(Probe::Notify) => Some(SILENT.into()),
+            Some(Probe::Exec(_)) => Some("its probe has not ended".into()),
+            _ => None,
+        };
         let instance =
             InstanceSender { process, instance: current.number, sender: self.sender.clone() };
         let notified = instance.clone();

@@ -26,7 +26,7 @@ impl Play {
                 self.spawning.retain(|one| *one != process);
                 journal.spawned(process, self.next_pid, None);
                 if self.random.one_in(2) {
-                    journal.of_mut(process).readiness.failure = Some(told_by(self.next_pid).into());
+                    journal.of_mut(process).checks.failure = Some(told_by(self.next_pid).into());
                 }
                 let has_shutdown = record.shutdown.is_some();
                 let slot = record.slot(process);
@@ -102,8 +102,7 @@ impl Play {
             }
             Event::LivenessProbed { process, is_alive } => {
                 let pid = record.slot(process).pid.unwrap();
-                journal.of_mut(process).readiness.unhealthy =
-                    (!is_alive).then(|| told_by(pid).into());
+                journal.of_mut(process).checks.unhealthy = (!is_alive).then(|| told_by(pid).into());
                 record.counts(process).liveness_failures += u64::from(!is_alive);
             }
             Event::DrainAnswered { process, .. } => {

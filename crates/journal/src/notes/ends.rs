@@ -21,8 +21,9 @@ impl Journal {
         after: Duration,
         detail: Option<&str>,
     ) -> Entry {
+        let ready = now.since(self.began);
         let history = self.of_mut(process);
-        history.readiness.first.get_or_insert(now);
+        history.readiness.first.get_or_insert(ready);
         history.end.on_end(now, end, EndedBy::Completion);
         let tally = self.tally(process);
         tally.start = Some(after);
@@ -79,7 +80,7 @@ impl Journal {
     pub(super) fn on_probe_failed(&self, process: ProcessId, failures: u32, retries: u32) -> Entry {
         let text = format!("liveness probe failed ({failures} of {retries})");
         self.about_instance(process, "probe_failed", text)
-            .because(self.of(process).readiness.unhealthy.as_ref())
+            .because(self.of(process).checks.unhealthy.as_ref())
             .at(Level::Warning)
             .with([Field::Attempt(failures), Field::Retries(retries)])
     }
@@ -87,7 +88,7 @@ impl Journal {
     pub(super) fn on_unhealthy(&mut self, process: ProcessId) -> Entry {
         self.noted(process).end.gave_up = false;
         self.about_instance(process, "unhealthy", "failed its liveness check; stopping it")
-            .because(self.of(process).readiness.unhealthy.as_ref())
+            .because(self.of(process).checks.unhealthy.as_ref())
             .at(Level::Warning)
     }
 }

@@ -20,10 +20,11 @@ impl Journal {
 
     pub(super) fn on_started(&mut self, now: Time, process: ProcessId, state: &State) -> Entry {
         let spec = state.process(process);
+        let began = self.began;
         let history = self.noted(process);
-        history.on_start(now);
+        history.on_start(began, now);
         if spec.readiness_timeout.is_none() && !spec.oneshot {
-            history.on_ready(now);
+            history.on_ready(began, now);
         }
         let epoch = history.start.epoch;
         let tally = self.tally(process);
@@ -40,7 +41,8 @@ impl Journal {
 
     /// `after` is the time since the start.
     pub(super) fn on_ready(&mut self, now: Time, process: ProcessId, after: Duration) -> Entry {
-        self.of_mut(process).on_ready(now);
+        let began = self.began;
+        self.of_mut(process).on_ready(began, now);
         self.tally(process).start = Some(after);
         let text = format!("ready after {}", human(after));
         self.about_instance(process, "ready", text).with([Field::Seconds(after)])
@@ -63,7 +65,7 @@ impl Journal {
         let entry = match why {
             Failure::NotReady { .. } => self
                 .about_instance(process, "not_ready", format!("not ready after {}", human(after)))
-                .because(self.of(process).readiness.failure.as_ref())
+                .because(self.of(process).checks.failure.as_ref())
                 .and(detail)
                 .at(Level::Error),
             _ => self
