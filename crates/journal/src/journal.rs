@@ -269,7 +269,7 @@ impl Journal {
     /// Begins the record of a shutdown, or of a requested drain before it. A drain that is already
     /// over does not belong to the shutdown; a drain that is under way does.
     pub(crate) fn begin_shutdown(&mut self) {
-        if self.steps.begin_shutdown() {
+        if !self.steps.is_shutdown {
             for drain in self.slots.iter_mut().filter_map(|history| history.drain.as_mut()) {
                 drain.is_past = drain.over.is_some();
             }

@@ -1,14 +1,13 @@
 //! Finds the longest shutdown by a simulation with the real state machine. In the simulation, every
-//! process becomes ready at once, and every hook, drain and stop takes all of its time. The journal
-//! records the steps, as in a real shutdown.
+//! process becomes ready at once, and every hook, drain and stop takes all of its time. The steps
+//! are recorded as in a real shutdown.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use core::mem::replace;
 
-use crate::Journal;
-use crate::messages::Names;
 use crate::prelude::*;
+use crate::steps::Steps;
 use crate::timeline::{StepKind, Timeline};
 use drainit_core::action::Action;
 use drainit_core::event::Event;
@@ -44,7 +43,7 @@ impl Timeline {
 struct Play {
     spec: Arc<Spec>,
     machine: Machine,
-    journal: Journal,
+    steps: Steps,
     /// The simulated time. The shutdown begins at zero.
     now: Time,
     events: VecDeque<Event>,
@@ -80,11 +79,10 @@ impl Play {
         played.processes.push(cause_of_shutdown(first.clone()));
         played.order.push(cause);
         played.link();
-        let names = Names(vec![String::new(); played.processes.len()]);
         let played = Arc::new(played);
         let mut play = Self {
             machine: Machine::new(Arc::clone(&played), Time::default()),
-            journal: Journal::new(names, Time::default()),
+            steps: Steps::default(),
             spec: played,
             now: Time::default(),
             events: [Event::Start].into(),
@@ -104,7 +102,7 @@ impl Play {
             play.events.push_back(Event::Tick);
             play.settle();
         }
-        let mut steps: Vec<_> = play.journal.steps.all().collect();
+        let mut steps: Vec<_> = play.steps.all().collect();
         steps.retain(|step| step.process != Some(cause));
         // The timeline shows the closing of the listeners as a step of its own. The drain ends when
         // this step begins.
@@ -125,9 +123,10 @@ impl Play {
     fn settle(&mut self) {
         while let Some(event) = self.events.pop_front() {
             let actions = self.machine.handle(self.now, event);
-            self.journal.event(self.now, event, &self.machine);
+            self.steps.event(self.now, event);
+            self.steps.phase(self.now, &self.machine);
             for action in actions {
-                self.journal.action(self.now, &action);
+                self.steps.action(self.now, &action);
                 self.answer(&action);
             }
         }
@@ -177,10 +176,10 @@ impl Play {
             Action::Note(note) => {
                 if let Note::NotDrained { process, why: WhyUndrained::NoTime } = note {
                     let key = (StepKind::Drain, Some(process));
-                    self.journal.steps.begin(self.now, key);
-                    self.journal.steps.end(self.now, Some(key));
+                    self.steps.begin(self.now, key);
+                    self.steps.end(self.now, Some(key));
                 }
-                self.journal.take(self.now, &note, self.machine.state(), None);
+                self.steps.note(self.now, &note);
                 return;
             }
             _ => return,

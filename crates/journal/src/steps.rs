@@ -10,6 +10,7 @@ use crate::timeline::{Key, ShutdownStep, StepKind};
 use drainit_core::action::Action;
 use drainit_core::event::Event;
 use drainit_core::machine::Machine;
+use drainit_core::note::Note;
 use drainit_core::phase::Phase;
 use drainit_core::spec::{HookId, Stage};
 use drainit_core::types::{ProcessId, Time};
@@ -92,19 +93,36 @@ impl Steps {
         }
     }
 
+    pub(crate) fn note(&mut self, now: Time, note: &Note) {
+        match *note {
+            Note::DrainRequested | Note::ShutdownBegan { .. } => self.begin_shutdown(),
+            Note::Started(process) => self.started(process),
+            Note::DrainBegan { process, .. } => self.begin(now, (StepKind::Drain, Some(process))),
+            Note::DrainOver { process, .. } => {
+                self.end(now, Some((StepKind::Drain, Some(process))))
+            }
+            Note::Stopping { process, .. } | Note::Killed { process, .. } => {
+                self.begin(now, (StepKind::Stop, Some(process)));
+            }
+            Note::GroupRemains(process) => self.remains(now, process),
+            Note::Stopped { process, .. } | Note::GroupGone { process, .. } => {
+                self.end(now, Some((StepKind::Stop, Some(process))));
+            }
+            _ => {}
+        }
+    }
+
     /// Begins the record of a shutdown, or of a drain that is requested before it. A step that is
     /// already over is forgotten, because it belongs to an earlier request. A step that is under
-    /// way belongs to the shutdown. Returns whether this is the first call.
-    pub(super) fn begin_shutdown(&mut self) -> bool {
-        let is_first = !core::mem::replace(&mut self.is_shutdown, true);
-        if is_first {
+    /// way belongs to the shutdown.
+    fn begin_shutdown(&mut self) {
+        if !core::mem::replace(&mut self.is_shutdown, true) {
             self.over.clear();
         }
-        is_first
     }
 
     /// Forgets the earlier stop of a process that has started again.
-    pub(super) fn started(&mut self, process: ProcessId) {
+    fn started(&mut self, process: ProcessId) {
         self.over.retain(|step| step.key() != (StepKind::Stop, Some(process)));
     }
 

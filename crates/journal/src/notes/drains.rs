@@ -8,7 +8,6 @@ use crate::entry::{Entry, Level};
 use crate::event::Field;
 use crate::messages::{DrainOver, drain_end, still_open, undrained};
 use crate::prelude::*;
-use crate::timeline::StepKind;
 use drainit_core::event::Load;
 use drainit_core::note::{DrainEnd, WhyUndrained};
 use drainit_core::types::{ProcessId, Time, human};
@@ -29,7 +28,6 @@ impl Journal {
         let history = self.noted(process);
         (history.drain, history.is_draining) = (Some(Box::new(drain)), true);
         self.tally(process).drained = Some(process);
-        self.steps.begin(now, (StepKind::Drain, Some(process)));
         let (least, most) = (human(min), human(longest));
         let text = match () {
             () if min == longest => format!("draining for {least}"),
@@ -67,7 +65,6 @@ impl Journal {
             drain.end.get_or_insert(now);
         }
         self.tally(process).drains[why as usize] += 1;
-        self.steps.end(now, Some((StepKind::Drain, Some(process))));
         let text = format!("drain over after {}: {}", human(took), drain_end(&over));
         let level = if why == DrainEnd::NotAccepted { Level::Warning } else { Level::Info };
         let fields = [Field::Reason(why.name()), Field::Seconds(took)];

@@ -1,5 +1,6 @@
 //! The notes of the core. For each note, one function records what has happened, and returns what
-//! the log says about it. There is a file for each family of notes.
+//! the log says about it. There is a file for each family of notes. Only the steps of the shutdown
+//! are recorded elsewhere, in [`Steps::note`](crate::steps::Steps::note).
 
 mod drains;
 mod ends;
@@ -28,7 +29,7 @@ impl Journal {
         state: &State,
         detail: Option<&str>,
     ) -> Entry {
-        match *note {
+        let entry = match *note {
             Note::Skipped(process) => self.on_skipped(process),
             Note::Started(process) => self.on_started(now, process, state),
             Note::Ready { process, after } => self.on_ready(now, process, after),
@@ -100,7 +101,7 @@ impl Journal {
             Note::Stopped { process, end, took, killed, handed_over } => {
                 self.on_stopped(now, process, end, took, killed, handed_over)
             }
-            Note::GroupRemains(process) => self.on_group_remains(now, process),
+            Note::GroupRemains(process) => self.on_group_remains(process),
             Note::GroupGone { process, took } => self.on_group_gone(now, process, took),
             Note::Unkillable(process) => self.on_unkillable(process),
 
@@ -112,7 +113,9 @@ impl Journal {
             Note::LeftoversIgnored { process, are_known } => {
                 self.on_leftovers_ignored(process, are_known)
             }
-        }
+        };
+        self.steps.note(now, note);
+        entry
     }
 
     /// Begins the entry of a note about a process.

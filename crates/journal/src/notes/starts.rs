@@ -29,7 +29,6 @@ impl Journal {
         let epoch = history.start.epoch;
         let tally = self.tally(process);
         (tally.start, tally.drained) = (None, None);
-        self.steps.started(process);
         match epoch {
             None => self.about_instance(process, "started", "started"),
             Some(epoch) => {

@@ -8,7 +8,6 @@ use crate::entry::{Entry, Level};
 use crate::event::Field;
 use crate::messages::{after_asked, after_handover, ended_first, stop_limit, stopped};
 use crate::prelude::*;
-use crate::timeline::StepKind;
 use drainit_core::note::StopLimit;
 use drainit_core::types::{End, ProcessId, Signal, Time, human};
 
@@ -26,7 +25,6 @@ impl Journal {
         if self.steps.is_shutdown {
             self.stop(process);
         }
-        self.steps.begin(now, (StepKind::Stop, Some(process)));
         if signal == Signal::KILL {
             return self
                 .about_instance(process, "stopping", "sending SIGKILL")
@@ -51,7 +49,6 @@ impl Journal {
             self.mark_stopped(now, process);
             self.stop(process).killed = true;
         }
-        self.steps.begin(now, (StepKind::Stop, Some(process)));
         let Some(after) = after else {
             let text = "sending SIGKILL to its process group";
             return self.about_instance(process, "killed", text).at(Level::Warning);
@@ -97,7 +94,6 @@ impl Journal {
             stop.killed &= killed;
             stop.in_drain = took.is_some() && !has_signal && !killed;
         }
-        self.steps.end(now, Some((StepKind::Stop, Some(process))));
         let text = match by {
             EndedBy::Newer => after_handover(end),
             EndedBy::ProcessFirst => ended_first(end),
@@ -108,8 +104,7 @@ impl Journal {
             .with(took.map(Field::Seconds))
     }
 
-    pub(super) fn on_group_remains(&mut self, now: Time, process: ProcessId) -> Entry {
-        self.steps.remains(now, process);
+    pub(super) fn on_group_remains(&mut self, process: ProcessId) -> Entry {
         if let Some(stop) = &mut self.of_mut(process).stop {
             stop.ends = None;
         }
@@ -128,7 +123,6 @@ impl Journal {
         // to the whole group, because no `GroupRemains` then keeps the step open.
         let began = self.of(process).end.asked.map_or(now, |asked| asked.at);
         self.steps.remains(began, process);
-        self.steps.end(now, Some((StepKind::Stop, Some(process))));
         if self.steps.is_shutdown {
             let stop = self.stop(process);
             (stop.took, stop.ends, stop.in_drain) = (took, Some(now), false);
