@@ -200,6 +200,22 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
         .assert_no_line("sending SIGKILL to its process group");
 }
 
+// holds: S986
+#[test]
+fn members_of_a_group_are_named_at_their_sigkill() {
+    let config = "
+        processes:
+          app:
+            command: [CHILD, app, 'spawn=rest,on=TERM:ignore', 'spawn=more,on=TERM:ignore']
+            stop_grace_period: 2s
+        ";
+    let Some(drainit) = start(config, &["app", "rest", "more"]) else { return };
+    drainit
+        .stop()
+        .assert_code(137)
+        .assert_line(r"app: still alive 2.*; sending SIGKILL to its process group; left in it: \d+ \(child\), \d+ \(child\)$");
+}
+
 // holds: S2
 #[test]
 fn times_include_the_sleep_of_the_machine() {

@@ -29,6 +29,8 @@ const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);
 struct LeftGroup {
     process: ProcessId,
     leader: Pid,
+    /// The living members that the last search has found.
+    living: Vec<Descendant>,
     /// Whether the last search has found nothing to wait for: only zombies, or only processes that
     /// drainit may not signal (EPERM). If the next search finds nothing to wait for either, the
     /// group is given up. One search is not enough, because a member may start a process just
@@ -74,6 +76,13 @@ impl Groups {
     /// The leaders of the groups of a process.
     pub(super) fn of(&self, process: ProcessId) -> impl Iterator<Item = Pid> {
         self.left.iter().filter(move |left| left.process == process).map(|left| left.leader)
+    }
+
+    /// Names the members of the groups of a process that the last search has found.
+    pub(super) fn members(&self, process: ProcessId) -> Option<String> {
+        let groups = self.left.iter().filter(|left| left.process == process);
+        let living: Vec<_> = groups.flat_map(|left| left.living.iter().cloned()).collect();
+        (!living.is_empty()).then(|| format!("left in it: {}", list(&living)))
     }
 
     /// Forgets the groups of a process.
@@ -173,7 +182,12 @@ impl Executor {
     pub(super) fn leave_groups(&mut self, process: ProcessId, leaders: &[Pid]) {
         for &leader in leaders {
             if left_group(leader) != Group::Gone && self.groups.of(process).all(|it| it != leader) {
-                self.groups.left.push(LeftGroup { process, leader, is_lost: false });
+                self.groups.left.push(LeftGroup {
+                    process,
+                    leader,
+                    living: Vec::new(),
+                    is_lost: false,
+                });
                 // `kill` has not reached the group of a main process that was the child of another
                 // process. The group of the instance's leader needs no second search of `/proc`.
                 let current = self.instance(process);
@@ -280,6 +294,7 @@ impl Executor {
                 }
                 gone.push(left);
             } else {
+                left.living = living.cloned().unwrap_or_default();
                 self.groups.left.push(left);
             }
         }
@@ -358,7 +373,8 @@ mod tests {
         let all = [(Gone, true), (Lives, true), (Lives, false), (Refuses, true), (Refuses, false)];
         for before in all {
             for (state, is_empty) in all {
-                let mut left = LeftGroup { process: ProcessId(0), leader: 2, is_lost: false };
+                let (process, living) = (ProcessId(0), Vec::new());
+                let mut left = LeftGroup { process, leader: 2, living, is_lost: false };
                 assert_eq!(left.is_over(before.0, before.1), before.0 == Gone, "{before:?}");
                 let is_lost = |it| it == (Lives, true) || matches!(it, (Refuses, _));
                 let is_over = state == Gone || is_lost(before) && is_lost((state, is_empty));

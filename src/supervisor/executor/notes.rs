@@ -31,6 +31,9 @@ impl Executor {
             }
             Note::LeftoversFound { process, .. } => self.leftovers_found(process),
             Note::Completed { process, .. } => self.in_background(process),
+            Note::Killed { process, .. } if self.instance(process).pid.is_none() => {
+                self.groups.members(process)
+            }
             Note::Killed { process, after: Some(_), .. } => {
                 let process = self.process(process);
                 let known = known::find(&process.command)?;
