@@ -68,6 +68,7 @@ fn seen(connections: u64, received: u64, requests: u64) -> Traffic {
         completed: Some(received - requests),
         upgrades: Some(3),
         unsure: None,
+        connected: None,
     }
 }
 
@@ -158,6 +159,27 @@ fn the_latest_line_of_each_drain_since_the_request_is_kept() {
     assert_eq!(report.drains.values().collect::<Vec<_>>(), ["web: draining for 5s"]);
     report.note(at(5010), &over(web));
     assert_eq!(report.drains["web"], "web: drain over after 5s: its time is over");
+}
+
+// holds: S790, S864
+#[test]
+fn ends_before_a_late_stop_signal_still_count_after_a_restart() {
+    let web = ProcessId(0);
+    let mut report = Noted::of(&["web"]);
+    let cost = |report: &mut Noted| {
+        report.sum_up_ends();
+        report.counted(web).cost
+    };
+    report.sees_endings(true);
+    let served = Traffic { requests: Some(1), unsure: Some(0), ..Traffic::default() };
+    report.of_mut(web).serves(at(0), served);
+    report.connection_ended(at(8), web, Ending::Cut);
+    let end = &mut report.of_mut(web).end;
+    (end.asked_since, end.ended_first) = (Some(at(10)), true);
+    report.stopped(at(11), web, End::Code(1), 1);
+    assert_eq!(cost(&mut report).as_deref(), Some("requests 1 cut"));
+    report.note(at(20), &Note::Started(web));
+    assert_eq!(cost(&mut report).as_deref(), Some("requests 1 cut"));
 }
 
 // holds: S790, S864

@@ -134,7 +134,6 @@ impl History {
         // instance is gone, and the next instance begins without a label.
         self.start.label = None;
         self.start.first.get_or_insert(now.since(began));
-        self.end.ended_first = false;
         if self.clients.served.is_some() {
             let before = self.before.take();
             self.before = Some(Box::new(Self { before, ..self.clone() }));
