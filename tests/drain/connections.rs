@@ -381,6 +381,41 @@ server.socket.close()
 signal.pause()
 "#;
 
+// holds: S987
+#[test]
+fn connections_that_are_opened_late_in_a_drain_are_named() {
+    let drain = "{connections: {min: 3s, time: 20s, idle: 200ms}}";
+    for (until, is_late) in [(1500, false), (60_000, true)] {
+        let Some((drainit, address)) = start(Rig::new(), PYTHON, drain) else { return };
+        let began = now();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let is_over = &is_over;
+        let ended = thread::scope(|scope| {
+            for client in 0..4 {
+                scope.spawn(move || {
+                    thread::sleep(ms(client * 50));
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed)
+                        && now() < began + ms(until)
+                    {
+                        // Each request takes 150 ms and a connection of its own.
+                        let _ = crate::support::http::get(address, "/150");
+                    }
+                });
+            }
+            drainit.signal(Signal::SIGTERM);
+            let draining = drainit.wait_for_line("web: draining").at;
+            drainit.wait_until("late", || now() > draining + ms(4500));
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            drainit.wait_exit(LONG)
+        });
+        let line = r"web: \d+ connections were opened .*s to .*s after its drain began: who sends them has not noticed it; raise `min`$";
+        match is_late {
+            true => ended.assert_line(line),
+            false => ended.assert_no_line("connections were opened"),
+        };
+    }
+}
+
 // holds: S582
 #[test]
 fn requests_to_a_daemon_outside_the_tree_of_the_process_are_waited_for() {

@@ -25,6 +25,9 @@ pub struct Traffic {
     pub connections: Option<u64>,
     /// Connections that were accepted since the start of the process.
     pub accepted: Option<u64>,
+    /// New connections that the looks at the kernel's list have shown. A connection that began and ended between two
+    /// looks is not among them.
+    pub connected: Option<u64>,
     /// Requests in flight.
     pub requests: Option<u64>,
     /// Further requests that may be in flight; the kernel cannot tell.

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::arrivals::Arrivals;
 use crate::counts::{ConnectionData, CountData, Ends, FRESH, RequestData, newer};
 use crate::messages::{self, DrainOver};
 use crate::prelude::*;
@@ -23,6 +24,7 @@ pub struct DrainHistory {
     /// traffic.
     pub(super) over: Option<(Time, DrainOver)>,
     pub(super) first: Option<Traffic>,
+    pub(super) arrivals: Arrivals,
     pub(super) last: Option<(Time, Traffic, Moment)>,
     /// Whether the poll after `last` has failed.
     pub(super) is_unknown: bool,

@@ -308,6 +308,9 @@ impl Journal {
             if moment == Moment::Start {
                 drain.first = Some(traffic);
             }
+            if let (Some(total), None) = (traffic.accepted.or(traffic.connected), drain.over) {
+                drain.arrivals.note(began, total);
+            }
             drain.last = Some((began, traffic, moment));
             drain.is_unknown = false;
         }

@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod arrivals;
 mod counts;
 pub mod data;
 mod drain;

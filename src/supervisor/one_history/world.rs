@@ -143,6 +143,7 @@ impl Play {
             completed: (!random.one_in(5)).then_some(2 * self.served),
             upgrades: Some(3 * self.served),
             unsure: None,
+            connected: None,
         };
         let is_known = !random.one_in(5);
         let journal = &mut self.processes.journal;

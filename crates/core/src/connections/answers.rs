@@ -227,8 +227,9 @@ impl Counts {
     /// stop may cut their answers.
     pub fn traffic(&self, is_last: bool) -> Traffic {
         let (connections, requests) = (Some(self.open), Some(self.owing));
-        let unsure = self.unknown + if is_last { self.silent } else { 0 };
-        Traffic { connections, requests, unsure: Some(unsure), ..Traffic::default() }
+        let unsure = Some(self.unknown + if is_last { self.silent } else { 0 });
+        let connected = Some(self.connected);
+        Traffic { connections, connected, requests, unsure, ..Traffic::default() }
     }
 }
 

@@ -102,6 +102,7 @@ impl Sample {
             completed: less(less(self.requests_total, requests), upgrades),
             upgrades,
             unsure: None,
+            connected: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::Journal;
+use crate::arrivals::Late;
 use crate::drain::DrainHistory;
 use crate::entry::{Entry, Level};
 use crate::event::Field;
@@ -63,6 +64,17 @@ impl Journal {
         if let Some(drain) = &mut history.drain {
             drain.over = Some((now, over));
             drain.end.get_or_insert(now);
+        }
+        let drain = history.drain.as_ref();
+        let late = drain.and_then(|drain| drain.arrivals.late(drain.began, now));
+        if let Some(Late { connections, from, to }) = late {
+            self.remark(&format!(
+                "{}: {connections} connections were opened {} to {} after its drain began: who sends them has not \
+                 noticed it; raise `min`",
+                self.names.of(process),
+                human(from),
+                human(to)
+            ));
         }
         self.tally(process).drains[why as usize] += 1;
         let text = format!("drain over after {}: {}", human(took), drain_end(&over));
