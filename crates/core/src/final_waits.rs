@@ -47,6 +47,9 @@ pub fn patience(spec: &Spec) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prelude::*;
+    use crate::spec::HookWait;
+    use crate::spec::tests::spec;
 
     // holds: S73, S270, C602, C604
     #[test]
@@ -58,5 +61,17 @@ mod tests {
         }
         assert_eq!(at_the_end(ms(0), at(0), at(30_000)), MIN_FINAL);
         assert_eq!(left_at_the_end(at(0), at(30_000)), ms(29_900));
+    }
+
+    #[test]
+    fn the_last_hook_ends_after_the_declared_time_or_before_the_grace_period() {
+        let (s, at) = (Duration::from_secs, |s| Time(Duration::from_secs(s)));
+        let after = spec(Vec::new()).after_deadline();
+        for (limit, now, granted) in [(5, 10, s(5)), (5, 24, s(4) + after), (5, 30, s(0))] {
+            let mut spec = spec(Vec::new());
+            assert_eq!(container_post_stop(&spec, at(now), at(28)), None);
+            spec.hooks.post_stop = Some(HookWait::new(Some(s(limit))));
+            assert_eq!(container_post_stop(&spec, at(now), at(28)), Some(granted), "{now}");
+        }
     }
 }

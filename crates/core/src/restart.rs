@@ -89,6 +89,10 @@ mod tests {
             .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 0]);
         assert_eq!(verdict(RESTART, true, 7, SHORT), AfterEnd::Exhausted);
+        // A longer pause of the config does not grow.
+        let delay = Duration::from_secs(45);
+        let again = verdict(Restart { delay, ..RESTART }, true, 1, SHORT);
+        assert_eq!(again, AfterEnd::Restart { delay, attempt: 2 });
     }
 
     // holds: C341

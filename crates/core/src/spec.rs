@@ -481,3 +481,6 @@ pub struct HookId {
     pub process: Option<ProcessId>,
     pub stage: Stage,
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -360,6 +360,8 @@ mod tests {
         let ago = Duration::from_millis;
         let (used, open) = (used(), Connection { received: 0, has_sent: false, ..used() });
         let (old, new, still) = (ago(2000), ago(500), ago(5000));
+        let closed = Connection { can_send: false, is_sending: true, ..used };
+        let asked_again = Connection { received_ago: new, sent_ago: old, ..closed };
         for (connection, owing, unknown) in [
             // Nobody has asked anything yet.
             (open, 0, 0),
@@ -378,7 +380,8 @@ mod tests {
             // A server that has closed its side owes no further answer, but may still be sending
             // one.
             (Connection { received_ago: new, sent_ago: old, can_send: false, ..used }, 0, 0),
-            (Connection { can_send: false, is_sending: true, ..used }, 0, 1),
+            (closed, 0, 1),
+            (asked_again, 0, 1),
         ] {
             let mut answers = Answers::new(Awaits::Answers(ago(5000)));
             let counts = answers.looked(&[connection, connection]);
@@ -395,6 +398,21 @@ mod tests {
             assert_eq!(answers.looked(&[more]).asked, 2, "a request has come");
             let none = Counts { connected: 1, asked: 2, ..Counts::default() };
             assert_eq!(answers.looked(&[]), none);
+        }
+    }
+
+    #[test]
+    fn the_connection_that_is_unknown_for_longest_says_when_all_are_known() {
+        let ago = Duration::from_millis;
+        let [early, late] = [(1, 2000), (2, 500)].map(|(cookie, quiet)| Connection {
+            cookie,
+            received_ago: ago(quiet),
+            sent_ago: ago(quiet),
+            ..used()
+        });
+        for all in [[early, late], [late, early]] {
+            let counts = Answers::new(Awaits::Answers(ago(5000))).looked(&all);
+            assert_eq!((counts.unknown, counts.settles), (2, ago(4500)), "{all:?}");
         }
     }
 

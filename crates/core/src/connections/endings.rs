@@ -112,6 +112,7 @@ mod tests {
             (Connection { received_ago: ago(8), sent_ago: ago(900), ..used }, Ending::Cut),
             (Connection { received_ago: ago(8000), sent_ago: ago(9000), ..used }, Ending::Cut),
             (Connection { received_ago: ago(900), sent_ago: ago(8), ..used }, Ending::Sending),
+            (Connection { received_ago: ago(9000), sent_ago: ago(8), ..used }, Ending::Sending),
             (Connection { received_ago: ago(9000), sent_ago: ago(5000), ..used }, Ending::Answered),
             (Connection { received_ago: ago(8), sent_ago: ago(8), ..used }, Ending::Unknown),
             (Connection { received_ago: ago(5000), sent_ago: ago(5000), ..used }, Ending::Answered),

@@ -60,7 +60,7 @@ pub enum Asked {
 }
 
 /// The looks of one drain. The supervisor makes one look after the other.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ConnectionWatch {
     terms: Terms,
     /// The time of the next look.
@@ -334,6 +334,44 @@ mod tests {
             assert_eq!(watch.looks_at(), Some(now + often.min(OFTEN + TICK)), "{took}");
             watch.looked(now, now, Err("it fails".to_owned()));
             assert!(watch.needs_all(now), "{took}");
+        }
+    }
+
+    #[test]
+    fn a_look_before_the_earliest_end_is_cheap_and_in_time() {
+        let ms = Duration::from_millis;
+        // The earliest end, the processor time of a look, and the pause after it.
+        for (min_until, used, pause) in [
+            (10_000, 1, SELDOM),
+            (10_000, 20, ms(20) * SHARE),
+            (1000, 20, ms(1000) - LEAD),
+            (450, 1, ms(450) - LEAD),
+            (410, 1, OFTEN),
+            (400, 1, OFTEN),
+        ] {
+            let min_until = at(min_until);
+            let mut watch = ConnectionWatch::new(Terms { min_until, ..Terms::default() });
+            watch.note_cost(ms(used), 100);
+            let open = Counts { open: 9, ..Counts::default() };
+            watch.looked(at(0), at(0), Ok(open));
+            assert_eq!(watch.looks_at(), Some(at(0) + pause), "{min_until:?} {used}");
+        }
+    }
+
+    #[test]
+    fn a_look_follows_when_nothing_is_unknown_any_more_but_not_at_once() {
+        let ms = Duration::from_millis;
+        // The time that the look takes, the time until all is known, and the time of the next look.
+        for (took, settles, next) in
+            [(7, 3, 32), (20, 3, 45), (50, 3, 100), (50, 70, 100), (50, 110, 120), (50, 400, 250)]
+        {
+            let mut watch =
+                ConnectionWatch::new(Terms { unit: Unit::Requests, ..Terms::default() });
+            let unknown = Counts { open: 1, unknown: 1, settles: ms(settles), ..Counts::default() };
+            watch.looked(at(0), at(took), Ok(unknown));
+            assert_eq!(watch.looks_at(), Some(at(next)), "{took} {settles}");
+            watch.is_not_over(at(0), at(took), ms(settles));
+            assert_eq!(watch.looks_at(), Some(at(next)), "{took} {settles}");
         }
     }
 

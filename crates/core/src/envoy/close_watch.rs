@@ -12,7 +12,7 @@ use crate::types::Time;
 const REQUESTS: u64 = 20;
 
 /// Watches one drain.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ClosingWatch {
     /// The shortest time from the first check to the verdict.
     patience: Duration,

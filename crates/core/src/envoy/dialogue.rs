@@ -165,7 +165,7 @@ struct OpenQuestion {
 }
 
 /// The dialogue of one drain.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Dialogue {
     terms: EnvoyTerms,
     /// Whether drainit still has to wait before it fails the health check of Envoy.

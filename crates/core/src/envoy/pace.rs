@@ -28,7 +28,7 @@ const HURRIED: u32 = 4;
 const SPARE: Duration = Duration::from_millis(20);
 
 /// The pauses of one drain.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Pace {
     /// The drain cannot be over before this time.
     min_until: Time,

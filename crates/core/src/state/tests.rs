@@ -2,62 +2,16 @@
 
 use super::*;
 use crate::cause::Cause;
-use crate::spec::HookWaits;
-use crate::types::{OnExit, Restart, RestartPolicy, Signal, StartCondition, Update};
+use crate::spec::tests::{process, spec};
+use crate::types::Signal;
 
 const DOWN: Lifecycle = Lifecycle::Done;
 const UP: Lifecycle = Lifecycle::Ready { since: Time(Duration::ZERO) };
 
-fn process(dependencies: &[ProcessId]) -> ProcessSpec {
-    ProcessSpec {
-        dependencies: dependencies.iter().map(|on| (*on, StartCondition::Started)).collect(),
-        dependents: Vec::new(),
-        follows: Vec::new(),
-        left_out: false,
-        autostart: true,
-        oneshot: false,
-        success_codes: vec![0],
-        timeout: None,
-        conditional: false,
-        readiness_timeout: None,
-        liveness_retries: None,
-        update: Update::StopFirst,
-        handover: None,
-        base_id: None,
-        restart: Restart { policy: RestartPolicy::No, delay: Duration::ZERO, max: None },
-        on_exit: OnExit::SHUTDOWN,
-        required: true,
-        stop_signal: Signal::TERM,
-        stop: None,
-        to_end: None,
-        is_store: false,
-        shows_listener: false,
-        ends_leftovers: false,
-        hooks: HookWaits::default(),
-        drain: None,
-        drain_off: None,
-        listens: false,
-        forward_signals: Vec::new(),
-        watch: Vec::new(),
-    }
-}
-
 /// A base, two processes that depend on the base, and a process on its own.
 fn state() -> State {
-    let [base, one, two, alone] = [0, 1, 2, 3].map(ProcessId);
-    let mut spec = Spec {
-        window: Duration::from_secs(28),
-        reserve: Duration::from_secs(2),
-        readiness_delay: Duration::ZERO,
-        unready_delay: Duration::ZERO,
-        counts_stops: false,
-        stop_signals: vec![Signal::TERM],
-        hooks: HookWaits::default(),
-        processes: vec![process(&[]), process(&[base]), process(&[base]), process(&[])],
-        order: vec![base, one, two, alone],
-        ranks: Vec::new(),
-    };
-    spec.link();
+    let base = ProcessId(0);
+    let spec = spec(vec![process(&[]), process(&[base]), process(&[base]), process(&[])]);
     State::new(Arc::new(spec), Time::default())
 }
 

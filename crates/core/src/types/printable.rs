@@ -81,6 +81,7 @@ mod tests {
             assert_eq!(harmless(shown), shown);
         }
         assert_eq!(harmless_lines("a\n  b\u{1b}"), "a\n  b␛");
+        assert_eq!(harmless_lines("\u{1b}a\n  b"), "␛a\n  b");
     }
 
     // holds: C720

@@ -136,6 +136,11 @@ mod tests {
         for text in ["TERM", "term", "SIGTERM", "SigTerm", "15"] {
             assert_eq!(Signal::parse(text), Some(Signal::TERM), "{text}");
         }
+        for (alias, number) in [("IOT", 6), ("CLD", 17), ("SIGPOLL", 29), ("unused", 31)] {
+            assert_eq!(Signal::parse(alias).map(Signal::number), Some(number), "{alias}");
+        }
+        let names: Vec<_> = Signal::all_names().collect();
+        assert!(["HUP", "SYS", "IOT", "UNUSED"].iter().all(|name| names.contains(name)));
         assert_eq!(Signal::parse("RTMIN+3").map(Signal::number), Some(37));
         assert_eq!(Signal::parse("SIGRTMAX-1").map(Signal::number), Some(63));
         for text in ["", "0", "65", "-1", "TERMINATE", "RTMIN+31", "RTMAX-31", "RTMIN+", "SIG"] {

@@ -84,12 +84,22 @@ mod tests {
             ("Command", Some("command")),
             ("stop_grace_periods", Some("stop_grace_period")),
             ("usr", Some("user")),
+            ("stop_grace_peroids", Some("stop_grace_period")),
+            ("comm", None),
             ("image", None),
             ("", None),
         ] {
             assert_eq!(nearest(name, known), expected, "{name}");
         }
         assert_eq!(nearest(&"x".repeat(1_000_000), known), None);
+        // The nearest of several similar names, wherever it is, or the first of two.
+        for (known, expected) in [
+            (["worker-1", "worker-123"], "worker-1"),
+            (["worker-123", "worker-1"], "worker-1"),
+            (["worker-2", "worker-3"], "worker-2"),
+        ] {
+            assert_eq!(nearest("worker-", known), Some(expected), "{known:?}");
+        }
     }
 
     #[test]

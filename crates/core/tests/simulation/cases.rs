@@ -1144,6 +1144,37 @@ fn a_restart_waits_for_the_rest_of_the_group_whose_orphans_are_asked_first() {
     }
 }
 
+// holds: S77
+#[test]
+fn an_unexpected_end_leaves_the_rest_ten_seconds_at_most_if_nobody_says_otherwise() {
+    let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
+    let ended_by_itself = |window, stop, has_leftovers| {
+        let mut spec = plain();
+        spec.window = MS(window);
+        let router = &mut spec.processes[ROUTER.index()];
+        router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: None };
+        (router.stop, router.ends_leftovers) = (stop, has_leftovers);
+        Play::up(spec)
+    };
+    for (window, stop, limit) in [
+        (28_000, None, 10_000),
+        (6000, None, 6000),
+        (28_000, Some(MS(5000)), 5000),
+        (28_000, Some(MS(20_000)), 20_000),
+    ] {
+        // The rest of its process group.
+        let mut play = ended_by_itself(window, stop, false);
+        play.at(1000, crash);
+        assert_eq!(wakes_at(&play), 1000 + limit, "{window} {stop:?}");
+        // Its leftovers, which a restart finds.
+        let mut play = ended_by_itself(window, stop, true);
+        play.at(1000, ended(ROUTER, End::Code(3)));
+        play.at(1100, Event::Tick);
+        play.at(1200, Event::Leftovers { process: ROUTER, any: true });
+        assert_eq!(wakes_at(&play), 1200 + limit, "{window} {stop:?}");
+    }
+}
+
 // holds: S900, S901, S904
 #[test]
 fn a_restart_waits_for_the_leftovers_of_the_earlier_instance() {
@@ -1591,12 +1622,15 @@ fn a_signal_is_forwarded_to_running_processes_with_forward_signals() {
     let mut spec = plain();
     spec.stop_signals = vec![Signal::TERM, Signal::INT];
     for process in &mut spec.processes {
-        process.forward_signals = vec![Signal::USR1, Signal::TERM];
+        process.forward_signals = vec![Signal::USR1, Signal::TERM, Signal::USR2];
     }
     let mut play = Play::up(spec);
     let to = |process| Action::Signal { process, signal: Signal::USR1 };
     let other = Event::Signal(Signal::USR1);
     assert_eq!(play.at(10, other), [to(ENGINE), to(ROUTER)]);
+    // A signal counts wherever it is in the list.
+    let second = |process| Action::Signal { process, signal: Signal::USR2 };
+    assert_eq!(play.at(10, Event::Signal(Signal::USR2)), [second(ENGINE), second(ROUTER)]);
     assert_eq!(play.at(10, Event::Signal(Signal::HUP)), []);
     // A stop signal is not forwarded.
     assert_eq!(play.at(20, TERM), [Action::Unready, stop(ROUTER)]);

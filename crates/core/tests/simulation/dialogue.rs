@@ -336,6 +336,7 @@ impl World {
             }
             self.check(self.now.since(start) < MS(300_000), "the run never ends");
             let wakes = self.dialogue.as_ref().and_then(Dialogue::wakes_at);
+            self.check_wakes(wakes);
             let due = self.machine.next_wakeup().unwrap_or(Time::NEVER);
             let next = self.queue.peek().map_or(Time::NEVER, |Reverse((at, ..))| *at);
             if let Some(at) = wakes.filter(|at| *at <= due && *at <= next) {
@@ -352,6 +353,15 @@ impl World {
                 self.happen(thing);
             }
         }
+    }
+
+    /// Checks that nothing is due right before the wake-up of the dialogue.
+    fn check_wakes(&mut self, wakes: Option<Time>) {
+        let next = wakes.map_or(MS(300_000), |wakes| wakes.since(self.now));
+        let before = self.now + next.saturating_sub(Duration::from_nanos(1));
+        let early = self.dialogue.clone().map(|mut early| early.tick(before));
+        let is_due = !early.unwrap_or_default().is_empty();
+        self.check(!is_due, "the dialogue was due before its wake-up");
     }
 
     /// The number of open connections or requests that the drain waits for.
