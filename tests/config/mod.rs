@@ -1,5 +1,6 @@
 //! Commands that read a config or a manifest and start nothing.
 
 mod errors;
+mod findings;
 mod plan;
 pub(crate) mod pod;

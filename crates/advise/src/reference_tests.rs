@@ -1,10 +1,12 @@
 //! Checks that the tables of keys in docs/config.md and docs/config/ say the same as the
 //! declarations of the keys, and that the chart of a plan in docs/reference/shutdown.md is what
-//! `drainit plan` prints. `make reference` writes these tables and this chart.
+//! `drainit plan` prints. Checks, too, that docs/findings.md has the texts of `check --explain`.
+//! `make reference` writes these tables, this chart and these texts.
 
 use std::fs;
 
 use crate::keys::key::{Key, Keys, Shape};
+use crate::language::diagnostics::rule::{Rule, RuleText};
 use crate::load::testing::load;
 use crate::plan::Plan;
 use crate::plan::mermaid::mermaid;
@@ -64,6 +66,60 @@ fn the_chart_of_the_docs_is_the_plan_of_the_example() {
         fs::write(page, written).unwrap();
     } else {
         assert!(text == written, "the chart is not up to date: `make reference`");
+    }
+}
+
+// holds: C1245
+#[test]
+fn the_page_of_findings_says_what_explain_says() {
+    let page = root().join("docs/findings.md");
+    let text = fs::read_to_string(&page).unwrap();
+    let (before, rest) = text.split_once("<!--findings-->\n").unwrap();
+    let (_, after) = rest.split_once("<!--end-->").unwrap();
+    let rules: String = Rule::ALL.iter().map(|rule| section(*rule)).collect();
+    let written = format!("{before}<!--findings-->\n{rules}\n<!--end-->{after}");
+    if std::env::var_os("DRAINIT_WRITE_REFERENCE").is_some() {
+        fs::write(page, written).unwrap();
+    } else {
+        assert!(text == written, "docs/findings.md is not up to date: `make reference`");
+    }
+    for rule in Rule::ALL {
+        let (text, explanation) = (rule.text(), rule.explanation());
+        for part in [text.id, text.what, text.why, text.mend] {
+            let is_sentence = part == text.id || part.ends_with('.');
+            assert!(explanation.contains(part) && is_sentence, "{part}");
+        }
+        let comment = format!("# drainit: allow {}: REASON", text.id);
+        assert_eq!(explanation.contains(&comment), rule.can_be_allowed(), "{explanation}");
+        assert_eq!(Rule::parse(text.id), Ok(*rule));
+    }
+    assert_eq!(Rule::parse("undraned-server"), Err(Some("undrained-server")));
+}
+
+/// The section of a rule on the page.
+fn section(rule: Rule) -> String {
+    let RuleText { id, what, why, mend, .. } = rule.text();
+    let mut levels = rule.levels();
+    levels[..1].make_ascii_uppercase();
+    let allowed = if rule.can_be_allowed() { "" } else { ", cannot be allowed" };
+    format!("\n## {id}\n\n{levels}{allowed}: {what} {why}\n\n{mend}\n")
+}
+
+#[test]
+fn every_rule_is_the_rule_of_some_finding() {
+    let (mut code, mut paths) = (String::new(), vec![root().join("crates")]);
+    while let Some(path) = paths.pop() {
+        match path.is_dir() {
+            true => paths.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path())),
+            false => code += &fs::read_to_string(path).unwrap_or_default(),
+        }
+    }
+    for rule in Rule::ALL {
+        let name = format!("Rule::{rule:?}");
+        let is_whole = |(at, _): (usize, &str)| {
+            !code[at + name.len()..].starts_with(|it: char| it.is_ascii_alphabetic())
+        };
+        assert!(code.match_indices(&name).any(is_whole), "nothing has the rule {}", rule.id());
     }
 }
 

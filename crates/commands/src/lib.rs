@@ -23,6 +23,7 @@ pub(crate) use drainit_core::types;
 use crate::exec::ExecArgs;
 use crate::keys::HttpTarget;
 use crate::keys::values;
+use crate::language::diagnostics::rule::Rule;
 use crate::types::Signal;
 
 /// The init that drains before it stops.
@@ -192,6 +193,32 @@ pub struct CheckArgs {
     /// A file with variables of the container, written like an `env_file`; `--env` overrides it. May be repeated
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
+    /// Output format
+    #[arg(short = 'o', long, alias = "output", value_enum, default_value_t)]
+    pub format: CheckFormat,
+    /// Explain what a finding means, why it matters, and how to mend it; the id of a finding stands
+    /// below its help
+    #[arg(long, value_name = "ID", exclusive = true, value_parser = rule)]
+    pub explain: Option<Rule>,
+}
+
+/// The rule with this id.
+fn rule(id: &str) -> Result<Rule, String> {
+    Rule::parse(id).map_err(|similar| match similar {
+        Some(similar) => format!("did you mean `{similar}`?"),
+        None => "docs/findings.md lists all ids".to_owned(),
+    })
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For a terminal
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// SARIF 2.1.0, which GitHub and editors show at the line
+    Sarif,
 }
 
 /// Options of `plan`.

@@ -26,6 +26,7 @@ use crate::keys::{
     Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, Hook, Hooks,
     LogMode, OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
 };
+use crate::language::diagnostics::rule::Rule;
 use crate::language::script;
 use crate::load::at_start;
 use crate::load::{Diagnostic, Environment, Loaded, Severity, load_to_check};
@@ -212,7 +213,7 @@ impl<'a> Checker<'a> {
             Some(only_if) if self.is_image => match only_if.holds() {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => return self.add(part("only_if"), &error),
+                Err(error) => return self.add(Rule::ImagePath, part("only_if"), &error),
             },
             _ => {}
         }
@@ -257,7 +258,7 @@ impl<'a> Checker<'a> {
                     {
                         let message =
                             format!("the value of `{}`, `{}`, {why}", header.name, path.display());
-                        self.add(part("drain"), &message);
+                        self.add(Rule::ImagePath, part("drain"), &message);
                     }
                 }
             }
@@ -278,10 +279,12 @@ impl<'a> Checker<'a> {
             }
             return None;
         }
-        let account = at_start::account(wanted).map_err(|error| self.add(part, &error)).ok()?;
+        let account = at_start::account(wanted)
+            .map_err(|error| self.add(Rule::ImageUser, part, &error))
+            .ok()?;
         let user = account.found()?.clone();
         if let Some(error) = cannot_change_user(&user) {
-            self.add(Part { severity: Severity::Warning, ..part }, &error);
+            self.add(Rule::ImageUser, Part { severity: Severity::Warning, ..part }, &error);
         }
         Some(user)
     }
@@ -296,13 +299,17 @@ impl<'a> Checker<'a> {
         let other = bootstrap::other_admin(process, &[], admin, is_given);
         let path = bootstrap::config_file(process, &[]).filter(|path| is_given(path));
         if let Some((place, other)) = other {
-            self.add(part, &format!("its admin is `{admin}` here, and in `{place}` {other}"));
+            self.add(
+                Rule::EnvoyAdmin,
+                part,
+                &format!("its admin is `{admin}` here, and in `{place}` {other}"),
+            );
         }
         let Some(path) = path else { return };
         let (name, file) = (&process.name, path.display());
-        let mut warn = |message: String, help: String| {
+        let mut warn = |rule: Rule, message: String, help: String| {
             let part = Part { severity: Severity::Warning, ..part };
-            self.findings.push(Finding { part, message, help });
+            self.findings.push(Finding { rule, part, message, help });
         };
         if drain.until == DrainUntil::Requests
             && let Some(line) = bootstrap::tcp_proxy(&path, drain)
@@ -312,7 +319,7 @@ impl<'a> Checker<'a> {
                  line {line}, has a TCP proxy"
             );
             let help = "remove `until`, or name the listener in `ignore_listeners` if its connections may be cut";
-            warn(message, help.to_owned());
+            warn(Rule::EnvoyTcpProxy, message, help.to_owned());
         }
         let written = process.drain.as_ref().and_then(|drain| drain.time);
         let time = written.unwrap_or(Duration::MAX).min(self.config.shutdown.window());
@@ -326,6 +333,7 @@ impl<'a> Checker<'a> {
                  allows {longest}"
             );
             warn(
+                Rule::EnvoyLongRequest,
                 message,
                 format!("set a longer `{longer}`, or a shorter `{key}` in Envoy's config"),
             );
@@ -345,7 +353,7 @@ impl<'a> Checker<'a> {
                 && (file.required || file.path.exists())
             {
                 let message = format!("{what}, `{}`, {why}", file.path.display());
-                self.add(part(key), &message);
+                self.add(Rule::ImagePath, part(key), &message);
             } else if let Variable::FromFile { name, .. } = variable
                 && self.is_here(&file.path)
                 && fs::metadata(&file.path)
@@ -353,21 +361,21 @@ impl<'a> Checker<'a> {
             {
                 let path = file.path.display();
                 let message = format!("{what}, `{path}`, is larger than 128 KiB with the name");
-                self.add(part(key), &message);
+                self.add(Rule::ImagePath, part(key), &message);
             }
         }
         for Render { from, to, .. } in &process.render {
             if let Some(why) = self.unreadable(from) {
                 let message = format!("the template `{}` {why}", from.display());
-                self.add(part("render"), &message);
+                self.add(Rule::ImagePath, part("render"), &message);
             }
             if let Some(why) = self.unwritable(parent(to)) {
                 let message =
                     format!("the directory of the rendered file `{}` {why}", to.display());
-                self.add(part("render"), &message);
+                self.add(Rule::ImagePath, part("render"), &message);
             } else if self.is_image && to.exists() && !to.is_file() {
                 let message = format!("the rendered file `{}` is not a regular file", to.display());
-                self.add(part("render"), &message);
+                self.add(Rule::ImagePath, part("render"), &message);
             }
         }
     }
@@ -387,7 +395,11 @@ impl<'a> Checker<'a> {
             None => ("the directory of ", self.unwritable(parent(path))),
         };
         if let Some(why) = why {
-            self.add(part, &format!("{what}its log file `{}` {why}", path.display()));
+            self.add(
+                Rule::ImagePath,
+                part,
+                &format!("{what}its log file `{}` {why}", path.display()),
+            );
         }
     }
 
@@ -451,7 +463,7 @@ impl<'a> Checker<'a> {
         can_check
     }
 
-    fn add(&mut self, part: Part, error: &dyn std::fmt::Display) {
+    fn add(&mut self, rule: Rule, part: Part, error: &dyn std::fmt::Display) {
         let Part { index, key, severity } = part;
         let fix = match severity {
             Severity::Error => "correct the image or the config",
@@ -474,7 +486,7 @@ impl<'a> Checker<'a> {
         let elsewhere = "; use `--image=false` if this is not the image that runs it";
         let otherwise = if self.is_reload { "" } else { elsewhere };
         let (message, help) = (format!("{what}{error}"), format!("{fix}{otherwise}"));
-        self.findings.push(Finding { part, message, help });
+        self.findings.push(Finding { rule, part, message, help });
     }
 
     /// Checks the directory of a socket. drainit binds the socket before it starts anything, so no
@@ -490,7 +502,7 @@ impl<'a> Checker<'a> {
         } else {
             return;
         };
-        self.add(Part { severity: Severity::Error, ..part }, &message);
+        self.add(Rule::ImagePath, Part { severity: Severity::Error, ..part }, &message);
     }
 
     /// Checks the directories in which the process itself makes its sockets. Sockets of `listen` are
@@ -522,7 +534,11 @@ impl<'a> Checker<'a> {
                 && seen.insert(directory)
             {
                 let directory = directory.display();
-                self.add(part(key), &format!("the directory of its socket, `{directory}`, {why}"));
+                self.add(
+                    Rule::ImagePath,
+                    part(key),
+                    &format!("the directory of its socket, `{directory}`, {why}"),
+                );
             }
         }
     }
@@ -536,7 +552,7 @@ impl<'a> Checker<'a> {
             (!may).then(|| SpawnError::WorkingDir { path: dir.to_owned(), why })
         });
         if let Some(wrong) = &wrong {
-            self.add(part, wrong);
+            self.add(Rule::ImagePath, part, wrong);
         }
         wrong.is_some()
     }
@@ -577,7 +593,7 @@ impl<'a> Checker<'a> {
         let wrong = foresee(&Attempt { program, search, working_dir: dir, user });
         self.has_program |= wrong.is_none();
         if let Some(wrong) = wrong {
-            self.add(part, &wrong);
+            self.add(Rule::ImageProgram, part, &wrong);
         }
     }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use crate::language::diagnostics::diagnostic::Diagnostic;
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::source::Source;
 use crate::language::span::Span;
 
@@ -71,7 +72,7 @@ impl InputFile {
 
     /// Adds an error. Returns all problems, because the import ends with this error.
     pub(super) fn fail(&mut self, at: Span, message: &str, help: &str) -> Vec<Diagnostic> {
-        self.problems.error(at, message).help(help);
+        self.problems.error(Rule::ImportRefused, at, message).help(help);
         std::mem::take(&mut self.problems).finish()
     }
 }

@@ -11,6 +11,7 @@ use crate::kubernetes::manifest::{
 use crate::kubernetes::sidecar::never_ends;
 use crate::kubernetes::volumes::{InVolume, READ_ONLY, in_volume, is_of, mounts};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::yaml::node::Node;
 
 /// The directories in which images keep their programs.
@@ -62,7 +63,7 @@ pub(super) fn check(problems: &mut Problems, pod: &Node, env: impl Fn(&Container
         }
     }
     for (span, message, help) in wrong {
-        problems.error(span, message).shared().help(help);
+        problems.error(Rule::WrongInstall, span, message).shared().help(help);
     }
 }
 

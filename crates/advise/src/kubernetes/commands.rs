@@ -16,6 +16,7 @@ use crate::kubernetes::manifest::{
     Container, Word, at, containers, is_drainit, is_true, items, one_word, text, words,
 };
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::script::{self, is_builtin};
 use crate::language::span::Span;
 use crate::misread::other_option;
@@ -163,12 +164,15 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
         let verb = if command.is_pre_stop { "drain" } else { "health" };
         let usage = format!("write `[drainit, {verb}]`");
         if let Some((span, message, help)) = refused(command.span, &command.words, &usage) {
-            problems.error(span, message).shared().help(help);
+            problems.error(Rule::RefusedCommand, span, message).shared().help(help);
         } else if !command.is_pre_stop && command.name() == "drain" {
             let what = command.what;
             let message =
                 format!("this {what} drains the pod when it first runs, and nothing undoes it");
-            problems.error(command.span, message).shared().help("move it to `preStop`");
+            problems
+                .error(Rule::ProbeDrains, command.span, message)
+                .shared()
+                .help("move it to `preStop`");
         }
     }
 }
@@ -198,7 +202,9 @@ pub(super) fn missing(
         let Some((span, why)) = programs.find_map(found) else { continue };
         let what = if path[0] == "lifecycle" { "hook" } else { "probe" };
         let help = "add the program to the image, or write a command that needs no other program, such as `[drainit, health]`";
-        problems.error(span, format!("this {what} cannot run: {why}")).help(help);
+        problems
+            .error(Rule::ImageProgram, span, format!("this {what} cannot run: {why}"))
+            .help(help);
     }
 }
 
@@ -234,7 +240,7 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
             ),
             _ => continue,
         };
-        ctx.error(command.span, format!("`drainit {name}` {why}"), help);
+        ctx.error(Rule::NoControlSocket, command.span, format!("`drainit {name}` {why}"), help);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::kubernetes::commands::{own_commands, program};
 use crate::kubernetes::env::SHELL_WORD;
 use crate::kubernetes::manifest::{Container, Word, at, base, command_line, is_drainit};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::script::{self, is_builtin, is_shell, place};
 use crate::load::args::{self, ArgsError};
 
@@ -131,14 +132,14 @@ pub(super) fn arguments(problems: &mut Problems, container: &Container) -> Optio
             let help = format!(
                 "write `command: [drainit, {name}, --]`, or `exec drainit {name}` as the last command of the script, without `|` and `&`"
             );
-            problems.error(span, message).help(help);
+            problems.error(Rule::ShellKeepsSignals, span, message).help(help);
             return None;
         }
         EntryPoint::Unknown(_) => return None,
         EntryPoint::Other(word) => {
             let message = format!("the command of `{}` does not run drainit", container.name);
             let help = "write `command: [drainit, run, --]`, or remove it: it replaces the image's ENTRYPOINT";
-            problems.warning(word.span, message).help(help);
+            problems.warning(Rule::NotDrainit, word.span, message).help(help);
             return None;
         }
         // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`,
@@ -156,7 +157,7 @@ pub(super) fn arguments(problems: &mut Problems, container: &Container) -> Optio
     };
     let help =
         "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";
-    problems.error(span, message).help(help);
+    problems.error(Rule::NotDrainit, span, message).help(help);
     None
 }
 
@@ -179,5 +180,10 @@ pub(super) fn route(ctx: &mut Context<'_>, words: &[Word]) {
     let word = place.and_then(|place| words.get(words.len() - given.len() + place));
     let span = word.map_or(ctx.container.span, |word| word.span);
     let message = format!("drainit would not start: {error}");
-    ctx.error(span, message, "correct it here, or `args` of the process in the config");
+    ctx.error(
+        Rule::RefusedArguments,
+        span,
+        message,
+        "correct it here, or `args` of the process in the config",
+    );
 }

@@ -13,6 +13,7 @@ use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Word, Workload, base};
 use crate::kubernetes::termination::grace_of;
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::span::Span;
 use crate::load::Loaded;
 
@@ -55,7 +56,9 @@ fn drained(
 ) -> Option<Loaded> {
     let mut refuse = |span, why: &str, help: &str| {
         let help = if help.is_empty() { "correct it, or remove it" } else { help };
-        problems.error(span, format!("drainit would not start: {why}")).help(help);
+        problems
+            .error(Rule::RefusedArguments, span, format!("drainit would not start: {why}"))
+            .help(help);
     };
     let words = known(words, env);
     let parsed = parsed(exec, &words);
@@ -107,7 +110,8 @@ fn drained(
             false => cut_short(&config.shutdown, &drain),
         };
         let help = "write the time of the longest drain, such as `20`, or a longer grace period";
-        why.into_iter().for_each(|why| problems.warning(it.span, why).help(help));
+        why.into_iter()
+            .for_each(|why| problems.warning(Rule::WaitsDoNotFit, it.span, why).help(help));
     }
     Some(Loaded {
         graph: config.graph().ok()?,
@@ -179,14 +183,16 @@ fn check_command(problems: &mut Problems, command: &[Word]) {
     if let Some(option) = command.first().filter(|word| word.text.starts_with('-')) {
         let message = format!("the program is missing before `{}`", option.text);
         let help = "write the program behind `--`: `command` replaces the image's ENTRYPOINT";
-        problems.error(option.span, message).help(help);
+        problems.error(Rule::RefusedArguments, option.span, message).help(help);
     }
     let is_envoy = command.first().is_some_and(|word| base(&word.text) == "envoy");
     for word in command.iter().filter(|_| is_envoy) {
         let name = word.text.split('=').next().unwrap_or_default();
         if KEY_OPTIONS.iter().any(|it| it.name == name) {
             let message = format!("`{name}` stands behind the program, which gets it");
-            problems.error(word.span, message).help("write drainit's options before the program");
+            problems
+                .error(Rule::RefusedArguments, word.span, message)
+                .help("write drainit's options before the program");
         }
     }
 }
@@ -200,15 +206,15 @@ fn undrained(problems: &mut Problems, container: &Container, given: &[Given], co
             "`drainit {name}` gets no answer: a `drainit exec` without a drain has no control socket"
         );
         let help = "name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`, or let the probe or hook ask the program itself";
-        problems.error(command.span, message).help(help);
+        problems.error(Rule::NoControlSocket, command.span, message).help(help);
     }
     let is_envoy = |word: &&Word| asking.is_none() && base(&word.text) == "envoy";
     let mut of_a_drain = given.iter().filter(|it| it.option != GRACE_PERIOD && it.is_known);
     if let Some(Given { name, span, .. }) = of_a_drain.next_back() {
         let message = format!("`{name}` has no effect: there is no drain");
-        problems.warning(*span, message).help(NAME_ADMIN);
+        problems.warning(Rule::KeyWithoutEffect, *span, message).help(NAME_ADMIN);
     } else if let Some(envoy) = command.first().filter(is_envoy) {
         let message = "drainit does not drain this Envoy: there is no drain";
-        problems.warning(envoy.span, message).help(NAME_ADMIN);
+        problems.warning(Rule::UndrainedServer, envoy.span, message).help(NAME_ADMIN);
     }
 }

@@ -42,6 +42,7 @@ use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Workload};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::environment::OWN;
 use crate::language::moment::Reads;
 use crate::language::source::{CONFIG, MANIFEST, Source};
@@ -105,13 +106,19 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
             Some(known) => format!("did you mean `{known}`?"),
             None => "remove it, or give it a name that does not begin with `DRAINIT_`".to_owned(),
         };
-        problems.warning(value.span, format!("drainit reads no variable `{name}`")).help(help);
+        problems
+            .warning(
+                Rule::UnknownVariable,
+                value.span,
+                format!("drainit reads no variable `{name}`"),
+            )
+            .help(help);
     }
 }
 
 /// Like [`check`], but for a manifest that was read already.
 pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
-    let mut problems = Problems::default();
+    let mut problems = Problems::of_manifest();
     let file = problems.add_source(manifest);
     let reads = Reads::default();
     let files = |path: &PathBuf| reads.list(path).unwrap_or_else(|| Ok(vec![path.clone()]));
@@ -130,11 +137,16 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
     }
     if documents.is_empty() && text.contains("{{") {
         let help = "render it first: `helm template CHART | drainit check --pod -`";
-        problems.note(Span::whole(file), "with its `{{`, this file may be a template").help(help);
+        problems
+            .note(Rule::Template, Span::whole(file), "with its `{{`, this file may be a template")
+            .help(help);
     }
     let has_config = !texts.is_empty();
     let judged = asked.is_audit.then(|| audit::of(&documents, has_config)).flatten();
     let (audit, judged) = judged.unzip();
+    if judged.is_none() {
+        problems.seek(|rule| !rule.is_of_image());
+    }
     if documents.is_empty() && problems.has_errors() {
         return PodCheck { diagnostics: problems.finish(), containers: Vec::new(), audit };
     }
@@ -166,7 +178,7 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
                 "the config uses `{name}`, whose value is not known here: it counts as unset"
             );
             let help = format!("set it for this check: `{name}=VALUE drainit check …`");
-            problems.warning(value.span, message).help(help);
+            problems.warning(Rule::UnknownValue, value.span, message).help(help);
         }
         let arguments = entry::arguments(&mut problems, &container);
         let loaded = exec.map_or_else(|| asked.image.load(asked.configs, &around).map(Some), Ok);
@@ -177,7 +189,10 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
         // Without `drainit run`, the container perhaps needs no config. If several containers run
         // the same config, its problems are reported only once.
         if arguments.is_some() || !texts.is_empty() {
-            new.retain(|problem| !diagnostics.contains(problem));
+            // The environment of a pod may leave a finding out, for which the config has a comment.
+            let is_new =
+                |it: &Diagnostic| it.rule != Rule::UnusedAllow && !diagnostics.contains(it);
+            new.retain(is_new);
             diagnostics.append(&mut new);
         }
         let shown = format!("{} {}, container {}", workload.kind, workload.name, container.name);
@@ -240,12 +255,24 @@ impl<'a> Context<'a> {
         if self.is_exec { exec } else { config }
     }
 
-    fn error(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.problems.error(span, message).help(help);
+    fn error(
+        &mut self,
+        rule: Rule,
+        span: Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.problems.error(rule, span, message).help(help);
     }
 
-    fn warning(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.problems.warning(span, message).help(help);
+    fn warning(
+        &mut self,
+        rule: Rule,
+        span: Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.problems.warning(rule, span, message).help(help);
     }
 }
 
@@ -270,7 +297,9 @@ fn find(
         let kinds = list(cut.iter().chain(others.keys()).map(String::as_str));
         let only = if kinds.is_empty() { "" } else { ", only " };
         let help = "name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob";
-        problems.error(whole, format!("this file has no workload{only}{kinds}")).help(help);
+        problems
+            .error(Rule::NoWorkload, whole, format!("this file has no workload{only}{kinds}"))
+            .help(help);
         return Vec::new();
     }
     let of = |workload: Workload| {
@@ -291,6 +320,6 @@ fn find(
     };
     let names = list(all.iter().map(|(_, container)| container.name.as_str()));
     let help = format!("name it with `--container NAME`; the containers are {names}");
-    problems.error(whole, message).help(help);
+    problems.error(Rule::UnknownContainer, whole, message).help(help);
     Vec::new()
 }

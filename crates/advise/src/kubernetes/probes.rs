@@ -19,6 +19,7 @@ use crate::kubernetes::manifest::{
     Word, base, is_drainit, is_named, is_true, items, seconds, text, words,
 };
 use crate::kubernetes::termination::NAME;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 use crate::load::Severity;
@@ -85,7 +86,12 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         let message = format!(
             "`{name}` has no readiness probe: it gets requests before its processes are ready"
         );
-        ctx.warning(ctx.container.span, message, how_to_probe(ctx, "/readyz"));
+        ctx.warning(
+            Rule::NoReadinessProbe,
+            ctx.container.span,
+            message,
+            how_to_probe(ctx, "/readyz"),
+        );
     }
 }
 
@@ -116,7 +122,7 @@ fn read(ctx: &mut Context<'_>, node: &Rc<Node>) -> PodProbe {
         if number.is_none() {
             let message = format!("this probe never succeeds: it has no port `{}`", port.text);
             let help = "write the number, or the name of one of the container's `ports`";
-            ctx.error(port.span, message, help);
+            ctx.error(Rule::ProbeNeverSucceeds, port.span, message, help);
         }
         Some((number?, port.span))
     });
@@ -144,7 +150,7 @@ fn with_slash(ctx: &mut Context<'_>, word: Word) -> Word {
         "the kubelet sends `GET {}`, without a slash: most servers answer with 400",
         word.text
     );
-    ctx.error(word.span, message, format!("write `path: {path}`"));
+    ctx.error(Rule::ProbeNeverSucceeds, word.span, message, format!("write `path: {path}`"));
     Word { text: path, ..word }
 }
 
@@ -231,7 +237,7 @@ fn own_grace_period(ctx: &mut Context<'_>, probe: &Node) {
             "after a failure of this probe the kubelet kills after {given}, and the shutdown takes up to {needed}"
         );
         let help = format!("remove `{NAME}` from the probe: it then has that of the pod");
-        ctx.warning(span, message, help);
+        ctx.warning(Rule::ProbeKills, span, message, help);
     }
 }
 
@@ -270,14 +276,24 @@ fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: &str) {
     let is_of_host = is_true(&ctx.workload.pod, &["hostNetwork"]);
     let how = how_to_probe(ctx, path);
     let mut never = |span: Span, why: String, help: &str| {
-        ctx.error(span, format!("this probe never succeeds: {why}"), help);
+        ctx.error(
+            Rule::ProbeNeverSucceeds,
+            span,
+            format!("this probe never succeeds: {why}"),
+            help,
+        );
     };
     if server != Some(Other) && get(node, &["grpc"]).is_some() {
         never(span, format!("port {port} speaks HTTP/1, and not gRPC"), &how);
     }
     if server != Some(Control) {
         if matches!(asked, "/livez" | "/readyz") {
-            ctx.warning(span, format!("drainit does not answer `{asked}` at port {port}"), how);
+            ctx.warning(
+                Rule::ProbeNeverSucceeds,
+                span,
+                format!("drainit does not answer `{asked}` at port {port}"),
+                how,
+            );
         }
         return;
     }
@@ -334,7 +350,7 @@ fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool) {
         let has_startup = get(&ctx.container.node, &["startupProbe"]).is_some();
         let is_late = has_startup && probe.fails_after >= lasts;
         let severity = if is_late { Severity::Warning } else { Severity::Error };
-        return ctx.problems.push(severity, probe.node.span, message).help(help);
+        return ctx.problems.push(Rule::ProbeKills, severity, probe.node.span, message).help(help);
     }
     let processes = ctx.loaded.config.processes.iter();
     let timeouts = processes.filter_map(|it| Some(it.readiness.as_ref()?.timeout));
@@ -344,7 +360,12 @@ fn kills(ctx: &mut Context<'_>, probe: &PodProbe, is_liveness: bool) {
     let message = format!(
         "the kubelet kills a container that is not ready after {after}, and {timeout} is {longest}"
     );
-    ctx.warning(probe.node.span, message, "raise `failureThreshold`, or shorten the timeout");
+    ctx.warning(
+        Rule::ProbeKills,
+        probe.node.span,
+        message,
+        "raise `failureThreshold`, or shorten the timeout",
+    );
 }
 
 /// Reports a liveness probe that reads an answer which changes while the container drains: the state
@@ -366,7 +387,7 @@ fn reads_state(ctx: &mut Context<'_>, probe: &PodProbe, server: Option<ProbedSer
         "this liveness probe reads {what}, which changes for up to {lasts} of a shutdown: the kubelet kills after {after}"
     );
     let help = how_to_probe(ctx, "/livez");
-    ctx.problems.push(severity, probe.node.span, message).help(help);
+    ctx.problems.push(Rule::ProbeKills, severity, probe.node.span, message).help(help);
 }
 
 /// Warns of a readiness probe that is too slow for a shutdown that begins because a process has
@@ -380,7 +401,7 @@ fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
         "after the end of a process the pod drains for {min}, and this readiness probe fails only after {after}"
     );
     let help = "set `periodSeconds: 1` and `failureThreshold: 1` here, or raise `min` of the drain in the config";
-    ctx.warning(probe.node.span, message, help);
+    ctx.warning(Rule::SlowProbe, probe.node.span, message, help);
 }
 
 /// Warns of a readiness probe that still succeeds while the container drains. Gives no warning if
@@ -400,7 +421,7 @@ fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
     };
     let span = probe.path.as_ref().map_or(probe.node.span, |path| path.span);
     let message = format!("this readiness probe does not show the drain: {why}");
-    ctx.warning(span, message, how_to_probe(ctx, "/readyz"));
+    ctx.warning(Rule::ProbeBlindToDrain, span, message, how_to_probe(ctx, "/readyz"));
 }
 
 fn how_to_probe(ctx: &Context<'_>, path: &str) -> String {

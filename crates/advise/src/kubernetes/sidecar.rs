@@ -11,6 +11,7 @@ use crate::kubernetes::manifest::{
 };
 use crate::kubernetes::termination::{pre_stop, rounded_up};
 use crate::kubernetes::{Context, exec};
+use crate::language::diagnostics::rule::Rule;
 use crate::language::yaml::node::get;
 use crate::types::human;
 
@@ -23,7 +24,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         (true, false) if main.iter().any(is_job) && !ctx.plan.after_signal.steps.is_empty() => {
             let message = "the Job goes on as long as this container, which nothing ends";
             let help = "make it a native sidecar, or end it by `drainit shutdown --socket PATH` at the end of the job";
-            return ctx.warning(ctx.container.span, message, help);
+            return ctx.warning(Rule::NeverEnds, ctx.container.span, message, help);
         }
         (false, true) => {}
         _ => return,
@@ -51,7 +52,7 @@ fn start(ctx: &mut Context<'_>) {
     if !waits && get(node, &["lifecycle", "postStart"]).is_none() {
         let message = "without a `startupProbe` that asks for readiness, the application starts before this sidecar is ready";
         let help = "add `startupProbe: {exec: {command: [drainit, health]}, periodSeconds: 1, failureThreshold: 60}`";
-        ctx.warning(ctx.container.span, message, help);
+        ctx.warning(Rule::SidecarStart, ctx.container.span, message, help);
     }
 }
 
@@ -72,7 +73,7 @@ fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
         "`{app}` gets SIGTERM {what}, while the sidecar `{own}` may still send requests for {lasts}"
     );
     let help = format!("give it `lifecycle: {{preStop: {{sleep: {{seconds: {time}}}}}}}`");
-    ctx.warning(span, message, help);
+    ctx.warning(Rule::AppEndsFirst, span, message, help);
 }
 
 /// Warns if no main container has a readiness probe. The pod is then ready when the sidecar is.
@@ -83,7 +84,12 @@ fn readiness(ctx: &mut Context<'_>, main: &[Container]) {
     let message = format!(
         "without a `readinessProbe` of `{name}`, the pod is ready before the application serves: requests fail in a rollout"
     );
-    ctx.warning(first.span, message, "add a `readinessProbe` that asks the application");
+    ctx.warning(
+        Rule::NoReadinessProbe,
+        first.span,
+        message,
+        "add a `readinessProbe` that asks the application",
+    );
 }
 
 /// Reports an init container that serves, and so never ends. A `drainit run` in a container without

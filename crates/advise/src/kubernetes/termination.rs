@@ -11,6 +11,7 @@ use crate::kubernetes::entry::script;
 use crate::kubernetes::manifest::{
     Container, Word, at, base, is_drainit, key, one_word, seconds, text, words,
 };
+use crate::language::diagnostics::rule::Rule;
 use crate::language::script;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
@@ -95,10 +96,15 @@ pub(super) fn stop_signal(ctx: &mut Context<'_>) {
     let list = ctx.of_exec_or("`--stop-signal`", "the config's `shutdown.signals`");
     let help = format!("write one of {list} as `lifecycle.stopSignal`, or add this one there");
     if let Some(word) = given.as_ref().filter(|word| !is_stop(word)) {
-        ctx.error(word.span, format!("`{}` does not stop drainit", word.text), help);
+        ctx.error(
+            Rule::StopSignalIgnored,
+            word.span,
+            format!("`{}` does not stop drainit", word.text),
+            help,
+        );
     } else if given.is_none() && !signals.contains(&Signal::TERM) {
         let message = "the kubelet sends SIGTERM, unless the image has another STOPSIGNAL, and SIGTERM does not stop drainit";
-        ctx.warning(ctx.container.span, message, help);
+        ctx.warning(Rule::StopSignalIgnored, ctx.container.span, message, help);
     }
 }
 
@@ -123,7 +129,7 @@ pub(super) fn of_sidecar(ctx: &mut Context<'_>, before: &PreStop) {
         let span = key(&ctx.container.node, "lifecycle").unwrap_or(ctx.container.span);
         let message = "a sidecar gets its stop signal only after the main containers have exited, and drainit counts `grace_period` from then";
         let help = "add `lifecycle: {preStop: {exec: {command: [drainit, drain]}}}`: then the drain, and drainit's count, begin with the termination of the pod";
-        ctx.warning(span, message, help);
+        ctx.warning(Rule::SidecarStop, span, message, help);
     }
 }
 
@@ -138,7 +144,7 @@ pub(super) fn grace_period(ctx: &mut Context<'_>, before: &PreStop) {
     if let (Some(span), true) = (before.span, before.is_unknown && is_close) {
         let message = "the grace period includes the time of this hook, which is not known here";
         let help = "remove it if drainit does the same; else add its time to `shutdown.reserve`";
-        ctx.warning(span, message, help);
+        ctx.warning(Rule::UnknownHookTime, span, message, help);
     }
     // Even a value that is not known does not fit into a time this short.
     if is_unknown(ctx) && given > defaults.reserve {
@@ -158,7 +164,12 @@ pub(super) fn grace_period(ctx: &mut Context<'_>, before: &PreStop) {
         let is_hook = !before.sleeps.is_zero() && total.max(window) <= given;
         let removal = if is_hook { "remove the hook, or " } else { "" };
         let help = format!("{removal}{raise}, or a shorter grace period for drainit");
-        ctx.error(span, message, format!("{help}; `drainit plan` shows what takes how long"));
+        ctx.error(
+            Rule::GracePeriodTooShort,
+            span,
+            message,
+            format!("{help}; `drainit plan` shows what takes how long"),
+        );
     } else if grace != given && needed != given.as_secs() {
         let left = given.saturating_sub(before.sleeps).as_secs();
         let variable = known(ctx);
@@ -178,7 +189,7 @@ pub(super) fn grace_period(ctx: &mut Context<'_>, before: &PreStop) {
         let what = ctx.of_exec_or("grace period of `drainit exec`", "config's `grace_period`");
         let (grace, given) = (human(grace), human(given));
         let message = format!("the {what} is {grace}, and {NAME} is {given}{by_default}");
-        ctx.warning(variable.unwrap_or(span), message, help);
+        ctx.warning(Rule::GracePeriodMismatch, variable.unwrap_or(span), message, help);
     }
 }
 
@@ -204,7 +215,7 @@ fn is_unknown(ctx: &mut Context<'_>) -> bool {
     if let Some(name) = open.filter(|name| ctx.env.may_bring(name)) {
         let message = format!("`envFrom` may bring `{name}`, whose value is not known here");
         let help = format!("give it for this check: `--env {name}=VALUE`");
-        ctx.warning(ctx.container.span, message, help);
+        ctx.warning(Rule::UnknownValue, ctx.container.span, message, help);
     }
     open.is_some()
 }

@@ -8,6 +8,7 @@ use crate::kubernetes::Context;
 use crate::kubernetes::manifest::{items, text};
 use crate::kubernetes::probes::number;
 use crate::kubernetes::termination::PreStop;
+use crate::language::diagnostics::rule::Rule;
 
 /// Warns of what stops before the pod's endpoint is removed: for about a second after the pod is
 /// deleted, the nodes still send new connections. A process with `min: 0s` stops as soon as it is
@@ -34,7 +35,7 @@ pub(super) fn endpoint(ctx: &mut Context<'_>, before: &PreStop) {
         ),
     };
     let message = format!("{what} the requests that arrive before the pod's endpoint is removed");
-    ctx.warning(ctx.container.span, message, help);
+    ctx.warning(Rule::UndrainedServer, ctx.container.span, message, help);
 }
 
 /// Whether the container has a port that serves requests: a port of the container or of a Service,
@@ -80,7 +81,7 @@ pub(super) fn local(ctx: &mut Context<'_>) {
     let is_delayed = !shutdown.readiness_delay.is_zero();
     let more = if is_delayed { "; remove `readiness_delay`" } else { "" };
     let help = format!("set {key} to {time}{more}");
-    ctx.warning(local.span, format!("with `Local` {why}"), help);
+    ctx.warning(Rule::LocalTrafficPolicy, local.span, format!("with `Local` {why}"), help);
 }
 
 /// Warns of a sidecar whose drain has no `direction`. A drain without `direction` also closes the
@@ -98,5 +99,5 @@ pub(super) fn egress(ctx: &mut Context<'_>) {
          before it ends"
     );
     let help = "set `direction: inbound` in its `drain.envoy` (`DRAINIT_DRAIN_DIRECTION`), or `all` if nothing goes out through it";
-    ctx.warning(ctx.container.span, message, help);
+    ctx.warning(Rule::DrainWithoutDirection, ctx.container.span, message, help);
 }

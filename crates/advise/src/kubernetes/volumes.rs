@@ -3,6 +3,7 @@
 use crate::keys::Address;
 use crate::kubernetes::Context;
 use crate::kubernetes::manifest::{is_named, is_true, items, text};
+use crate::language::diagnostics::rule::Rule;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 
@@ -58,7 +59,12 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
             ),
             None => continue,
         };
-        return ctx.error(ctx.container.span, format!("`{path}` cannot be made: {why}"), help);
+        return ctx.error(
+            Rule::ReadOnlyPath,
+            ctx.container.span,
+            format!("`{path}` cannot be made: {why}"),
+            help,
+        );
     }
 }
 

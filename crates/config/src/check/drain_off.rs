@@ -8,6 +8,7 @@ use crate::core::spec::DrainOff;
 use crate::keys::Config;
 use crate::language::diagnostics::diagnostic::Severity;
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::environment::Environment;
 use crate::language::expand;
 use crate::language::places::{EntryPlace, Places};
@@ -41,7 +42,9 @@ pub(crate) fn check(
         let why = if is_literal { String::new() } else { format!(" ({})", why.join("; ")) };
         let (is, help) = match off {
             DrainOff::Time if is_literal => {
-                ("is 0", "remove it if requests in flight should end before the stop".to_owned())
+                ("is 0", "remove it if requests in flight should end before the stop: with it, nothing else \
+                 warns of them"
+                    .to_owned())
             }
             DrainOff::Time => {
                 let names = list(names.iter().map(String::as_str));
@@ -57,7 +60,7 @@ pub(crate) fn check(
         let message = format!("`{}` is not drained: its `{key}` {is}{why}", process.name);
         let severity = if is_meant { Severity::Note } else { Severity::Warning };
         is_warned |= !is_meant;
-        problems.push(severity, node.span, message).help(help);
+        problems.push(Rule::DrainOff, severity, node.span, message).help(help);
     }
     is_warned
 }

@@ -5,6 +5,7 @@ use crate::check::own_address::reaches;
 use crate::check::running;
 use crate::keys::{Config, ListenSocket, Probe};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::places::Places;
 
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
@@ -21,7 +22,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                 );
                 let help =
                     "use `http`, `exec`, `log` or `notify`, which only the process can answer";
-                problems.error(place.at(key), message).help(help);
+                problems.error(Rule::SharedProbe, place.at(key), message).help(help);
             }
         }
     }

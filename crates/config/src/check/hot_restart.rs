@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use crate::keys::{Config, DrainMethod, EnvoyFlags, Process};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::places::Places;
 use crate::language::span::Span;
 use crate::types::human;
@@ -16,7 +17,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         let faults = faults(process, &flags);
         if !faults.is_empty() {
             for (key, message, help) in faults {
-                problems.error(place.at(key), message).help(help);
+                problems.error(Rule::HotRestartFlags, place.at(key), message).help(help);
             }
             continue;
         }
@@ -27,10 +28,12 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             let (name, other_name) = (&process.name, &config.processes[other].name);
             let id = problems.for_message(id);
             let message = format!("`{name}` has the `--base-id {id}` of `{other_name}`");
-            problems.error(command, message).help(match place.is_same(&places.processes[other]) {
-                true => "give each copy its own: `--base-id ${SCALE_INDEX}`",
-                false => "give each Envoy another number",
-            });
+            problems.error(Rule::HotRestartFlags, command, message).help(
+                match place.is_same(&places.processes[other]) {
+                    true => "give each copy its own: `--base-id ${SCALE_INDEX}`",
+                    false => "give each Envoy another number",
+                },
+            );
         }
         times(problems, config, process, &flags, command);
     }
@@ -111,7 +114,7 @@ fn times(
             human(shutdown),
             human(window)
         );
-        problems.warning(command, message).help(format!(
+        problems.warning(Rule::HotRestartTime, command, message).help(format!(
             "set `--parent-shutdown-time-s {}`, which is enough for its requests to end",
             process
                 .drain
@@ -129,7 +132,7 @@ fn times(
             human(shutdown),
             human(flags.drain)
         );
-        problems.warning(command, message).help(
+        problems.warning(Rule::HotRestartTime, command, message).help(
             "add `--drain-strategy immediate`, with which every response of the old epoch closes its connection, or a \
              shorter `--drain-time-s`",
         );

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::keys::Config;
 use crate::language::diagnostics::diagnostic::Severity;
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::places::Places;
 
 /// Searches the image for the files that a config names.
@@ -30,6 +31,7 @@ pub struct Part {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    pub rule: Rule,
     pub part: Part,
     pub message: String,
     pub help: String,
@@ -57,6 +59,6 @@ pub(crate) fn check(
             continue;
         }
         let message = problems.shown_in_quotes(&finding.message, &names);
-        problems.push(severity, span, message).help(finding.help);
+        problems.push(finding.rule, severity, span, message).help(finding.help);
     }
 }

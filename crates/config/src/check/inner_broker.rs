@@ -9,6 +9,7 @@ use crate::graph::Graph;
 use crate::keys::{Config, DrainMethod, Process, ProcessKind};
 use crate::known::{Kind, Known, find};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::places::Places;
 use crate::types::ProcessId;
 use crate::types::suggest::list;
@@ -92,7 +93,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, graph: &Graph, pla
                     "if {named} fills `{broker}`, name `{broker}` and `{name}` in its `depends_on`, and \
                      write for `{name}` {WAIT}"
                 );
-                problems.note(place.at("command"), message).help(help);
+                problems.note(Rule::JobsLeftBehind, place.at("command"), message).help(help);
             }
             continue;
         };
@@ -123,7 +124,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, graph: &Graph, pla
             let drain = if worker.drain.is_some() { "in place of its `drain` " } else { "" };
             let key = if worker.drain.is_some() { "drain" } else { "command" };
             problems
-                .warning(place.at(key), message)
+                .warning(Rule::JobsLeftBehind, place.at(key), message)
                 .help(format!("{without}write {lines}, and for `{name}` {drain}{WAIT}"));
         } else if !accepting.is_empty() {
             let message = format!(
@@ -131,14 +132,16 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, graph: &Graph, pla
                  end in `{broker}` with the container",
                 names(config, &accepting)
             );
-            problems.warning(place.at("drain"), message).help(format!(
+            problems.warning(Rule::JobsLeftBehind, place.at("drain"), message).help(format!(
                 "write in its place {WAIT}: the hook runs when the server has ended"
             ));
         } else if worker.hooks.pre_stop.is_none() {
             let message = format!(
                 "`{name}` leaves the jobs that wait in `{broker}`, and they end with the container"
             );
-            problems.note(place.at("command"), message).help(format!("write {WAIT}"));
+            problems
+                .note(Rule::JobsLeftBehind, place.at("command"), message)
+                .help(format!("write {WAIT}"));
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::keys::{Config, DrainMethod, Process, ProcessKind, Shutdown};
 use crate::known::{self, Kind};
 use crate::language::diagnostics::diagnostic::Severity;
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::places::Places;
 use crate::types::human;
 
@@ -52,7 +53,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         if is_cut && !readiness_delay.is_zero() && !is_needed() {
             let message = format!("`{name}`: {} may lose requests at its stop", known.name);
             let help = "write `drain: connections` for it, so that they end before";
-            problems.note(place.at("command"), message).help(help);
+            problems.note(Rule::UndrainedServer, place.at("command"), message).help(help);
         }
         let is_written = has(key);
         let advice = known.advice(signal, key).filter(|_| !is_written || !signals.is_empty());
@@ -63,12 +64,14 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             let severity = if is_note { Severity::Note } else { Severity::Warning };
             let done = "; if that is done, write `stop_signal: TERM`";
             let or = if signals.is_empty() && !help.starts_with("write") { done } else { "" };
-            problems.push(severity, place.at(key), message).help(format!("{help}{or}"));
+            problems
+                .push(Rule::UnsuitableStop, severity, place.at(key), message)
+                .help(format!("{help}{or}"));
         } else if let Some(why) = limit.and_then(|_| known.why_alive(signal)) {
             let gets = human(gets);
             let message = format!("`{name}`: {why}, but gets the next signal after {gets}");
             let help = format!("let its own time end just before that, or make `{longer}` longer");
-            problems.note(place.at("command"), message).help(help);
+            problems.note(Rule::StopOutlastsLimit, place.at("command"), message).help(help);
         }
     }
 }

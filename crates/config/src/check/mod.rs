@@ -25,6 +25,7 @@ use crate::core::spec::HookWait;
 use crate::graph::Graph;
 use crate::keys::{Address, Config, ListenSocket, Process, ProcessKind};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::places::{EntryPlace, Places};
 use crate::language::span::Span;
 use crate::plan::Plan;
@@ -78,7 +79,7 @@ fn only_unix(problems: &mut Problems, config: &Config, places: &Places) {
             let span = place_of_drain(process, place, "ports");
             let help = "drain the server in front of it, or write the TCP ports on which it \
                         listens itself as `ports`";
-            problems.warning(span, message).help(help);
+            problems.warning(Rule::DrainCountsNothing, span, message).help(help);
         }
     }
 }
@@ -89,7 +90,7 @@ fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
     if !by_request.is_empty() && by_request.len() == config.processes.len() {
         let message = "nothing starts by itself: every process has `autostart: false`";
         problems
-            .warning(places.at("processes"), message)
+            .warning(Rule::NothingStarts, places.at("processes"), message)
             .help("remove it from the processes that nobody starts with `drainit start`");
     }
     for (index, process) in config.processes.iter().enumerate() {
@@ -104,7 +105,7 @@ fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
             );
             let span = places.processes[index].dependency(on);
             problems
-                .error(span, message)
+                .error(Rule::DependencyNeverMet, span, message)
                 .help("write `autostart: false` here too, or remove it there");
         }
     }
@@ -117,14 +118,14 @@ fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
     if config.shutdown.signals.contains(&signal) {
         let message = format!("`reload_signal` is {signal}, which stops the container");
         let help = "write another signal such as `HUP`, or remove it from `shutdown.signals`";
-        problems.error(span, message).help(help);
+        problems.error(Rule::SignalTaken, span, message).help(help);
     }
     let mut processes = config.processes.iter();
     if let Some(process) = processes.find(|process| process.forward_signals.contains(&signal)) {
         let name = &process.name;
         let message = format!("`reload_signal` is {signal}, which is forwarded to `{name}`");
         let help = "write another signal, or remove it from `forward_signals`";
-        problems.error(span, message).help(help);
+        problems.error(Rule::SignalTaken, span, message).help(help);
     }
 }
 
@@ -193,7 +194,7 @@ fn times(
             let (gets, why) = (gets(step, min(step)), why(timeline));
             let message = format!("`min` does not fit into the shutdown: {gets}; {why}");
             problems
-                .error(place_of_step(config, places, step, "min"), message)
+                .error(Rule::MinDoesNotFit, place_of_step(config, places, step, "min"), message)
                 .help("make `min` shorter, or `shutdown.grace_period` (and the pod's) longer");
             return;
         }
@@ -214,10 +215,12 @@ fn times(
         let gets: Vec<_> = cuts.iter().map(|(step, wish)| gets(step, *wish)).collect();
         let (gets, why) = (first_of(&gets, MOST_NAMED, ", "), why(timeline));
         let message = format!("the declared waits do not fit into the shutdown: {gets}; {why}");
-        problems.warning(place_of_step(config, places, longest, "time"), message).help(
-            "shorten one of them, or make `shutdown.grace_period` (and the pod's) longer: \
+        problems
+            .warning(Rule::WaitsDoNotFit, place_of_step(config, places, longest, "time"), message)
+            .help(
+                "shorten one of them, or make `shutdown.grace_period` (and the pod's) longer: \
              otherwise drainit cuts them short, as `drainit plan` shows",
-        );
+            );
         break;
     }
     if let Some((step, gets, by, kept)) = plan.squeezed().filter(|_| with_waits) {
@@ -226,10 +229,12 @@ fn times(
             "`{stop}` gets only {gets}, because `{by}` and the steps after it keep {}",
             human(kept)
         );
-        problems.warning(place_of_step(config, places, step, "time"), message).help(
-            "write its `stop_grace_period`, make that of the dependency shorter, or make \
+        problems
+            .warning(Rule::StopSqueezed, place_of_step(config, places, step, "time"), message)
+            .help(
+                "write its `stop_grace_period`, make that of the dependency shorter, or make \
              `shutdown.grace_period` (and the pod's) longer",
-        );
+            );
     }
 }
 
@@ -253,7 +258,9 @@ fn longer_than_the_window(problems: &mut Problems, config: &Config, places: &Pla
         );
         let help = "if that is meant, remove `time`; otherwise make `shutdown.grace_period` (and \
                     the pod's) longer";
-        problems.note(place_of_drain(process, place, "time"), message).help(help);
+        problems
+            .note(Rule::TimeBeyondWindow, place_of_drain(process, place, "time"), message)
+            .help(help);
     }
 }
 
@@ -325,7 +332,7 @@ pub(crate) fn shrink_default_minima(
                 "`min` of `{}` is cut from {from} to {to} to fit into the shutdown",
                 process.name
             );
-            let problem = problems.warning(span, message);
+            let problem = problems.warning(Rule::MinCut, span, message);
             problem.help(format!("write an explicit `min`, or a longer `shutdown.grace_period`: {WINDOW} is available"));
             drain.min = room;
         }
@@ -390,14 +397,14 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
         if is_listed {
             if let Some((other, message)) = beside {
                 let help = format!("if `{name}` needs it, write `{other}` into its `depends_on`");
-                problems.note(span, message).help(help);
+                problems.note(Rule::DrainWithoutOrder, span, message).help(help);
             }
             continue;
         }
         let together = || "other processes are stopped at the same time".to_owned();
         let beside = beside.map_or_else(together, |(_, message)| message);
         let message = format!("`{name}` is drained, but has no `depends_on`: {beside}");
-        let problem = problems.warning(span, message);
+        let problem = problems.warning(Rule::DrainWithoutOrder, span, message);
         problem.help(format!(
             "name what its last requests need, such as `depends_on: [{first}]`, or write `depends_on: []` if they need nothing; the other processes are {named}"
         ));

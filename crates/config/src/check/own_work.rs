@@ -14,6 +14,7 @@ use crate::graph::Graph;
 use crate::keys::{Config, Process};
 use crate::known::{self, Kind, short};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::places::Places;
 use crate::types::suggest::shortened;
 use crate::types::{ProcessId, Signal, human};
@@ -126,6 +127,6 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, graph: &Graph, pla
             inner_broker::of_unknown(&process.name, broker)
         });
         let help = remedy(process.stop_signal, begins) + &inside;
-        problems.note(place, message).help(help);
+        problems.note(Rule::WorkOfItsOwn, place, message).help(help);
     }
 }

@@ -9,6 +9,7 @@ use crate::check::place_of_drain;
 use crate::check::running;
 use crate::keys::{Address, Config, DrainMethod, Probe, Process, Update};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::places::{EntryPlace, Places};
 use crate::language::yaml::node::Node;
 use drainit_os::same_path::normal;
@@ -80,7 +81,7 @@ fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
                 "write the address of `{name}` itself; if it has none, `depends_on: [{of_other}]` is enough"
             ),
         };
-        problems.error_in_check(parts.at("readiness"), message).help(help);
+        problems.error_in_check(Rule::SharedProbe, parts.at("readiness"), message).help(help);
     }
 }
 
@@ -98,14 +99,16 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
                 problems.written(probe_of(parts), &text(&address))
             );
             let help = "use `notify` or `log`, which only the new instance can answer, or `update: stop-first`";
-            problems.error_in_check(span, message).help(help);
+            problems.error_in_check(Rule::SharedProbe, span, message).help(help);
         } else if process.readiness.is_none() {
             let span = parts.at("update");
             let message = format!(
                 "`{name}` has no `readiness`: with `update: start-first` the old instance ends as \
                  soon as the new instance runs, even if that one does not work"
             );
-            problems.warning(span, message).help("add a `readiness` by `notify` or `log`");
+            problems
+                .warning(Rule::UpdateWithoutReadiness, span, message)
+                .help("add a `readiness` by `notify` or `log`");
         }
     }
 }
@@ -122,7 +125,9 @@ fn admins(problems: &mut Problems, config: &Config, places: &Places) {
             config.processes[index].name,
             problems.written(parts.find("drain.envoy.admin"), &text(&what))
         );
-        problems.error_in_check(span, message).help("give each Envoy its own admin address");
+        problems
+            .error_in_check(Rule::SharedClaim, span, message)
+            .help("give each Envoy its own admin address");
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::check::running;
 use crate::keys::{Config, ProcessKind};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::places::Places;
 use crate::language::script::{self, child_of_shell};
 
@@ -21,6 +22,6 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             process.name, child[0]
         );
         let help = format!("write `exec {}`, so that it replaces the shell", child.join(" "));
-        problems.warning(entry.at("command"), message).help(help);
+        problems.warning(Rule::ShellKeepsSignals, entry.at("command"), message).help(help);
     }
 }

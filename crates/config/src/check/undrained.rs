@@ -9,9 +9,11 @@ use crate::graph::Graph;
 use crate::keys::{Address, Config, Probe, Process, ProcessKind};
 use crate::known::{Kind, Known, find};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::environment::Environment;
 use crate::language::places::Places;
 use crate::plan::Plan;
+use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
 /// The time for which requests still arrive after the stop signal, behind most load balancers.
@@ -35,9 +37,12 @@ pub(crate) fn check(
     let is_written = |path: &str| places.find(path).is_some();
     let is_warned = drain_off::check(problems, config, places, environment);
     let has_hook = config.hooks.pre_stop.is_some();
-    if is_held_back || is_written("shutdown.readiness_delay") || has_hook {
+    let is_delay_written = is_written("shutdown.readiness_delay");
+    let is_silent = is_delay_written && config.shutdown.readiness_delay.is_zero();
+    if is_held_back || is_delay_written && !is_silent || has_hook {
         return true;
     }
+    let mut silent = Vec::new();
     let is_answered = |process: &Process| process.drained().is_some() || has_pre_stop(process);
     let mut is_said = is_warned || config.processes.iter().any(|process| is_answered(process));
     // For each process: whether a process with a drain or a `pre_stop` hook depends on it, directly
@@ -69,6 +74,10 @@ pub(crate) fn check(
         {
             continue;
         }
+        if is_silent {
+            silent.extend(key.map(|_| process.name.as_str()));
+            continue;
+        }
         let delay = *delay.get_or_insert_with(|| fitting_delay(config, graph));
         let (excluded, longer) =
             (", which excludes `unready_delay`", " and a longer `grace_period`");
@@ -95,14 +104,28 @@ pub(crate) fn check(
             let none = "`readiness_delay: 0s` if no requests arrive from outside";
             let assumes = if known.is_none() && is_any_tcp(process) { ASSUMES } else { "" };
             let help = format!("{line}; {none}{more}{assumes}");
-            problems.warning(place.at(key), message).help(help);
+            problems.warning(Rule::UndrainedServer, place.at(key), message).help(help);
         } else if let Some(known) = known {
             let message = format!("`{name}`: {} {}", known.name, known.program.at_term);
-            let problem = problems.note(place.at("command"), message);
+            let problem = problems.note(Rule::UndrainedServer, place.at("command"), message);
             problem.help(format!("if requests arrive from outside, {line}"));
         }
     }
-    is_said
+    if let Some(first) = silent.first() {
+        let (names, is) = match silent.len() {
+            1 => (format!("`{first}`"), "is"),
+            2..=3 => (list(silent.iter().copied()), "are"),
+            more => (format!("`{first}` and {} more", more - 1), "are"),
+        };
+        let message = format!(
+            "`readiness_delay` is 0: {names} {is} stopped at once, and nothing warns of the requests \
+             that arrive before the endpoint is removed"
+        );
+        let help = "that is right for a server that drains itself, or if no requests arrive from \
+                    outside; otherwise remove it";
+        problems.note(Rule::NoDelay, places.at("shutdown.readiness_delay"), message).help(help);
+    }
+    is_said || is_silent
 }
 
 /// Whether the keys of a process do not show what it speaks over TCP.

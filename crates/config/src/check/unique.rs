@@ -9,6 +9,7 @@ use crate::check::running;
 use crate::keys::{Address, Config, Control, Process};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::places::Places;
 use crate::language::yaml::node::Node;
 use drainit_os::same_path::normal;
@@ -97,9 +98,9 @@ fn listening(problems: &mut Problems, config: &Config, places: &Places) {
             };
             let span = place.at(&key);
             match is_one {
-                true => problems.error(span, message).help(help),
+                true => problems.error(Rule::SharedClaim, span, message).help(help),
                 // A container may separate the ports of IPv6.
-                false => problems.error_in_check(span, message).help(help),
+                false => problems.error_in_check(Rule::SharedClaim, span, message).help(help),
             }
         }
     }
@@ -126,7 +127,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                     process.name,
                     path(problems, node, socket)
                 );
-                let problem = problems.error(place.at(&key), message);
+                let problem = problems.error(Rule::SharedClaim, place.at(&key), message);
                 problem.help("remove it, or give one of them another path");
             }
             let Some(&first) = owners.get(&claim) else {
@@ -151,7 +152,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                 }
             };
             let message = format!("process `{}` already {has}", config.processes[first].name);
-            problems.error(place.at(&key), message).help(match is_copy {
+            problems.error(Rule::SharedClaim, place.at(&key), message).help(match is_copy {
                 true => "give each copy its own, with `${SCALE_INDEX}` in the path",
                 false => help,
             });
@@ -170,7 +171,9 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                 let socket = problems.written(place.find(&key), &socket.to_string());
                 let message = format!("`sockets` of `{name}` would remove {socket} at each start");
                 let span = place.at(&key);
-                problems.error(span, message).help("remove it from `sockets`: drainit makes it");
+                problems
+                    .error(Rule::SharedClaim, span, message)
+                    .help("remove it from `sockets`: drainit makes it");
             }
         }
     }

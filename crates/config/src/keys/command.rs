@@ -13,6 +13,7 @@ use crate::keys::only_if;
 use crate::keys::reader::{Fields, Reader};
 use crate::keys::values;
 use crate::language::diagnostics::diagnostic::quote;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::expand::LONGEST;
 use crate::language::shell_split::{split, without_shell};
 use crate::language::source::ARGUMENT;
@@ -116,7 +117,11 @@ impl Command {
     /// Reports a command whose first word names no program.
     fn check_program(&self, reader: &mut Reader<'_>, at: Span, what: &str) -> Option<()> {
         if self.first().is_none_or(String::is_empty) {
-            let problem = reader.problems.error(at, format!("`{what}` does not name a program"));
+            let problem = reader.problems.error(
+                Rule::InvalidValue,
+                at,
+                format!("`{what}` does not name a program"),
+            );
             problem.help("write `[PROGRAM, ARGUMENT, …]`");
             return None;
         }
@@ -227,7 +232,10 @@ fn command(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Command>
         }
         Kind::Null | Kind::Mapping(_) => {
             let message = format!("`{what}` must be a command, not {}", node.kind_name());
-            reader.problems.error(node.span, message).help("write `[PROGRAM, ARGUMENT, …]`");
+            reader
+                .problems
+                .error(Rule::WrongType, node.span, message)
+                .help("write `[PROGRAM, ARGUMENT, …]`");
             return None;
         }
     };
@@ -241,7 +249,7 @@ fn command(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Command>
     {
         let word = quote(&reader.problems.written(node.items().first().map(Rc::as_ref), word));
         let message = format!("`{what}` is one word, {word}: a program of that name");
-        let problem = reader.problems.warning(node.span, message);
+        let problem = reader.problems.warning(Rule::OneWordCommand, node.span, message);
         problem.help("write `[PROGRAM, ARGUMENT, …]`");
     }
     if !command.iter().any(|word| reads_dollars(word)) {
@@ -306,7 +314,7 @@ impl ElementKeys {
         if text.len() >= LONGEST {
             let message = format!("the result of `join` has {} bytes", text.len());
             let help = "let the program read the file itself: no argument can have 128 KiB";
-            reader.problems.error(fields.value("join"), message).help(help);
+            reader.problems.error(Rule::TooLarge, fields.value("join"), message).help(help);
             return None;
         }
         Some((!texts.is_empty()).then_some(text))
@@ -356,7 +364,10 @@ fn file(reader: &mut Reader<'_>, node: &Node) -> Option<Text> {
             let message = format!("`file` {} {}", quote(&path), why.message);
             let help = "check the path: a relative one starts at the directory of this config; with \
                         `only_if: {path_exists: PATH}` the file may be missing";
-            reader.problems.error(node.span, message).help(why.help_or(|| help.to_owned()));
+            reader
+                .problems
+                .error(Rule::UnreadableFile, node.span, message)
+                .help(why.help_or(|| help.to_owned()));
             return None;
         }
     };

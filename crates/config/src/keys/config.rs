@@ -15,6 +15,7 @@ use crate::keys::processes::Processes;
 use crate::keys::reader::{Fields, Reader};
 use crate::keys::{ArgRoute, Hooks, Process, Shutdown};
 use crate::language::diagnostics::diagnostic::quote;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::expand;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Kind, Node};
@@ -134,11 +135,12 @@ pub(crate) fn read(reader: &mut Reader<'_>, node: &Node) -> Config {
         let has_key = fields.entries().iter().any(|(key, _)| &*key.text == "processes");
         let span = if has_key { fields.key("processes") } else { Span::whole(node.span.file()) };
         if entries.iter().all(|(key, node)| key.text.starts_with("x-") || node.is_reset()) {
-            let problem = reader.problems.error(span, "the config has no processes");
+            let problem =
+                reader.problems.error(Rule::EmptyConfig, span, "the config has no processes");
             problem.help("add one: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
         } else {
             let message = "there is nothing to start: every `scale` is 0";
-            let problem = reader.problems.warning(span, message);
+            let problem = reader.problems.warning(Rule::NothingStarts, span, message);
             problem.help("set one to 1 or more; without a process drainit exits with 0 at once");
         }
     }
@@ -159,7 +161,8 @@ fn unknown_profiles(reader: &mut Reader<'_>, root: &Node, config: &Config) {
         }
         let message =
             format!("no process has the profile {} of `DRAINIT_PROFILES`", quote(enabled));
-        let problem = reader.problems.warning(Span::whole(root.span.file()), message);
+        let problem =
+            reader.problems.warning(Rule::UnknownProfile, Span::whole(root.span.file()), message);
         problem.help(match nearest(enabled, known.iter().map(|profile| profile.as_str())) {
             Some(profile) => format!("did you mean `{profile}`?"),
             None => "remove it, or add it to the `profiles` of a process".to_owned(),
@@ -178,7 +181,7 @@ fn log_format(reader: &mut Reader<'_>, root: &Node) -> Option<LogFormat> {
             bad.why
         );
         let span = span.unwrap_or(Span::whole(root.span.file()));
-        reader.problems.error(span, message).help(bad.help);
+        reader.problems.error(Rule::InvalidValue, span, message).help(bad.help);
     });
     format.ok()
 }

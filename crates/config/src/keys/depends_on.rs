@@ -10,6 +10,7 @@ use crate::keys::reader::Reader;
 use crate::keys::scale::Scaling;
 use crate::keys::{Process, ProcessKind, StartCondition};
 use crate::language::diagnostics::diagnostic::quote;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::invalid::Invalid;
 use crate::language::yaml::node::{Kind, Node, get};
 
@@ -103,8 +104,11 @@ impl Form for DependsOn {
                 }
             }
             Kind::Null | Kind::Scalar { .. } => {
-                let problem =
-                    reader.problems.error(node.span, "`depends_on` must be a list or a mapping");
+                let problem = reader.problems.error(
+                    Rule::WrongType,
+                    node.span,
+                    "`depends_on` must be a list or a mapping",
+                );
                 let name = if let Kind::Scalar { text, .. } = &node.kind { text } else { "" };
                 problem.help(match name {
                     "" => "write `depends_on: [NAME]`".to_owned(),
@@ -139,7 +143,7 @@ pub(crate) fn resolve(
                     let process = quote(&reader.problems.for_message(&one.process));
                     let message = format!("{process} is a service, which never completes");
                     let help = "wait for `ready`, or set its `type: oneshot`";
-                    reader.problems.error(at, message).help(help);
+                    reader.problems.error(Rule::DependencyNeverMet, at, message).help(help);
                     one.condition
                 }
                 (Some(ProcessKind::Oneshot), None, _) => StartCondition::Completed,
@@ -172,7 +176,7 @@ fn expand(
     if names.contains(name) {
         let on = quote(&reader.problems.for_message(on));
         let message = format!("process {on} depends on itself");
-        reader.problems.error(span, message).help("remove it here");
+        reader.problems.error(Rule::DependencyCycle, span, message).help("remove it here");
     } else if scaling.take(reader, names.len() as u64, span) {
         return names;
     }

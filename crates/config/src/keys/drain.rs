@@ -16,6 +16,7 @@ use crate::keys::only_if;
 use crate::keys::reader::{Fields, Reader};
 use crate::keys::{Address, HttpTarget};
 use crate::language::diagnostics::diagnostic::quote;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::invalid::Invalid;
 use crate::language::yaml::node::{Kind, Node};
 use crate::types::{Signal, human};
@@ -82,7 +83,7 @@ impl DrainKeys {
             let span = fields
                 .get(method.key())
                 .map_or(fields.span, |node| node.at("min").unwrap_or(node.span));
-            let problem = reader.problems.warning(span, message);
+            let problem = reader.problems.warning(Rule::MinCut, span, message);
             problem.help("write a longer `time`, or a shorter `min`");
         }
         let min = min.unwrap_or(DEFAULT_MIN).min(most);
@@ -233,7 +234,8 @@ impl HttpDrain {
     fn settle(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         if self.until.is_none() && fields.get("until").is_none() && reader.problems.is_check() {
             let message = "the first 2xx answer ends the drain";
-            let problem = reader.problems.warning(fields.key("url"), message);
+            let problem =
+                reader.problems.warning(Rule::DrainEndsAtOnce, fields.key("url"), message);
             problem.help(
                 "if the process answers before it is drained, write `until:` with the status that it \
                  answers once it is; `until: 200` if its answer is the end",
@@ -302,7 +304,10 @@ impl Form for Headers {
             };
             if !why.is_empty() {
                 let message = format!("{} {why}", quote(&key.text));
-                reader.problems.error(key.span, message).help("correct the name, or remove it");
+                reader
+                    .problems
+                    .error(Rule::InvalidValue, key.span, message)
+                    .help("correct the name, or remove it");
             }
             let at = at.inner(&key.text);
             let value = match node.kind {
@@ -315,7 +320,7 @@ impl Form for Headers {
             };
             if matches!(&value, Some(HeaderValue::Text(text)) if !HeaderValue::is_valid(text)) {
                 let message = format!("the value of `{at}` has a character that HTTP forbids");
-                let problem = reader.problems.error(key.span, message);
+                let problem = reader.problems.error(Rule::InvalidValue, key.span, message);
                 problem.help("write ASCII text without line breaks");
             }
             headers.extend(value.map(|value| Header { name, value }));
@@ -463,7 +468,7 @@ impl Form for Admin {
         let hold = List::<AdminKeys>::read(reader, at, node)?;
         let Some((item, _)) = items.iter().zip(hold).find(|(_, holds)| *holds) else {
             let message = "no element of `admin` has a condition that holds";
-            let problem = reader.problems.error(node.span, message);
+            let problem = reader.problems.error(Rule::InvalidValue, node.span, message);
             problem.help("add a last element without `only_if`");
             return None;
         };

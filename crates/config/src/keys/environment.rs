@@ -10,6 +10,7 @@ use crate::keys::forms::{Marked, leaf, words};
 use crate::keys::key::{At, Form, OneOrMore, Shape, Table};
 use crate::keys::reader::{Fields, Reader};
 use crate::language::diagnostics::diagnostic::quote;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::env_file;
 use crate::language::source::{ENV_FILE, Source};
 use crate::language::span::Span;
@@ -203,9 +204,11 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
             out.extend(items.iter().filter_map(|one| item(reader, one)));
         }
         Kind::Null | Kind::Scalar { .. } => {
-            let problem = reader
-                .problems
-                .error(node.span, "`environment` must be a mapping, or a list of `NAME=VALUE`");
+            let problem = reader.problems.error(
+                Rule::WrongType,
+                node.span,
+                "`environment` must be a mapping, or a list of `NAME=VALUE`",
+            );
             problem.help("write `{NAME: VALUE}`");
         }
     }
@@ -255,7 +258,7 @@ fn by_pattern(
         let help = format!(
             "write `{name}: !reset`, or `{name}: {{file: \"{name}_FILE\"}}` for all files that such variables name"
         );
-        reader.problems.error(span, message).help(help);
+        reader.problems.error(Rule::InvalidValue, span, message).help(help);
         return;
     };
     let container = reader.variables.container();
@@ -328,7 +331,7 @@ impl FromFileKeys {
                 let message = format!("`{}` needs one of `file` and `value`", fields.at);
                 reader
                     .problems
-                    .error(fields.span, message)
+                    .error(Rule::MissingKey, fields.span, message)
                     .help("write `{file: PATH}`, or the value itself without braces");
                 return None;
             }
@@ -341,7 +344,7 @@ impl FromFileKeys {
         if required {
             reader
                 .problems
-                .error(span, "`file` is empty: an empty path")
+                .error(Rule::InvalidValue, span, "`file` is empty: an empty path")
                 .help("write the path, and `required: false` beside it if the file may be missing");
         }
         None
@@ -388,7 +391,7 @@ impl EnvFileKeys {
                      later needs `{path: PATH, read: start}`, one that may be missing `required: false`"
                         .to_owned()
                 };
-                reader.problems.error(span, message).help(why.help_or(help));
+                reader.problems.error(Rule::UnreadableFile, span, message).help(why.help_or(help));
             }
         }
         reader.variables.end_of_file();
@@ -404,7 +407,7 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
             Ok(Some(variable)) => variable,
             Ok(None) => continue,
             Err(bad) => {
-                reader.problems.error(at, bad.why).help(bad.help);
+                reader.problems.error(Rule::InvalidValue, at, bad.why).help(bad.help);
                 continue;
             }
         };
@@ -421,8 +424,11 @@ fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
     let right = !name.is_empty() && !name.contains(['=', '\0']);
     if !right {
         let shown = quote(&reader.problems.for_message(name));
-        let problem =
-            reader.problems.error(span, format!("{shown} cannot be the name of a variable"));
+        let problem = reader.problems.error(
+            Rule::InvalidName,
+            span,
+            format!("{shown} cannot be the name of a variable"),
+        );
         problem.help("write a name that is not empty and has no `=`");
     }
     right

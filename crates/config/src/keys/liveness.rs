@@ -9,6 +9,7 @@ use crate::keys::forms::{AtLeastOne, Positive, SocketPath, Tcp};
 use crate::keys::key::Table;
 use crate::keys::reader::{Fields, Reader};
 use crate::keys::{Address, GrpcTarget, HttpTarget, Probe};
+use crate::language::diagnostics::rule::Rule;
 
 /// The liveness check of a process, as `liveness:` defines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,10 +92,13 @@ impl LivenessKeys {
                 for key in ["interval", "timeout", "retries", "start_period"] {
                     if fields.get(key).is_some() {
                         let message = format!("`{key}` has no effect on `notify`");
-                        reader.problems.error_in_check(fields.key(key), message).help(
-                            "remove it; the time of `notify` is the longest pause between two \
+                        reader
+                            .problems
+                            .error_in_check(Rule::KeyWithoutEffect, fields.key(key), message)
+                            .help(
+                                "remove it; the time of `notify` is the longest pause between two \
                              messages, and one that is missing is enough",
-                        );
+                            );
                     }
                 }
                 return Some(Liveness::Notify(within));

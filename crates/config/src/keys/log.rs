@@ -9,6 +9,7 @@ use crate::keys::key::{At, Form, Shape, Table};
 use crate::keys::reader::{Fields, Reader};
 use crate::keys::scale;
 use crate::keys::values;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::environment::SCALE_INDEX;
 use crate::language::invalid::Invalid;
 use crate::language::yaml::node::{Kind, Node};
@@ -140,7 +141,7 @@ impl LogKeys {
                 Mode::Inherit | Mode::None => "remove one of the two",
             };
             let message = "output goes to a `file` or by a `mode`, not both";
-            reader.problems.error(fields.key("file"), message).help(help);
+            reader.problems.error(Rule::ConflictingKeys, fields.key("file"), message).help(help);
         }
         // If the config has only `stderr`, stdout still goes to drainit's own stdout, as without
         // `log`.
@@ -168,7 +169,7 @@ impl LogKeys {
             _ => None,
         };
         if let Some(message) = problem {
-            reader.problems.error(fields.key("stderr"), message).help(
+            reader.problems.error(Rule::ConflictingKeys, fields.key("stderr"), message).help(
                 "write `{stderr: {file: PATH}}`, `{file: PATH, stderr: {file: OTHER}}`, or \
                  `stderr: stdout` for one file",
             );

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::keys::forms::Verbatim;
 use crate::keys::key::{At, Form, OneOrMore, Shape, Table};
 use crate::keys::reader::{Fields, Reader};
+use crate::language::diagnostics::rule::Rule;
 use crate::language::yaml::node::Node;
 use drainit_os::trusted_path::{ForeignName, exists};
 
@@ -93,7 +94,7 @@ impl Form for Now {
         let any: Vec<Paths> = AnyOf::read(reader, at, node)?.into_iter().flatten().collect();
         let refuse = |link: ForeignName| {
             let why = format!("`only_if`: {}", link.why());
-            reader.problems.error(node.span, why).help(link.mend());
+            reader.problems.error(Rule::UnreadableFile, node.span, why).help(link.mend());
         };
         any_hold(&any).map_err(refuse).ok()
     }
@@ -161,7 +162,10 @@ impl OnlyIfKeys {
         if !message.is_empty() {
             if !fields.has_unknown || tests.len() > 1 {
                 let span = tests.get(1).map_or(fields.span, |key| fields.value(key));
-                reader.problems.error(span, format!("`{}` {message}", fields.at)).help(help);
+                reader
+                    .problems
+                    .error(Rule::ConflictingKeys, span, format!("`{}` {message}", fields.at))
+                    .help(help);
             }
             return None;
         }

@@ -25,6 +25,7 @@ use crate::keys::{
     Account, Command, DeadlineShare, Drain, DrainMethod, EnvoyFlags, Hooks, ListenSocket, Liveness,
     Log, LogMode, OnlyIf, Probe, Readiness, Render, Ulimit, Variable, Watch,
 };
+use crate::language::diagnostics::rule::Rule;
 use crate::language::invalid::Invalid;
 use crate::types::{ExitPolicy, OnExit, RestartPolicy, Signal, Update, exit_code};
 
@@ -214,15 +215,19 @@ impl Process {
                 for key in ["readiness", "liveness", "drain", "watch", "update"] {
                     if fields.get(key).is_some() {
                         let message = format!("a oneshot cannot have `{key}`: it exits by itself");
-                        let problem = problems.error(fields.key(key), message);
+                        let problem =
+                            problems.error(Rule::ConflictingKeys, fields.key(key), message);
                         problem.help(format!("remove `{key}`, or `type: oneshot`"));
                     }
                 }
                 self.update = Update::StopFirst;
             }
             ProcessKind::Service if self.timeout.is_some() => {
-                let problem =
-                    problems.error(fields.key("timeout"), "only a oneshot has a `timeout`");
+                let problem = problems.error(
+                    Rule::ConflictingKeys,
+                    fields.key("timeout"),
+                    "only a oneshot has a `timeout`",
+                );
                 problem.help(
                     "add `type: oneshot`; for a service, `readiness` has a `timeout` and `stop_grace_period` limits the stop",
                 );
@@ -230,25 +235,35 @@ impl Process {
             ProcessKind::Service => {}
         }
         if self.success_codes.is_empty() {
-            let problem = problems.error(fields.value("success_codes"), "`success_codes` is empty");
+            let problem = problems.error(
+                Rule::InvalidValue,
+                fields.value("success_codes"),
+                "`success_codes` is empty",
+            );
             problem.help("write the exit codes that are not failures, such as `[0, 2]`");
             self.success_codes.push(exit_code::OK);
         }
         let needs_lines = matches!(self.readiness, Some(Readiness { probe: Probe::Log(_), .. }));
         if needs_lines && self.log.mode == LogMode::None {
             let message = "`readiness: {log: …}` needs the output that `mode: none` drops";
-            problems.error(fields.key("log"), message).help("remove one of the two");
+            problems
+                .error(Rule::ConflictingKeys, fields.key("log"), message)
+                .help("remove one of the two");
         }
         let OnExit { failure, signal, .. } = self.on_exit;
         if !self.required && [failure, signal] != [ExitPolicy::Ignore; 2] {
             let why = format!("`{}` may be missing, but its exit stops the container", fields.at);
-            let problem = problems.error(fields.key("required"), why);
+            let problem = problems.error(Rule::ConflictingKeys, fields.key("required"), why);
             problem.help("set `on_exit: ignore`, or `ignore` for both `failure` and `signal`");
         }
         if let Some(most) = reader.key::<PolicyMax>(fields, "restart").flatten() {
             if self.restart_max.is_some() {
                 let message = format!("`restart` already sets the limit to {most}");
-                let problem = reader.problems.error(fields.key("restart_max"), message);
+                let problem = reader.problems.error(
+                    Rule::ConflictingKeys,
+                    fields.key("restart_max"),
+                    message,
+                );
                 problem.help("remove one of the two");
             }
             self.restart_max = Some(most);
@@ -450,8 +465,11 @@ impl ArgRoute {
             && fields.get("prefix").is_none()
             && !fields.has_unknown
         {
-            let problem =
-                reader.problems.error(fields.span, format!("`{}` has no `prefix`", fields.at));
+            let problem = reader.problems.error(
+                Rule::MissingKey,
+                fields.span,
+                format!("`{}` has no `prefix`", fields.at),
+            );
             problem.help("add the prefix of its arguments, `{prefix: \"--app.\"}`, or `rest: true` for all others");
         }
         Some(self)

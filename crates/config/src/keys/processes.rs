@@ -8,6 +8,7 @@ use crate::keys::reader::{Fields, Reader};
 use crate::keys::{Process, log};
 use crate::keys::{depends_on, scale};
 use crate::language::diagnostics::diagnostic::quote;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::places::EntryPlace;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Kind, Node};
@@ -59,12 +60,18 @@ impl Form for Processes {
 fn name(reader: &mut Reader<'_>, name: &str, span: Span) {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() || !name.chars().all(fits) {
-        let problem =
-            reader.problems.error(span, format!("{} cannot be the name of a process", quote(name)));
+        let problem = reader.problems.error(
+            Rule::InvalidName,
+            span,
+            format!("{} cannot be the name of a process", quote(name)),
+        );
         problem.help("use letters, digits, `_`, `-` and `.`");
     } else if name == log::OWN {
         let message = format!("{} is the name on drainit's own lines", quote(name));
-        reader.problems.error(span, message).help("give the process another name");
+        reader
+            .problems
+            .error(Rule::InvalidName, span, message)
+            .help("give the process another name");
     }
 }
 
@@ -81,7 +88,7 @@ fn process(reader: &mut Reader<'_>, at: &At<'_>, entry: &EntryPlace) -> Process 
         && !fields.has_unknown
     {
         let message = format!("process {} has no `command`", quote(at.key));
-        let problem = reader.problems.error(entry.name, message);
+        let problem = reader.problems.error(Rule::MissingKey, entry.name, message);
         problem.help("add `command: [PROGRAM, ARGUMENT, …]`");
     }
     let fields = fields.unwrap_or(empty);

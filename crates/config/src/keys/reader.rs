@@ -11,6 +11,7 @@ use crate::keys::waiting::Waiting;
 use crate::language::deadline_share::DeadlineShare;
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::environment::{Origin, SCALE_INDEX, Variables};
 use crate::language::expand::{Expanded, expand, shell_variables};
 use crate::language::invalid::Invalid;
@@ -170,7 +171,7 @@ impl<'a> Reader<'a> {
             }
             has_unknown = true;
             if self.problems.is_full() {
-                self.problems.error(key.span, "unknown key");
+                self.problems.error(Rule::UnknownKey, key.span, "unknown key");
                 continue;
             }
             let place = match at.to_string() {
@@ -187,7 +188,7 @@ impl<'a> Reader<'a> {
                 },
                 outer => format!("write it inside one of {}", list(outer.iter().copied())),
             });
-            self.problems.error(key.span, message).help(help);
+            self.problems.error(Rule::UnknownKey, key.span, message).help(help);
         }
         Some(Fields { has_unknown, entries, ..Fields::empty(*at, node.span) })
     }
@@ -212,7 +213,7 @@ impl<'a> Reader<'a> {
         // The missing key is not reported if an unknown key may be its misspelt name.
         if fields.get(name).is_none() && !fields.has_unknown {
             let message = format!("`{}` has no `{name}`", fields.at);
-            self.problems.error(fields.span, message).help(help);
+            self.problems.error(Rule::MissingKey, fields.span, message).help(help);
         }
         self.key::<F>(fields, name)
     }
@@ -238,7 +239,7 @@ impl<'a> Reader<'a> {
             };
             let name = quote(&key.text);
             let message = format!("`!reset` has nothing to remove: no earlier file has {name}");
-            self.problems.warning(key.span, message).help(help);
+            self.problems.warning(Rule::ResetWithoutEffect, key.span, message).help(help);
         }
         Some(entries)
     }
@@ -257,7 +258,7 @@ impl<'a> Reader<'a> {
         let what = what.to_string();
         let name = if what.is_empty() { "a config".to_owned() } else { format!("`{what}`") };
         let message = format!("{name} must be a mapping, not {}", node.kind_name());
-        self.problems.error(node.span, message).help(help(&what));
+        self.problems.error(Rule::WrongType, node.span, message).help(help(&what));
         None
     }
 
@@ -273,7 +274,7 @@ impl<'a> Reader<'a> {
                 "connections" => "write `connections: {}` for its defaults, or remove it",
                 _ => "write its value, or remove it",
             };
-            self.problems.warning(key.span, message).help(help);
+            self.problems.warning(Rule::EmptyKey, key.span, message).help(help);
         }
     }
 
@@ -294,7 +295,7 @@ impl<'a> Reader<'a> {
             if !fields.has_unknown {
                 let help = format!("add one of {}", list(names()));
                 let message = format!("`{at}` has no {noun}");
-                self.problems.error(fields.span, message).help(help);
+                self.problems.error(Rule::MissingKey, fields.span, message).help(help);
             }
             return None;
         };
@@ -306,7 +307,7 @@ impl<'a> Reader<'a> {
                 }
                 _ => "keep one of them".to_owned(),
             };
-            self.problems.error(fields.key(second), message).help(help);
+            self.problems.error(Rule::ConflictingKeys, fields.key(second), message).help(help);
         }
         Some((first, node))
     }
@@ -316,7 +317,9 @@ impl<'a> Reader<'a> {
             Kind::Sequence(items) => Some(items),
             _ => {
                 let message = format!("`{what}` must be a list, not {}", node.kind_name());
-                self.problems.error(node.span, message).help("put it into brackets: `[…]`");
+                self.problems
+                    .error(Rule::WrongType, node.span, message)
+                    .help("put it into brackets: `[…]`");
                 None
             }
         }
@@ -326,7 +329,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn text(&mut self, node: &Node, what: &str) -> Option<ReadText> {
         let Kind::Scalar { text: raw, .. } = &node.kind else {
             let message = format!("`{what}` must be a single value, not {}", node.kind_name());
-            let problem = self.problems.error(node.span, message);
+            let problem = self.problems.error(Rule::WrongType, node.span, message);
             if matches!(node.kind, Kind::Null) {
                 problem.help("put it into quotes if it is text, else remove it");
             }
@@ -334,7 +337,11 @@ impl<'a> Reader<'a> {
         };
         let expanded = self.expand(raw, |reader, at| reader.inside(node.span, raw, at))?;
         if expanded.text.contains('\0') {
-            let problem = self.problems.error(node.span, format!("`{what}` has a NUL character"));
+            let problem = self.problems.error(
+                Rule::InvalidValue,
+                node.span,
+                format!("`{what}` has a NUL character"),
+            );
             problem.help("remove it: the kernel accepts no text with a NUL");
             return None;
         }
@@ -360,7 +367,7 @@ impl<'a> Reader<'a> {
             Err(malformed) => {
                 let span = place(self, malformed.at);
                 let help = malformed.help + &self.hint_for_shell("`$${` in place of `${`");
-                self.problems.error(span, malformed.message).help(help);
+                self.problems.error(Rule::InvalidValue, span, malformed.message).help(help);
                 return None;
             }
         };
@@ -395,7 +402,11 @@ impl<'a> Reader<'a> {
             Some(own) => format!("did you mean `${{{own}}}`? Otherwise "),
             None => String::new(),
         };
-        let problem = self.problems.warning(span, format!("`{name}` is not set and becomes empty"));
+        let problem = self.problems.warning(
+            Rule::UnsetVariable,
+            span,
+            format!("`{name}` is not set and becomes empty"),
+        );
         problem.shared().help(format!(
             "{meant}set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if it may be empty, \
              `${{{name}:?WHY}}` if it must be set{of_shell}"
@@ -424,7 +435,7 @@ impl<'a> Reader<'a> {
                     MOST_TEXT / 1024 / 1024
                 );
                 self.problems
-                    .error(span, message)
+                    .error(Rule::TooLarge, span, message)
                     .help("is a variable far longer than it should be?");
                 None
             }
@@ -450,8 +461,8 @@ impl<'a> Reader<'a> {
             }
             let message = format!("`${name}` in `{what}` is not expanded: no shell runs");
             let problem = match of_variable {
-                Some(_) => self.problems.warning(span, message),
-                None => self.problems.error_in_check(span, message),
+                Some(_) => self.problems.warning(Rule::UnexpandedVariable, span, message),
+                None => self.problems.error_in_check(Rule::UnexpandedVariable, span, message),
             };
             problem.help(format!(
                 "write `${{{name}}}` for its value, or `$${name}` for these characters"
@@ -502,7 +513,9 @@ impl<'a> Reader<'a> {
                 Origin::Scale => format!("; {name} is the number that `scale` gives"),
             });
         }
-        self.problems.error(text.span, format!("`{what}` is {value}: {why}")).help(help);
+        self.problems
+            .error(Rule::InvalidValue, text.span, format!("`{what}` is {value}: {why}"))
+            .help(help);
     }
 
     /// The place of a byte of a value. If the line of the file does not contain the value as it is,

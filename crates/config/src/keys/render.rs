@@ -6,6 +6,7 @@ use crate::keys::forms::{Permissions, leaf};
 use crate::keys::key::{Shape, Table};
 use crate::keys::reader::{Fields, Reader};
 use crate::keys::values;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::invalid::Invalid;
 use drainit_os::same_path::is_same;
 
@@ -35,7 +36,10 @@ impl Render {
         self.from = reader.resolve_path(fields.value("from"), &self.from);
         if is_same(&self.from, &self.to) {
             let message = "`from` and `to` are the same file: the template would be overwritten";
-            reader.problems.error(fields.value("to"), message).help("write another path to `to`");
+            reader
+                .problems
+                .error(Rule::ConflictingKeys, fields.value("to"), message)
+                .help("write another path to `to`");
         }
         Some(self)
     }

@@ -10,6 +10,7 @@ use crate::keys::reader::Reader;
 use crate::keys::values;
 use crate::keys::{Process, Variable};
 use crate::language::diagnostics::diagnostic::quote;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::environment::SCALE_INDEX;
 use crate::language::invalid::Invalid;
 use crate::language::span::Span;
@@ -59,7 +60,7 @@ impl Scaling {
         let number = Copies::read(reader, &At::ROOT.inner("scale"), scale)?;
         if so_far + number as usize > MOST_PROCESSES {
             let message = format!("more than {MOST_PROCESSES} processes");
-            let problem = reader.problems.error(scale.span, message);
+            let problem = reader.problems.error(Rule::TooLarge, scale.span, message);
             problem.help("split them over several containers");
             return None;
         }
@@ -74,7 +75,10 @@ impl Scaling {
         let fits = self.values <= MOST_VALUES;
         if !fits {
             let message = format!("more than {MOST_VALUES} values in all copies");
-            reader.problems.error(span, message).help("split them over several containers");
+            reader
+                .problems
+                .error(Rule::TooLarge, span, message)
+                .help("split them over several containers");
         }
         fits
     }
@@ -124,6 +128,9 @@ pub(crate) fn check_names(reader: &mut Reader<'_>, keys: &[&NodeKey], scaling: &
     let copies: HashSet<&str> = scaling.groups.values().flatten().map(String::as_str).collect();
     for key in keys.iter().filter(|key| copies.contains(&*key.text)) {
         let message = format!("{} is the name of a copy, which `scale` makes", quote(&key.text));
-        reader.problems.error(key.span, message).help("give one of them another name");
+        reader
+            .problems
+            .error(Rule::InvalidName, key.span, message)
+            .help("give one of them another name");
     }
 }

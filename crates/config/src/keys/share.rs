@@ -10,6 +10,7 @@ use crate::keys::key::{At, Form};
 use crate::keys::reader::Reader;
 use crate::keys::waiting::{Unread, Waiting};
 use crate::keys::{DeadlineShare, DrainMethod, Liveness, Probe, Process};
+use crate::language::diagnostics::rule::Rule;
 use crate::language::environment::Later;
 use crate::language::expand;
 use crate::language::span::Span;
@@ -127,7 +128,7 @@ pub(crate) fn put(
             let stop = human(share.stop);
             let message = format!("`${{stop_seconds}}` is 0 for `{process}`: its stop gets {stop}");
             let help = "raise `shutdown.grace_period`, or use `${stop_ms}`";
-            reader.problems.warning(at, message).help(help);
+            reader.problems.warning(Rule::ZeroShare, at, message).help(help);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::keys::forms::SignalList;
 use crate::keys::key::Table;
 use crate::keys::reader::{Fields, Reader};
+use crate::language::diagnostics::rule::Rule;
 use crate::types::{Signal, human};
 
 /// `shutdown:`.
@@ -67,7 +68,9 @@ impl Shutdown {
         if !readiness_delay.is_zero() && !unready_delay.is_zero() {
             let message = "`readiness_delay` and `unready_delay` exclude each other: the first \
                            waits unready before the drain, the second stays ready during the drain";
-            problems.error(fields.value("unready_delay"), message).help("keep one of them");
+            problems
+                .error(Rule::ConflictingKeys, fields.value("unready_delay"), message)
+                .help("keep one of them");
         }
         if reserve >= grace_period && reader.durations_known {
             let written = fields.get("reserve").or(fields.get("grace_period"));
@@ -75,19 +78,23 @@ impl Shutdown {
             let message =
                 format!("`reserve` ({reserve}) is not shorter than `grace_period` ({grace})");
             problems
-                .error(written.map_or(fields.span, |node| node.span), message)
+                .error(Rule::InvalidValue, written.map_or(fields.span, |node| node.span), message)
                 .help("make `reserve` shorter, or `grace_period` longer");
             reader.durations_known = false;
         }
         let too_long = self.too_long_ready().filter(|_| reader.durations_known);
         if let Some(why) = too_long {
             let message = format!("`unready_delay` {why}");
-            let problem = problems.error(fields.value("unready_delay"), message);
+            let problem =
+                problems.error(Rule::InvalidValue, fields.value("unready_delay"), message);
             problem.help("make it shorter, or `grace_period` (and the pod's) longer");
         }
         if let Some(node) = fields.get("signals").filter(|node| node.is_empty_list()) {
-            let problem =
-                problems.error(node.span, "without `signals` the container cannot be stopped");
+            let problem = problems.error(
+                Rule::InvalidValue,
+                node.span,
+                "without `signals` the container cannot be stopped",
+            );
             problem.help("write `[TERM, INT, QUIT]`, or remove the key");
         }
         Some(self)

@@ -6,6 +6,7 @@ use nix::sys::resource::Resource;
 use crate::keys::forms::leaf;
 use crate::keys::key::{At, Either, Form, Key, Keys, Merge, Shape, Table};
 use crate::keys::reader::{Fields, Reader};
+use crate::language::diagnostics::rule::Rule;
 use crate::language::invalid::Invalid;
 use crate::language::yaml::node::Node;
 
@@ -111,7 +112,7 @@ impl LimitKeys {
         };
         if is_above {
             let message = format!("the soft limit of `{}` is above the hard limit", fields.at);
-            let problem = reader.problems.error(fields.key("soft"), message);
+            let problem = reader.problems.error(Rule::InvalidValue, fields.key("soft"), message);
             problem.help("make `soft` smaller, or `hard` larger");
         }
         Some(Pair { soft: self.soft, hard: self.hard })

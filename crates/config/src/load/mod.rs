@@ -30,6 +30,7 @@ use crate::keys::reader::Reader;
 use crate::keys::{self, Account, Accounts, Config, Variable, overlay, share};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::environment::Variables;
 pub use crate::language::moment::AsRead;
 use crate::language::moment::{Reads, of_one_moment};
@@ -177,12 +178,13 @@ pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>>
     let file = problems.add_source(source);
     if let Some((line, what, help)) = foreign {
         let message = format!("{name} is {what}{FOREIGN}");
-        problems.error(Span::new(file, line, 1, 1), message).help(help);
+        problems.error(Rule::ForeignFile, Span::new(file, line, 1, 1), message).help(help);
         return None;
     }
     let root = yaml::parse(problems, file)?;
     if matches!(root.kind, Kind::Null) {
-        let problem = problems.error(Span::whole(file), format!("{name} is empty"));
+        let problem =
+            problems.error(Rule::EmptyConfig, Span::whole(file), format!("{name} is empty"));
         problem.help("write at least `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
         return None;
     }
@@ -198,7 +200,9 @@ fn merge_roots(problems: &mut Problems, roots: Roots) -> Option<Rc<Node>> {
     let merged = complete
         .and_then(|roots| roots.into_iter().reduce(|base, over| overlay::merge(&base, &over)));
     if merged.is_none() && !problems.has_errors() {
-        problems.error(Span::whole(0), "no config file is given").help("name one with -c");
+        problems
+            .error(Rule::EmptyConfig, Span::whole(0), "no config file is given")
+            .help("name one with -c");
     }
     merged
 }
@@ -218,6 +222,7 @@ fn finish(
         Ok(graph) => {
             check::check(&mut problems, &mut config, &graph, &places, times_known);
             if problems.is_check() {
+                problems.seek(|rule| !rule.is_of_image());
                 let is_held_back = lookup.is_some_and(|lookup| lookup.is_held_back);
                 let problems = &mut problems;
                 check::shell_child::check(problems, &config, &places);
@@ -355,7 +360,7 @@ fn graph_error(problems: &mut Problems, config: &Config, places: &Places, mut er
         let on = &config.processes[process].depends_on[dependency];
         places.processes[process].dependency(&on.process)
     };
-    let (span, help) = match &mut error {
+    let (rule, span, help) = match &mut error {
         GraphError::Unknown { process, dependency, unknown, suggestion, .. } => {
             let span = at(*process, *dependency);
             let items = places.processes[*process].find("depends_on").map(Node::items);
@@ -370,15 +375,18 @@ fn graph_error(problems: &mut Problems, config: &Config, places: &Places, mut er
                 Some(name) => format!("did you mean `{name}`?"),
                 None => "add it under `processes:`, or remove it here".to_owned(),
             };
-            (span, help)
+            (Rule::UnknownProcess, span, help)
         }
         GraphError::Itself { process, dependency, .. } => {
-            (at(*process, *dependency), "remove it here".to_owned())
+            (Rule::DependencyCycle, at(*process, *dependency), "remove it here".to_owned())
         }
         GraphError::Cycle { process, dependency, .. } => {
-            (at(*process, *dependency), "remove one of these dependencies".to_owned())
+            let help = "remove one of these dependencies".to_owned();
+            (Rule::DependencyCycle, at(*process, *dependency), help)
         }
-        GraphError::TooMany => (Span::whole(0), "split them over several containers".to_owned()),
+        GraphError::TooMany => {
+            (Rule::TooLarge, Span::whole(0), "split them over several containers".to_owned())
+        }
     };
-    problems.error(span, error.to_string()).help(help);
+    problems.error(rule, span, error.to_string()).help(help);
 }

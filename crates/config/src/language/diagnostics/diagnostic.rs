@@ -3,25 +3,17 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::language::diagnostics::rule::Rule;
+pub use crate::language::diagnostics::severity::Severity;
 use crate::types::{harmless, visible};
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The config is refused.
-    #[default]
-    Error,
-    /// The config works, but probably not as intended.
-    Warning,
-    /// A hint about a config that may well work as intended.
-    Note,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
+    pub rule: Rule,
     pub severity: Severity,
     /// The message, which is one line.
     pub message: String,
-    pub(crate) file: PathBuf,
+    pub file: PathBuf,
     /// The line from 1, or 0 for the whole file.
     pub line: usize,
     /// The column in characters, from 1, or 0 for the whole file.
@@ -33,8 +25,10 @@ pub struct Diagnostic {
     /// The start of the problem in `source_line`, in characters from 0.
     pub(crate) offset: usize,
     /// The length of the problem in characters, at least 1.
-    pub(crate) len: usize,
+    pub len: usize,
     pub help: Option<String>,
+    /// The reason of the comment that silences the problem. Only `check` keeps such problems.
+    pub allowed: Option<String>,
 }
 
 impl Diagnostic {
@@ -56,12 +50,7 @@ impl Diagnostic {
 /// that has the problem, because the lines around it may contain secrets.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        };
-        write!(f, "{severity}: {}", self.message)?;
+        write!(f, "{}: {}", self.severity.name(), self.message)?;
         let file = self.file.to_string_lossy();
         let file = harmless(&file);
         let number = if self.line == 0 { String::new() } else { self.line.to_string() };
@@ -80,7 +69,7 @@ impl fmt::Display for Diagnostic {
         if let Some(help) = &self.help {
             write!(f, "\n{margin} = help: {help}")?;
         }
-        Ok(())
+        write!(f, "\n{margin} = id: {}", self.rule.id())
     }
 }
 
@@ -137,9 +126,11 @@ pub fn quote(text: &str) -> String {
 mod tests {
     use super::*;
 
+    // holds: C1246
     #[test]
     fn a_problem_of_the_whole_file_shows_no_line() {
         let whole = Diagnostic {
+            rule: Rule::UnknownKey,
             severity: Severity::Warning,
             message: "unknown key `comand`".to_owned(),
             file: PathBuf::from("/etc/drainit.yaml"),
@@ -149,8 +140,10 @@ mod tests {
             offset: 0,
             len: 0,
             help: Some("write one".to_owned()),
+            allowed: None,
         };
-        let expected = "warning: unknown key `comand`\n --> /etc/drainit.yaml\n = help: write one";
+        let expected = "warning: unknown key `comand`\n --> /etc/drainit.yaml\n = help: write one\n \
+                        = id: unknown-key";
         assert_eq!(whole.to_string(), expected);
     }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use crate::language::diagnostics::allow::{Allow, Comments};
 use crate::language::diagnostics::diagnostic::{Diagnostic, Severity, excerpt, quote};
+use crate::language::diagnostics::rule::Rule;
 use crate::language::mask;
 use crate::language::moment::Reads;
 use crate::language::source::{Source, Unreadable};
@@ -43,11 +45,17 @@ pub struct Problems {
     /// Whether `drainit check` reads the config. Some problems are errors for `drainit check`, but
     /// only warnings for `drainit run`.
     is_check: bool,
+    /// The comments that silence problems.
+    comments: Comments,
+    /// The rules for which a comment must silence a problem. Without them, no comment is reported.
+    sought: Option<fn(Rule) -> bool>,
 }
 
 /// A problem, before the text of its line is looked up.
 #[derive(Debug, Default)]
 pub struct Problem {
+    /// `None` only for the count of what is not shown.
+    rule: Option<Rule>,
     severity: Severity,
     span: Span,
     message: String,
@@ -76,6 +84,22 @@ impl Problems {
         Self { reads: reads.clone(), is_check, ..Self::default() }
     }
 
+    /// An empty list for a manifest.
+    pub fn of_manifest() -> Self {
+        Self { is_check: true, ..Self::default() }
+    }
+
+    /// Reports each comment that silences no problem of these rules.
+    pub fn seek(&mut self, sought: fn(Rule) -> bool) {
+        self.sought = Some(sought);
+    }
+
+    /// Records a text that may look like a comment, but is a value: the lines `first` to `last` of a
+    /// file.
+    pub(crate) fn add_value(&mut self, file: usize, first: usize, last: usize) {
+        self.comments.add_value(file, first, last);
+    }
+
     /// Adds a file, and returns the number by which a [`Span`] names this file.
     pub fn add_source(&mut self, source: Source) -> usize {
         self.sources.push(source);
@@ -86,8 +110,8 @@ impl Problems {
         self.sources.get(file)
     }
 
-    pub fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
-        self.push(Severity::Error, span, message.into())
+    pub fn error(&mut self, rule: Rule, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.push(rule, Severity::Error, span, message.into())
     }
 
     /// Adds an error about a file that cannot be read. `why` has the reason. If `why` has no help
@@ -96,15 +120,15 @@ impl Problems {
         let file = self.add_source(Source::unread(path));
         let span = Span::new(file, why.line, why.line.min(1), 0);
         let message = format!("{} {}", quote(&path.to_string_lossy()), why.message);
-        self.error(span, message).help(why.help_or(help));
+        self.error(Rule::UnreadableFile, span, message).help(why.help_or(help));
     }
 
-    pub fn warning(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
-        self.push(Severity::Warning, span, message.into())
+    pub fn warning(&mut self, rule: Rule, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.push(rule, Severity::Warning, span, message.into())
     }
 
-    pub fn note(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
-        self.push(Severity::Note, span, message.into())
+    pub fn note(&mut self, rule: Rule, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.push(rule, Severity::Note, span, message.into())
     }
 
     /// Puts `${NAME}` in place of this value in messages, because the value of a variable may be
@@ -184,12 +208,13 @@ impl Problems {
     /// a warning, because it may be intended.
     pub(crate) fn error_in_check(
         &mut self,
+        rule: Rule,
         span: Span,
         message: impl Into<String>,
     ) -> &mut Problem {
         match self.is_check {
-            true => self.error(span, message),
-            false => self.warning(span, message),
+            true => self.error(rule, span, message),
+            false => self.warning(rule, span, message),
         }
     }
 
@@ -208,13 +233,20 @@ impl Problems {
         self.list.len() >= KEPT
     }
 
-    pub fn push(&mut self, severity: Severity, span: Span, message: String) -> &mut Problem {
+    pub fn push(
+        &mut self,
+        rule: Rule,
+        severity: Severity,
+        span: Span,
+        message: String,
+    ) -> &mut Problem {
+        debug_assert!(rule.text().levels.contains(&severity), "{rule:?}: {message}");
         self.errors |= severity == Severity::Error;
         if self.is_full() {
             self.more += 1;
             return &mut self.overflow;
         }
-        self.list.push(Problem { severity, span, message, help: None, is_shared: false });
+        self.list.push(Problem { rule: Some(rule), severity, span, message, ..Problem::default() });
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
@@ -225,6 +257,7 @@ impl Problems {
         let key = |p: &Problem| (p.span, p.severity);
         self.list.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message)));
         self.list.dedup_by(|a, b| key(a) == key(b) && a.message == b.message);
+        let allowed = self.allow();
         self.join_shared();
         self.list_keys_once();
         let found = self.list.len();
@@ -246,7 +279,48 @@ impl Problems {
             let span = Span::whole(self.list.last().map_or(0, |p| p.span.file()));
             out.push(self.locate(&Problem { severity, span, message, ..Problem::default() }));
         }
+        out.extend(allowed);
         out
+    }
+
+    /// Takes the problems that a comment silences out of the list, and reports the comments that are
+    /// wrong. Returns the silenced problems for `check`.
+    fn allow(&mut self) -> Vec<Diagnostic> {
+        let of_file = |(file, source): (usize, &Source)| self.comments.allows(file, source);
+        let mut allows: Vec<Allow> = self.sources.iter().enumerate().flat_map(of_file).collect();
+        let mut allowed = Vec::new();
+        let silences = |problem: &Problem, allow: &mut Allow| {
+            let is_silenced = allow.silences(problem.rule, problem.severity, problem.span);
+            allow.is_used |= is_silenced;
+            is_silenced
+        };
+        for problem in std::mem::take(&mut self.list) {
+            // Each comment that would silence the problem counts as used.
+            let mut by = None;
+            for allow in allows.iter_mut() {
+                if silences(&problem, allow) {
+                    by.get_or_insert_with(|| allow.reason.clone());
+                }
+            }
+            match by {
+                Some(reason) if self.is_check => {
+                    allowed.push(Diagnostic { allowed: Some(reason), ..self.locate(&problem) });
+                }
+                Some(_) => {}
+                None => self.list.push(problem),
+            }
+        }
+        // After an error, further checks are left out, so a comment may be unused for this reason.
+        let sought = self.sought.filter(|_| !self.errors && self.more == 0);
+        for allow in allows {
+            if self.is_full() || !self.is_check {
+                break;
+            }
+            let Some((rule, message, help)) = allow.fault(sought) else { continue };
+            self.warning(rule, allow.span, message).help(help);
+        }
+        self.list.sort_by_key(|problem| (problem.span, problem.severity));
+        allowed
     }
 
     /// Keeps the first of the shared problems with the same message, and adds the lines of the
@@ -315,6 +389,7 @@ impl Problems {
         let (source_line, offset) = excerpt(line, span.column());
         let room = source_line.chars().count().saturating_sub(offset);
         Diagnostic {
+            rule: problem.rule.unwrap_or(Rule::FurtherFindings),
             severity: problem.severity,
             // A message may quote any text of a file, so characters that a terminal would interpret
             // are replaced.
@@ -329,6 +404,7 @@ impl Problems {
                 .help
                 .as_deref()
                 .map(|help| harmless(&self.without_values(help)).into_owned()),
+            allowed: None,
         }
     }
 
@@ -353,10 +429,10 @@ mod tests {
     #[test]
     fn problems_are_sorted_without_duplicates() {
         let mut problems = Problems::default();
-        problems.error(at(3), "c");
-        problems.warning(at(1), "a").help("fix");
-        problems.error(at(3), "c");
-        problems.error(at(2), "b");
+        problems.error(Rule::UnknownKey, at(3), "c");
+        problems.warning(Rule::EmptyKey, at(1), "a").help("fix");
+        problems.error(Rule::UnknownKey, at(3), "c");
+        problems.error(Rule::UnknownKey, at(2), "b");
         let out = problems.finish();
         let messages: Vec<_> = out.iter().map(|d| d.message.as_str()).collect();
         assert_eq!(messages, ["a", "b", "c"]);
@@ -368,8 +444,8 @@ mod tests {
     fn a_shared_problem_is_shown_once_with_the_lines_of_the_others() {
         let mut problems = Problems::default();
         for line in [9, 2, 2, 4, 4, 5, 6, 7, 8] {
-            problems.warning(at(line), "same").shared().help("fix");
-            problems.warning(at(line), format!("own {line}")).shared();
+            problems.warning(Rule::EmptyKey, at(line), "same").shared().help("fix");
+            problems.warning(Rule::EmptyKey, at(line), format!("own {line}")).shared();
         }
         let out = problems.finish();
         assert_eq!(out.iter().filter(|it| it.message == "same").count(), 1);
@@ -384,10 +460,10 @@ mod tests {
     fn many_problems_are_cut_and_counted_and_warnings_are_dropped_first() {
         let mut problems = Problems::default();
         for line in 1..=200 {
-            problems.warning(at(line), "w");
+            problems.warning(Rule::EmptyKey, at(line), "w");
         }
         for line in 300..2000 {
-            problems.error(at(line), "e");
+            problems.error(Rule::UnknownKey, at(line), "e");
         }
         let out = problems.finish();
         assert_eq!(out.len(), SHOWN + 1);

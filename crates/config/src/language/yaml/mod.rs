@@ -15,8 +15,10 @@ use std::rc::Rc;
 pub(crate) use granit_parser::ErrorKind as Complaint;
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag as YamlTag};
 
+use crate::language::diagnostics::allow;
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
+use crate::language::diagnostics::rule::Rule;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Extent, Kind, Node, NodeKey, Tag};
 
@@ -158,7 +160,9 @@ impl Builder<'_> {
         let at = self.skipped + mark.line().max(1);
         let line = self.problems.source(self.file).and_then(|s| s.line(at)).unwrap_or_default();
         let (message, help) = errors::explain(error.kind(), line);
-        self.problems.error(Span::new(self.file, at, mark.col() + 1, 1), message).help(help);
+        self.problems
+            .error(Rule::SyntaxError, Span::new(self.file, at, mark.col() + 1, 1), message)
+            .help(help);
         mark.line()
     }
 
@@ -166,12 +170,17 @@ impl Builder<'_> {
         // The tag comes before the value, so the two have different places.
         let tag_span = span.tag_start.map(|start| granit_parser::Span::new(start, span.start));
         let tag_span = self.span(tag_span.unwrap_or(span));
+        let lines = (self.skipped + span.start.line(), self.skipped + span.end.line());
         let span = self.span(span);
         match event {
             Event::DocumentStart(..) => {
                 self.anchors.clear();
                 if !self.roots.is_empty() && self.is_config {
-                    let problem = self.problems.error(span, "a second document begins here");
+                    let problem = self.problems.error(
+                        Rule::SyntaxError,
+                        span,
+                        "a second document begins here",
+                    );
                     problem.help("remove the `---`; pass several files with several -c");
                     return Err(Fatal);
                 }
@@ -182,6 +191,9 @@ impl Builder<'_> {
                 let quoted = is_text || style != ScalarStyle::Plain;
                 let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 let text = text.into_owned();
+                if allow::is_like_a_comment(&text) {
+                    self.problems.add_value(self.file, lines.0, lines.1);
+                }
                 if !quoted && self.is_config {
                     self.typography(&text, span);
                 }
@@ -208,7 +220,11 @@ impl Builder<'_> {
                     self.attach(node, span)
                 }
                 None => {
-                    self.problems.error(span, "this alias is inside its own anchor");
+                    self.problems.error(
+                        Rule::SyntaxError,
+                        span,
+                        "this alias is inside its own anchor",
+                    );
                     Err(Fatal)
                 }
             },
@@ -231,12 +247,12 @@ impl Builder<'_> {
             let message = format!("{} begins with a typographic quote", quote(text));
             let help =
                 "write `\"` or `'`; if it belongs to the text, put the whole text into such quotes";
-            self.problems.error(span, message).help(help);
+            self.problems.error(Rule::SyntaxError, span, message).help(help);
         } else if text.contains(SPACES) {
             let message = format!("{} has a no-break space", quote(text));
             let help =
                 "write an ordinary space; if it belongs to the text, put the text into quotes";
-            self.problems.error(span, message).help(help);
+            self.problems.error(Rule::SyntaxError, span, message).help(help);
         }
     }
 
@@ -285,7 +301,11 @@ impl Builder<'_> {
     /// `at` is another place. Returns whether both places are the same.
     fn is_first(&mut self, at: Span, key: &str, first: Span) -> bool {
         if at != first {
-            let problem = self.problems.error(at, format!("duplicate key {}", quote(key)));
+            let problem = self.problems.error(
+                Rule::DuplicateKey,
+                at,
+                format!("duplicate key {}", quote(key)),
+            );
             problem.help(format!("remove one of them: it is already set on line {}", first.line()));
         }
         at == first
@@ -305,9 +325,11 @@ impl Builder<'_> {
         for source in &sources {
             if !matches!(source.kind, Kind::Mapping(_)) {
                 let what = source.kind_name();
-                let problem = self
-                    .problems
-                    .error(source.span, format!("`<<` merges mappings only, not {what}"));
+                let problem = self.problems.error(
+                    Rule::WrongType,
+                    source.span,
+                    format!("`<<` merges mappings only, not {what}"),
+                );
                 problem.help("write `<<: *ANCHOR`, or a list of such aliases");
             }
         }
@@ -336,7 +358,7 @@ impl Builder<'_> {
         let extent = frame.extent;
         if let (Some(tag), Some(help)) = (node.tag, frame.content.refuses_tags()) {
             let message = format!("`{}` has no meaning here", tag.name());
-            self.problems.error(span, message).help(help);
+            self.problems.error(Rule::SyntaxError, span, message).help(help);
         }
         match &mut frame.content {
             NodeContent::Sequence(items) => items.push(node),
@@ -354,7 +376,7 @@ impl Builder<'_> {
                         _ => {
                             let what = node.kind_name();
                             let message = format!("a key must be text, not {what}");
-                            let problem = self.problems.error(span, message);
+                            let problem = self.problems.error(Rule::WrongType, span, message);
                             problem.help("put text that begins with `{` or `[` into quotes");
                             Pending::Refused
                         }
@@ -380,7 +402,9 @@ impl Builder<'_> {
         }
         if extent.size > MOST_VALUES {
             let message = format!("more than {MOST_VALUES} values, counting what aliases repeat");
-            self.problems.error(span, message).help("is this an alias bomb, or the wrong file?");
+            self.problems
+                .error(Rule::TooLarge, span, message)
+                .help("is this an alias bomb, or the wrong file?");
             return Err(Fatal);
         }
         Ok(())
@@ -389,7 +413,7 @@ impl Builder<'_> {
     fn too_deep(&mut self, span: Span) -> Fatal {
         let message = format!("nested more than {DEEPEST} levels deep");
         self.problems
-            .error(span, message)
+            .error(Rule::TooLarge, span, message)
             .help("no key of a config is that deep: is this the right file?");
         Fatal
     }
@@ -408,7 +432,8 @@ impl Builder<'_> {
             _ if !self.is_config => (None, false),
             _ => {
                 let name = quote(&tag.to_string());
-                let problem = self.problems.error(span, format!("unknown tag {name}"));
+                let problem =
+                    self.problems.error(Rule::SyntaxError, span, format!("unknown tag {name}"));
                 problem.help(
                     "known tags are `!reset` and `!override`, in a file that overlays another",
                 );

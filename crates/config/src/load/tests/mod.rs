@@ -1,6 +1,7 @@
 //! Tests whole configs: the values of valid ones, the messages for invalid ones, and the cost of
 //! hostile files.
 
+mod allow;
 mod at_start;
 mod drain_off;
 mod fits;

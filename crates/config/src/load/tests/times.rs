@@ -251,7 +251,7 @@ fn a_reserve_and_a_delay_must_fit_into_the_grace_period() {
     assert_eq!(loaded.warnings, []);
 }
 
-// holds: C765
+// holds: C765, C1244
 #[test]
 fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
     const TCP: &str = "readiness: {tcp: '127.0.0.1:80'}";
@@ -288,6 +288,28 @@ fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
         }
     }
     assert_eq!(found(&config("readiness_delay: 0s", TCP, "")), [""; 0]);
+    for (servers, shown) in [
+        (1, "`a` is stopped at once"),
+        (3, "`a`, `b0` and `b1` are stopped at once"),
+        (4, "`a` and 3 more are stopped at once"),
+    ] {
+        let more = |number| {
+            format!(
+                "  b{number}: {{command: [b], {}}}\n",
+                TCP.replace(":80", &format!(":9{number}"))
+            )
+        };
+        let more: String = (0..servers - 1).map(more).collect();
+        let silent = checked(&config("readiness_delay: 0s", TCP, &more), &[]);
+        assert!(silent.len() == 1 && silent[0].severity == Severity::Note, "{silent:?}");
+        assert_eq!((silent[0].line, silent[0].rule.id()), (1, "no-delay"));
+        let message = format!(
+            "`readiness_delay` is 0: {shown}, and nothing warns of the requests that arrive before the endpoint is removed"
+        );
+        assert_eq!(silent[0].message, message);
+    }
+    // Nothing is silent about a process that serves nobody.
+    assert_eq!(checked(&config("readiness_delay: 0s", "readiness: {notify: true}", ""), &[]), []);
     let drain = "drain: {signal: {signal: USR1, min: 5s}}";
     for (server, more) in [
         (&*format!("{TCP}, {drain}"), ""),

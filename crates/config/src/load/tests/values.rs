@@ -102,7 +102,8 @@ error: `time` is `${TIME}`: not a duration
 11 |     drain: {envoy: {admin: 'http://${HOST}:${PORT}', time: '${TIME}'}}
    |                                                            ^^^^^^^^^
    |
-   = help: write a number of seconds, or a duration such as `500ms`, `15s` or `1m 30s`; TIME comes from the container's environment";
+   = help: write a number of seconds, or a duration such as `500ms`, `15s` or `1m 30s`; TIME comes from the container's environment
+   = id: invalid-value";
     assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
 }
 
