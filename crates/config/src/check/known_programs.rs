@@ -72,6 +72,13 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             let message = format!("`{name}`: {why}, but gets the next signal after {gets}");
             let help = format!("let its own time end just before that, or make `{longer}` longer");
             problems.note(Rule::StopOutlastsLimit, place.at("command"), message).help(help);
+        } else if let Some(why) = known.cuts_before(gets).filter(|_| !has_drain) {
+            let gets = human(gets);
+            let message = format!("`{name}`: {why}, although it gets {gets}");
+            let set = known.program.limit_settings.split(' ').next().filter(|it| !it.is_empty());
+            let set = set.map_or(String::new(), |set| format!("set `{set}`, or "));
+            let help = format!("{set}write `drain: connections` for it, which waits before that");
+            problems.note(Rule::OwnLimit, place.at("command"), message).help(help);
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Program {
     pub at_term: &'static str,
     /// The longest time that the program itself takes for a stop.
     pub limit: Option<Duration>,
+    /// The time after which a server cuts what is in flight by itself.
+    pub cuts_after: Option<Duration>,
     /// The settings that change this time: words of its config, or options of its command.
     pub limit_settings: &'static str,
     /// The change that the user must make beside the config; empty if none is needed.
@@ -84,6 +86,8 @@ pub struct Known {
     pub kind: Kind,
     /// The longest time that the program takes for its stop: that of its command, or its own.
     pub limit: Option<Duration>,
+    /// The time after which the program cuts what is in flight by itself, unless its command sets it.
+    pub cuts_after: Option<Duration>,
 }
 
 impl Program {
@@ -100,21 +104,33 @@ impl Program {
         };
         let kind = Kind::ALL.into_iter().find(|it| it.name() == kind)?;
         let (seconds, limit_settings) = limit.split_once(' ').unwrap_or((limit, ""));
-        let limit = seconds.parse().ok().map(Duration::from_secs);
+        let parse = |seconds: &str| seconds.parse().ok().map(Duration::from_secs);
+        let (limit, about) = (parse(seconds), seconds.strip_prefix('~').and_then(parse));
+        let cuts_after = limit.or(about).filter(|_| kind == Kind::Server);
         let signals = signals.split_whitespace().filter_map(Signal::parse).collect();
         let names = names.split(", ").collect();
-        Some(Self { names, kind, signals, at_term, limit, limit_settings, more, foreground })
+        Some(Self {
+            names,
+            kind,
+            signals,
+            at_term,
+            limit,
+            cuts_after,
+            limit_settings,
+            more,
+            foreground,
+        })
     }
 
-    /// The longest time for a stop, which one of these arguments may set.
-    fn limit_with(&self, arguments: &[&str]) -> Option<Duration> {
+    /// The longest time for a stop that one of these arguments sets.
+    fn limit_in(&self, arguments: &[&str]) -> Option<Duration> {
         let text = format!(" {}", arguments.join(" ")).to_lowercase().replace('=', " ");
         let of = |option: &str| {
             let is_option = |(at, _): &(usize, &str)| text[..*at].ends_with([' ', '.']);
             let (at, _) = text.rmatch_indices(option).find(is_option)?;
             duration(text[at + option.len()..].split_whitespace().next()?).ok()
         };
-        self.limit_settings.to_lowercase().split_whitespace().find_map(of).or(self.limit)
+        self.limit_settings.to_lowercase().split_whitespace().find_map(of)
     }
 
     /// The program that has this file name and starts with these arguments, and whether it needs one
@@ -167,6 +183,10 @@ impl Known {
         if let Some((why, remedy)) = self.advice(signal, "stop_signal") {
             return Some(format!("{why}: {remedy}"));
         }
+        // The text is about SIGTERM, which is not a good signal for each program.
+        if !program.signals.is_empty() && !program.signals.contains(&Signal::TERM) {
+            return None;
+        }
         let setting = program.limit_settings.split(' ').next().filter(|it| !it.is_empty());
         match (self.limit, setting) {
             (Some(limit), _) => {
@@ -180,6 +200,13 @@ impl Known {
             }
             (None, None) => None,
         }
+    }
+
+    /// Why the program ends work before drainit ends the program; `None` if it gets less time.
+    pub fn cuts_before(&self, gets: Duration) -> Option<String> {
+        let after = self.cuts_after.filter(|after| *after < gets)?;
+        let (name, after) = (&self.name, human(after));
+        Some(format!("{name} cuts what takes longer than {after} after its stop signal"))
     }
 
     /// The change that the user must make beside the config; `None` if there is none, or if the command
@@ -249,7 +276,10 @@ fn in_words(words: &[&str], deepest: u8) -> Option<Known> {
         let directory = path.strip_suffix(name)?.trim_end_matches('/');
         let is_sure = is_shown || directory.is_empty() || directory.ends_with("bin");
         let kind = if is_sure { program.kind } else { Kind::Maybe };
-        Some(Known { name: name.to_owned(), program, kind, limit: program.limit_with(rest) })
+        let own = program.limit_in(rest);
+        let cuts_after = program.cuts_after.filter(|_| own.is_none());
+        let limit = own.or(program.limit);
+        Some(Known { name: name.to_owned(), program, kind, limit, cuts_after })
     })
 }
 

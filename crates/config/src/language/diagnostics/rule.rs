@@ -348,6 +348,11 @@ rules! {
         why: "drainit then sends the next signal, or SIGKILL.",
         mend: "Let the program's own time end before the limit, or make the limit longer.",
     }
+    OwnLimit = "own-limit" [Note] {
+        what: "A known server cuts its requests by itself, before drainit ends it.",
+        why: "A longer request is lost, although there is time for it.",
+        mend: "Set the server's own limit, or write `drain: connections`, which waits for requests before the stop signal.",
+    }
     ShellKeepsSignals = "shell-keeps-signals" [Error, Warning] {
         what: "A shell stays as the parent of a program.",
         why: "The shell gets the signals and does not pass them on, so the program is killed at the end.",

@@ -95,6 +95,52 @@ fn a_server_that_cuts_requests_is_told_to_drain_and_not_to_wait() {
     assert!(silent.len() == 1 && of_key, "{silent:?}");
 }
 
+// holds: C942
+#[test]
+fn servers_that_cut_requests_before_the_end_of_their_stop_get_a_note() {
+    let drained = "drain: {connections: {time: 5s}}";
+    for (command, keys, grace, expected) in [
+        (
+            "lighttpd, -D",
+            "stop_signal: INT",
+            "60s",
+            "longer than 8s after its stop signal, although it gets 58s: set `server.graceful-shutdown-timeout`, or",
+        ),
+        (
+            "gunicorn, a",
+            "",
+            "60s",
+            "30s after its stop signal, although it gets 58s: set `--graceful-timeout`, or",
+        ),
+        (
+            "traefik",
+            "",
+            "30s",
+            "longer than 10s after its stop signal, although it gets 28s: set `graceTimeOut`, or",
+        ),
+        (
+            "gradio, a.py",
+            "stop_signal: INT",
+            "30s",
+            "longer than 5s after its stop signal, although it gets 28s: write `drain: connections` for it",
+        ),
+        ("gunicorn, a", "", "30s", ""),
+        ("gunicorn, a", "stop_grace_period: 20s", "60s", ""),
+        ("gunicorn, a", "stop_grace_period: 31s", "60s", "although it gets 31s"),
+        // The user has chosen the limit, or waits before the stop.
+        ("gunicorn, --graceful-timeout=20, a", "", "60s", ""),
+        ("gunicorn, a", drained, "60s", ""),
+        ("nginx, -g, 'daemon off;'", "stop_signal: QUIT", "60s", ""),
+        ("sanic, a", "", "60s", ""),
+    ] {
+        let shutdown = format!("grace_period: {grace}");
+        let mut found = found(&format!("command: [{command}], {keys}"), &shutdown);
+        found.retain(|(_, text)| text.contains("cuts what takes longer"));
+        assert_eq!(found.len(), usize::from(!expected.is_empty()), "{command}, {keys}: {found:?}");
+        assert!(found.iter().all(|(_, text)| text.contains(expected)), "{keys}: {found:?}");
+    }
+}
+
 // holds: C786
 #[test]
 fn a_program_with_a_longer_time_than_the_stop_gets_a_note() {
