@@ -256,6 +256,11 @@ mod tests {
         assert_eq!(line("", &inbound), None);
         assert_eq!(line("traffic_direction: INBOUND", &inbound), Some(6));
         assert_eq!(line("", &ignored), None);
+        for names in [["db", "web"], ["web", "db"], ["web", "sql"], ["sql", "web"]] {
+            let drain =
+                EnvoyDrain { ignore_listeners: names.map(str::to_owned).into(), ..all.clone() };
+            assert_eq!(line("stat_prefix: sql", &drain), None, "{names:?}");
+        }
         assert_eq!(tcp_proxy(&dir.write("envoy.yaml", b"a: {'@type': x.TcpProxy}"), &all), None);
     }
 
@@ -269,6 +274,8 @@ mod tests {
         };
         let routes = "a:\n- route: {cluster: x, timeout: 20s}\n- route:\n    timeout: 1.5s\n";
         assert_eq!(longest(routes), Some((20_000, "timeout", 2)));
+        let later = "a:\n- route: {timeout: 2s}\n- route: {timeout: 30s}\n- route: {timeout: 9s}\n";
+        assert_eq!(longest(later), Some((30_000, "timeout", 3)));
         let nested = "\n- route:\n    max_stream_duration: {max_stream_duration: 600s}\n";
         assert_eq!(longest(nested), Some((600_000, "max_stream_duration", 3)));
         let two = "- route: {timeout: 5s}\n- route: {timeout: 5s}\n";

@@ -70,6 +70,10 @@ fn waits_that_do_not_fit_are_reported_at_the_key_of_the_longest() {
         ("", "hooks: {pre_stop: {command: [x], timeout: 9s}}"),
         ("", "hooks: {post_stop: {command: [x], timeout: 9s}}"),
         ("", "drain: {connections: {time: 4999ms}}"),
+        // The longest of two waits comes first or second, and of two equal ones, the first counts.
+        ("", "stop_grace_period: 8s\n    hooks: {pre_stop: {command: [x], timeout: 9s}}"),
+        ("", "stop_grace_period: 9s\n    hooks: {pre_stop: {command: [x], timeout: 8s}}"),
+        ("", "stop_grace_period: 9000ms\n    hooks: {pre_stop: {command: [x], timeout: 9s}}"),
     ] {
         let shutdown = format!("shutdown: {{{shutdown}grace_period: 6s, reserve: 1s}}");
         let text = format!("{shutdown}\n{}", process_with(keys));

@@ -437,10 +437,13 @@ fn sockets_that_exclude_each_other_are_refused() {
 fn a_reload_signal_with_another_meaning_is_refused() {
     let signal = |text: &str| config(&format!("{text}\n{}", process_with(""))).reload_signal;
     assert_eq!((signal("reload_signal: SIGHUP"), signal("")), (Some(Signal::HUP), None));
+    let only_int = "TERM\nshutdown: {signals: [INT]}";
     for (signal, keys, expected) in [
         ("TERM", "", "1:16 `reload_signal` is SIGTERM, which stops the container"),
         ("TERM\nshutdown: {signals: [INT, TERM]}", "", "which stops the container"),
-        ("TERM\nshutdown: {signals: [INT]}", "forward_signals: [USR1, TERM]", "forwarded to `a`"),
+        (only_int, "forward_signals: [USR1, TERM]", "forwarded to `a`"),
+        (only_int, "forward_signals: [TERM, USR1]\n  b: {command: [b]}", "forwarded to `a`"),
+        (only_int, "\n  b: {command: [b], forward_signals: [TERM]}", "forwarded to `b`"),
         ("KILL", "", "1:16 "),
         ("CHLD", "", "1:16 "),
         ("[HUP]", "", "1:16 "),
