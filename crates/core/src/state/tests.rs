@@ -3,7 +3,7 @@
 use super::*;
 use crate::cause::Cause;
 use crate::spec::tests::{process, spec};
-use crate::types::Signal;
+use crate::types::{Signal, StartCondition};
 
 const DOWN: Lifecycle = Lifecycle::Done;
 const UP: Lifecycle = Lifecycle::Ready { since: Time(Duration::ZERO) };
@@ -40,4 +40,15 @@ fn an_end_before_that_of_any_dependent_makes_the_budget_again() {
         state.plan_again(None, &[]);
         assert_eq!(state.replan.is_some(), is_again, "{dependents:?} {touched:?}");
     }
+}
+
+#[test]
+fn a_process_waits_for_each_dependency_that_has_not_met_the_condition() {
+    let [a, b, app] = [0, 1, 2].map(ProcessId);
+    let spec = spec(vec![process(&[]), process(&[]), process(&[a, b])]);
+    let mut state = State::new(Arc::new(spec), Time::default());
+    state.set(app, Lifecycle::Waiting);
+    assert_eq!([a, b].map(|on| state.waiting_for(on)), [vec![app], vec![app]]);
+    state[b].reached = Some(StartCondition::Started);
+    assert_eq!([a, b].map(|on| state.waiting_for(on)), [vec![app], vec![]]);
 }

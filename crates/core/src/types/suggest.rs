@@ -94,8 +94,8 @@ mod tests {
         assert_eq!(nearest(&"x".repeat(1_000_000), known), None);
         // The nearest of several similar names, wherever it is, or the first of two.
         for (known, expected) in [
-            (["worker-1", "worker-123"], "worker-1"),
-            (["worker-123", "worker-1"], "worker-1"),
+            (["worker-1", "worker-12"], "worker-1"),
+            (["worker-12", "worker-1"], "worker-1"),
             (["worker-2", "worker-3"], "worker-2"),
         ] {
             assert_eq!(nearest("worker-", known), Some(expected), "{known:?}");

@@ -332,6 +332,23 @@ fn a_signal_that_arrives_while_the_first_is_handled_counts_once() {
     }
 }
 
+#[test]
+fn every_later_stop_signal_has_a_line_in_a_stop_and_in_a_search_for_leftovers() {
+    for signal in [Signal::TERM, Signal::INT].map(Event::Signal) {
+        for is_search in [false, true] {
+            let mut play = Play::up(plain());
+            play.at(0, TERM);
+            if is_search {
+                play.at(10, exited(ROUTER));
+                assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+            }
+            let notes = [100, 200, 300, 400].map(|at| play.notes(at, signal)).concat();
+            let is_answered = notes.iter().any(|note| matches!(note, Note::Hurried(_)));
+            assert!(is_answered, "{signal:?} {is_search} {notes:?}");
+        }
+    }
+}
+
 /// A chain of three processes, as in `docs/reference/shutdown.md`: the router depends on the
 /// engine, and the engine on python.
 fn example(window: u64) -> Spec {
