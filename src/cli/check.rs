@@ -87,12 +87,14 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     let unchecked = image.into_unchecked().into_iter().collect();
     let checked = Checked { problems, parts, is_image, unchecked };
     match (args.format, &audit) {
-        (CheckFormat::Json, _) => print(json::json(&checked).as_bytes()),
+        (CheckFormat::Json, _) => print(json::json(&checked, audit.as_ref()).as_bytes()),
         (CheckFormat::Sarif, _) => print(sarif::sarif(&checked).as_bytes()),
         (CheckFormat::Text, Some(audit)) => {
             // A failed write is ignored, as for the config alone.
-            let _ = io::stdout().write_all(audit.text.as_bytes());
-            checked.shown().for_each(|problem| say(&format!("{problem}\n")));
+            let _ = io::stdout().write_all(audit.text(&checked.allowed()).as_bytes());
+            // The text of the audit has its own verdicts.
+            let further = checked.shown().filter(|problem| !problem.rule.is_of_audit());
+            further.for_each(|problem| say(&format!("{problem}\n")));
         }
         (CheckFormat::Text, None) => {
             // If the command line names no config, the output names the file that was read. A pod
@@ -107,10 +109,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         }
     }
     let has = |severity| checked.shown().any(|problem| problem.severity == severity);
-    let is_lost = audit.as_ref().is_some_and(|audit| audit.is_any_lost);
-    let is_cut = audit.as_ref().is_some_and(|audit| audit.is_cut);
-    let is_strict = args.strict && (is_lost || has(Severity::Warning));
-    if has(Severity::Error) || is_cut || is_strict { exit_code::CONFIG } else { exit_code::OK }
+    let is_wrong = has(Severity::Error) || args.strict && has(Severity::Warning);
+    if is_wrong { exit_code::CONFIG } else { exit_code::OK }
 }
 
 impl Checked {

@@ -96,12 +96,9 @@ fn comments_silence_findings_of_a_manifest() {
     let config = "shutdown: {grace_period: 30s, readiness_delay: 5s}\nprocesses:\n  web: {command: [a], readiness: {tcp: '127.0.0.1:80'}}\n";
     let options = ["-c", "drainit.yaml", "--pod", "pod.yaml"];
     let text = check(config, &options);
-    let ok = "ok: Pod web, container web, stops within";
     assert!(text.code == 0 && text.stderr.is_empty(), "{text:?}");
-    assert!(
-        text.stdout.starts_with("ok: Pod web, container web; 1 finding allowed"),
-        "{ok} {text:?}"
-    );
+    let ok = "ok: Pod web, container web; 1 finding allowed";
+    assert!(text.stdout.starts_with(ok), "{text:?}");
     let said = check(config, &[&options[..], &["-o", "json"]].concat());
     let object: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(object["checked"], json!(["Pod web, container web"]));

@@ -207,6 +207,7 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         |image: &str, more: &str| format!("containers: [{{name: a, image: '{image}', {more}}}]");
     let helper = "containers: [{name: a, command: [gunicorn, a], LIFE}, {name: b, image: logs}]";
     let [mut items, mut lines] = [String::new(), String::new()];
+    let mut expected = Vec::new();
     for (pod, line) in [
         (
             of("nginx:1.27", ""),
@@ -255,7 +256,7 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         ),
         (
             of("calico/node:v3", ""),
-            "Deployment shop/web: grace period 30s by default; no preStop; the image's own entrypoint (calico/node:v3); unknown: its program",
+            "Deployment shop/web: grace period 30s by default; no preStop; the image's own entrypoint (calico/node:v3); unknown: its program, the image's own entrypoint (calico/node:v3)",
         ),
         (
             format!("terminationGracePeriodSeconds: 0, {}", of("a", "")),
@@ -263,7 +264,7 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         ),
         (
             of("a", "command: [/bin/contour], args: [envoy, shutdown-manager]"),
-            "DaemonSet shop/web: grace period 30s by default; no preStop; an unknown program (/bin/contour); unknown: its program",
+            "DaemonSet shop/web: grace period 30s by default; no preStop; an unknown program (/bin/contour); unknown: its program, an unknown program (/bin/contour)",
         ),
         (
             of("a", "command: [/entrypoint.sh], args: [/usr/bin/envoy, -c, a.yaml]"),
@@ -275,7 +276,12 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
         ),
     ] {
         items += &workload(line.split(' ').next().unwrap(), "web", &pod);
-        lines += &format!("{line}\n");
+        expected.push(line);
+    }
+    // First what loses requests.
+    let verdicts = ["; loses requests: ", "; unknown: ", "; has drainit: ", "; keeps requests: "];
+    for verdict in verdicts {
+        lines.extend(expected.iter().filter(|it| it.contains(verdict)).map(|it| format!("{it}\n")));
     }
     lines += "15 workloads: loses requests 7, unknown 5, has drainit 1, keeps requests 2\n";
     items += "- {kind: Service}\n- {kind: ConfigMap}\n- {kind: Service}\n";
@@ -284,7 +290,12 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
     items += "- {apiVersion: batch.volcano.sh/v1alpha1, kind: Job}\n";
     lines += "not looked at: `ConfigMap`, `Job`, `Rollout` and `Service`\n";
     let list = format!("kind: List\nitems:\n{items}");
-    assert_eq!(audit(&list, &[]), (Some(0), lines));
+    let (code, said) = audit(&list, &[]);
+    let without: String =
+        said.split_inclusive('\n').filter(|it| !it.starts_with("  remedy: ")).collect();
+    assert_eq!((code, without), (Some(0), lines));
+    // Each that loses or perhaps loses requests has a remedy.
+    assert_eq!(said.matches("\n  remedy: ").count(), 12, "{said}");
     assert_eq!(audit(&list, &["--strict"]).0, Some(78));
     let drained = workload("Deployment", "a", &of("a", "command: [drainit, run]"));
     assert_eq!(audit(&format!("kind: List\nitems:\n{drained}"), &["--strict"]).0, Some(0));
@@ -339,6 +350,166 @@ fn a_list_without_a_config_gets_a_line_for_each_workload() {
     let of_config = |manifest: &str| check("drainit.yaml", Path::new("-"), manifest, &[]);
     of_config(&format!("{whole}- {{kind: Depl")).assert(78, "\n1 error, 0 warnings");
     of_config("{kind: Job, metadata: {name: a}}").assert(78, "workload, only `Job a is cut: no");
+}
+
+// holds: C1251
+#[test]
+fn each_workload_that_perhaps_loses_requests_has_a_remedy() {
+    let hook = "{sleep: {seconds: 5}}";
+    let without = |key: &str| finishing(hook, "").replace(key, "other");
+    let nginx = |more: &str| {
+        workload("Deployment", "web", &format!("containers: [{{name: a, {more}}}]"))
+            .replacen("- ", "", 1)
+    };
+    let many = |kind: &str, spec: &str| {
+        finishing(hook, spec).replace("Deployment\n", &format!("{kind}\n"))
+    };
+    let sleep = "lifecycle: {preStop: {sleep: {seconds: 5}}}";
+    for (manifest, remedy) in [
+        (without("lifecycle"), "write `lifecycle: {preStop: {sleep: {seconds: 5}}}`"),
+        (
+            nginx("image: nginx"),
+            "write `lifecycle: {preStop: {sleep: {seconds: 5}}}`; then write `STOPSIGNAL SIGQUIT` into its image, or `lifecycle: {stopSignal: SIGQUIT}` where Kubernetes has this key",
+        ),
+        (
+            nginx(&format!("image: nginx, {sleep}")),
+            "write `STOPSIGNAL SIGQUIT` into its image, or `lifecycle: {stopSignal: SIGQUIT}` where Kubernetes has this key",
+        ),
+        (nginx(&format!("image: envoy, {sleep}")), "let drainit drain it (docs/kubernetes.md)"),
+        (
+            nginx(&format!("command: [redis-server], {sleep}")),
+            "count the failed requests of a rollout under load",
+        ),
+        (
+            nginx("image: 'b/a:1'"),
+            "write the entrypoint of the image `b/a:1` as `command`, so that it can be judged",
+        ),
+        (
+            nginx("image: 'b/a:1'}, {name: b, image: c}, {name: d, command: [/d], image: e"),
+            "write the entrypoints of the images `b/a:1` and `c` as `command`, so that they can be judged",
+        ),
+        (nginx("args: [a]"), "name its image, and its entrypoint as `command`"),
+        (
+            nginx("command: [/a], image: b"),
+            "name the server itself as `command`, or count the failed requests of a rollout under load",
+        ),
+        (without("readinessProbe"), "write a `readinessProbe` that asks the server"),
+        (
+            finishing("{sleep: {seconds: 0}}", ""),
+            "write `lifecycle: {preStop: {sleep: {seconds: 5}}}`",
+        ),
+        (
+            finishing("{exec: {command: [/drain]}}", ""),
+            "write `lifecycle: {preStop: {sleep: {seconds: 5}}}`, or count the failed requests of a rollout under load",
+        ),
+        (
+            finishing("{sleep: {seconds: 30}}", ""),
+            "raise `terminationGracePeriodSeconds` to 40s or more",
+        ),
+        (
+            finishing(hook, "strategy: {type: Recreate}, "),
+            "write `strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}`, so that a new pod serves before an old one ends",
+        ),
+        (finishing(hook, "replicas: 0, "), "write `replicas`"),
+        (
+            many("StatefulSet", "replicas: 1, "),
+            "write `replicas: 2` or more, and let one pod end at a time",
+        ),
+        (
+            many("DaemonSet", ""),
+            "write `updateStrategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}`, if two pods can run on a node",
+        ),
+        (many("ReplicaSet", "replicas: 2, "), "count the failed requests of a rollout under load"),
+    ] {
+        let (_, said) = audit(&manifest, &[]);
+        let lines: Vec<_> = said.lines().collect();
+        assert!(
+            lines.len() == 3 && lines[1] == format!("  remedy: {remedy}"),
+            "{manifest}\n{said}"
+        );
+    }
+    // Neither a workload that keeps requests nor drainit needs a remedy.
+    for fine in [
+        finishing(hook, ""),
+        nginx("command: [drainit, run]") + "---\n" + &nginx("command: [drainit, run]"),
+    ] {
+        assert!(!audit(&fine, &[]).1.contains("remedy: "), "{fine}");
+    }
+}
+
+// holds: C1252, C1253
+#[test]
+fn an_audit_is_an_object_and_comments_silence_verdicts() {
+    let lost = |name: &str| {
+        format!(
+            "kind: Deployment\nmetadata: {{name: {name}}}\nspec: {{template: {{spec: {{containers: [{{image: {name}, command: [hypercorn, a]}}]}}}}}}\n"
+        )
+    };
+    let job =
+        "kind: Job\nmetadata: {name: c}\nspec: {template: {spec: {containers: [{image: c}]}}}\n";
+    let unknown = "kind: Pod\nmetadata: {name: d}\nspec: {containers: [{image: d}]}\n";
+    let comment = "# drainit: allow loses-requests: nobody minds\n";
+    let manifest = [job, unknown, &lost("a"), &format!("{comment}{}", lost("b"))].join("---\n");
+    let (code, said) = audit(&manifest, &["--strict"]);
+    let text: Vec<_> = said.lines().map(|it| it.split(": ").next().unwrap()).collect();
+    let order = [
+        "Deployment a",
+        "  remedy",
+        "Deployment b",
+        "  allowed",
+        "Pod d",
+        "  remedy",
+        "Job c",
+        "4 workloads",
+    ];
+    assert_eq!((code, &*text), (Some(78), &order[..]), "{said}");
+    assert!(said.ends_with("keeps requests 1; 1 finding allowed\n"), "{said}");
+    let (code, said) = audit(&manifest, &["--format", "json"]);
+    let object: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let workload = |name: &str, kind: &str, line: u32, verdict: &str, allowed: Option<&str>| {
+        let all = object["workloads"].as_array().unwrap();
+        let found = all.iter().find(|it| it["name"] == name).unwrap();
+        json!({
+            "kind": kind, "name": name, "line": line, "verdict": verdict, "allowed": allowed,
+            "grace_period": 30.0, "pre_stop": "no preStop", "programs": found["programs"],
+            "reason": found["reason"], "remedy": found["remedy"],
+        })
+    };
+    let expected = json!([
+        workload("a", "Deployment", 9, "loses requests", None),
+        workload("b", "Deployment", 14, "loses requests", Some("nobody minds")),
+        workload("d", "Pod", 5, "unknown", None),
+        workload("c", "Job", 1, "keeps requests", None),
+    ]);
+    assert_eq!((code, &object["workloads"]), (Some(0), &expected), "{said}");
+    assert_eq!(object["workloads"][2]["programs"], "the image's own entrypoint (d)");
+    let ids = |list: &str| -> Vec<_> {
+        object[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| (it["id"].clone(), it["line"].clone()))
+            .collect()
+    };
+    assert_eq!(
+        ids("findings"),
+        [(json!("unknown-loss"), json!(5)), (json!("loses-requests"), json!(9))]
+    );
+    assert_eq!(ids("allowed"), [(json!("loses-requests"), json!(14))]);
+    let silent = manifest.replace(
+        "---\nkind: Deployment\nmetadata: {name: a}",
+        &format!("---\n{comment}kind: Deployment\nmetadata: {{name: a}}"),
+    );
+    assert_eq!(audit(&silent, &["--strict"]).0, Some(0), "{silent}");
+    // A comment that silences no verdict is a warning.
+    let unused = manifest.replace("kind: Job", &format!("{comment}kind: Job"));
+    says(&unused, 0, "this comment allows `loses-requests`, which is not found here");
+    // Each of many workloads is a finding.
+    let all = vec![lost("a"); 60].join("---\n");
+    let object: serde_json::Value = serde_json::from_str(&audit(&all, &["-o", "json"]).1).unwrap();
+    assert_eq!(object["warnings"], 60);
+    let sarif: serde_json::Value = serde_json::from_str(&audit(&all, &["-o", "sarif"]).1).unwrap();
+    assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 60);
 }
 
 // holds: S798

@@ -10,7 +10,7 @@
 
 #[cfg(test)]
 mod advice;
-mod audit;
+pub mod audit;
 mod binary;
 #[cfg(test)]
 mod binary_tests;
@@ -132,6 +132,7 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
     };
     let mut documents = yaml::parse_manifest(&mut problems, file).unwrap_or_default();
     let text = problems.source(file).map(|it| Rc::clone(&it.text)).unwrap_or_default();
+    let whole = documents.len();
     if asked.is_audit && problems.has_errors() {
         documents.extend(text.split("\n---").filter_map(audit::items).flatten());
     }
@@ -142,13 +143,19 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
             .help(help);
     }
     let has_config = !texts.is_empty();
-    let judged = asked.is_audit.then(|| audit::of(&documents, has_config)).flatten();
-    let (audit, judged) = judged.unzip();
-    if judged.is_none() {
-        problems.seek(|rule| !rule.is_of_image());
+    let is_broken = documents.len() > whole;
+    let judged = match asked.is_audit {
+        true => audit::of(&mut problems, (file, &documents), has_config, is_broken),
+        false => None,
+    };
+    let (mut audit, judged) = judged.unzip();
+    match &judged {
+        Some(_) => problems.seek(Rule::is_of_audit),
+        None => problems.seek(|rule| !rule.is_of_image() && !rule.is_of_audit()),
     }
     if documents.is_empty() && problems.has_errors() {
-        return PodCheck { diagnostics: problems.finish(), containers: Vec::new(), audit };
+        let diagnostics = problems.finish();
+        return PodCheck { diagnostics, containers: Vec::new(), audit };
     }
     let (mut diagnostics, mut containers) = (Vec::new(), Vec::new());
     let read_env = |container: &Container| PodEnv::read(container, asked.here, asked.of_image);
@@ -227,7 +234,11 @@ pub fn check_manifest(manifest: Source, asked: &Asked<'_>) -> PodCheck {
         traffic::endpoint(&mut ctx, &hook);
         sidecar::check(&mut ctx);
     }
-    diagnostics.extend(problems.finish());
+    let of_manifest = problems.finish();
+    if let Some(audit) = &mut audit {
+        audit.note_allowed(&of_manifest);
+    }
+    diagnostics.extend(of_manifest);
     PodCheck { diagnostics, containers, audit }
 }
 

@@ -222,7 +222,7 @@ fn finish(
         Ok(graph) => {
             check::check(&mut problems, &mut config, &graph, &places, times_known);
             if problems.is_check() {
-                problems.seek(|rule| !rule.is_of_image());
+                problems.seek(|rule| !rule.is_of_image() && !rule.is_of_audit());
                 let is_held_back = lookup.is_some_and(|lookup| lookup.is_held_back);
                 let problems = &mut problems;
                 check::shell_child::check(problems, &config, &places);

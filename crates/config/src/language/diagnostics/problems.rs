@@ -47,6 +47,8 @@ pub struct Problems {
     is_check: bool,
     /// The comments that silence problems.
     comments: Comments,
+    /// Whether all findings are shown, because each is about another workload.
+    is_whole: bool,
     /// The rules for which a comment must silence a problem. Without them, no comment is reported.
     sought: Option<fn(Rule) -> bool>,
 }
@@ -87,6 +89,11 @@ impl Problems {
     /// An empty list for a manifest.
     pub fn of_manifest() -> Self {
         Self { is_check: true, ..Self::default() }
+    }
+
+    /// Shows all problems, however many there are.
+    pub fn show_all(&mut self) {
+        self.is_whole = true;
     }
 
     /// Reports each comment that silences no problem of these rules.
@@ -230,7 +237,7 @@ impl Problems {
     /// Whether further problems are only counted and not kept. If so, the caller can skip
     /// suggestions that take long to compute.
     pub(crate) fn is_full(&self) -> bool {
-        self.list.len() >= KEPT
+        self.list.len() >= KEPT && !self.is_whole
     }
 
     pub fn push(
@@ -261,7 +268,7 @@ impl Problems {
         self.join_shared();
         self.list_keys_once();
         let found = self.list.len();
-        if found > SHOWN {
+        if found > SHOWN && !self.is_whole {
             // If there are too many problems, warnings are dropped first, so that no warning takes
             // the place of an error.
             let mut kept = self.list.iter().filter(|p| p.severity == Severity::Error).count();

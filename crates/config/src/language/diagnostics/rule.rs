@@ -87,6 +87,11 @@ impl Rule {
         )
     }
 
+    /// Whether this is a verdict of the audit of workloads without a config.
+    pub fn is_of_audit(self) -> bool {
+        matches!(self, Self::LosesRequests | Self::UnknownLoss | Self::CutManifest)
+    }
+
     /// The explanation for a terminal.
     pub fn explanation(self) -> String {
         let RuleText { id, what, why, mend, .. } = self.text();
@@ -507,6 +512,21 @@ rules! {
         what: "drainit cannot make a socket, because the container can only read there.",
         why: "The start would fail.",
         mend: "Mount an `emptyDir` at the directory.",
+    }
+    LosesRequests = "loses-requests" [Warning] {
+        what: "A rollout of this workload loses requests.",
+        why: "The message says at which step.",
+        mend: "Do what the remedy says: a `preStop` hook, a stop signal, a readiness probe, a strategy, or drainit.",
+    }
+    UnknownLoss = "unknown-loss" [Note] {
+        what: "The manifest does not show whether a rollout of this workload loses requests.",
+        why: "The program, its hook or its strategy is not known.",
+        mend: "Write what the remedy asks for, or count the failed requests of a rollout under load.",
+    }
+    CutManifest = "cut-manifest" [Error] {
+        what: "A part of a manifest lacks a key that it always has.",
+        why: "The file is probably cut, and lacks workloads.",
+        mend: "Write the manifest again.",
     }
     UnusedAllow = "unused-allow" [Warning] {
         what: "A comment `# drainit: allow` silences nothing.",
