@@ -25,6 +25,11 @@ pub(crate) struct Pids {
 }
 
 impl Pids {
+    /// The pids of an instance. After its end, an instance has none.
+    pub(crate) fn of(&self, process: ProcessId) -> InstancePids {
+        self.of_each.get(&process).cloned().unwrap_or_default()
+    }
+
     /// The pids of the processes for which `which` is true, each with its process.
     pub(crate) fn leaders(&self, which: impl Fn(ProcessId) -> bool) -> BTreeMap<Pid, ProcessId> {
         let of_each = self.of_each.iter().filter(|(process, _)| which(**process));
@@ -36,13 +41,18 @@ impl Pids {
 struct Instance {
     pids: InstancePids,
     /// The inodes of the sockets that drainit holds for the instance.
-    given: BTreeSet<u32>,
+    given: Arc<BTreeSet<u32>>,
 }
 
 impl MainPids {
     /// Handles the start of an instance. `given` has the inodes of the sockets that drainit holds
     /// for the instance.
-    pub(crate) fn on_started(&self, process: ProcessId, pids: InstancePids, given: BTreeSet<u32>) {
+    pub(crate) fn on_started(
+        &self,
+        process: ProcessId,
+        pids: InstancePids,
+        given: Arc<BTreeSet<u32>>,
+    ) {
         self.change(|all| drop(all.insert(process, Instance { pids, given })));
     }
 

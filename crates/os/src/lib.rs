@@ -28,7 +28,7 @@ pub mod leftovers;
 #[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub mod limits;
 #[allow(clippy::disallowed_methods, reason = "/proc answers without a wait")]
-pub mod listening;
+pub mod listeners;
 pub mod notify_socket;
 pub mod on_thread;
 #[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
@@ -70,6 +70,7 @@ pub mod trusted_path;
 pub mod users;
 #[allow(clippy::disallowed_methods, reason = "/proc answers without a wait; callers have a thread")]
 pub mod who_answers;
+pub mod who_serves;
 
 use std::io;
 

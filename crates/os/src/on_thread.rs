@@ -61,6 +61,8 @@ pub enum Share {
     Stop(Option<ProcessId>),
     /// The look for leftovers of a process before it starts again.
     Leftovers(ProcessId),
+    /// The search for the sockets of all processes.
+    Search,
     /// The removal of the sockets of a process, or of drainit's own sockets.
     Sockets(Option<ProcessId>),
 }
@@ -104,7 +106,7 @@ impl Share {
 
     /// Whether work of this share may use the thread that is kept ready.
     fn has_reserve(self) -> bool {
-        matches!(self, Self::Stop(_) | Self::Sockets(_))
+        matches!(self, Self::Stop(_) | Self::Sockets(_) | Self::Search)
     }
 }
 

@@ -126,6 +126,7 @@ pub(crate) fn canonical(at: &SocketAddr) -> SocketAddr {
 }
 
 /// A socket of the network namespace.
+#[derive(Debug)]
 pub(crate) struct Socket {
     pub id: SocketId,
     pub local: SocketAddr,
@@ -157,6 +158,19 @@ pub(crate) fn sockets(states: &[u8], extensions: u8, wanted: &Wanted) -> io::Res
         found.extend(ask(DUMP, extensions, states, &any, &program)?);
     }
     Ok(found)
+}
+
+/// Like [`sockets`].
+///
+/// # Errors
+/// Says that the kernel does not list its sockets.
+pub(crate) fn listed(
+    states: &[u8],
+    extensions: u8,
+    wanted: &Wanted,
+) -> Result<Vec<Socket>, String> {
+    sockets(states, extensions, wanted)
+        .map_err(|error| format!("the kernel does not list them: {error}"))
 }
 
 /// The socket with this ID, without a list of the others; `None` if the socket is gone.

@@ -99,7 +99,7 @@ impl Executor {
             [beside.mark.filter(|_| self.lives(slot)), launching]
         };
         let others = self.other_slots(process).into_iter();
-        let pids = self.traffic.counts.pids().now();
+        let pids = self.traffic.looker.pids().now();
         let children = self.children.all().map(|(pid, _)| pid);
         Origin {
             process: name,

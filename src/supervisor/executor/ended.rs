@@ -137,7 +137,7 @@ impl Executor {
                 }
                 current.end_probes();
                 current.listener = None;
-                self.traffic.counts.pids().remove(process);
+                self.traffic.looker.pids().remove(process);
                 self.traffic.record(&mut self.processes.journal);
                 self.processes.journal.reaped(process);
                 if self.process(process).hooks.post_stop.is_none() {

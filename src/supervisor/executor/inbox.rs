@@ -105,7 +105,6 @@ impl Executor {
                 events.extend(self.on_hook_over(hook, task, ended, why));
             }
             Message::Counted { is_first } => events.extend(self.on_counted(is_first)),
-            Message::LookAheadDue => self.look_ahead(),
             Message::Swept(signal, swept) => events.extend(self.on_swept(signal, *swept)),
             Message::Shutdown { reply, client } => {
                 self.requests.add_shutdown(reply, client);

@@ -1,6 +1,5 @@
 //! The instance in a slot: its pids, its tasks and its log.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +8,6 @@ use crate::keys::Process;
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::Pid;
-use crate::os::connections::Listeners;
 use crate::os::notify_socket::NotifySocket;
 use crate::os::spawn::Exec;
 use crate::supervisor::executor::epoch::EnvoyEpoch;
@@ -49,8 +47,6 @@ pub(crate) struct Instance {
     pub(super) former: Vec<Pid>,
     /// The leader of the session and of the process group in which the instance runs.
     pub(super) leader: Pid,
-    /// The sockets on which the instance listens. A drain shares this value.
-    pub(super) listeners: Rc<RefCell<Listeners>>,
     /// The last signal with which the instance was asked to end.
     pub(super) asked: Option<Signal>,
     /// The pid of the last instance that ended, and whether drainit had no other child while that

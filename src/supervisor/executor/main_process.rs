@@ -126,7 +126,7 @@ impl Executor {
             listener.set_main(main, [current.leader, session]);
         }
         let kin = former.iter().copied().chain([main, current.leader]);
-        self.traffic.counts.pids().set(process, Arc::new(kin.collect()));
+        self.traffic.looker.pids().set(process, Arc::new(kin.collect()));
         current.former = former;
     }
 

@@ -144,8 +144,6 @@ pub(crate) enum Message {
     Counted {
         is_first: bool,
     },
-    /// An instance has loaded its program during the search for the sockets of all instances.
-    LookAheadDue,
     /// A request of the operator is over. `endings` has the connections that have ended meanwhile;
     /// `reply` gets the answer.
     RequestOver {

@@ -57,6 +57,7 @@ use crate::supervisor::executor::instance::Instance;
 use crate::supervisor::executor::leftovers::FinalSweep;
 use crate::supervisor::executor::logs::Logs;
 use crate::supervisor::executor::message::{InstanceSender, Message, MessageSender, News, tell};
+use crate::supervisor::executor::own_work::BesideDrain;
 use crate::supervisor::executor::starts::Starts;
 use crate::supervisor::executor::traffic::ClientTraffic;
 use crate::supervisor::launch::{self, Launcher};
@@ -65,6 +66,7 @@ use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::{Definition, Slot};
 use crate::supervisor::tasks::drain::{self};
 use crate::supervisor::tasks::file_watch::FileWatches;
+use crate::supervisor::tasks::looker::Place;
 use crate::supervisor::tasks::reload::{ConfigSource, Reloads};
 use crate::types::{ProcessId, Time};
 
@@ -98,6 +100,7 @@ pub(crate) struct Executor {
     hooks: Hooks,
     /// The task that looks for processes that fetch their own work.
     own_work: Option<LocalTask>,
+    beside_drain: Option<BesideDrain>,
     /// The task that sends the message of the latest call of [`Executor::after_look`].
     last_look: Option<JoinHandle<()>>,
     /// The final sweep, which signals leftover processes; `None` while no sweep is under way.
@@ -137,6 +140,7 @@ impl Executor {
             looked_in_turn: 0,
             hooks: Hooks::default(),
             own_work: None,
+            beside_drain: None,
             last_look: None,
             sweep: None,
             groups: Groups::default(),
@@ -210,8 +214,9 @@ impl Executor {
         let counting = definition.drain.as_ref().and_then(|drain| drain.method.counting());
         let check = match (counting.cloned(), self.pid(process)) {
             (Some(counting), Some(_)) => {
-                let serving = self.serving(process);
-                let check = drain::connections::check(definition, serving, counting, says);
+                let place = Place { process, ports: counting.ports };
+                let looker = Rc::clone(&self.traffic.looker);
+                let check = drain::connections::check(definition, looker, place, says);
                 Some(LocalTask::of(share, check))
             }
             _ => preflight::check(&definition, &times).map(|check| {

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +11,21 @@ use crate::core::budget::Budget;
 use crate::core::event::Event;
 use crate::keys::Process;
 use crate::local_task::LocalTask;
-use crate::os::listening::OpenSockets;
 use crate::os::on_thread::{Share, on_thread};
+use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::message::Message;
-use crate::supervisor::executor::{Executor, stop_signal};
 use crate::types::ProcessId;
 use crate::types::suggest::shortened;
+
+/// The services that may take work while another process is drained, until they have loaded their
+/// programs.
+pub(super) struct BesideDrain {
+    /// The name of the process that is drained, and the longest time of its drain.
+    drained: String,
+    time: Duration,
+    /// Each service, with the time at which the stops begin.
+    services: Vec<(ProcessId, Duration)>,
+}
 
 /// Names the clients of a process that neither stop before it nor are its dependencies, in a line for
 /// each process, or says that they are unknown. `connected` has each process with a client of it, and
@@ -62,19 +70,19 @@ impl Executor {
     pub(crate) fn look_who_serves(&self) -> Option<LocalTask> {
         let spec = Arc::clone(&self.processes.machine().state().spec);
         let is_delayed = !spec.readiness_delay.max(spec.unready_delay).is_zero();
-        let pids = self.traffic.counts.pids().now();
-        let leaders = pids.leaders(|_| is_delayed || pids.of_each.len() > 1);
-        if leaders.is_empty() {
+        let running: Vec<_> = self.traffic.looker.pids().now().of_each.keys().copied().collect();
+        if running.is_empty() || !is_delayed && running.len() == 1 {
             return None;
         }
-        let (sender, known) = (self.sender.clone(), Arc::clone(&pids.all));
-        let processes = BTreeMap::from_iter(leaders.values().map(|id| (*id, self.process(*id))));
-        Some(LocalTask::of(Share::Stop(None), async move {
-            let look = move || {
-                let open = OpenSockets::now(&leaders, &known)?;
-                Ok::<_, io::Error>((open.listen_on_nothing()?, open.connected()))
+        let sender = self.sender.clone();
+        let processes = BTreeMap::from_iter(running.into_iter().map(|id| (id, self.process(id))));
+        let search = self.traffic.looker.search();
+        Some(LocalTask::of(Share::Search, async move {
+            let Ok(search) = search.await else { return };
+            let look = move || Some((search.listen_on_nothing().ok()?, search.connected()));
+            let Ok(Some((silent, connected))) = on_thread(Duration::MAX, look).await else {
+                return;
             };
-            let Ok(Ok((silent, connected))) = on_thread(Duration::MAX, look).await else { return };
             for process in silent.into_iter().filter(|_| is_delayed) {
                 // The send fails only if the event loop has ended.
                 let _ = sender.send(Message::Event(Event::ListensOnNothing(process)));
@@ -91,30 +99,52 @@ impl Executor {
     }
 
     /// Looks once which processes serve nobody, and names those that may take work during
-    /// the drains of others. Call this when every process is ready.
+    /// the drains of others. Call this when every process is ready. The look comes with the search
+    /// ahead of a stop, once these processes have loaded their programs.
     pub(crate) fn look_for_own_work(&mut self) {
         let state = self.processes.machine().state();
         let Some((drained, beside)) = own_work::beside_drains(&state.spec) else { return };
-        let beside: Vec<_> = beside.into_iter().filter(|(id, _)| self.pid(*id).is_some()).collect();
-        if beside.is_empty() {
+        let time = Budget::of(&state.spec).longest_drain(&state.spec, drained);
+        let drained = self.process(drained).name.clone();
+        let services: Vec<_> = beside.into_iter().filter(|it| self.pid(it.0).is_some()).collect();
+        if services.is_empty() {
             return;
         }
+        self.beside_drain = Some(BesideDrain { drained, time, services });
+        if self.have_loaded() {
+            self.look_ahead();
+        }
+    }
+
+    /// Whether the services in `beside_drain` have loaded their programs.
+    fn have_loaded(&self) -> bool {
+        let loads = |id: ProcessId| self.instance(id).loading.is_some();
+        let beside = self.beside_drain.as_ref();
+        beside.is_some_and(|beside| !beside.services.iter().any(|it| loads(it.0)))
+    }
+
+    /// Searches for the sockets of all processes, so that a stop need not search for them. Call this
+    /// when an instance has loaded its program.
+    pub(super) fn look_ahead(&mut self) {
+        if self.traffic.counts.is_counting() {
+            return;
+        }
+        let search = self.traffic.looker.search();
+        if !self.have_loaded() {
+            return;
+        }
+        let Some(BesideDrain { drained, time, services }) = self.beside_drain.take() else {
+            return;
+        };
         let of = |(id, begins)| {
             (id, (self.process(id).stop_signal, begins, self.process(id).name.clone()))
         };
-        let time = Budget::of(&state.spec).longest_drain(&state.spec, drained);
-        let drained = self.process(drained).name.clone();
-        let names: BTreeMap<_, _> = beside.iter().copied().map(of).collect();
-        let mains: Vec<_> = beside.iter().filter_map(|(id, _)| self.pid(*id)).collect();
-        let pids = Rc::clone(self.traffic.counts.pids());
-        self.own_work = Some(LocalTask::of(Share::Container, async move {
-            stop_signal::wait_until_loaded(&mains).await;
-            let pids = pids.now();
-            let leaders = pids.leaders(|id| names.contains_key(&id));
-            let known = Arc::clone(&pids.all);
-            let look = move || OpenSockets::now(&leaders, &known)?.listen_on_nothing();
+        let names: BTreeMap<_, _> = services.into_iter().map(of).collect();
+        self.own_work = Some(LocalTask::of(Share::Search, async move {
             // After a failed look, nothing is known about the processes.
-            let Ok(Ok(silent)) = on_thread(Duration::MAX, look).await else { return };
+            let Ok(search) = search.await else { return };
+            let look = on_thread(Duration::MAX, move || search.listen_on_nothing());
+            let Ok(Ok(silent)) = look.await else { return };
             let silent = silent.iter().filter_map(|id| names.get(id));
             let silent = silent.map(|(signal, begins, name)| (*signal, *begins, &**name));
             let lines = own_work::lines("no socket for clients", silent, &drained, time);

@@ -1,6 +1,6 @@
 //! Starts one instance of a process, with its pipes, its notify socket and its readiness probe.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fs::File;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -13,7 +13,6 @@ use crate::keys::{Leftovers, Liveness, OnlyIf, Probe, Process, ProcessKind};
 use crate::local_task::{self, LocalTask};
 use crate::os::Pid;
 use crate::os::clock;
-use crate::os::connections::Listeners;
 use crate::os::kill::kill_child;
 use crate::os::leftovers;
 use crate::os::notify_socket::NotifySocket;
@@ -353,9 +352,8 @@ impl Executor {
         (current.pid, current.spawned, current.mark) = (Some(pid), spawned, Some(mark));
         (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
         current.below.clear();
-        self.traffic.counts.pids().on_started(process, Arc::new([pid].into()), given.clone());
-        self.traffic.counts.witness().on_succeeded(self.processes.journal.slots_of(&wanted.name));
-        current.listeners = Rc::new(RefCell::new(Listeners::of_inodes(given)));
+        self.traffic.looker.on_started(process, Arc::new([pid].into()), given);
+        self.traffic.looker.witness().on_succeeded(self.processes.journal.slots_of(&wanted.name));
         current.epoch = epoch;
         current.is_ready = false;
         current.log.clone_from(&log);
@@ -406,7 +404,7 @@ impl Executor {
                     readiness: wanted_readiness.clone(),
                     epoch: Self::admin_to_take_over(&wanted, epoch),
                     log,
-                    pids: Rc::clone(self.traffic.counts.pids()),
+                    pids: Rc::clone(self.traffic.looker.pids()),
                     older,
                 },
                 Rc::clone(&self.base),

@@ -1,6 +1,7 @@
 //! Drains the instance of a process, asks it to end, and kills it.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::keys::{DrainMethod, Hook};
@@ -97,7 +98,7 @@ impl Executor {
             longest,
             stays_ready: self.stays_ready,
             name: process_config.name.clone(),
-            serving: self.serving(process),
+            looker: Rc::clone(&self.traffic.looker),
             logged: RefCell::default(),
         };
         let starter = self.children.starter();

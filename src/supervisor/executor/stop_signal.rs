@@ -77,6 +77,7 @@ impl Executor {
     /// true for the earlier instance. Names only the first copy of an entry with `scale`. The process
     /// has just loaded its program.
     pub(super) fn on_loaded(&mut self, process: ProcessId, below: &[Descendant]) {
+        self.processes.slots[process].instance.loading = None;
         self.look_ahead();
         self.note_below(process, below);
         let definition = self.process(process);

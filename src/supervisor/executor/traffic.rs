@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::event::Event;
@@ -13,13 +12,14 @@ use crate::journal::Journal;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::message::{Message, MessageSender, tell};
 use crate::supervisor::tasks::drain::RunningDrain;
-use crate::supervisor::tasks::drain::serving::Serving;
+use crate::supervisor::tasks::looker::Looker;
 use crate::supervisor::tasks::stop_counts::StopCounts;
 use crate::supervisor::tasks::witness::{Attention, Endings};
 use crate::types::ProcessId;
 
 /// The connections of clients, and the requests of operators that may cut them.
 pub(super) struct ClientTraffic {
+    pub(super) looker: Rc<Looker>,
     pub(super) counts: Rc<StopCounts>,
     /// Set while requests of operators are under way.
     attention: Weak<Attention>,
@@ -28,8 +28,9 @@ pub(super) struct ClientTraffic {
 impl ClientTraffic {
     pub(super) fn new(sender: &MessageSender) -> Self {
         let counted = tell(sender, |is_first| Message::Counted { is_first });
-        let counts = StopCounts::new(counted, tell(sender, |()| Message::LookAheadDue));
-        Self { counts, attention: Weak::new() }
+        let looker = Rc::<Looker>::default();
+        let counts = StopCounts::new(counted, Rc::clone(&looker));
+        Self { looker, counts, attention: Weak::new() }
     }
 
     /// Adds the latest counts of connections to the journal.
@@ -40,13 +41,13 @@ impl ClientTraffic {
                 None => journal.of_mut(process).listens_on_nothing(began),
             }
         }
-        record_endings(journal, self.counts.witness().endings());
+        record_endings(journal, self.looker.witness().endings());
     }
 
     /// Like [`Self::record`], at the end of the shutdown.
     pub(super) fn record_last(&self, journal: &mut Journal) {
         self.record(journal);
-        record_endings(journal, self.counts.witness().last_endings());
+        record_endings(journal, self.looker.witness().last_endings());
     }
 }
 
@@ -68,18 +69,12 @@ impl Executor {
         self.definition(process).sockets.iter().filter_map(|socket| socket.inode()).collect()
     }
 
-    pub(super) fn serving(&self, process: ProcessId) -> Serving {
-        let listeners = Rc::clone(&self.instance(process).listeners);
-        let witness = Arc::clone(self.traffic.counts.witness());
-        Serving { process, pids: Rc::clone(self.traffic.counts.pids()), witness, listeners }
-    }
-
     /// Begins to find out what a request of an operator costs the clients of the processes; `None`
     /// in a shutdown, which refuses requests.
     pub(crate) fn attend(&mut self) -> Option<Rc<Attention>> {
         let Phase::Running(_) = self.processes.machine().phase() else { return None };
         let attention = self.traffic.attention.upgrade().unwrap_or_else(|| {
-            let witness = self.traffic.counts.witness();
+            let witness = self.traffic.looker.witness();
             self.processes.journal.sees_endings(witness.begin(false));
             Rc::new(Attention::new(witness))
         });
@@ -90,12 +85,7 @@ impl Executor {
     /// Looks at the connections of all processes before a request, which may stop some of them.
     /// Returns whether the look was late.
     pub(crate) fn look_at_clients(&self) -> Pin<Box<dyn Future<Output = bool>>> {
-        self.traffic.counts.before_request(|process| Some(self.held_inodes(process)))
-    }
-
-    /// Searches for the sockets of all processes, so that a stop need not search for them.
-    pub(crate) fn look_ahead(&self) {
-        self.traffic.counts.look_ahead(|process| Some(self.held_inodes(process)));
+        self.traffic.counts.before_request()
     }
 
     /// Handles the end of a look at the connections.
@@ -116,10 +106,9 @@ impl Executor {
     pub(crate) fn on_shutdown(&mut self, patience: Duration) {
         self.own_work = self.look_who_serves();
         self.processes.slots.all_mut().for_each(|(_, slot)| slot.instance.keeps_listening = None);
-        self.processes.journal.sees_endings(self.traffic.counts.witness().begin(true));
+        self.processes.journal.sees_endings(self.traffic.looker.witness().begin(true));
         let counted = self.traffic.counts.on_shutdown(|process| {
-            let drain = self.instance(process).drain.as_ref();
-            (!drain.is_some_and(RunningDrain::counts)).then(|| self.held_inodes(process))
+            self.instance(process).drain.as_ref().is_some_and(RunningDrain::counts)
         });
         for process in counted {
             self.processes.history(process).clients.is_uncounted = true;

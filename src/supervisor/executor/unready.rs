@@ -2,14 +2,12 @@
 //! lines, and where it listens in place of the address that its readiness probe asks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::control::{Look, Looks};
-use crate::os::listening::OpenSockets;
-use crate::os::on_thread::{self, Share};
+use crate::os::on_thread::on_thread;
 use crate::supervisor::executor::Executor;
 use crate::types::ProcessId;
 
@@ -26,18 +24,15 @@ impl Executor {
             (*process, Look { lines, listens: None })
         };
         let mut looks: BTreeMap<_, _> = processes.iter().map(lines).collect();
-        let pids = self.traffic.counts.pids().now();
-        let leaders = pids.leaders(|id| looks.contains_key(&id));
-        let known = Arc::clone(&pids.all);
-        let found = on_thread::begin(Share::Container, move || {
-            OpenSockets::now(&leaders, &known)?.addresses()
-        });
+        let (search, processes) = (self.traffic.looker.search(), processes.to_vec());
         Box::pin(async move {
-            if let Ok(found) = found
-                && let Ok(Ok(Ok(found))) = timeout(LONGEST_LOOK, found).await
-            {
-                for (process, listens) in found {
-                    looks.entry(process).or_default().listens = Some(listens);
+            let found = timeout(LONGEST_LOOK, async move {
+                let search = search.await.ok()?;
+                on_thread(Duration::MAX, move || search.addresses()).await.ok()?.ok()
+            });
+            if let Ok(Some(mut found)) = found.await {
+                for process in processes {
+                    looks.entry(process).or_default().listens = found.remove(&process);
                 }
             }
             looks

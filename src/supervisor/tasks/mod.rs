@@ -5,6 +5,7 @@
 pub(crate) mod drain;
 pub(crate) mod file_watch;
 pub(crate) mod liveness;
+pub(crate) mod looker;
 pub(crate) mod preparation;
 pub(crate) mod readiness;
 pub mod reload;

@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 use crate::core::connections::answers::Connection;
 use crate::core::connections::endings::Ending;
 use crate::keys::Counting;
-use crate::os::connections::Listeners;
 use crate::os::destroyed::{Destroyed, Ended, still};
+use crate::os::listeners::Listeners;
 use crate::os::on_thread::{begin_at_once, locked};
 use crate::types::{ProcessId, Time};
 

@@ -13,12 +13,12 @@ use crate::core::connections::watch::{ConnectionWatch, Terms};
 use crate::core::event::Unit;
 use crate::keys::{CountUntil, Counting, DrainMethod, Process};
 use crate::os::clock;
-use crate::os::connections::{Listeners, NOBODY_LISTENS, SocketId, are_more};
 use crate::os::limits::percent_of_core;
+use crate::os::listeners::{Listeners, NOBODY_LISTENS};
 use crate::os::on_thread::{begin_at_once, locked};
-use crate::supervisor::tasks::drain::serving::Serving;
 use crate::supervisor::tasks::drain::target::DrainTarget;
 use crate::supervisor::tasks::drain::{Ask, DrainCommand, done};
+use crate::supervisor::tasks::looker::{Few, Looker, Place, Wish};
 use crate::types::Time;
 
 /// The pause after the first look at a ready process that does not listen. Each further pause is
@@ -32,13 +32,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Counts the connections of an instance that owe an answer, again and again.
 pub(super) struct Counter {
-    ports: Vec<u16>,
+    place: Place,
+    looker: Rc<Looker>,
     /// For an Envoy: the port of its admin, if the admin has a port.
     admin: Option<Option<u16>>,
     answers: Arc<Mutex<Answers>>,
     /// Some connections that counted at the last look at all connections
     /// ([`Answers::witnesses`]).
-    witnesses: Arc<Mutex<Vec<SocketId>>>,
+    witnesses: Arc<Mutex<Few>>,
     /// The processor time of the last look at all connections.
     used: Arc<Mutex<Duration>>,
     unit: Unit,
@@ -46,13 +47,18 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    pub(super) fn new(counting: &Counting, admin: Option<Option<u16>>) -> Self {
+    pub(super) fn new(
+        target: &DrainTarget,
+        counting: &Counting,
+        admin: Option<Option<u16>>,
+    ) -> Self {
         let unit = match counting.until {
             CountUntil::Answers | CountUntil::Read => Unit::Requests,
             CountUntil::Connections => Unit::Connections,
         };
         Self {
-            ports: counting.ports.clone(),
+            place: Place { process: target.process, ports: counting.ports.clone() },
+            looker: Rc::clone(&target.looker),
             admin,
             answers: Arc::new(Mutex::new(Answers::new(counting.awaits()))),
             witnesses: Arc::default(),
@@ -63,25 +69,19 @@ impl Counter {
     }
 
     /// Counts once. Also returns the time at which the count began.
-    pub(super) async fn look(&self, serving: &Serving) -> (Time, Result<Counts, String>) {
+    pub(super) async fn look(&self) -> (Time, Result<Counts, String>) {
         let (began, answers, admin) = (clock::now(), Arc::clone(&self.answers), self.admin);
         let (kept, unit, exit_at) = (Arc::clone(&self.witnesses), self.unit, self.exit_at);
-        let (used, witness) = (Arc::clone(&self.used), Arc::clone(&serving.witness));
-        let process = serving.process;
-        let looked = serving.look(&self.ports, move |listeners| {
+        let (used, place) = (Arc::clone(&self.used), self.place.clone());
+        let looked = self.looker.look(Wish::to_drain(place.clone()), move |tick| {
             let before = clock::thread_cpu();
             let mut answers = locked(&answers);
             if let Some(port) = admin {
-                let seen = listeners.connections_except(port)?;
-                witness.on_look(process, listeners, &seen);
-                return Ok(answers.looked(&seen));
+                return Ok(answers.looked(&tick.connections_except(&place, port)?));
             }
-            let open = listeners.open()?;
-            let seen = open.of(listeners)?;
-            witness.on_look(process, listeners, &seen);
-            let counts = answers.looked(&seen);
-            *locked(&kept) = open.ids(&answers.witnesses(unit, exit_at));
-            *locked(&used) = clock::thread_cpu().saturating_sub(before);
+            let counts = answers.looked(&tick.connections(&place)?);
+            *locked(&kept) = tick.few(&answers.witnesses(unit, exit_at));
+            *locked(&used) = tick.cost + clock::thread_cpu().saturating_sub(before);
             Ok(counts)
         });
         (began, looked.await.and_then(|seen| seen))
@@ -94,7 +94,7 @@ impl Counter {
         let (unit, exit_at) = (self.unit, self.exit_at);
         let look = move || {
             let (mut answers, mut settles) = (locked(&answers), Vec::new());
-            let is_over = !are_more(&locked(&kept), exit_at, |connection| {
+            let is_over = !locked(&kept).are_more(exit_at, |connection| {
                 answers.saw(connection);
                 settles.push(answers.settles(connection));
                 answers.counts(connection, unit)
@@ -116,12 +116,12 @@ enum LookResult {
 
 /// Looks at a few connections, unless `needs_all`. If these do not show that the drain is not over,
 /// counts all connections. Also returns the time at which the look began.
-async fn look(counter: &Counter, serving: &Serving, needs_all: bool) -> (Time, LookResult) {
+async fn look(counter: &Counter, needs_all: bool) -> (Time, LookResult) {
     let began = clock::now();
     if !needs_all && let Some(settles) = counter.not_over().await {
         return (began, LookResult::NotOver(settles));
     }
-    let (began, seen) = counter.look(serving).await;
+    let (began, seen) = counter.look().await;
     (began, LookResult::All(seen, *locked(&counter.used)))
 }
 
@@ -133,9 +133,9 @@ pub(super) async fn drain(
     mut ask: Option<Ask>,
     mut commands: UnboundedReceiver<DrainCommand>,
 ) {
-    let counter = Counter::new(&counting, None);
+    let counter = Counter::new(&target, &counting, None);
     if counting.until == CountUntil::Read {
-        target.serving.witness.only_reads(target.serving.process);
+        target.looker.witness().only_reads(target.process);
     }
     let (min_until, is_asked) = (clock::now() + target.min, ask.is_some());
     let Counter { unit, exit_at, .. } = counter;
@@ -150,8 +150,7 @@ pub(super) async fn drain(
         if under_way.is_none() {
             pause = watch.looks_at().unwrap_or(Time::NEVER).since(clock::now());
             let needs_all = watch.needs_all(clock::now());
-            under_way =
-                pause.is_zero().then(|| Box::pin(look(&counter, &target.serving, needs_all)));
+            under_way = pause.is_zero().then(|| Box::pin(look(&counter, needs_all)));
         }
         let outputs = tokio::select! {
             // A command that came before the end of a look is carried out first.
@@ -194,8 +193,8 @@ pub(super) async fn drain(
 /// takes the warning back.
 pub(crate) async fn check(
     process: Arc<Process>,
-    serving: Serving,
-    counting: Counting,
+    looker: Rc<Looker>,
+    place: Place,
     says: impl Fn(Vec<String>),
 ) {
     let name = &process.name;
@@ -206,10 +205,13 @@ pub(crate) async fn check(
     };
     let (mut pause, mut was_warned) = (FIRST_PAUSE, false);
     let warnings = loop {
-        let looked = serving.look(&counting.ports, |listeners| {
-            let is_empty = listeners.is_empty();
-            let seen = if is_empty { Ok(Vec::new()) } else { listeners.connections() };
-            seen.map(|_| (is_empty, beside(listeners)))
+        let at = place.clone();
+        let looked = looker.look(Wish::to_drain(place.clone()), move |tick| {
+            let listeners = tick.to_drain(&at)?;
+            if !listeners.is_empty() {
+                tick.connections(&at)?;
+            }
+            Ok((listeners.is_empty(), beside(listeners)))
         });
         match looked.await.and_then(|seen| seen) {
             Err(why) => break vec![format!("{outcome}: {why}")],

@@ -1,6 +1,5 @@
 //! Carries out the dialogue with the admin of an Envoy that is being drained.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,17 +9,17 @@ use tokio::time::sleep;
 
 use crate::core::envoy::Call;
 use crate::core::envoy::attempts::AskFailure;
-use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, DrainOutput, EnvoyTerms, Look};
+use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, DrainOutput, EnvoyTerms};
 use crate::core::event::Unit;
 use crate::envoy::admin;
 use crate::envoy::listeners::Uncounted;
 use crate::http::{Client, HttpError};
 use crate::keys::{Address, Counting, Direction, DrainUntil, EnvoyDrain};
-use crate::os::on_thread::on_thread;
-use crate::os::{clock, connections};
+use crate::os::clock;
 use crate::supervisor::tasks::drain::connections::Counter;
 use crate::supervisor::tasks::drain::target::DrainTarget;
 use crate::supervisor::tasks::drain::{DrainCommand, done};
+use crate::supervisor::tasks::looker::{are_visible, look_at, waiting};
 use crate::types::Time;
 
 /// Drains an Envoy.
@@ -57,7 +56,7 @@ pub(super) async fn drain(
     };
     // The second counter leaves no port out, for the case that the admin is none of an Envoy.
     let [counter, whole] =
-        [admin_port, None].map(|port| Counter::new(&Counting::default(), Some(port)));
+        [admin_port, None].map(|port| Counter::new(&target, &Counting::default(), Some(port)));
     let (mut asks, mut looks, mut witness) = (None, None, None);
     let mut called = CallEffects::default();
     loop {
@@ -69,11 +68,11 @@ pub(super) async fn drain(
                         Some(Box::pin(ask(&keys, client, Rc::clone(&uncounted), question, called)));
                 }
                 DrainOutput::Look => {
-                    looks = Some(Box::pin(look(uncounted.counted.clone(), called.reset)))
+                    looks = Some(Box::pin(look_at(uncounted.counted.clone(), called.reset)))
                 }
                 DrainOutput::Witness => {
                     let counter = if called.is_foreign { &whole } else { &counter };
-                    witness = Some(Box::pin(counter.look(&target.serving)));
+                    witness = Some(Box::pin(counter.look()));
                 }
                 report => target.report(report),
             }
@@ -157,34 +156,10 @@ async fn ask(
     (answer, client, uncounted, called)
 }
 
-/// The connections that wait until Envoy accepts them. If the kernel does not say (gVisor), 0: Envoy's
-/// own counts then decide alone.
-async fn waiting(addresses: Vec<SocketAddr>) -> u64 {
-    let count = move || connections::waiting(&addresses).unwrap_or_default();
-    on_thread(Duration::MAX, count).await.unwrap_or_default()
-}
-
-/// Counts the connections to these addresses, and adds those that were `reset`; `None` if there is no
-/// address, or if the count fails.
-/// The number of accepted connections is read first, so that no connection that arrives during the
-/// look is missed.
-async fn look(addresses: Vec<SocketAddr>, reset: u64) -> Option<Look> {
-    if addresses.is_empty() {
-        return None;
-    }
-    let look = move || {
-        let accepted = connections::accepted();
-        let open = connections::count(&addresses).ok()?;
-        Some(Look { open: open.saturating_add(reset), accepted })
-    };
-    on_thread(Duration::MAX, look).await.ok().flatten()
-}
-
 /// Keeps the addresses only if the kernel shows the connections to all of them.
 async fn keep_visible(uncounted: Uncounted) -> Uncounted {
-    let addresses = uncounted.counted.clone();
-    let visible = on_thread(Duration::MAX, move || connections::are_visible(&addresses)).await;
-    let counted = if let Ok(Ok(true)) = visible { uncounted.counted } else { Vec::new() };
+    let is_visible = are_visible(uncounted.counted.clone()).await;
+    let counted = if is_visible { uncounted.counted } else { Vec::new() };
     Uncounted { counted, ..uncounted }
 }
 

@@ -3,7 +3,6 @@
 
 pub(crate) mod connections;
 pub(crate) mod envoy;
-pub(crate) mod serving;
 pub(crate) mod target;
 
 use std::future::pending;

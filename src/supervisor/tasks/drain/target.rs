@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::core::connections::watch::Asked;
 use crate::core::envoy::dialogue::DrainOutput;
 use crate::os::on_thread::Share;
-use crate::supervisor::tasks::drain::serving::Serving;
+use crate::supervisor::tasks::looker::Looker;
 use crate::types::{ProcessId, Signal, harmless};
 
 /// The news of a drain.
@@ -37,7 +38,7 @@ pub(crate) struct DrainTarget {
     /// [`DrainCommand::Unready`](super::DrainCommand::Unready).
     pub(crate) stays_ready: bool,
     pub(crate) name: String,
-    pub(crate) serving: Serving,
+    pub(crate) looker: Rc<Looker>,
     /// The lines that the drain has written into the log.
     pub(crate) logged: RefCell<Logged>,
 }

@@ -5,36 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 
-use crate::Pid;
-use crate::descendants::{Sockets, holders};
+use crate::listeners::Search;
 use crate::proc_net::{udp, unix_listeners};
-use crate::sock_diag::{LISTEN, OPEN, Socket, Wanted, sockets};
+use crate::sock_diag::{OPEN, Socket, Wanted, sockets};
+use drainit_core::types::ProcessId;
 
-/// The sockets that some instances have open, at one moment.
-pub struct OpenSockets<K> {
-    of_each: BTreeMap<K, Sockets>,
-    /// The addresses of the listening TCP sockets of all processes, by inode.
-    tcp: BTreeMap<u32, SocketAddr>,
-}
-
-impl<K: Copy + Ord> OpenSockets<K> {
-    /// Looks at the instances in `leaders`. `leaders` and `known` have the same meaning as for
-    /// [`holders`]. Call this on a thread of its own: it reads all of `/proc`.
-    ///
-    /// # Errors
-    /// Fails if the kernel does not list its sockets, or without a `/proc` of drainit's PID namespace.
-    pub fn now(leaders: &BTreeMap<Pid, K>, known: &BTreeSet<Pid>) -> io::Result<Self> {
-        let mut of_each = holders(leaders, known, false)?.of_each;
-        for key in leaders.values() {
-            of_each.entry(*key).or_default();
-        }
-        let tcp = sockets(&[LISTEN], 0, &Wanted::default())?;
-        Ok(Self { of_each, tcp: tcp.iter().map(|it| (it.id.inode, it.local)).collect() })
-    }
-
+impl Search {
     /// The instances of which drainit may see all descriptors, with the inodes of their sockets.
-    fn seen(&self) -> impl Iterator<Item = (K, &BTreeSet<u32>)> {
-        let seen = self.of_each.iter().filter(|(_, own)| own.hidden.is_none());
+    fn seen(&self) -> impl Iterator<Item = (ProcessId, &BTreeSet<u32>)> {
+        let seen = self.holders.of_each.iter().filter(|(_, own)| own.hidden.is_none());
         seen.map(|(key, own)| (*key, &own.inodes))
     }
 
@@ -43,9 +22,9 @@ impl<K: Copy + Ord> OpenSockets<K> {
     ///
     /// # Errors
     /// Fails if the kernel does not list its sockets.
-    pub fn listen_on_nothing(&self) -> io::Result<BTreeSet<K>> {
+    pub fn listen_on_nothing(&self) -> io::Result<BTreeSet<ProcessId>> {
         let mut serving: BTreeSet<u32> = unix_listeners()?.into_keys().collect();
-        serving.extend(self.tcp.keys());
+        serving.extend(self.listening.by_inode.keys());
         serving.extend(udp()?.into_iter().map(|(inode, _)| inode));
         Ok(self.seen().filter(|(_, own)| own.is_disjoint(&serving)).map(|(key, _)| key).collect())
     }
@@ -55,10 +34,11 @@ impl<K: Copy + Ord> OpenSockets<K> {
     ///
     /// # Errors
     /// As for [`Self::listen_on_nothing`].
-    pub fn addresses(&self) -> io::Result<BTreeMap<K, Vec<String>>> {
+    pub fn addresses(&self) -> io::Result<BTreeMap<ProcessId, Vec<String>>> {
         let unix = unix_listeners()?.into_iter();
         let unix = unix.map(|(inode, name)| (inode, format!("unix:{name}")));
-        let tcp = self.tcp.iter().map(|(inode, address)| (*inode, address.to_string()));
+        let tcp = self.listening.by_inode.iter();
+        let tcp = tcp.map(|(inode, socket)| (*inode, socket.local.to_string()));
         let places: BTreeMap<u32, String> = tcp.chain(unix).collect();
         let of = |own: &BTreeSet<u32>| {
             let mut open: Vec<_> = own.iter().filter_map(|it| places.get(it)).cloned().collect();
@@ -73,12 +53,16 @@ impl<K: Copy + Ord> OpenSockets<K> {
     ///
     /// # Errors
     /// As for [`Self::listen_on_nothing`].
-    pub fn connected(&self) -> io::Result<BTreeSet<(K, K)>> {
-        let all =
-            || self.of_each.iter().flat_map(|(key, own)| own.inodes.iter().map(|it| (*it, *key)));
-        let serves = |(inode, key)| Some((self.tcp.get(&inode)?.port(), key));
-        let ports: BTreeSet<(u16, K)> = all().filter_map(serves).collect();
-        let owners: BTreeMap<u32, K> = all().collect();
+    pub fn connected(&self) -> io::Result<BTreeSet<(ProcessId, ProcessId)>> {
+        let all = || {
+            self.holders
+                .of_each
+                .iter()
+                .flat_map(|(key, own)| own.inodes.iter().map(|it| (*it, *key)))
+        };
+        let serves = |(inode, key)| Some((self.listening.by_inode.get(&inode)?.local.port(), key));
+        let ports: BTreeSet<(u16, ProcessId)> = all().filter_map(serves).collect();
+        let owners: BTreeMap<u32, ProcessId> = all().collect();
         let owned = |it: &Socket| Some(((it.local, it.remote), *owners.get(&it.id.inode)?));
         let open_at = |ports: BTreeSet<u16>| match ports.is_empty() {
             true => Ok(Vec::new()),
@@ -88,9 +72,10 @@ impl<K: Copy + Ord> OpenSockets<K> {
         // Most clients are on other machines.
         let is_near =
             |it: &&Socket| it.remote.ip() == it.local.ip() || it.remote.ip().is_loopback();
-        let served: BTreeMap<_, K> = served.iter().filter(is_near).filter_map(owned).collect();
+        let served: BTreeMap<_, ProcessId> =
+            served.iter().filter(is_near).filter_map(owned).collect();
         let clients = open_at(served.keys().map(|(_, remote)| remote.port()).collect())?;
-        let pair = |((local, remote), client): ((SocketAddr, SocketAddr), K)| {
+        let pair = |((local, remote), client): ((SocketAddr, SocketAddr), ProcessId)| {
             let server = *served.get(&(remote, local))?;
             (server != client && ports.contains(&(remote.port(), server)))
                 .then_some((server, client))
@@ -105,20 +90,23 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::listeners::Listening;
     use crate::testing::isolated::in_own_process;
     use crate::testing::temp_dir::TempDir;
 
+    const SELF: ProcessId = ProcessId(0);
+
     /// The sockets of this process.
-    fn own() -> OpenSockets<char> {
+    fn own() -> Search {
         let own = std::process::id().cast_signed();
-        OpenSockets::now(&BTreeMap::from([(own, 'a')]), &BTreeSet::from([own])).unwrap()
+        Search::now(Listening::now().unwrap(), &[(own, SELF)].into(), &[own].into())
     }
 
     // holds: S853
     #[test]
     fn addresses_are_those_of_the_sockets_that_listen() {
         in_own_process(|| {
-            let open = || own().addresses().unwrap()[&'a'].clone();
+            let open = || own().addresses().unwrap()[&SELF].clone();
             assert_eq!(open(), [""; 0]);
             let dir = TempDir::new();
             let path = dir.path("socket");
@@ -135,7 +123,7 @@ mod tests {
     #[test]
     fn sockets_for_clients_are_told_from_other_sockets() {
         in_own_process(|| {
-            let is_silent = || own().listen_on_nothing().unwrap().contains(&'a');
+            let is_silent = || own().listen_on_nothing().unwrap().contains(&SELF);
             assert!(is_silent());
             let dir = TempDir::new();
             let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
