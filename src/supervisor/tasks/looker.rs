@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::yield_now;
 
 use crate::core::connections::answers::Connection;
@@ -363,6 +363,7 @@ pub(crate) struct Looker {
     searches: RefCell<Searches>,
     /// Whether the next look is planned.
     is_planned: Cell<bool>,
+    planned: Notify,
 }
 
 impl Looker {
@@ -396,6 +397,7 @@ impl Looker {
     ) -> Looked<T> {
         let looked = self.ask(wish, see);
         if !self.is_planned.replace(true) {
+            self.planned.notify_waiters();
             let looker = Rc::clone(self);
             local_task::spawn(async move {
                 yield_now().await;
@@ -404,6 +406,17 @@ impl Looker {
             });
         }
         looked
+    }
+
+    /// Waits until a look is planned at this time or later. Who asks at once then shares the look.
+    /// `None` waits for ever.
+    pub(crate) async fn planned(&self, from: Option<Time>) {
+        loop {
+            self.planned.notified().await;
+            if from.is_some_and(|from| from <= clock::now()) {
+                return;
+            }
+        }
     }
 
     /// Like [`Self::look`], but the look begins at once.
@@ -515,4 +528,88 @@ pub(crate) async fn look_at(addresses: Vec<SocketAddr>, reset: u64) -> Option<Lo
 pub(crate) async fn are_visible(addresses: Vec<SocketAddr>) -> bool {
     let look = move || connections::are_visible(&addresses).unwrap_or_default();
     on_thread(Duration::MAX, look).await.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEB: ProcessId = ProcessId(0);
+    const NEW: ProcessId = ProcessId(1);
+
+    /// Plays with a looker that knows the sockets of this process as those of `WEB`.
+    fn play(play: impl AsyncFnOnce(&Rc<Looker>)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let looker = Rc::<Looker>::default();
+            let own: InstancePids = Arc::new([std::process::id().cast_signed()].into());
+            looker.on_started(WEB, own, BTreeSet::new());
+            looker.search().await.unwrap();
+            let limit = Duration::from_secs(60);
+            tokio::time::timeout(limit, play(&looker)).await.expect("nobody waits so long");
+        });
+    }
+
+    fn wish(process: ProcessId) -> Wish {
+        Wish { places: vec![Place::all_of(process)], since: Time::default(), must_find: false }
+    }
+
+    // holds: S1230, S1231
+    #[test]
+    fn asks_of_a_turn_and_joined_asks_share_a_look() {
+        play(async |looker| {
+            let joins = looker.planned(Some(Time::default()));
+            let later = looker.planned(Some(Time::NEVER));
+            let mut joins = Box::pin(async {
+                joins.await;
+                looker.look(wish(WEB), |tick| tick.began).await.unwrap()
+            });
+            let mut later = Box::pin(later);
+            tokio::select! {
+                biased;
+                () = later.as_mut() => panic!("nothing is planned"),
+                _ = joins.as_mut() => panic!("nothing is planned"),
+                () = yield_now() => {}
+            }
+            let looks = [WEB, WEB].map(|it| looker.look(wish(it), |tick| tick.began));
+            let [first, second] = looks;
+            let (joined, first, second) = tokio::join!(joins, first, second);
+            assert_eq!([Ok(joined), second], [first.clone(), first.clone()]);
+            let next = looker.look(wish(WEB), |tick| tick.began);
+            tokio::select! {
+                biased;
+                () = later => panic!("it is too early to join"),
+                next = next => assert!(next > first),
+            }
+        });
+    }
+
+    // holds: S1232
+    #[test]
+    fn a_look_without_a_search_comes_before_the_search_of_another() {
+        play(async |looker| {
+            looker.on_started(NEW, InstancePids::default(), BTreeSet::new());
+            let order = Arc::<Mutex<Vec<ProcessId>>>::default();
+            let look = |process| {
+                let order = Arc::clone(&order);
+                looker.look(wish(process), move |_: &Tick| locked(&order).push(process))
+            };
+            let (new, web) = tokio::join!(look(NEW), look(WEB));
+            assert_eq!((new, web), (Ok(()), Ok(())));
+            assert_eq!(*locked(&order), [WEB, NEW]);
+        });
+    }
+
+    #[test]
+    fn a_late_search_keeps_nothing_of_an_earlier_instance() {
+        play(async |looker| {
+            let place = Place::all_of(WEB);
+            let known = || looker.shared.copy([place.clone()].into_iter());
+            let (before, is_searched) = (known(), || known()[&place].found.searched.is_some());
+            assert!(is_searched());
+            looker.on_started(WEB, InstancePids::default(), BTreeSet::new());
+            looker.shared.keep(before.into_iter());
+            assert!(!is_searched());
+        });
+    }
 }

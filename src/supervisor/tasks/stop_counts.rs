@@ -13,8 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::core::connections::answers::{Answers, Counts};
 use crate::core::traffic::{FACTOR, LONGEST, pause_after};
@@ -208,15 +207,16 @@ impl StopCounts {
     /// Begins one more look at the connections. Call this function right before a stop signal.
     pub(crate) fn look_before_stop(&self) {
         if self.is_counting.get() {
-            self.look();
+            self.look(true);
         }
     }
 
-    /// Begins a look if no look is under way. The first look searches only if nobody has searched
-    /// since the instances have started. A socket that another process has got since then does
-    /// not look new, so the next look searches, if nobody has done so since the beginning of the
-    /// shutdown. No signal waits for that look.
-    fn look(&self) {
+    /// Plans a look if no look is under way, or begins it at once, because a stop signal follows. The
+    /// first look and a look before a stop signal search only if somebody has begun to listen, or
+    /// if a process has started, since the last search. A socket that another process has got since
+    /// then does not look new, so the next other look searches, if nobody has done so since the
+    /// beginning of the shutdown.
+    fn look(&self, is_at_once: bool) {
         if self.is_looking.replace(true) {
             return;
         }
@@ -224,24 +224,28 @@ impl StopCounts {
         let mut counted = self.counted.borrow_mut();
         counted.retain(|process| running.of_each.contains_key(process));
         let is_first = !self.has_looked.replace(true);
-        let since = if is_first { Time::default() } else { self.began.get() };
+        let since = if is_first || is_at_once { Time::default() } else { self.began.get() };
         let (wish, counted) = (wish(&counted, since), counted.clone());
-        let look = self.looker.look_now(wish, move |tick| looks.see(tick, &counted, &running));
+        let see = move |tick: &Tick| looks.see(tick, &counted, &running);
+        let look = match is_at_once {
+            true => self.looker.look_now(wish, see),
+            false => self.looker.look(wish, see),
+        };
         self.under_way.replace(Some(look));
         self.changed.notify_one();
     }
 
     /// Looks again and again, until [`Looks::see`] returns `false`.
     async fn watch(&self) {
-        // Drains that have begun in the same step look together with the first look.
-        yield_now().await;
-        let mut pause = Duration::ZERO;
-        let mut is_first = true;
-        self.look();
+        let (mut ended, mut pause, mut is_first) = (clock::now(), Duration::ZERO, true);
+        self.look(false);
         while self.is_counting.get() {
             let Some(look) = self.under_way.take() else {
-                if timeout(pause, self.changed.notified()).await.is_err() {
-                    self.look();
+                let due = ended + pause;
+                tokio::select! {
+                    () = self.changed.notified() => {}
+                    () = self.looker.planned(Some(ended + pause / 2)) => self.look(false),
+                    () = sleep(due.since(clock::now())) => self.look(false),
                 }
                 continue;
             };
@@ -249,7 +253,8 @@ impl StopCounts {
             let is_any = look.await.unwrap_or_default();
             self.is_looking.set(false);
             (self.tell)(take(&mut is_first));
-            let took = clock::now().since(began);
+            ended = clock::now();
+            let took = ended.since(began);
             pause = pause_after(took, LONGEST, FACTOR);
             self.is_counting.set(is_any);
         }

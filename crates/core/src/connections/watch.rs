@@ -65,6 +65,10 @@ pub struct ConnectionWatch {
     terms: Terms,
     /// The time of the next look.
     next: Time,
+    /// The end of the last look at all connections.
+    looked_at: Time,
+    /// Whether the last look was at a few connections, and has been enough.
+    is_few_enough: bool,
     /// The time that the last look at all connections took.
     took: Duration,
     /// The processor time of the last look at all connections, multiplied as in
@@ -121,6 +125,14 @@ impl ConnectionWatch {
         !self.has_counts || self.is_failing || self.closing.is_some() || self.whole_at <= now
     }
 
+    /// The time from which a look at all connections that others make anyway can replace the next one
+    /// of this drain: half of the pause is then over. `None` if no such look is planned.
+    pub fn joins_from(&self) -> Option<Time> {
+        let due = if self.is_few_enough { self.whole_at.max(self.next) } else { self.next };
+        let is_planned = self.has_counts && !self.is_over && self.closing.is_none();
+        is_planned.then(|| self.looked_at + due.since(self.looked_at) / 2)
+    }
+
     /// Call this before [`Self::looked`]: the look has used this processor time, and the container
     /// gets `percent` of a processor, at most 100.
     pub fn note_cost(&mut self, used: Duration, percent: u32) {
@@ -138,6 +150,7 @@ impl ConnectionWatch {
     /// `settles` is [`Counts::settles`] of these connections.
     pub fn is_not_over(&mut self, began: Time, now: Time, settles: Duration) {
         self.next = now + self.pause(now).max(self.of_container(FEW) * FEW_SHARE);
+        self.is_few_enough = true;
         self.settle(began, now, settles);
     }
 
@@ -153,6 +166,7 @@ impl ConnectionWatch {
         let is_first = !core::mem::replace(&mut self.has_looked, true);
         let was_failing = core::mem::replace(&mut self.is_failing, seen.is_err());
         self.took = now.since(began);
+        (self.looked_at, self.is_few_enough) = (now, false);
         self.next = now + self.pause(now);
         self.whole_at = now + LONGEST.max(self.cost * FRESH_SHARE);
         let sampled = match seen {
@@ -303,6 +317,29 @@ mod tests {
 
     const fn at(millis: u64) -> Time {
         Time(Duration::from_millis(millis))
+    }
+
+    // holds: S1231
+    #[test]
+    fn a_look_of_others_replaces_the_next_look_after_half_of_the_pause() {
+        let terms =
+            Terms { min_until: at(9000), unit: Unit::Requests, exit_at: 0, is_asked: false };
+        let mut watch = ConnectionWatch::new(terms);
+        assert_eq!(watch.joins_from(), None);
+        watch.looked(at(0), at(0), Err("unknown".to_owned()));
+        assert_eq!(watch.joins_from(), None, "nothing is known yet");
+        watch.looked(at(1000), at(1000), Ok(Counts { open: 9, owing: 1, ..Counts::default() }));
+        assert_eq!((watch.looks_at(), watch.joins_from()), (Some(at(1100)), Some(at(1050))));
+        // While a few connections are enough, the next look at all of them is due later.
+        watch.is_not_over(at(1100), at(1100), Duration::ZERO);
+        assert_eq!((watch.looks_at(), watch.joins_from()), (Some(at(1200)), Some(at(1250))));
+        // A last look must begin after the call of `close`, and after the end there is none.
+        watch.close(at(1200));
+        assert_eq!(watch.joins_from(), None);
+        watch.looked(at(1201), at(1202), Ok(Counts::default()));
+        assert_eq!((watch.looks_at(), watch.joins_from()), (Some(at(1302)), Some(at(1252))));
+        watch.end();
+        assert_eq!(watch.joins_from(), None);
     }
 
     // holds: S767

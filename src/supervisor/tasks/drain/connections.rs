@@ -181,6 +181,10 @@ pub(super) async fn drain(
                     }
                 }
             }
+            () = target.looker.planned(watch.joins_from()), if under_way.is_none() => {
+                under_way = Some(Box::pin(look(&counter, true)));
+                continue;
+            }
             () = sleep(pause) => continue,
         };
         outputs.into_iter().for_each(|output| target.report(output));
