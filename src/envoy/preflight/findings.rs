@@ -323,6 +323,52 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_finding_about_several_listeners_paths_or_statistics_names_each() {
+        let names = ["a", "b", "c"];
+        let all = |of: fn(EnvoyListener) -> EnvoyListener| Facts {
+            listeners: Some(names.map(|name| of(listener(name, false))).into()),
+            ..healthy()
+        };
+        let words = || names.map(str::to_owned).to_vec();
+        let requests = PreflightTarget { until: DrainUntil::Requests, ..target(true) };
+        let inbound = PreflightTarget { direction: Direction::Inbound, ..target(true) };
+        let no_sample = Facts { sample: Some((Sample::default(), Duration::ZERO)), ..healthy() };
+        for (facts, target, said) in [
+            (all(|it| EnvoyListener { is_tcp: true, ..it }), &requests, "listeners (a, b, c); "),
+            (all(|it| it), &inbound, "none of its listeners (a, b, c) has "),
+            (
+                all(|it| EnvoyListener {
+                    managers: vec!["admin".to_owned()],
+                    drain_timeout: Some(Duration::ZERO),
+                    ..it
+                }),
+                &requests,
+                "are connected to a, b, c: a connection manager",
+            ),
+            (
+                Facts { not_there: words(), counted: words(), ..healthy() },
+                &requests,
+                "has a, b, c, but Envoy has no such listener; write the name, the address or the \
+                 `stat_prefix` of a listener: Envoy's statistics have a, b, c",
+            ),
+            (
+                Facts { refused: vec!["/a", "/b", "/c"], ..healthy() },
+                &requests,
+                "does not allow /a, /b, /c; extend",
+            ),
+            (
+                no_sample,
+                &requests,
+                "no statistic http.*.downstream_rq_active, http.*.downstream_cx_tx_bytes_buffered, \
+                 http.*.downstream_rq_total, so its drain cannot end early",
+            ),
+        ] {
+            let findings = facts.findings(target);
+            assert!(findings.iter().any(|found| found.contains(said)), "{said}: {findings:?}");
+        }
+    }
+
     // holds: S934
     #[test]
     fn a_connection_manager_with_the_name_of_the_admin_is_a_finding() {

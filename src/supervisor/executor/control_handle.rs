@@ -201,18 +201,18 @@ mod tests {
 
     #[test]
     fn a_request_for_several_processes_says_which_were_not_begun() {
-        let names = ["a", "b", "c"].map(str::to_owned);
+        let names = ["a", "b", "c", "d"].map(str::to_owned);
         let ok = |is_late| Some(Ok(is_late));
         let fails = || Some(Err("it failed".to_owned()));
         let of = |error: &str| Some(Err(error.to_owned()));
         // The answers to the single requests; `None` if the event loop has ended.
         for (answers, is_late, expected) in [
-            (vec![ok(false), ok(false), ok(false)], false, Some(Ok(String::new()))),
-            (vec![ok(true), ok(false), ok(false)], true, Some(Ok(String::new()))),
-            (vec![ok(false), ok(true), ok(false)], true, Some(Ok(String::new()))),
-            (vec![fails()], false, of("it failed; not begun: b, c")),
-            (vec![ok(true), fails()], true, of("it failed; not begun: c")),
-            (vec![ok(false), ok(false), fails()], false, of("it failed")),
+            (vec![ok(false), ok(false), ok(false), ok(false)], false, Some(Ok(String::new()))),
+            (vec![ok(true), ok(false), ok(false), ok(false)], true, Some(Ok(String::new()))),
+            (vec![ok(false), ok(false), ok(false), ok(true)], true, Some(Ok(String::new()))),
+            (vec![fails()], false, of("it failed; not begun: b, c, d")),
+            (vec![ok(true), fails()], true, of("it failed; not begun: c, d")),
+            (vec![ok(false), ok(false), ok(false), fails()], false, of("it failed")),
             (vec![ok(false), None], false, None),
         ] {
             let mut asked = Vec::new();

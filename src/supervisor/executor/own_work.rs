@@ -162,4 +162,30 @@ mod tests {
         let lines = unordered(|_| Vec::new(), Err(io::Error::other("full")), |_| String::new());
         assert_eq!(lines, ["it is unknown who is connected to whom: full"]);
     }
+
+    #[test]
+    fn a_line_names_each_client_that_the_config_does_not_stop_before_the_server() {
+        let [db, a, b, c, d] = [0, 1, 2, 3, 4].map(ProcessId);
+        let name = |id: ProcessId| ["db", "a", "b", "c", "d"][id.index()].to_owned();
+        let line = |clients: &str| {
+            format!(
+                "{clients}: connected to db, which may end first, because no `depends_on` names it; \
+                 write `depends_on: [db]`"
+            )
+        };
+        let clients = [(db, a), (db, b), (db, c), (db, d)];
+        for (above, names) in [
+            (vec![], "a, b, c, d"),
+            (vec![b], "a, c, d"),
+            (vec![a, d], "b, c"),
+            (vec![d, b], "a, c"),
+        ] {
+            let above = |id| if id == db { above.clone() } else { Vec::new() };
+            let lines = unordered(above, Ok(BTreeSet::from(clients)), name);
+            assert_eq!(lines, [line(names)]);
+        }
+        // No order suits a client and a server that are connected both ways.
+        let mutual = clients.into_iter().chain([(b, db)]).collect();
+        assert_eq!(unordered(|_| Vec::new(), Ok(mutual), name), [line("a, c, d")]);
+    }
 }
