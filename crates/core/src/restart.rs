@@ -122,6 +122,16 @@ mod tests {
     fn a_long_life_resets_the_count() {
         let again = verdict(RESTART, true, 7, Duration::from_secs(61));
         assert_eq!(again, AfterEnd::Restart { delay: Duration::from_secs(1), attempt: 1 });
+        // Each long life does, not only the first.
+        let mut restarts = Restarts::default();
+        let lives = [5, 5, 61_000, 5, 61_000, 5, 61_000].map(Duration::from_millis);
+        let attempts = lives.map(|lived| {
+            match restarts.after_end(RESTART, ExitPolicy::Shutdown, true, lived) {
+                AfterEnd::Restart { attempt, .. } => attempt,
+                _ => 0,
+            }
+        });
+        assert_eq!((attempts, restarts.count), ([1, 2, 1, 2, 1, 2, 1], 7));
     }
 
     // holds: C167, C339, C623

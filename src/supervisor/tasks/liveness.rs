@@ -90,7 +90,10 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
+    use crate::logging::Output;
+    use crate::logging::subscriber::OwnLines;
     use crate::supervisor::tasks::readiness::probe::RunningCommand;
+    use crate::testing::block_on;
 
     /// Probes with a command whose results come from `run`. Returns the first result that counts.
     async fn first_result(
@@ -136,6 +139,27 @@ mod tests {
             Err("its command had not ended".to_owned().into())
         });
         assert_eq!(always_late.await, Some(false), "the second late result counts");
+    }
+
+    // holds: C502
+    #[test]
+    fn a_probe_without_resources_has_a_line_the_first_time_only() {
+        let (mut lines, end) = std::io::pipe().unwrap();
+        let (_out, out_end) = std::io::pipe().unwrap();
+        let own = OwnLines::new(Output::new(out_end, end), tracing::Level::INFO);
+        let moment = Duration::from_millis(1);
+        let pace = ProbePace { start_period: moment, interval: moment, timeout: 9000 * moment };
+        let runs = Cell::new(0);
+        let result = first_result(pace, move || {
+            let no_room = AttemptFailure { why: "no room".into(), is_own: true };
+            if runs.replace(runs.get() + 1) < 20 { Err(no_room) } else { Ok(()) }
+        });
+        let result = tracing::subscriber::with_default(own, || block_on(result));
+        assert_eq!(result, Some(true));
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut lines, &mut text).unwrap();
+        let line = "a: cannot probe its liveness: no room; this does not count as a failure\n";
+        assert!(text.ends_with(line) && text.lines().count() == 1, "{text}");
     }
 
     // holds: C502

@@ -412,6 +412,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_look_that_succeeds_ends_a_failure_each_time() {
+        let ms = Duration::from_millis;
+        let busy = || Ok(Counts { open: 9, ..Counts::default() });
+        let mut watch = ConnectionWatch::new(Terms::default());
+        watch.looked(at(0), at(0), busy());
+        for (began, look, pause, fails, warns) in [
+            (100, Err("it fails".to_owned()), LONGEST, true, true),
+            (700, Err("it fails".to_owned()), LONGEST, true, false),
+            (1300, busy(), OFTEN, false, false),
+            (1400, Err("it fails".to_owned()), LONGEST, true, true),
+            (2000, busy(), OFTEN, false, false),
+        ] {
+            let outputs = watch.looked(at(began), at(began), look);
+            let is_warning = |output: &DrainOutput| matches!(output, DrainOutput::Warn(_));
+            assert_eq!(outputs.iter().any(is_warning), warns, "{began}");
+            assert_eq!(watch.looks_at(), Some(at(began) + pause), "{began}");
+            assert_eq!(watch.needs_all(at(began) + ms(1)), fails, "{began}");
+        }
+    }
+
     // holds: S304
     #[test]
     fn a_last_look_begins_after_the_wish_for_this_look() {

@@ -234,4 +234,20 @@ mod tests {
         let (_, tries, took) = play(MS(5000), |call, _| call == Call::FailHealthcheck);
         assert!(tries == [1, 1] && took == MS(10_000), "{tries:?} {took:?}");
     }
+
+    #[test]
+    fn a_call_that_is_added_in_a_pause_is_made_at_once_each_time() {
+        let call = Call::FailHealthcheck;
+        let at = |millis| Time(Duration::from_millis(millis));
+        let mut attempts = Attempts::new(&[call]);
+        assert!(matches!(attempts.next(at(0)), Next::Make(made) if made == call));
+        for millis in [1, 2, 3] {
+            let failure = AskFailure { why: "answered 503".to_owned(), is_refusal: true };
+            attempts.answered(at(millis), Err(failure));
+            assert!(matches!(attempts.next(at(millis)), Next::Wait), "{millis}");
+            attempts.add(call);
+            assert_eq!(attempts.wakes_at(), None, "{millis}");
+            assert!(matches!(attempts.next(at(millis)), Next::Make(_)), "{millis}");
+        }
+    }
 }
