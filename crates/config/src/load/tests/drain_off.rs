@@ -64,15 +64,19 @@ fn a_drain_that_is_off_is_named_with_key_value_and_source() {
     assert!(by_env[0].2.ends_with("(`${TIME}`; TIME is set by `env`)"), "{by_env:?}");
     assert_eq!(found(&process(ON), &[("TIME", "9s")]), []);
     // Each variable is named once, and the file must set all of them.
-    let both =
-        process("drain: {connections: {}, only_if: {value: \"${A:-}${A:-}\", is: \"${B:-}x\"}}");
+    let both = process(
+        "drain: {connections: {}, only_if: {value: \"${A:-}${B:-}\", is: \"${B:-}x${A:-}\"}}",
+    );
     for (env, severity, sources) in [
         ("A: a, B: b", Note, "A is set by `env`; B is set by `env`)"),
         ("A: a", Warning, "A is set by `env`; B is not set)"),
         ("B: b", Warning, "A is not set; B is set by `env`)"),
     ] {
         let found = found(&format!("env: {{{env}}}\n{both}"), &[]);
-        assert!(found[0].0 == severity && found[0].2.ends_with(sources), "{env}: {found:?}");
+        assert!(
+            found[0].0 == severity && found[0].2.ends_with(&format!("`; {sources}")),
+            "{env}: {found:?}"
+        );
     }
 }
 
