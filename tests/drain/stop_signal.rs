@@ -33,7 +33,7 @@ fn processes_that_lose_work_at_their_stop_signal_are_named() {
     // The effect of the signal changes: here when the signal comes, and there before the stop.
     rig.write("late.sh", "trap 'trap \"\" TERM' TERM\nwhile :; do sleep 0.1; done\n");
     let flip = "trap '' TERM\nuntil test -e DIR/flip; do sleep 0.1; done\ntrap - TERM\n\
-                touch DIR/flipped\nsleep 1000\ntrue\n";
+                sleep 1000 &\n: >DIR/flipped\nwait\n";
     rig.write("flip.sh", rig.fill(flip));
     let drainit = rig.start_ready(config);
     for line in [
