@@ -49,10 +49,7 @@ pub fn hide(kind: Kind, name: &str, value: &str) {
 
 /// Hides the values of these variables from now on.
 pub fn hide_variables(variables: &[(OsString, OsString)]) {
-    let mut mask = MASK.write().unwrap_or_else(PoisonError::into_inner);
-    for (name, value) in variables {
-        mask.hide(Kind::Variable, &name.to_string_lossy(), &value.to_string_lossy());
-    }
+    MASK.write().unwrap_or_else(PoisonError::into_inner).hide_variables(variables);
 }
 
 /// Keeps the texts of a config. Messages show the values of variables that stand in the config.
@@ -88,6 +85,9 @@ struct Mask {
     order: VecDeque<(usize, u64)>,
     /// The hashes of the values that the config contains.
     in_config: HashSet<u64>,
+    /// The hashes of the values of variables that were handled since the last change of `configs`,
+    /// and since a value was last dropped. Each start has mostly the variables of the start before.
+    handled: HashSet<u64>,
     configs: VecDeque<Vec<String>>,
 }
 
@@ -115,6 +115,7 @@ impl Default for Mask {
             values: Vec::new(),
             order: VecDeque::new(),
             in_config: HashSet::new(),
+            handled: HashSet::new(),
             configs: VecDeque::new(),
         }
     }
@@ -125,6 +126,18 @@ impl Mask {
         self.configs.push_front(texts);
         self.configs.truncate(READINGS);
         self.in_config.clear();
+        self.handled.clear();
+    }
+
+    fn hide_variables(&mut self, variables: &[(OsString, OsString)]) {
+        for (name, value) in variables {
+            if self.handled.len() >= MOST_VALUES {
+                self.handled.clear();
+            }
+            if self.handled.insert(self.key.hash_one(value.as_encoded_bytes())) {
+                self.hide(Kind::Variable, &name.to_string_lossy(), &value.to_string_lossy());
+            }
+        }
     }
 
     fn hide(&mut self, kind: Kind, name: &str, value: &str) {
@@ -163,6 +176,7 @@ impl Mask {
             && let Some(of_length) = self.values.iter_mut().find(|one| one.length == length)
         {
             of_length.values.remove(&hash);
+            self.handled.clear();
         }
     }
 
@@ -320,6 +334,28 @@ mod tests {
     use super::*;
 
     // holds: C1070, C1071
+    #[test]
+    fn variables_are_hidden_again_after_another_config_or_a_dropped_value() {
+        let variables = |value: &str| [("NAME".into(), OsString::from(value))];
+        let mut mask = Mask::default();
+        mask.keep_config(vec!["key: written here".to_owned()]);
+        mask.hide_variables(&variables("written here"));
+        assert_eq!(mask.apply("written here"), "written here", "the config shows it");
+        mask.keep_config(Vec::new());
+        mask.configs.truncate(1);
+        mask.hide_variables(&variables("written here"));
+        assert_eq!(mask.apply("written here"), "${NAME}");
+        for number in 0..MOST_VALUES {
+            mask.hide(Kind::Variable, "OTHER", &format!("number{number:06}"));
+        }
+        assert_eq!(mask.apply("written here"), "written here", "dropped");
+        mask.hide_variables(&variables("written here"));
+        assert_eq!(mask.apply("written here"), "${NAME}");
+        (0..2 * MOST_VALUES)
+            .for_each(|number| mask.hide_variables(&variables(&number.to_string())));
+        assert!(mask.handled.len() <= MOST_VALUES);
+    }
+
     #[test]
     fn given_values_are_hidden_in_every_form() {
         let mut mask = Mask::default();
