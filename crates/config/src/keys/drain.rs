@@ -384,8 +384,9 @@ pub struct Counting {
     #[key(default = "answers")]
     pub until: CountUntil,
     /// The longest pause within an answer. If the latest data came from the server, the connection counts
-    /// until nothing has moved on it for this time. <!-- C813 --> An answer that has paused and gone on
-    /// during the drain may pause twice as long again. Example: `idle: 10s`
+    /// until nothing has moved on it for this time. <!-- C813 --> An answer that has gone on
+    /// after a pause during the drain may pause twice as long again; a pause that began before the drain
+    /// teaches this only if it was shorter than `idle`. Example: `idle: 10s`
     #[key(form = Positive, default = "5s")]
     pub idle: Duration,
     /// The drain is over when at most this many connections count. <!-- C814 --> Example:
